@@ -1,0 +1,290 @@
+"""Learning curves and confusion matrices, as the bytes of a PNG.
+
+The same input gives the same bytes on the same matplotlib and fonts: no time stamp, no user's style.
+Figures are drawn without pyplot, which would keep global state and ask for a display; matplotlib is
+imported by the functions that draw. Knows no runs and no files.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart with any colour vision.
+_COLOURS = {"train": "#0072B2", "val": "#D55E00"}
+_INK, _FAINT = "#222222", "#8A8A8A"
+_STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.edgecolor": _FAINT,
+    "axes.labelcolor": _INK,
+    "axes.titlecolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "xtick.color": _FAINT,
+    "ytick.color": _FAINT,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+_DPI = 150
+_LONGEST_NAME = 24  # characters of a class name before its middle is left out
+_MOST_COUNTS = 30  # classes up to which the cells hold their counts
+_MOST_NAMES = 60  # classes up to which every row is named
+
+Rows = Sequence[Mapping[str, Any]]
+Curve = tuple[list[float], list[float]]  # epochs, values
+
+
+def learning_curves(
+    rows: Rows, title: str, *, metric: str | None = None, best_epoch: float | None = None
+) -> bytes:
+    """A PNG of two panels over the epochs: the losses of train and val, and a metric of val.
+
+    Args:
+        rows: history rows: `epoch`, `split`, and values by name, `loss` among them. Rows without a
+            loss, such as those from inside an epoch, are passed over; of several for an epoch and
+            split, the last counts. Values that are no finite numbers leave a gap.
+        title: of the figure, such as the run's name.
+        metric: the second panel; None: `accuracy`, or else the first other value of a val row.
+        best_epoch: the epoch to mark; None: that of the lowest val loss.
+    """
+    losses = {split: curve for split in _COLOURS if (curve := _curve(rows, split, "loss"))[0]}
+    metric = metric or _main_metric(rows)
+    scores = {split: curve for split in _COLOURS if metric and (curve := _curve(rows, split, metric))[0]}
+    if best_epoch is None and "val" in losses:
+        finite = [(value, epoch) for epoch, value in zip(*losses["val"], strict=True) if math.isfinite(value)]
+        best_epoch = min(finite)[1] if finite else None
+    with _figure((9.0, 3.8)) as (figure, png):
+        figure.suptitle(_shown(title, 80), x=0.012, ha="left", fontsize=12, color=_INK, parse_math=False)
+        left, right = figure.subplots(1, 2)
+        _draw_curves(left, "Loss", losses, best_epoch)
+        _draw_curves(right, (metric or "metric").replace("_", " ").capitalize(), scores, best_epoch)
+    return png.getvalue()
+
+
+def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) -> bytes:
+    """A PNG of how often each true class (row) was taken for each predicted class (column).
+
+    Colours are shares of a row, on a square-root scale, so that rare classes and rare mistakes show; an
+    empty cell is 0. Up to 30 classes the cells hold their counts; beyond 60 only some classes are named. A name in a
+    script that no installed font has is shown by its number and what can be drawn of it.
+
+    Args:
+        matrix: int [C, C], as from `metrics.confusion`.
+        classes: C names in label order.
+        title: of the figure, such as the run's name and the split.
+    """
+    counts = np.asarray(matrix, dtype=np.int64)
+    n = len(classes)
+    if not n or counts.shape != (n, n):
+        raise ValueError(f"a matrix of shape {counts.shape} does not fit {n} classes")
+    support = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, support, out=np.zeros((n, n)), where=support > 0)
+    names = [_shown(name, _LONGEST_NAME, number) for number, name in enumerate(classes)]
+    step = math.ceil(n / _MOST_NAMES)
+
+    # All in inches: a cell holds its count, the names lie upright where they would touch.
+    cell = max(0.36, 0.16 + 0.085 * len(str(counts.max()))) if n <= _MOST_COUNTS else 10.5 / n
+    side = max(cell * n, 2.6)
+    size = min(9.0, 0.75 * 72 * side / n * step)  # points
+    longest = max(map(len, names)) * 0.0085 * size
+    upright = longest > 0.95 * side / n * step
+    with _figure((side + longest + 1.7, side + (longest if upright else 0.2) + 1.0)) as (figure, png):
+        axes = figure.subplots()
+        image = axes.imshow(shares, cmap="Blues", norm=_square_root(), interpolation="nearest")
+        room = int((side + 1.2) / 0.12)  # characters
+        axes.set_title(_shown(title, room), loc="left", pad=22, fontsize=12, parse_math=False)
+        axes.annotate(
+            _summary(counts), (0, 1), (0, 7), "axes fraction", "offset points", color=_FAINT, fontsize=9
+        )
+        axes.set_xlabel("Predicted")
+        axes.set_ylabel("True")
+        axes.set_yticks(range(0, n, step), names[::step], fontsize=size, parse_math=False)
+        axes.set_xticks(
+            range(0, n, step), names[::step], fontsize=size, parse_math=False, rotation=90 if upright else 0
+        )
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        if n <= _MOST_COUNTS:
+            _draw_counts(axes, counts, image.to_rgba(shares))
+        height = min(1.0, 2.6 / side)
+        bar = figure.colorbar(image, cax=axes.inset_axes((1 + 0.15 / side, 1 - height, 0.16 / side, height)))
+        bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1], labels=["0 %", "1 %", "5 %", "20 %", "50 %", "100 %"])
+        bar.ax.tick_params(length=0, labelsize=8)
+        bar.set_label("Share of the true class", fontsize=8)
+        bar.ax.spines[:].set_visible(False)
+    return png.getvalue()
+
+
+@contextmanager
+def _figure(size_inches: tuple[float, float]) -> Iterator[tuple[Figure, io.BytesIO]]:
+    """A figure that is drawn into the buffer when the block ends, in our style whatever the user's is."""
+    import matplotlib
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    png = io.BytesIO()
+    with style.context("default"), matplotlib.rc_context({**_STYLE, "font.family": list(_fonts()[0])}):
+        figure = Figure(figsize=size_inches, dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+        canvas = FigureCanvasAgg(figure)
+        yield figure, png
+        canvas.print_png(png, metadata={"Software": None})
+
+
+def _square_root() -> Normalize:
+    """Makes a share of 1 % visible beside one of 100 %."""
+    from matplotlib.colors import PowerNorm
+
+    return PowerNorm(gamma=0.5, vmin=0, vmax=1)
+
+
+def _draw_counts(axes: Axes, counts: npt.NDArray[np.int64], colours: npt.NDArray[np.float64]) -> None:
+    """Lines between the cells and, in each that is not empty, its count."""
+    n = len(counts)
+    edges = np.arange(n + 1) - 0.5
+    axes.hlines(edges, -0.5, n - 0.5, colors="#EDEDED", linewidth=0.8)
+    axes.vlines(edges, -0.5, n - 0.5, colors="#EDEDED", linewidth=0.8)
+    brightness = colours[..., :3] @ (0.299, 0.587, 0.114)
+    for row, column in np.argwhere(counts).tolist():
+        colour = "white" if brightness[row, column] < 0.55 else _INK
+        text = axes.text(
+            column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9
+        )
+        text.set_in_layout(False)  # it lies inside anyway; measuring hundreds takes seconds
+
+
+def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch: float | None) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(title, parse_math=False)
+    axes.set_xlabel("Epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    drawn = False
+    for split, (epochs, values) in curves.items():
+        finite = [math.isfinite(value) for value in values]
+        drawn = drawn or any(finite)
+        heights = [value if there else math.nan for value, there in zip(values, finite, strict=True)]
+        # A point between two gaps has no line to be seen by.
+        marker = "o" if len(epochs) <= 30 or not all(finite) else ""
+        axes.plot(epochs, heights, color=_COLOURS[split], label=split, marker=marker, markersize=3.5)
+    if not drawn:
+        axes.text(
+            0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", va="center", color=_FAINT
+        )
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    axes.legend(loc="best", handlelength=1.4)
+    every = {epoch for curve in curves.values() for epoch in curve[0]}
+    if len(every) == 1:
+        axes.set_xticks(list(every))
+    epochs, values = curves.get("val", ([], []))
+    at = (
+        dict(zip(epochs, values, strict=True)).get(best_epoch, math.nan)
+        if best_epoch is not None
+        else math.nan
+    )
+    if best_epoch is not None and math.isfinite(at):
+        axes.axvline(best_epoch, color=_FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+        axes.plot(
+            [best_epoch],
+            [at],
+            marker="o",
+            markersize=7,
+            color=_COLOURS["val"],
+            markeredgecolor="white",
+            zorder=5,
+        )
+        axes.set_title(
+            f"best: epoch {best_epoch:g}, {at:.4g}",
+            loc="right",
+            fontsize=9,
+            fontweight="normal",
+            color=_FAINT,
+        )
+
+
+def _curve(rows: Rows, split: str, name: str) -> Curve:
+    """The values of a split by epoch, the last of an epoch counting."""
+    points = {
+        float(row["epoch"]): float(row[name])
+        for row in rows
+        if row.get("split") == split and row.get(name) is not None and row.get("epoch") is not None
+    }
+    return sorted(points), [points[epoch] for epoch in sorted(points)]
+
+
+def _main_metric(rows: Rows) -> str | None:
+    names = [name for row in rows if row.get("split") == "val" for name in row]
+    others = [name for name in names if name not in ("step", "epoch", "split", "time", "loss")]
+    return "accuracy" if "accuracy" in names else next(iter(others), None)
+
+
+def _summary(counts: npt.NDArray[np.int64]) -> str:
+    items = int(counts.sum())
+    if not items:
+        return "no items"
+    return f"Accuracy {100 * np.trace(counts) / items:.1f} % · {items:,} items"
+
+
+@functools.cache
+def _fonts() -> tuple[tuple[str, ...], frozenset[int]]:
+    """The families to draw with, in order, and every character that they have between them."""
+    from matplotlib import font_manager
+
+    wanted = (
+        "DejaVu Sans",
+        "Noto Sans CJK SC",
+        "Noto Sans CJK JP",
+        "WenQuanYi Zen Hei",
+        "Noto Sans",
+        "Arial Unicode MS",
+    )
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    families = tuple(family for family in wanted if family in installed)
+    characters: set[int] = set()
+    for family in families:
+        characters.update(font_manager.get_font(font_manager.findfont(family)).get_charmap())
+    return families, frozenset(characters)
+
+
+def _shown(text: str, longest: int, number: int | None = None) -> str:
+    """The text as it can be drawn, in one line of at most `longest` characters.
+
+    What no font has is left out; the text is then led by its number, to be told from others.
+    """
+    plain = " ".join(unicodedata.normalize("NFC", text).split())
+    drawable = "".join(
+        character for character in plain if ord(character) in _fonts()[1] and character.isprintable()
+    )
+    if number is not None and (drawable != plain or not plain):
+        drawable = f"{number}: {drawable.strip()}" if drawable.strip() else f"class {number}"
+    drawable = drawable.strip()
+    if len(drawable) <= longest:
+        return drawable
+    tail = (longest - 1) // 3  # names of one family often differ at the end
+    return f"{drawable[: longest - 1 - tail]}…{drawable[-tail:]}"

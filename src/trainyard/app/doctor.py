@@ -1,0 +1,107 @@
+"""Is this machine fit for training, and is this yard in order? Looks, says, changes nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainyard import durable
+from trainyard.errors import TrainyardError
+from trainyard.runs import RunReader, find_homes
+from trainyard.runs.yard import Yard
+
+_NEEDED_TO_TRAIN = ("torch", "numpy", "scikit-learn", "safetensors", "pillow", "matplotlib", "tensorboardX")
+_LOW_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: `ok`, `warn` or `fail`, what was found, what to do about it."""
+
+    status: str
+    subject: str
+    found: str
+    remedy: str = ""
+
+
+def examine(root: Path) -> Iterator[Check]:
+    """Every check, in an order that a reader can follow."""
+    yield Check("ok", "python", f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores")
+    yield from _packages()
+    if not root.is_dir():
+        yield Check("ok", "yard", f"{root} is not there yet; `trainyard train` makes it")
+        return
+    yard = Yard(root)
+    yield from _disk(yard)
+    yield from _runs(yard)
+
+
+def _packages() -> Iterator[Check]:
+    missing = []
+    for name in _NEEDED_TO_TRAIN:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Check(
+            "warn", "packages", f"not installed: {', '.join(missing)}", "To train, pip install 'trainyard[train]'."
+        )
+        return
+    found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _NEEDED_TO_TRAIN)
+    yield Check("ok", "packages", found)
+    if "torch" not in sys.modules:
+        import subprocess
+
+        done = subprocess.run(
+            [sys.executable, "-c", "import torch; print(torch.cuda.device_count(), torch.get_num_threads())"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            yield Check("fail", "torch", done.stderr.strip().splitlines()[-1], "Install torch again.")
+        else:
+            gpus, threads = done.stdout.split()
+            yield Check("ok", "torch", f"{gpus} CUDA devices, {threads} CPU threads")
+
+
+def _disk(yard: Yard) -> Iterator[Check]:
+    free = shutil.disk_usage(yard.root).free
+    yield Check(
+        "ok" if free > _LOW_BYTES else "warn", "disk", f"{free / 1e9:.1f} GB free for {yard.root}",
+        "" if free > _LOW_BYTES else "Make room: `trainyard clean --dry-run` shows what can go.",
+    )  # fmt: skip
+    if not yard.writable:
+        yield Check("warn", "yard", f"{yard.root} is read-only", "Runs can be read, not trained or cleaned.")
+        return
+    with tempfile.TemporaryDirectory(dir=yard.root, prefix=".doctor-") as folder:
+        source = Path(folder, "a")
+        source.write_bytes(b"x")
+        linked = durable.link_or_copy(source, Path(folder, "b"))
+    yield Check(
+        "ok" if linked else "warn", "hard links", "work" if linked else "do not work on this file system",
+        "" if linked else "Frozen weights will be copied into each checkpoint: put the yard on a local disk.",
+    )  # fmt: skip
+
+
+def _runs(yard: Yard) -> Iterator[Check]:
+    states: dict[str, int] = {}
+    for home in find_homes(yard):
+        try:
+            state = RunReader(yard, home).snapshot.state
+        except TrainyardError as error:
+            yield Check("fail", "run", error.what, error.remedy)
+            continue
+        states[state] = states.get(state, 0) + 1
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
+    crashed = states.get("crashed", 0)
+    yield Check(
+        "warn" if crashed else "ok", "runs", counts,
+        "`trainyard runs state:crashed` lists those to resume." if crashed else "",
+    )  # fmt: skip

@@ -1,0 +1,133 @@
+"""Using what a run trained: measuring a checkpoint on a split again, and predicting new data."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trainyard.analysis import predictions as tables
+from trainyard.analysis.metrics import predicted_labels
+from trainyard.app import records
+from trainyard.app.setup import build, load_dataset
+from trainyard.app.train import refuse_changed_data
+from trainyard.checkpoints import Choice, choose
+from trainyard.config.convert import from_dict
+from trainyard.data.unlabelled import load_items
+from trainyard.durable import open_log
+from trainyard.errors import CheckpointError, DataError
+from trainyard.models import from_model_config
+from trainyard.runs import RunReader, amend
+from trainyard.training import process as processes
+from trainyard.training.state import load, load_weights
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one checkpoint on one split, and what the run had recorded for them."""
+
+    split: str
+    step: int
+    metrics: dict[str, float]
+    recorded: dict[str, float]
+    table: str
+    times_tested: int
+
+
+def pick(reader: RunReader, which: str | None) -> Choice:
+    """The checkpoint that `which` names: best (or None), last, or a step.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    step: int | str | None = int(which) if which is not None and which.isdigit() else (which or "best")
+    if step not in ("best", "last") and not isinstance(step, int):
+        raise CheckpointError(f"{which!r} names no checkpoint.", "Use best, last or a step.")
+    choice = choose(reader, step=None if step == "last" else step)
+    if choice is None:
+        raise CheckpointError(
+            f"Run {reader.snapshot.name} has no checkpoint.", f"Train it on with `trainyard resume {reader.snapshot.id}`."
+        )
+    return choice
+
+
+def evaluate_run(reader: RunReader, split: str, *, checkpoint: str | None = None, device: str = "auto") -> Evaluation:
+    """Measures a run's checkpoint on a split, with the run's own data and settings.
+
+    The evaluation is kept with the run: a log of its own, and how often the test split was used.
+
+    Args:
+        reader: the run.
+        split: train, val or test.
+        checkpoint: best (None), last, or a step.
+        device: where to compute.
+
+    Raises:
+        ChangedDataError: the data is not what the run was trained on.
+        DataError: the split is empty.
+        CheckpointError: no such checkpoint, or it is damaged.
+    """
+    choice = pick(reader, checkpoint)
+    config = from_dict(reader.snapshot.config, where=str(reader.home), trust=True)
+    dataset = load_dataset(config.data)
+    refuse_changed_data(reader, dataset)
+    if not len(dataset.indices(split)):
+        raise DataError(f"The data has no {split} split.", "Choose another with --split.")
+    setup = build(config, dataset, processes.start(device), trust=True)
+    load_weights(setup.model, load(choice.path, weights_only=True).model, str(choice.path))
+    found = setup.predict(split)
+    recorded = {
+        key.removeprefix(f"{split}_"): float(value)
+        for key, value in reader.snapshot.summary.items()
+        if key.startswith(f"{split}_") and key != "test_evaluations"
+    }
+    times = int(reader.snapshot.summary.get("test_evaluations", 0)) + (split == "test")
+    if reader.yard.writable:
+        with amend(reader.yard, reader.home) as run:
+            if split == "test":
+                run.summary(test_evaluations=times)
+            if run.keeps("evaluation_log"):
+                path = run.path("evaluation_log", timestamp=time.strftime("%Y%m%d-%H%M%S"))
+                with open_log(path) as log:
+                    values = " ".join(f"{key}={value:.6g}" for key, value in found.metrics.items())
+                    log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} run={run.id} name={run.name} "
+                              f"checkpoint={choice.checkpoint.step} split={split} {values}\n")  # fmt: skip
+                run.note_record("evaluation_log", path)
+    table = records.predictions_text(found, dataset)
+    return Evaluation(split, choice.checkpoint.step, found.metrics, recorded, table, times)
+
+
+def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = None, device: str = "auto") -> str:
+    """Predictions for new items as CSV text: id, pred_label, and a probability for each class.
+
+    Args:
+        reader: the run whose checkpoint predicts.
+        path: an image, a folder of images, or an .npz.
+        checkpoint: best (None), last, or a step.
+        device: where to compute.
+
+    Raises:
+        DataError: nothing to predict there, or items of another shape.
+        CheckpointError: no such checkpoint, or it is damaged.
+    """
+    choice = pick(reader, checkpoint)
+    loaded = load(choice.path, weights_only=True)
+    model = from_model_config(loaded.model_config)
+    load_weights(model, loaded.model, str(choice.path))
+    items = load_items(path, loaded.model_config["item_shape"])
+    where = processes.start(device).device
+    model.to(where).eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(items.ids), _BATCH):
+            indices = np.arange(start, min(start + _BATCH, len(items.ids)), dtype=np.int64)
+            parts.append(torch.softmax(model(items.fetch(indices).to(where)).float(), dim=1).cpu().numpy())
+    probabilities = np.concatenate(parts)
+    labels = loaded.model_config["id2label"]
+    classes = [labels[str(index)] for index in range(len(labels))]
+    return tables.predictions_csv(items.ids, None, predicted_labels(probabilities), probabilities, classes)

@@ -1,0 +1,346 @@
+"""Trainyard as a library: runs for a user's own training loop, and reading a yard back.
+
+    with trainyard.start_run(project="cats", config={"lr": 1e-3}) as run:
+        for step in range(1000):
+            run.log({"loss": loss}, step=step)
+        run.save_checkpoint({"model": model.state_dict()}, step=1000)
+
+Needs no torch until a checkpoint of tensors is saved.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, SupportsFloat
+
+from trainyard.checkpoints import FORMATS, FileWriter, choose, commit, publish
+from trainyard.checkpoints import formats as names
+from trainyard.errors import CheckpointError
+from trainyard.index import Index
+from trainyard.layouts import load_layout
+from trainyard.runs import Checkpoint, RunReader, RunWriter, Yard, create_run, environment, resume_run
+
+if TYPE_CHECKING:
+    import pandas
+
+State = Mapping[str, Any]
+
+
+def start_run(
+    project: str = "default",
+    *,
+    config: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    dataset: str = "data",
+    model: str = "model",
+    layout: str = "grouped",
+    yard: str | os.PathLike[str] = "outputs",
+    seed: int | None = None,
+    tags: Sequence[str] = (),
+    note: str = "",
+    resume: str | None = None,
+) -> Run:
+    """A run to keep a loop of your own in. Use it as a context manager.
+
+    Args:
+        project: groups runs.
+        config: whatever says what this run does; JSON-able.
+        name: an explicit name, an error when taken; None: the model's, numbered.
+        dataset: what is trained on.
+        model: what is trained.
+        layout: a shipped layout or the path of a YAML.
+        yard: the directory of runs; made when missing.
+        seed: for queries.
+        tags: words to find it by.
+        note: a sentence for people.
+        resume: continue this run (id, name, path) instead; `Run.resume_from` then says where from.
+
+    Raises:
+        UserError: a name that is taken or cannot be, an unknown layout, a yard that cannot be written.
+    """
+    if resume is not None:
+        reader = Index(Yard(yard)).find(resume)
+        return Run(resume_run(reader.yard, reader.home), resuming=True)
+    writer = create_run(
+        Yard(yard, create=True), load_layout(layout), project=project, dataset=dataset, model=model, name=name,
+        config=config, seed=seed, tags=tags, note=note,
+    )  # fmt: skip
+    return Run(writer, resuming=False)
+
+
+class Run:
+    """A run being written by a user's own loop. After a crash, all that a call returned for is there.
+
+    Attributes:
+        id: eight characters that never change.
+        name: what it is called.
+        home: its directory.
+    """
+
+    def __init__(self, writer: RunWriter, *, resuming: bool) -> None:
+        self._writer = writer
+        self._resuming = resuming
+        self.id = writer.id
+        self.name = writer.name
+        self.home = writer.home
+        if not resuming:
+            captured = environment.capture()
+            writer.write("environment", _json_text(captured))
+
+    def __repr__(self) -> str:
+        return repr(self._writer)
+
+    def log(
+        self, values: Mapping[str, SupportsFloat], *, step: int, epoch: float | None = None, split: str = "train"
+    ) -> None:
+        """Adds one row of metrics; returns in microseconds and is on disk within half a second."""
+        self._begin(None)
+        self._writer.log(values, step=step, epoch=epoch, split=split)
+
+    def summary(self, **values: float | int | str | bool | None) -> None:
+        """Keeps final values, such as test_accuracy=0.93: what lists and comparisons show."""
+        self._writer.summary(**values)
+
+    def warn(self, text: str) -> None:
+        """Keeps a warning with the run."""
+        self._writer.warn(text)
+
+    def save_checkpoint(
+        self,
+        state: State | Mapping[str, FileWriter],
+        *,
+        step: int,
+        epoch: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+        best: bool = False,
+    ) -> Path:
+        """Writes a checkpoint whole, or not at all, and returns its path.
+
+        Args:
+            state: what to keep. In a layout of single files it is written by `torch.save`. In one of
+                directories each entry becomes a file: "model" becomes `model.safetensors` (or
+                `pytorch_model.bin`), "optimizer" `optimizer.pt`, others `{key}.pt`; an entry that is
+                a function is called with the path to write.
+            step: optimizer steps done.
+            epoch: epochs done, if you count them.
+            metrics: kept with it, for choosing the best.
+            best: give it the layout's name for the best checkpoint, too.
+
+        Raises:
+            CheckpointError: this step has one already.
+            DiskFullError: no room; earlier checkpoints are intact.
+        """
+        self._begin(None)
+        writer = self._writer
+        format_ = FORMATS[writer.layout.checkpoint_format]
+        files = _directory_files(state, format_.weights) if format_.is_directory else {"": _single_file(state)}
+        checkpoint = commit(
+            writer, files, step=step, epoch=epoch or 0.0, metrics=metrics, inside_epoch=epoch is None
+        )
+        if best:
+            publish(writer, checkpoint, "best")
+            writer.event("progress", step=step, epoch=epoch or 0.0, metrics=dict(metrics or {}),
+                         best={"step": step, "epoch": epoch, "value": None})  # fmt: skip
+        return writer.yard.root / checkpoint.paths["checkpoint"]
+
+    def save_predictions(
+        self,
+        ids: Sequence[str],
+        labels: Sequence[int],
+        probabilities: Any,
+        classes: Sequence[str],
+        *,
+        split: str = "test",
+        epoch: int | None = None,
+    ) -> Path | None:
+        """Writes predictions as CSV and, without `epoch`, the per-class statistics beside them.
+
+        Args:
+            ids: one name an item.
+            labels: the truth, positions in `classes`, int [N].
+            probabilities: float [N, classes].
+            classes: names in label order.
+            split: train, val or test.
+            epoch: for predictions on the way; None for the final ones.
+        """
+        from trainyard.analysis import metrics, predictions
+
+        chosen = metrics.predicted_labels(probabilities)
+        text = predictions.predictions_csv(ids, labels, chosen, probabilities, classes)
+        if epoch is not None:
+            return self._writer.write("predictions", text, split=split, epoch=epoch)
+        path = self._writer.write("final_predictions", text, split=split)
+        rows = metrics.per_class(labels, chosen, classes)
+        self._writer.write("per_class", predictions.per_class_csv(rows, "label"), split=split)
+        return path
+
+    def save_file(self, source: str | os.PathLike[str] | bytes, name: str) -> Path:
+        """Copies a file of yours (or bytes) into the run under `name`, which may have folders."""
+        return self._writer.save_file(source, name)
+
+    def resume_from(self, step: int | str | None = None) -> ResumePoint | None:
+        """The newest whole checkpoint to continue from; None when there is none: begin at the beginning.
+
+        Metric rows after its step no longer count. Call it before logging.
+
+        Args:
+            step: a step, or "best"; None for the newest.
+        """
+        reader = RunReader(self._writer.yard, self._writer.home)
+        choice = choose(reader, step=step, resuming=True)
+        self._begin(choice.checkpoint.step if choice else None)
+        return ResumePoint(choice.checkpoint, choice.path) if choice else None
+
+    def _begin(self, resumed_from: int | None) -> None:
+        """The first thing a resumed run does begins its attempt."""
+        if self._resuming:
+            self._resuming = False
+            if resumed_from is None and self._writer.snapshot.checkpoints:
+                resumed_from = self._writer.snapshot.checkpoints[-1].step
+            self._writer.begin_attempt(resumed_from)
+
+    def finish(self) -> None:
+        """Ends the run as finished."""
+        self._begin(None)
+        self._writer.finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._begin(None)
+        self._writer.__exit__(kind, error, trace)
+
+
+class ResumePoint:
+    """A checkpoint to continue from: `step`, `epoch`, `metrics`, its `path`, and `load` for what is in it."""
+
+    def __init__(self, checkpoint: Checkpoint, path: Path) -> None:
+        self.step, self.epoch, self.metrics = checkpoint.step, checkpoint.epoch, checkpoint.metrics
+        self.path = path
+
+    def load(self) -> dict[str, Any]:
+        """What was given to `save_checkpoint`, tensors on the CPU.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        import torch
+
+        if self.path.is_file():
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            return state
+        from safetensors.torch import load_file
+
+        loaded: dict[str, Any] = {}
+        for file in sorted(self.path.iterdir()):
+            if file.name == names.SAFETENSORS:
+                loaded["model"] = load_file(file)
+            elif file.suffix in (".pt", ".pth", ".bin"):
+                key = "model" if file.name == names.PYTORCH_BIN else file.stem
+                loaded[key] = torch.load(file, map_location="cpu", weights_only=True)
+        return loaded
+
+
+def _json_text(value: Any) -> str:
+    import json
+
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _single_file(state: Mapping[str, Any]) -> FileWriter:
+    from trainyard.training.state import torch_file
+
+    return torch_file(dict(state))
+
+
+def _directory_files(state: Mapping[str, Any], weights: str) -> dict[str, FileWriter]:
+    from safetensors.torch import save_file
+
+    from trainyard.training.state import torch_file
+
+    files: dict[str, FileWriter] = {}
+    for key, value in state.items():
+        if "/" in key or key.startswith("."):
+            raise CheckpointError(f"{key!r} cannot be the name of a part of a checkpoint.", "Use a plain word.")
+        if callable(value):
+            files[key] = value
+        elif key == "model" and weights == names.SAFETENSORS:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in value.items()}
+            files[weights] = lambda path, tensors=tensors: save_file(tensors, path, metadata={"format": "pt"})  # type: ignore[misc]
+        else:
+            files[weights if key == "model" else f"{key}.pt"] = torch_file(value)
+    return files
+
+
+def open_yard(yard: str | os.PathLike[str] = "outputs") -> OpenYard:
+    """A yard to read: its runs, their history, files and checkpoints. Works on read-only yards.
+
+    Raises:
+        YardError: there is none.
+    """
+    return OpenYard(Yard(yard))
+
+
+class OpenYard:
+    """The runs of a yard."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._yard = yard
+        self._index = Index(yard)
+
+    def runs(self, query: str = "") -> list[StoredRun]:
+        """The runs that match, such as `runs("state:finished sort:-summary.test_accuracy")`."""
+        self._index.refresh()
+        return [StoredRun(self._index.find(row["id"])) for row in self._index.query(query).rows]
+
+    def run(self, reference: str) -> StoredRun:
+        """One run by id, name, path or "last"."""
+        return StoredRun(self._index.find(reference))
+
+
+class StoredRun:
+    """A run as it was when it was looked up."""
+
+    def __init__(self, reader: RunReader) -> None:
+        self._reader = reader
+        snapshot = reader.snapshot
+        self.id, self.name, self.state = snapshot.id, snapshot.name, snapshot.state
+        self.project, self.dataset, self.model = snapshot.project, snapshot.dataset, snapshot.model
+        self.home = reader.home
+        self.config, self.summary, self.metrics = snapshot.config, snapshot.summary, snapshot.metrics
+
+    def __repr__(self) -> str:
+        return f"<run {self.project}/{self.dataset}/{self.name} {self.id} {self.state}>"
+
+    def history(self) -> list[dict[str, Any]]:
+        """The metric rows that count: {"step", "epoch", "split", "time", **values}."""
+        return self._reader.history()
+
+    def history_frame(self) -> pandas.DataFrame:
+        """The same as a pandas frame (pandas must be installed)."""
+        import pandas
+
+        return pandas.DataFrame(self.history())
+
+    def files(self) -> dict[str, Path]:
+        """Every file the run recorded and that is there: recorded path and where it is."""
+        return self._reader.files()
+
+    def checkpoints(self) -> list[ResumePoint]:
+        """The checkpoints there are, oldest first."""
+        located = ((c, self._reader.locate(c)) for c in self._reader.snapshot.checkpoints)
+        return [ResumePoint(checkpoint, path) for checkpoint, path in located if path is not None]
+
+    def best_checkpoint(self) -> ResumePoint | None:
+        """The best by the monitored metric, verified byte for byte; the newest when nothing was monitored."""
+        choice = choose(self._reader, step="best")
+        return ResumePoint(choice.checkpoint, choice.path) if choice else None
+
+
+__all__ = ["OpenYard", "ResumePoint", "Run", "StoredRun", "open_yard", "start_run"]

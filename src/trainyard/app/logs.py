@@ -1,0 +1,69 @@
+"""A run's log files: one for people, and where the layout has them one for errors and one for speed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+
+from trainyard import durable
+from trainyard.runs import RunWriter
+from trainyard.training.events import EpochEnded, Event
+
+
+class _Formatter(logging.Formatter):
+    converter = time.localtime
+
+
+@contextlib.contextmanager
+def logging_to(run: RunWriter, *kinds: str) -> Iterator[logging.Logger]:
+    """A logger that writes to the run's files of these kinds, as far as its layout has them.
+
+    "error_log" takes warnings and worse; the others take everything. Files are appended to, so that
+    a resumed run goes on in the same ones.
+    """
+    logger = logging.getLogger(f"trainyard.run.{run.id}")
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    opened: list[tuple[str, logging.StreamHandler]] = []  # type: ignore[type-arg]
+    for kind in kinds:
+        if not run.keeps(kind):
+            continue
+        handler = logging.StreamHandler(durable.open_log(run.path(kind)))
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        handler.setLevel(logging.WARNING if kind == "error_log" else logging.DEBUG)
+        logger.addHandler(handler)
+        opened.append((kind, handler))
+    try:
+        yield logger
+    finally:
+        for kind, handler in opened:
+            logger.removeHandler(handler)
+            path = run.path(kind)
+            handler.stream.close()
+            if path.exists() and not run.closed:
+                run.note_record(kind, path)
+
+
+class SpeedSink:
+    """Appends a line of seconds and items per second for each epoch to the run's performance log."""
+
+    def __init__(self, run: RunWriter, items_per_epoch: int) -> None:
+        self._stream = durable.open_log(run.path("performance_log"))
+        self._run = run
+        self._items = items_per_epoch
+
+    def emit(self, event: Event) -> None:
+        """Writes one line per epoch."""
+        if isinstance(event, EpochEnded):
+            self._stream.write(
+                f"{time.strftime('%Y-%m-%d %H:%M:%S')} epoch {event.epoch} step {event.step} "
+                f"seconds {event.seconds:.3f} items_per_s {self._items / event.seconds:.1f} "
+                f"waiting_for_data {event.waited_s / event.seconds:.4f}\n"
+            )
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._stream.close()
+        self._run.note_record("performance_log", self._run.path("performance_log"))

@@ -1,0 +1,209 @@
+"""The files a run leaves for people and other tools, apart from checkpoints and logs.
+
+Each is written only where the run's layout has a place for it. What they hold is computed in
+`analysis`; that they are written whole is `durable`'s matter.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from trainyard import durable
+from trainyard.analysis import metrics as measures
+from trainyard.analysis import plots, predictions
+from trainyard.data.dataset import Dataset
+from trainyard.runs import RunWriter, environment, read_history
+from trainyard.training.evaluate import Predictions
+from trainyard.training.events import EpochEnded, Event
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+def write_start(run: RunWriter, config: Mapping[str, Any], overrides: Sequence[str], captured: Mapping[str, Any]) -> None:
+    """Config, environment and requirements, in every form that the layout asks for."""
+    run.write("config", _yaml(dict(config)))
+    run.write("hydra_config", _yaml(dict(config)))
+    run.write("hydra_overrides", _yaml(list(overrides)))
+    run.write("hydra_settings", _yaml(_hydra_settings(run, overrides)))
+    run.write("wandb_config", _yaml({key: {"desc": None, "value": value} for key, value in config.items()}))
+    run.write("wandb_metadata", json.dumps(_wandb_metadata(captured, run), indent=2) + "\n")
+    run.write("requirements", environment.requirements(captured["packages"]))
+    run.write("environment", json.dumps(captured, indent=2) + "\n")
+    if run.keeps("default_config") and not run.path("default_config").exists():
+        run.write("default_config", _yaml(dict(config)))
+
+
+def _hydra_settings(run: RunWriter, overrides: Sequence[str]) -> dict[str, Any]:
+    """hydra.yaml, as far as it means something here."""
+    return {
+        "hydra": {
+            "run": {"dir": run.yard.relative(run.home)},
+            "job": {"name": "trainyard", "override_dirname": ",".join(sorted(overrides))},
+            "overrides": {"hydra": [], "task": list(overrides)},
+            "runtime": {"version": environment.packages().get("hydra-core"), "output_dir": run.yard.relative(run.home)},
+        }
+    }
+
+
+def _wandb_metadata(captured: Mapping[str, Any], run: RunWriter) -> dict[str, Any]:
+    """wandb-metadata.json: what other tools look for, under the names they look for."""
+    packages, git = captured["packages"], captured["git"]
+    return {
+        "os": captured["os"],
+        "python": f"{platform.python_implementation()} {captured['python']}",
+        "startedAt": run.snapshot.started,
+        "host": captured["host"],
+        "executable": captured["executable"],
+        "args": captured["command"][1:],
+        "program": captured["command"][0],
+        "cpu_count": captured["cpu"]["cores"],
+        "memory": {"total": captured["cpu"]["memory_bytes"]},
+        "gpu": captured["gpus"][0]["name"] if captured["gpus"] else None,
+        "gpu_count": len(captured["gpus"]),
+        "gpu_devices": captured["gpus"],
+        "cuda": captured.get("cuda"),
+        "torch": packages.get("torch"),
+        "transformers": packages.get("transformers"),
+        "git": {"commit": git.get("commit"), "remote": git.get("remote"), "dirty": git.get("dirty")},
+    }
+
+
+class PredictionsSink:
+    """Writes the validation predictions of every n-th epoch."""
+
+    def __init__(self, run: RunWriter, dataset: Dataset, every: int) -> None:
+        self._run, self._dataset, self._every = run, dataset, every
+
+    def emit(self, event: Event) -> None:
+        """Writes one file when it is time."""
+        if isinstance(event, EpochEnded) and event.epoch % self._every == 0 and event.predictions is not None:
+            text = predictions_text(event.predictions, self._dataset)
+            self._run.write("predictions", text, split="val", epoch=event.epoch)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class ResultsSink:
+    """Keeps results.json, an array with one object an epoch, and metadata.json, whole after each epoch.
+
+    Args:
+        run: whose.
+        total_steps: optimizer steps planned.
+        learning_rate: the one the run started with.
+    """
+
+    def __init__(self, run: RunWriter, total_steps: int) -> None:
+        self._run, self._total = run, total_steps
+        self._epochs: list[dict[str, Any]] = []
+        path = run.path("results")
+        if path.exists():
+            self._epochs = json.loads(path.read_bytes())
+
+    def emit(self, event: Event) -> None:
+        """Adds an object per epoch."""
+        if not isinstance(event, EpochEnded):
+            return
+        self._epochs = [epoch for epoch in self._epochs if epoch["current_epoch"] < event.epoch]
+        rate = event.train["learning_rate"]
+        losses = {key: value for key, value in event.metrics.items() if key != "train_learning_rate"}
+        self._epochs.append(
+            {
+                **losses,
+                "best_iteration": event.best.step,
+                "best_loss": event.best.value if event.best.value is not None else float("inf"),
+                "current_epoch": event.epoch,
+                "current_iteration": event.step,
+                "epochs": event.epochs,
+                "learning_rate": rate,
+                "total_steps": self._total,
+            }
+        )
+        self._run.write("results", json.dumps(self._epochs, indent=2) + "\n")
+        metadata = {
+            "log_iteration": event.step,
+            "checkpoint_iteration": {"best": event.best.step, "recent": event.step},
+        }
+        self._run.write("metadata", json.dumps(metadata, indent=2) + "\n")
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def predictions_text(found: Predictions, dataset: Dataset) -> str:
+    """The CSV of predictions on a split."""
+    chosen = measures.predicted_labels(found.probabilities)
+    return predictions.predictions_csv(
+        [dataset.ids[int(i)] for i in found.indices], found.labels, chosen, found.probabilities, dataset.classes
+    )
+
+
+def write_predictions(run: RunWriter, found: Predictions, dataset: Dataset, split: str, *, with_plots: bool) -> None:
+    """Predictions, per-class statistics and the confusion matrix of the chosen checkpoint on a split."""
+    facts = {"split": split}
+    run.write("final_predictions", predictions_text(found, dataset), **facts)
+    chosen = measures.predicted_labels(found.probabilities)
+    rows = measures.per_class(found.labels, chosen, dataset.classes)
+    if split == "test" or "split" in run.layout.facts_of("per_class"):
+        run.write("per_class", predictions.per_class_csv(rows, "label"), **facts)
+    if with_plots and (split == "test" or "split" in run.layout.facts_of("confusion_matrix")):
+        matrix = measures.confusion(found.labels, chosen, len(dataset.classes))
+        title = f"{run.snapshot.project} / {run.name}: {split}"
+        run.write("confusion_matrix", plots.confusion_matrix(matrix, dataset.classes, title), **facts)
+
+
+def write_end(run: RunWriter, summary: Mapping[str, Any], *, with_plots: bool) -> None:
+    """History as CSV, learning curves, the summary in every form, and the project's table of metrics."""
+    run.sync_history()
+    rows = read_history(run.home / ".run" / "history.jsonl")
+    run.write("history", predictions.history_csv(rows))
+    if with_plots and rows:
+        run.write("learning_curves", plots.learning_curves(rows, f"{run.snapshot.project} / {run.name}"))
+    text = json.dumps({**summary, "run": run.id, "name": run.name}, indent=2) + "\n"
+    run.write("summary", text)
+    run.write("wandb_summary", text)
+    if run.keeps("metrics_table"):
+        add_to_table(run, summary)
+    if run.keeps("tensorboard") and run.layout.path("tensorboard", run.snapshot.facts) != run.snapshot.home:
+        directory = run.path("tensorboard")
+        if directory.is_dir():
+            run.note_record("tensorboard", directory)
+
+
+_TABLE_START = ("run", "id", "dataset", "model", "split")
+
+
+def add_to_table(run: RunWriter, summary: Mapping[str, Any]) -> None:
+    """Puts the run's rows (one a split) into the project's metrics.csv; columns grow as metrics appear."""
+    path = run.path("metrics_table")
+    own = [
+        {
+            "run": run.name, "id": run.id, "dataset": run.snapshot.dataset, "model": run.snapshot.model,
+            "split": split,
+            **{k.removeprefix(f"{split}_"): v for k, v in summary.items() if k.startswith(f"{split}_")},
+        }
+        for split in ("val", "test")
+        if f"{split}_loss" in summary
+    ]  # fmt: skip
+    with durable.locked(run.yard.own / "metrics-table.lock"):
+        rows: list[dict[str, Any]] = []
+        if path.exists():
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = [row for row in csv.DictReader(file) if row["id"] != run.id]
+        rows += own
+        columns = list(dict.fromkeys([*_TABLE_START, *(key for row in rows for key in row)]))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        durable.write_text(path, text.getvalue())
+    run.note_record("metrics_table", path, digest=False)

@@ -1,0 +1,132 @@
+"""From a config to everything a training is made of. Writes nothing: whatever is wrong is found here first."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from trainyard.config.convert import to_dict
+from trainyard.config.schema import Config, CsvData, DigitsData, ImageFolderData, NpzData
+from trainyard.config.targets import build_target
+from trainyard.data.batches import Batches
+from trainyard.data.dataset import Dataset
+from trainyard.data.sources import csv, digits, image_folder, npz
+from trainyard.errors import ConfigError
+from trainyard.models import build_model, model_config
+from trainyard.training.evaluate import Predictions, evaluate
+from trainyard.training.loop import Plan, Scheduler
+from trainyard.training.losses import build_criterion, class_weights
+from trainyard.training.process import Process
+from trainyard.training.state import Trainee, seed_everything
+from trainyard.training.step import Step
+from trainyard.training.tasks import SingleLabel
+
+
+def load_dataset(data: DigitsData | NpzData | ImageFolderData | CsvData) -> Dataset:
+    """The data that a `data` section describes.
+
+    Raises:
+        DataError: it cannot be read or trained on.
+    """
+    split = {
+        "val_fraction": data.split.val_fraction,
+        "test_fraction": data.split.test_fraction,
+        "seed": data.split.seed,
+        "on_leak": data.split.on_leak,
+    }
+    plain: dict[str, Any] = {k: v for k, v in asdict(data).items() if k not in ("source", "dataset", "split", "workers")}
+    sources = {"digits": digits, "npz": npz, "image_folder": image_folder, "csv": csv}
+    dataset: Dataset = sources[data.source].load(**plain, **split, name=data.dataset)  # type: ignore[attr-defined]
+    return dataset
+
+
+@dataclass
+class Setup:
+    """A training, ready to start or to be restored into."""
+
+    config: Config
+    dataset: Dataset
+    process: Process
+    task: SingleLabel
+    model: nn.Module
+    step: Step
+    scheduler: Scheduler | None
+    trainee: Trainee
+
+    def batches(self, split: str, *, training: bool = False) -> Batches:
+        """The batches of a split; shuffled anew each epoch for training."""
+        return Batches(
+            self.dataset, self.dataset.indices(split), self.config.training.batch_size * (1 if training else 4),
+            shuffle=training, seed=self.config.run.seed, rank=self.process.rank, world=self.process.world,
+            workers=getattr(self.config.data, "workers", 0), device=self.process.device,
+        )  # fmt: skip
+
+    def predict(self, split: str) -> Predictions:
+        """What the model says of a split now; every process must call it."""
+        return evaluate(self.model, self.task, self.batches(split), self.process, self.config.training.precision)
+
+    def plan(self) -> Plan:
+        """The loop's plan."""
+        training, checkpoint = self.config.training, self.config.checkpoint
+        return Plan(
+            epochs=training.epochs, grad_accumulation=training.grad_accumulation, log_every=training.log_every,
+            save_every_epochs=checkpoint.every_epochs, save_every_steps=checkpoint.every_steps,
+            monitor=training.monitor, mode=training.mode, patience=training.early_stopping.patience,
+            min_delta=training.early_stopping.min_delta, scheduler_interval=training.scheduler_interval,
+        )  # fmt: skip
+
+    def describe(self, indices: np.ndarray) -> str:
+        """Names the items of a batch for an error."""
+        names = [self.dataset.ids[int(index)] for index in indices]
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        return f"{len(names)} items: {', '.join(names[:8])}{more}"
+
+
+def build(config: Config, dataset: Dataset, process: Process, *, trust: bool = False) -> Setup:
+    """Model, task, optimizer and scheduler, seeded by `run.seed`.
+
+    Raises:
+        ConfigError: parts that do not fit each other or the data.
+    """
+    training = config.training
+    seed_everything(config.run.seed)
+    parameters = {key: value for key, value in asdict(config.model).items() if key != "name"}
+    described = {"item_shape": dataset.item_shape, "classes": dataset.classes, **parameters}
+    model = build_model(config.model.name, **described).to(process.device)
+    weights = class_weights(training.class_weights, dataset.labels[dataset.indices("train")], dataset.classes)
+    criterion = build_criterion(
+        training.criterion, n_classes=len(dataset.classes), weights=weights,
+        label_smoothing=training.label_smoothing, trust=trust,
+    )  # fmt: skip
+    task = SingleLabel(dataset.classes, criterion).to(process.device)
+    optimizer = _optimizer(config, model, process.device, trust=trust)
+    scheduler = None
+    if training.scheduler is not None:
+        scheduler = build_target(training.scheduler, optimizer, trust=trust)
+        if not isinstance(scheduler, Scheduler):
+            raise ConfigError([f"training.scheduler={training.scheduler['_target_']} is no learning-rate scheduler"])
+    step = Step(process.wrap(model), task, optimizer, process, training.precision, training.grad_clip)
+    trainee = Trainee(
+        model, optimizer, scheduler, step.scaler, process.device, model_config(config.model.name, **described),
+        to_dict(config),
+    )  # fmt: skip
+    seed_everything(config.run.seed, process.rank)
+    return Setup(config, dataset, process, task, model, step, scheduler, trainee)
+
+
+def _optimizer(config: Config, model: nn.Module, device: torch.device, *, trust: bool) -> torch.optim.Optimizer:
+    target = copy.deepcopy(dict(config.training.optimizer))
+    target.setdefault("lr", config.training.learning_rate)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer: object = None
+    if "fused" not in target and str(target["_target_"]).rpartition(".")[2] in ("Adam", "AdamW", "SGD", "Adagrad"):
+        target["fused"] = device.type in ("cpu", "cuda") and str(target["_target_"]).startswith("torch.optim.")
+    optimizer = build_target(target, trainable, trust=trust)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError([f"training.optimizer={target['_target_']} is no torch.optim.Optimizer"])
+    return optimizer

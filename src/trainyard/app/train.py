@@ -1,0 +1,335 @@
+"""Training a run from its config to its last file, and resuming one. The same path for both."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from trainyard.app import records
+from trainyard.app.logs import SpeedSink, logging_to
+from trainyard.app.setup import Setup, build, load_dataset
+from trainyard.checkpoints import choose, quarantine
+from trainyard.config.convert import from_dict, to_dict
+from trainyard.config.names import model_label
+from trainyard.config.schema import Config
+from trainyard.data.dataset import Dataset, explain_change
+from trainyard.errors import ChangedDataError, ConfigError, NotResumableError, TrainyardError
+from trainyard.layouts import load_layout
+from trainyard.retention import KeepPolicy
+from trainyard.runs import RunReader, RunWriter, Yard, create_run, environment, resume_run
+from trainyard.runs.snapshot import Checkpoint
+from trainyard.tracking.tensorboard import TensorBoardSink
+from trainyard.training import process as processes
+from trainyard.training.checkpointing import Checkpointer
+from trainyard.training.events import Sink
+from trainyard.training.loop import fit
+from trainyard.training.process import Process
+from trainyard.training.progress import Progress
+from trainyard.training.sinks import ConsoleSink, HistorySink, LogSink
+from trainyard.training.state import Capture, load, load_weights, restore
+from trainyard.training.stopping import resolve_mode
+
+
+def train(
+    config: Config,
+    yard_root: Path,
+    *,
+    overrides: Sequence[str] = (),
+    console: Console | None = None,
+    trust: bool = False,
+    parents: Sequence[Mapping[str, Any]] = (),
+) -> Path | None:
+    """Trains a new run and returns its home; None in processes of torchrun that do not keep it.
+
+    Everything that can be wrong with the config or the data is found before anything is written.
+
+    Args:
+        config: what to do.
+        yard_root: the yard; made if it is missing.
+        overrides: what was said on the command line, kept with the run.
+        console: where to print; None for nowhere.
+        trust: accept `_target_` objects outside the allow-list.
+        parents: runs this one comes from: {"run", "step", "role"}.
+
+    Raises:
+        UserError: something to mend, in the config, the data, the names or the yard.
+        TrainyardError: the run failed; it is kept as such.
+    """
+    console = console or Console(quiet=True)
+    if not config.run.train and not config.run.checkpoint_path:
+        raise ConfigError(["run.train=false, but run.checkpoint_path is not set"], "Name the checkpoint to test.")
+    layout = load_layout(config.layout)
+    with _processes(config.run.device) as process:
+        dataset = load_dataset(config.data)
+        setup = build(config, dataset, process, trust=trust)
+        if config.run.checkpoint_path:
+            load_weights(
+                setup.model, load(Path(config.run.checkpoint_path), weights_only=True).model, config.run.checkpoint_path
+            )
+        run = None
+        if process.is_main:
+            run = create_run(
+                Yard(yard_root, create=True), layout, project=config.run.project, dataset=dataset.name,
+                model=model_label(config), name=config.run.name, config=to_dict(config), seed=config.run.seed,
+                tags=config.run.tags, note=config.run.note,
+            )  # fmt: skip
+        with run or contextlib.nullcontext():
+            if run is not None:
+                run.event("data", data=dataset.fingerprint())
+                for parent in parents:
+                    run.event("parent", **parent)
+                for warning in dataset.warnings:
+                    run.warn(warning)
+            _work(setup, run, Progress(), overrides, console, resumed=False)
+        return run.home if run is not None else None
+
+
+def resume(yard: Yard, home: Path, *, step: int | None = None, console: Console | None = None) -> None:
+    """Continues a run from its newest whole checkpoint, exactly as if it had never stopped.
+
+    Damaged checkpoints are set aside and named. A run killed before its first checkpoint starts over.
+
+    Args:
+        yard: the yard.
+        home: the run's home.
+        step: resume from this checkpoint instead; later ones must be cleaned away first.
+        console: where to print.
+
+    Raises:
+        ChangedDataError: the data is not what the run began with.
+        NotResumableError: nothing is left to do, or no checkpoint holds optimizer state.
+        RunBusyError: it is running.
+    """
+    console = console or Console(quiet=True)
+    reader = RunReader(yard, home)
+    if reader.snapshot.state == "finished":
+        raise NotResumableError(
+            f"Run {reader.snapshot.name} is finished: nothing is left to resume.",
+            f"Train another like it with `trainyard train --like {reader.snapshot.id}`.",
+        )
+    if not reader.snapshot.config:
+        raise NotResumableError(
+            f"Run {reader.snapshot.name} was not made by `trainyard train`, which cannot repeat its loop.",
+            "Continue it from your own code with `trainyard.start_run(resume=…)`.",
+        )
+    config = from_dict(reader.snapshot.config, where=str(home / ".run"), trust=True)
+    with _processes(config.run.device) as process:
+        dataset = load_dataset(config.data)
+        refuse_changed_data(reader, dataset)
+        setup = build(config, dataset, process, trust=True)
+        run = resume_run(yard, home) if process.is_main else None
+        with contextlib.ExitStack() as stack:
+            chosen: tuple[str | None, int | None] = (None, None)
+            if run is not None:
+                stack.callback(run.abandon)
+                chosen = _choose(run, step, console)
+            chosen = process.share(chosen)
+            progress = Progress()
+            if chosen[0] is not None:
+                loaded = load(Path(chosen[0]))
+                progress = restore(setup.trainee, loaded, chosen[0], rank=process.rank)
+                if loaded.rng is not None and len(loaded.rng) != process.world and run is not None:
+                    run.warn(
+                        f"Resumed with {process.world} processes what {len(loaded.rng)} began: not bit-identical."
+                    )
+            if run is not None:
+                run.begin_attempt(chosen[1])
+            stack.pop_all()
+        with run or contextlib.nullcontext():
+            if run is not None:
+                where = f"step {progress.step}" if chosen[0] else "the beginning (no checkpoint yet)"
+                console.print(f"resuming {run.name} from {where}", highlight=False)
+            _work(setup, run, progress, (), console, resumed=True)
+
+
+def refuse_changed_data(reader: RunReader, dataset: Dataset) -> None:
+    """Raises ChangedDataError, saying what changed, when `dataset` is not what the run began with."""
+    changes = explain_change(reader.snapshot.data, dataset.fingerprint()) if reader.snapshot.data else []
+    if changes:
+        raise ChangedDataError(
+            f"The data of run {reader.snapshot.name} changed since it began: {' '.join(changes)}",
+            "Put the data back, or train a new run on the new data with "
+            f"`trainyard train --like {reader.snapshot.id}`.",
+        )
+
+
+def _choose(run: RunWriter, step: int | None, console: Console) -> tuple[str | None, int | None]:
+    """Path and step of the checkpoint to resume from; damaged newer ones are set aside."""
+    reader = RunReader(run.yard, run.home)
+    newest = reader.snapshot.checkpoints[-1].step if reader.snapshot.checkpoints else None
+    if step is not None and newest is not None and step < newest:
+        later = [c.step for c in reader.snapshot.checkpoints if c.step > step]
+        raise NotResumableError(
+            f"Run {run.name} has checkpoints after step {step}: {', '.join(map(str, later))}.",
+            "Resume from the newest, or clean those away first: "
+            + " ".join(f"`trainyard clean {run.id} --step {s}`" for s in later),
+        )
+    choice = choose(reader, step=step, resuming=True)
+    if choice is None:
+        return None, None
+    for checkpoint, why in choice.damaged:
+        quarantine(run, checkpoint, why)
+        console.print(
+            f"[yellow]checkpoint of step {checkpoint.step} is damaged and was set aside:[/] {why}", highlight=False
+        )
+    return str(choice.path), choice.checkpoint.step
+
+
+@contextlib.contextmanager
+def _processes(device: str) -> Iterator[Process]:
+    try:
+        yield processes.start(device)
+    finally:
+        processes.stop()
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """Set by the first SIGINT or SIGTERM; a second one interrupts at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def on_signal(number: int, _frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _work(
+    setup: Setup, run: RunWriter | None, progress: Progress, overrides: Sequence[str], console: Console, *, resumed: bool
+) -> None:
+    """Trains what is left, then tests and writes what a finished run leaves."""
+    config, process = setup.config, setup.process
+    if run is None:
+        checkpointer = _checkpointer(setup, None)
+        if config.run.train:
+            _fit(setup, checkpointer, [], progress, threading.Event())
+        _finish(setup, None, console)
+        return
+    with logging_to(run, "log", "error_log") as logger, _stop_requests() as asked:
+        try:
+            if not resumed:
+                captured = environment.capture()
+                if process.device.type == "cuda":
+                    import torch
+
+                    captured["cuda"] = torch.version.cuda
+                records.write_start(run, run.snapshot.config, overrides, captured)
+            logger.info("%s %s (%s) in %s", "resuming" if resumed else "training", run.name, run.id, run.home)
+            for warning in run.snapshot.warnings:
+                logger.warning("%s", warning)
+                console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+            if config.run.train:
+                checkpointer = _checkpointer(setup, run)
+                sinks = _sinks(setup, run, checkpointer, logger, console, progress)
+                try:
+                    _fit(setup, checkpointer, sinks, progress, asked)
+                    checkpointer.wait()
+                finally:
+                    for sink in sinks:
+                        sink.close()
+                    checkpointer.close()
+                checkpointer.publish_chosen()
+            _finish(setup, run, console)
+            logger.info("finished %s", run.name)
+        except BaseException as error:
+            logger.error("%s: %s", type(error).__name__, error, exc_info=not isinstance(error, TrainyardError))
+            raise
+
+
+def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
+    config = setup.config
+    keep = config.checkpoint
+    from trainyard.objects import Objects
+
+    objects = run.yard.objects if run is not None else Objects(Path())
+    return Checkpointer(
+        run, Capture(setup.trainee, objects, keep.single_file), setup.process,
+        KeepPolicy(last=keep.keep_last, best=keep.keep_best, every=keep.keep_every),
+        monitor=config.training.monitor, mode=resolve_mode(config.training.monitor, config.training.mode),
+        background=keep.background,
+    )  # fmt: skip
+
+
+def _sinks(
+    setup: Setup, run: RunWriter, checkpointer: Checkpointer, logger: Any, console: Console, progress: Progress
+) -> list[Sink]:
+    config = setup.config
+    batches = setup.batches("train", training=True)
+    steps = -(-len(batches) // config.training.grad_accumulation)
+    sinks: list[Sink] = [HistorySink(run, checkpointer.do), LogSink(logger, config.training.monitor)]
+    if config.tracker != "none" and run.keeps("tensorboard"):
+        purge = progress.step if len(run.snapshot.attempts) > 1 else None
+        sinks.append(TensorBoardSink(run.path("tensorboard"), purge_after=purge))
+    if run.keeps("performance_log"):
+        sinks.append(SpeedSink(run, len(setup.dataset.indices("train"))))
+    if run.keeps("results"):
+        sinks.append(records.ResultsSink(run, steps * config.training.epochs))
+    if config.outputs.val_predictions_every:
+        sinks.append(records.PredictionsSink(run, setup.dataset, config.outputs.val_predictions_every))
+    sinks.append(ConsoleSink(console, steps, config.training.epochs, start=progress.step))
+    return sinks
+
+
+def _fit(
+    setup: Setup, checkpointer: Checkpointer, sinks: Sequence[Sink], progress: Progress, asked: threading.Event
+) -> None:
+    process = setup.process
+
+    def should_stop() -> bool:
+        checkpointer.check()
+        return bool(process.share(asked.is_set())) if process.world > 1 else asked.is_set()
+
+    fit(
+        setup.step, setup.batches("train", training=True), lambda: setup.predict("val"), setup.plan(), progress,
+        scheduler=setup.scheduler, sinks=sinks, save=checkpointer.save, should_stop=should_stop,
+        describe=setup.describe,
+    )  # fmt: skip
+
+
+def _finish(setup: Setup, run: RunWriter | None, console: Console) -> None:
+    """Tests the checkpoint that validation chose, once, and writes everything that comes of it."""
+    config, process = setup.config, setup.process
+    chosen: str | None = None
+    best: Checkpoint | None = None
+    if run is not None and config.run.train:
+        choice = choose(RunReader(run.yard, run.home), step="best")
+        if choice is not None:
+            chosen, best = str(choice.path), choice.checkpoint
+    chosen = process.share(chosen)
+    if chosen is not None:
+        load_weights(setup.model, load(Path(chosen), weights_only=True).model, chosen)
+    splits = [split for split in ("val", "test") if split == "val" or config.run.test]
+    found = {split: setup.predict(split) for split in splits if len(setup.dataset.indices(split))}
+    if run is None:
+        return
+    summary: dict[str, Any] = {
+        f"{split}_{key}": value for split, predictions in found.items() for key, value in predictions.metrics.items()
+    }
+    if best is not None:
+        summary |= {"best_step": best.step, "best_epoch": best.epoch}
+    summary["epochs"] = run.snapshot.epoch
+    if "test" in found:
+        summary["test_evaluations"] = 1
+    for split, predictions in found.items():
+        records.write_predictions(run, predictions, setup.dataset, split, with_plots=config.outputs.plots)
+    run.summary(**summary)
+    records.write_end(run, summary, with_plots=config.outputs.plots)
+    for split, predictions in found.items():
+        line = "  ".join(f"{key} {predictions.metrics[key]:.4f}" for key in ("loss", "accuracy", "f1_macro"))
+        console.print(f"{split:<5}{line}", highlight=False)

@@ -1,0 +1,49 @@
+"""`trainyard evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trainyard.cli.options import echo_json, find_run, json_option, run_argument, yard_option
+
+
+@click.command("evaluate")
+@run_argument
+@yard_option
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option("--checkpoint", metavar="best|last|STEP", help="Which checkpoint; best by default.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the predictions here, as CSV.")
+@json_option
+def command(
+    run: str, yard_root: Path, split: str, checkpoint: str | None, device: str, out: Path | None, as_json: bool
+) -> None:
+    """Measure a run's checkpoint on a split again.
+
+    Uses the run's own data and settings. What is measured is compared with what the run recorded,
+    and kept with the run, as is how often its test split was used.
+    """
+    from trainyard import durable
+    from trainyard.app.inference import evaluate_run
+
+    reader = find_run(yard_root, run)
+    found = evaluate_run(reader, split, checkpoint=checkpoint, device=device)
+    if out is not None:
+        durable.write_text(out, found.table)
+    if as_json:
+        echo_json(
+            {
+                "run": reader.snapshot.id, "split": split, "step": found.step, "metrics": found.metrics,
+                "recorded": found.recorded, "test_evaluations": found.times_tested,
+            }
+        )  # fmt: skip
+        return
+    click.echo(f"{reader.snapshot.name} ({reader.snapshot.id}), checkpoint of step {found.step}, {split} split")
+    for key, value in found.metrics.items():
+        before = found.recorded.get(key)
+        note = "" if before is None else f"  recorded {before:.6f}" + ("" if before == value else "  differs")
+        click.echo(f"  {key:<20} {value:.6f}{note}")
+    if split == "test" and found.times_tested > 1:
+        click.echo(f"The test split has been used {found.times_tested} times for this run: choose nothing by it.")

@@ -1,0 +1,113 @@
+"""The `trainyard` command: finds a command's file when it is called, and turns errors into exit codes.
+
+A user's error prints what, where and what to do, without a traceback, and exits with 2; a failed
+run exits with 1. Importing this must stay fast: `trainyard --help` imports no command.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from trainyard.errors import TrainyardError
+
+COMMANDS = {
+    "train": "Train a recipe or a config file in a new run.",
+    "resume": "Continue a run that was stopped, failed or killed, exactly.",
+    "evaluate": "Measure a run's checkpoint on a split again.",
+    "predict": "Predict new data with a run's checkpoint.",
+    "runs": "List runs: filter, sort, page.",
+    "show": "Show everything about a run.",
+    "clean": "Plan and make room: checkpoints, runs, logs, caches. Undoable.",
+    "undo": "Bring back what the last clean took away.",
+    "verify": "Check that files are what was written.",
+    "reindex": "Rebuild the index by walking the yard.",
+    "doctor": "Check the installation and the yard.",
+}
+_GROUPS = {
+    "Train": ("train", "resume", "evaluate", "predict"),
+    "Look": ("runs", "show"),
+    "Keep": ("clean", "undo", "verify", "reindex", "doctor"),
+}
+
+
+class _Commands(click.Group):
+    """Knows its commands by name and imports one when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"trainyard.cli.{name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
+        if args and args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            hint = f" Did you mean `trainyard {near[0]}`?" if near else ""
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint} `trainyard --help` lists them all.", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in _GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name]) for name in names])
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"trainyard {version('trainyard')}")
+        ctx.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version.")
+def app() -> None:
+    """Train classifiers on audio, images and text, and keep everything a run leaves behind in order.
+
+    \b
+    trainyard train                     train the digits recipe
+    trainyard train cfg.yaml model=mlp  train a file, with changes
+    trainyard runs state:finished sort:-summary.test_accuracy
+    trainyard show last
+
+    Every command takes --yard DIR (or TRAINYARD_YARD); the yard is ./outputs otherwise.
+    """
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    try:
+        app.main(standalone_mode=False)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except TrainyardError as error:
+        _report(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # the reader of a pipe went away: no error of ours, and nothing more can be printed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _report(error: TrainyardError) -> None:
+    label = click.style("error:", fg="red", bold=True)
+    click.echo(f"{label} {error.what}", err=True)
+    if error.remedy:
+        click.echo(f"  {click.style('→', fg='cyan')} {error.remedy}", err=True)

@@ -1,0 +1,33 @@
+"""`trainyard predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trainyard.cli.options import find_run, run_argument, yard_option
+
+
+@click.command("predict")
+@run_argument
+@click.argument("data", type=click.Path(path_type=Path))
+@yard_option
+@click.option("--checkpoint", metavar="best|last|STEP", help="Which checkpoint; best by default.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of printing.")
+def command(run: str, data: Path, yard_root: Path, checkpoint: str | None, device: str, out: Path | None) -> None:
+    """Predict new data with a run's checkpoint.
+
+    DATA is an image, a folder of images, or an .npz with `images`. Prints CSV: id, pred_label, and
+    a probability for each class.
+    """
+    from trainyard import durable
+    from trainyard.app.inference import predict_items
+
+    text = predict_items(find_run(yard_root, run), data, checkpoint=checkpoint, device=device)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        durable.write_text(out, text)
+        click.echo(f"{text.count(chr(10)) - 1} predictions in {out}")

@@ -1,0 +1,28 @@
+"""`trainyard reindex`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from trainyard.cli.options import yard_option
+
+
+@click.command("reindex")
+@yard_option
+def command(yard_root: Path) -> None:
+    """Rebuild the index by walking the yard.
+
+    Needed after copying a run's folder into the yard by hand. Loses nothing: the index holds only
+    what the runs' own files say.
+    """
+    from trainyard.index import Index
+    from trainyard.runs import Yard
+
+    started = time.perf_counter()
+    index = Index(Yard(yard_root))
+    index.rebuild()
+    total = index.query("", limit=1).total
+    click.echo(f"{total} runs indexed in {time.perf_counter() - started:.2f} s")

@@ -1,0 +1,28 @@
+"""`trainyard resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trainyard.cli.options import find_run, run_argument, yard_option
+
+
+@click.command("resume")
+@run_argument
+@yard_option
+@click.option("--step", type=int, help="Resume from this checkpoint instead of the newest whole one.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def command(run: str, yard_root: Path, step: int | None, quiet: bool) -> None:
+    """Continue a run that was stopped, failed or killed, exactly.
+
+    RUN is a name, an id, a path, or `last`. The newest checkpoint that is whole is used; damaged
+    ones are set aside and named. The data must be what the run began with.
+    """
+    reader = find_run(yard_root, run)
+    from rich.console import Console
+
+    from trainyard.app.train import resume
+
+    resume(reader.yard, reader.home, step=step, console=Console(quiet=quiet))

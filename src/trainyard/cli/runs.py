@@ -1,0 +1,76 @@
+"""`trainyard runs`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trainyard.cli.options import echo_json, human_size, json_option, yard_option
+
+_COLOURS = {"finished": "green", "running": "cyan", "crashed": "red", "failed": "red", "stopped": "yellow"}
+_PAGE = 30
+
+
+@click.command("runs")
+@click.argument("query", nargs=-1, metavar="[FILTER]...")
+@yard_option
+@click.option("--limit", type=int, default=None, help=f"Rows to print; {_PAGE} by default, all with --json.")
+@click.option("--offset", type=int, default=0, help="Rows to pass over first.")
+@json_option
+def command(query: tuple[str, ...], yard_root: Path, limit: int | None, offset: int, as_json: bool) -> None:
+    """List runs: filter, sort, page. Newest first unless sorted.
+
+    \b
+    trainyard runs state:finished dataset:digits
+    trainyard runs 'summary.test_accuracy>0.97' sort:-summary.test_accuracy
+    trainyard runs -state:finished 'created>7d' config.training.epochs:10
+    trainyard runs 'name:cnn*' tag:paper --json
+
+    Fields: state name project dataset model layout id seed tag note step epoch size created
+    started ended best.value, and any metrics.X, summary.X and config.X.
+    """
+    from trainyard.index import Index
+    from trainyard.runs import Yard
+
+    text = " ".join(query)
+    page = Index(Yard(yard_root)).query(text, limit=limit or (None if as_json else _PAGE), offset=offset)
+    if as_json:
+        echo_json(page.rows)
+        return
+    if not page.rows:
+        click.echo(f"No run matches {text!r}." if text else "No runs yet: `trainyard train` makes the first.")
+        return
+    rows = [_cells(row) for row in page.rows]
+    header = ("id", "run", "layout", "state", "epoch", "val_loss", "test_acc", "size", "created")
+    widths = [max(len(cells[i]) for cells in [header, *rows]) for i in range(len(header))]
+    click.echo(click.style("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), bold=True))
+    for cells in rows:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        padded[3] = click.style(padded[3], fg=_COLOURS.get(cells[3]))
+        click.echo("  ".join(padded).rstrip())
+    if page.total > offset + len(rows):
+        click.echo(f"{offset + 1}-{offset + len(rows)} of {page.total}; more with --offset {offset + len(rows)}")
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    summary, metrics = row["summary"], row["metrics"]
+    return (
+        row["id"], f"{row['project']}/{row['dataset']}/{row['name']}", row["layout"], row["state"],
+        f"{row['epoch']:g}", _number(summary.get("val_loss", metrics.get("val_loss"))),
+        _number(summary.get("test_accuracy")), human_size(row["size_bytes"]), _age(row["created"]),
+    )  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _age(created: str) -> str:
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return "just now"

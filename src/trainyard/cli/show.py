@@ -1,0 +1,76 @@
+"""`trainyard show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trainyard.cli.options import echo_json, find_run, human_size, json_option, run_argument, yard_option
+from trainyard.runs import RunReader
+
+
+@click.command("show")
+@run_argument
+@yard_option
+@click.option("--files", "only_files", is_flag=True, help="Only the paths of its files, one a line.")
+@json_option
+def command(run: str, yard_root: Path, only_files: bool, as_json: bool) -> None:
+    """Show everything about a run.
+
+    RUN is a name, an id, a path, or `last`.
+    """
+    reader = find_run(yard_root, run)
+    if as_json:
+        echo_json({**reader.snapshot.to_dict(), "path": str(reader.home)})
+    elif only_files:
+        for path in reader.files().values():
+            click.echo(path)
+    else:
+        _print(reader)
+
+
+def _print(reader: RunReader) -> None:
+    run = reader.snapshot
+    click.echo(click.style(f"{run.project}/{run.dataset}/{run.name}", bold=True) + f"  {run.id}  {run.state}")
+    rows = [
+        ("home", str(reader.home)),
+        ("layout", run.layout),
+        ("model", run.model),
+        ("created", run.created),
+        ("trained", f"{run.epoch:g} epochs, {run.step} steps, {len(run.attempts)} attempts, seed {run.seed}"),
+        ("tags", ", ".join(run.tags)),
+        ("note", run.note),
+        ("error", run.error or ""),
+        ("from", ", ".join(f"{p['role']} {p['run']} step {p['step']}" for p in run.parents)),
+    ]
+    for label, value in rows:
+        if value:
+            click.echo(f"  {label:<9} {value}")
+    for warning in run.warnings:
+        click.echo(f"  {click.style('warning', fg='yellow'):<9}   {warning}")
+    _section("Summary", [(key, f"{v:.6g}" if isinstance(v, float) else str(v)) for key, v in run.summary.items()])
+    if not run.summary:
+        _section("Latest metrics", [(key, f"{value:.6g}") for key, value in run.metrics.items()])
+    best = run.best["step"] if run.best else None
+    _section(
+        "Checkpoints",
+        [
+            (
+                f"step {c.step}",
+                f"epoch {c.epoch:g}  {human_size(c.size)}  {', '.join(c.paths.values())}"
+                + ("  best" if c.step == best else "") + ("" if c.resumable else "  not resumable"),
+            )
+            for c in run.checkpoints
+        ],
+    )  # fmt: skip
+    _section("Files", [(record.kind, f"{record.path}  {human_size(record.size)}") for record in run.records])
+
+
+def _section(title: str, rows: list[tuple[str, str]]) -> None:
+    if not rows:
+        return
+    click.echo(click.style(title, bold=True))
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        click.echo(f"  {label:<{width}}  {value}")

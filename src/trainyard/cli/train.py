@@ -1,0 +1,61 @@
+"""`trainyard train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trainyard.cli.options import find_run, yard_option
+
+
+@click.command("train", context_settings={"ignore_unknown_options": False})
+@click.argument("what", nargs=-1, metavar="[RECIPE|FILE] [KEY=VALUE]...")
+@yard_option
+@click.option("--like", metavar="RUN", help="Repeat the configuration of another run; changes go on top.")
+@click.option("--trust", is_flag=True, help="Let _target_ name objects outside the allowed packages.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop.")
+def command(
+    what: tuple[str, ...], yard_root: Path, like: str | None, trust: bool, quiet: bool, print_config: bool
+) -> None:
+    """Train a recipe or a config file in a new run.
+
+    Without arguments this trains `digits`. Changes are KEY=VALUE, such as training.epochs=5,
+    model=mlp or layout=shared.
+
+    \b
+    trainyard train digits model=mlp 'model.hidden=[453]' run.name=wide
+    trainyard train data=npz data.path=images.npz
+    trainyard train --like last run.seed=1
+    """
+    from trainyard.config.compose import compose, to_yaml
+
+    recipe, overrides = _parted(what)
+    if like is not None:
+        if recipe is not None:
+            raise click.UsageError(f"Give either a recipe ({recipe}) or --like {like}, not both.")
+        base = dict(find_run(yard_root, like).snapshot.config)
+        base["run"] = {**base.get("run", {}), "name": None}
+        config = compose(overrides=overrides, base=base, trust=trust)
+    else:
+        config = compose(recipe or "digits", overrides, trust=trust)
+    if print_config:
+        click.echo(to_yaml(config), nl=False)
+        return
+    from rich.console import Console
+
+    from trainyard.app.train import train
+
+    console = Console(quiet=quiet)
+    home = train(config, yard_root, overrides=overrides, console=console, trust=trust)
+    if home is not None and not quiet:
+        click.echo(f"kept in {home.relative_to(Path.cwd()) if home.is_relative_to(Path.cwd()) else home}/")
+
+
+def _parted(what: tuple[str, ...]) -> tuple[str | None, list[str]]:
+    """The recipe, if one is named, and the changes."""
+    recipes = [word for word in what if "=" not in word and not word.startswith(("~", "+"))]
+    if len(recipes) > 1:
+        raise click.UsageError(f"One recipe at a time: {', '.join(recipes)}. Changes are written KEY=VALUE.")
+    return (recipes[0] if recipes else None), [word for word in what if word not in recipes]

@@ -1,0 +1,1 @@
+"""What a run is asked to do: frozen dataclasses, and how Hydra's YAML becomes them."""

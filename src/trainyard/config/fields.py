@@ -1,0 +1,143 @@
+"""What the schema's dataclasses hold: their keys, types and defaults, read from the type hints.
+
+A new field of `schema` needs no code here. Knows no values but the defaults, and no files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from trainyard.config.schema import Config
+
+# Which field tells the members of a union apart.
+SELECTORS: Mapping[str, str] = {"data": "source", "model": "name"}
+MISSING = "???"  # OmegaConf's and Hydra's mark of a value that must be given
+_UNSAID: Any = object()
+_HINTS: dict[type[Any], dict[str, Any]] = {}
+_WORDS: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    types.NoneType: "null",
+}
+
+
+def fill(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree with the schema's defaults where it says nothing, so that `${...}` can point at them."""
+    return _filled(Config, tree)
+
+
+def text_keys() -> frozenset[str]:
+    """The dotted keys whose value is text and nothing else (or null)."""
+    return frozenset(
+        key for key, hint in _all_keys() if {str} <= set(members_of(hint)) <= {str, types.NoneType}
+    )
+
+
+def section_keys() -> frozenset[str]:
+    """The dotted keys that hold further keys."""
+    return frozenset(key for key, hint in _all_keys() if dataclasses.is_dataclass(members_of(hint)[0]))
+
+
+def all_keys() -> frozenset[str]:
+    """Every dotted key of every member of every union."""
+    return frozenset(key for key, _ in _all_keys())
+
+
+def words(hint: Any) -> str:
+    """What a type hint accepts, in words."""
+    members = members_of(hint)
+    return " or ".join(_word(member) for member in members)
+
+
+def hints_of(cls: type[Any]) -> dict[str, Any]:
+    """The resolved type hint of each field, in order."""
+    if cls not in _HINTS:
+        _HINTS[cls] = get_type_hints(cls)
+    return _HINTS[cls]
+
+
+def members_of(hint: Any) -> tuple[Any, ...]:
+    """The members of a union, or the hint alone."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def selected_by(cls: type[Any]) -> str:
+    """What the selector of a union's member says, e.g. `npz`."""
+    for name in SELECTORS.values():
+        if get_origin(hints_of(cls).get(name)) is Literal:
+            return str(get_args(hints_of(cls)[name])[0])
+    return cls.__name__
+
+
+def plain(value: Any) -> Any:
+    """A deep copy with dicts for dataclasses and lists for tuples."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _word(member: Any) -> str:
+    origin = get_origin(member)
+    if origin is Literal:
+        choices = [str(choice) for choice in get_args(member)]
+        return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
+    if origin is tuple:
+        kinds = get_args(member)
+        many = {int: "whole numbers", float: "numbers", str: "texts"}[kinds[0]]
+        return f"a list of {many}" if kinds[-1] is Ellipsis else f"a list of {len(kinds)} {many}"
+    if origin is Mapping:
+        return "a mapping with `_target_`"
+    return _WORDS.get(member, "a section")
+
+
+@cache
+def _all_keys() -> tuple[tuple[str, Any], ...]:
+    return tuple(dict.fromkeys(_keys_of(Config, "")))
+
+
+def is_section(hint: Any) -> bool:
+    """Whether the hint is one of the schema's dataclasses."""
+    return dataclasses.is_dataclass(hint)
+
+
+def _keys_of(cls: type[Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, hint in hints_of(cls).items():
+        yield f"{prefix}{name}", hint
+        for section in _sections(hint):
+            yield from _keys_of(section, f"{prefix}{name}.")
+
+
+def _sections(hint: Any) -> list[type[Any]]:
+    """The dataclasses among the hint's members."""
+    return [member for member in members_of(hint) if isinstance(member, type) and is_section(member)]
+
+
+def _filled(cls: type[Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+    filled = dict(tree)
+    for field in dataclasses.fields(cls):
+        sections = _sections(hints_of(cls)[field.name])
+        value = filled.get(field.name, {} if sections else _UNSAID)
+        if sections and isinstance(value, Mapping):
+            chosen = value.get(SELECTORS.get(field.name, ""))
+            default: type[Any] = type(field.default)
+            section = next((section for section in sections if selected_by(section) == chosen), default)
+            filled[field.name] = _filled(section, value)
+        elif value is not _UNSAID:
+            continue
+        elif field.default is not dataclasses.MISSING:
+            filled[field.name] = plain(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            filled[field.name] = plain(field.default_factory())
+        else:
+            filled[field.name] = MISSING
+    return filled

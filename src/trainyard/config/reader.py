@@ -1,0 +1,242 @@
+"""From plain values to a `Config`, noting every value that does not fit.
+
+Walks the schema's type hints. Nothing is raised here: the caller tells all faults at once. Knows no
+files and no Hydra; a value's own sense is the business of `rules`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from trainyard.config.faults import FEW, Fault, nearest, show, suggestion
+from trainyard.config.fields import MISSING, SELECTORS, all_keys, hints_of, members_of, selected_by, words
+from trainyard.config.rules import check
+from trainyard.config.schema import Config
+
+_BAD: Any = object()
+
+
+def read(
+    tree: Mapping[str, Any], *, texts: Mapping[str, str] | None = None, trust: bool = False
+) -> tuple[Config, list[Fault]]:
+    """The configuration and everything that is wrong with it; usable only when nothing is.
+
+    Args:
+        tree: plain values with nothing left to resolve.
+        texts: what a value looked like where it was typed, by key; a text field takes that rather
+            than the number that the command line's grammar made of it.
+        trust: accept `_target_` objects outside the allow-list.
+    """
+    reader = _Reader(texts or {})
+    config: Config = reader.section(Config, tree, "")
+    wrong = {key for fault in reader.faults for key in fault.keys}
+    broken = [
+        fault
+        for fault in check(config, trust=trust)
+        if not any(key == bad or key.startswith(f"{bad}.") for key in fault.keys for bad in wrong)
+    ]
+    return config, reader.faults + broken
+
+
+class _Reader:
+    """Turns plain values into dataclasses, keeping count of what does not fit."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self.faults: list[Fault] = []
+        self.texts = texts
+
+    def section(self, cls: type[Any], value: Any, key: str) -> Any:
+        """An instance of the dataclass; fields that do not fit have their default or a stand-in."""
+        if not isinstance(value, Mapping):
+            self.wrong(key, value, "a section that holds further keys")
+            value = {}
+        hints = hints_of(cls)
+        fields: dict[str, Any] = {}
+        for name, field in {field.name: field for field in dataclasses.fields(cls)}.items():
+            inner = f"{key}.{name}" if key else name
+            required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            if required and value.get(name, MISSING) == MISSING:
+                self.missing(cls, inner)
+                fields[name] = ""
+            elif name in value:
+                converted = self.value(hints[name], value[name], inner)
+                if converted is not _BAD:
+                    fields[name] = converted
+                elif required:
+                    fields[name] = ""
+        for name in value:
+            if name not in hints:
+                self.unknown(cls, value, str(name), key)
+        return cls(**fields)
+
+    def value(self, hint: Any, value: Any, key: str) -> Any:
+        """The value as the hint wants it, or _BAD after noting a fault."""
+        members = members_of(hint)
+        if key in SELECTORS:
+            cls = self.member(members, value, key)
+            return _BAD if cls is None else self.section(cls, value, key)
+        if dataclasses.is_dataclass(hint):
+            return self.section(members[0], value, key)
+        if value is None:
+            return None if types.NoneType in members else self.wrong(key, value, words(hint))
+        if isinstance(value, str):
+            return self.text(members, value, key, hint)
+        if str in members and isinstance(value, bool | int | float) and key in self.texts:
+            return self.texts[key]
+        if isinstance(value, bool):
+            return value if bool in members else self.wrong(key, value, words(hint))
+        if isinstance(value, int | float):
+            return self.number(members, value, key, hint)
+        if isinstance(value, Mapping):
+            is_target = any(get_origin(member) is Mapping for member in members)
+            return self.free(value, key) if is_target else self.wrong(key, value, words(hint))
+        if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+            return self.items(members, value, key, hint)
+        return self.wrong(key, value, words(hint))
+
+    def text(self, members: Sequence[Any], value: str, key: str, hint: Any) -> Any:
+        literals = _literals(members)
+        if value in literals:
+            return value
+        if str in members:
+            if _encodes(value):
+                return value
+            return self.wrong(key, value, "text that can be written as UTF-8")
+        choices = [choice for choice in literals if isinstance(choice, str)]
+        if not choices:
+            return self.wrong(key, value, words(hint), self.group_hint(members, key, value))
+        near = nearest(value, choices)
+        return self.wrong(key, value, words(hint), f"; did you mean `{near}`?" if near else "")
+
+    def number(self, members: Sequence[Any], value: float, key: str, hint: Any) -> Any:
+        literals = _literals(members)
+        if isinstance(value, int):
+            if int in members or value in [choice for choice in literals if isinstance(choice, int)]:
+                return value
+            if float in members:
+                try:
+                    return float(value)
+                except OverflowError:
+                    return self.wrong(key, value, "a finite number")
+        elif float in members:
+            return value if math.isfinite(value) else self.wrong(key, value, "a finite number")
+        return self.wrong(key, value, words(hint))
+
+    def items(self, members: Sequence[Any], value: Sequence[Any], key: str, hint: Any) -> Any:
+        for member in members:
+            if get_origin(member) is tuple:
+                kinds = get_args(member)
+                if kinds[-1] is Ellipsis:
+                    kinds = (kinds[0],) * len(value)
+                elif len(kinds) != len(value):
+                    break
+                pairs = enumerate(zip(kinds, value, strict=True))
+                items = tuple(self.value(kind, item, f"{key}[{index}]") for index, (kind, item) in pairs)
+                return _BAD if any(item is _BAD for item in items) else items
+        return self.wrong(key, list(value), words(hint))
+
+    def free(self, value: Any, key: str) -> Any:
+        """A deep copy of a free-form value, of plain types only; lists stay lists."""
+        if isinstance(value, Mapping):
+            bad = [name for name in value if not isinstance(name, str) or not _encodes(name)]
+            for name in bad:
+                self.wrong(key, name, "keys that are text")
+            inner = {
+                name: self.free(item, f"{key}.{name}") for name, item in value.items() if name not in bad
+            }
+            return _BAD if bad or any(item is _BAD for item in inner.values()) else inner
+        if isinstance(value, list | tuple):
+            items = [self.free(item, f"{key}[{index}]") for index, item in enumerate(value)]
+            return _BAD if any(item is _BAD for item in items) else items
+        if isinstance(value, float) and not math.isfinite(value):
+            return self.wrong(key, value, "a finite number")
+        if isinstance(value, str) and not _encodes(value):
+            return self.wrong(key, value, "text that can be written as UTF-8")
+        if value is None or isinstance(value, str | int | float):
+            return value
+        return self.wrong(key, value, "text, a number, true, false, null, a list or a mapping")
+
+    def member(self, members: Sequence[Any], value: Any, key: str) -> type[Any] | None:
+        """The dataclass that the selector of a union names."""
+        selector = SELECTORS[key]
+        by_name: dict[str, type[Any]] = {selected_by(member): member for member in members}
+        default: type[Any] = type(getattr(Config(), key))
+        if not isinstance(value, Mapping):
+            near = suggestion(value, by_name) if isinstance(value, str) else f"; {key}={'|'.join(by_name)}"
+            self.wrong(key, value, f"a section with `{selector}`", near)
+            return None
+        chosen = value.get(selector, selected_by(default))
+        if isinstance(chosen, str) and chosen in by_name:
+            return by_name[chosen]
+        self.faults.append(
+            Fault(
+                f"`{key}.{selector}` is {show(chosen)}{suggestion(str(chosen), by_name)}",
+                (f"{key}.{selector}", key),
+            )
+        )
+        return None
+
+    def group_hint(self, members: Sequence[Any], key: str, value: str) -> str:
+        if "." not in key or not any(get_origin(member) is Mapping for member in members):
+            return ""
+        return f"; to pick a shipped one write {key.replace('.', '/')}={value}"
+
+    def wrong(self, key: str, value: Any, expected: str, hint: str = "") -> Any:
+        name = f"`{key}`" if key else "the whole"
+        self.faults.append(Fault(f"{name} is {show(value)}, expected {expected}{hint}", (_base(key),)))
+        return _BAD
+
+    def missing(self, cls: type[Any], key: str) -> None:
+        section = key.split(".")[0]
+        chosen = f" by {section}={selected_by(cls)}" if section in SELECTORS else ""
+        self.faults.append(Fault(f"`{key}` is required{chosen}: add {key}=…", (key,)))
+
+    def unknown(self, cls: type[Any], value: Mapping[str, Any], name: str, section: str) -> None:
+        key = f"{section}.{name}" if section else name
+        others = [
+            selected_by(other)
+            for other in (members_of(hints_of(Config)[section]) if section in SELECTORS else ())
+            if other is not cls and name in hints_of(other)
+        ]
+        siblings = list(hints_of(cls))
+        elsewhere = sorted(known for known in all_keys() if known.rpartition(".")[2] == name and known != key)
+        if key in all_keys() and "." in name:
+            hint = f"; write it as `{name.split('.')[0]}:` with `{'.'.join(name.split('.')[1:])}:` below it"
+        elif others:
+            choices = " or ".join(f"{section}={other}" for other in others)
+            hint = f"; it is a key of {choices}, and this is {section}={selected_by(cls)}"
+        elif nearest(name, siblings):
+            prefix = f"{section}." if section else ""
+            listed = f" valid: {', '.join(sorted(siblings))}" if len(siblings) <= FEW else ""
+            hint = f"; did you mean `{prefix}{nearest(name, siblings)}`?{listed}"
+        elif elsewhere:
+            hint = f"; did you mean `{elsewhere[0]}`?"
+        else:
+            hint = (
+                f"; `{section}` takes: {', '.join(sorted(siblings))}"
+                if section
+                else suggestion(name, siblings)
+            )
+        self.faults.append(Fault(f"unknown key `{key}`{hint}", (key,)))
+
+
+def _literals(members: Sequence[Any]) -> list[Any]:
+    """The values that the Literal members list."""
+    return [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
+
+
+def _base(key: str) -> str:
+    """The key without list indices, as it was said."""
+    return key.partition("[")[0]
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

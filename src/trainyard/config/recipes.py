@@ -1,0 +1,152 @@
+"""Finds recipes, shipped ones and YAML files, and the groups a `defaults:` list may choose from.
+
+Reads; it does not merge. A recipe is a list of layers, the recipes it builds on first. Written the way
+Hydra wants it, so that Hydra composes the shipped ones to the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from trainyard.config.faults import Fault, show, suggestion
+from trainyard.config.fields import SELECTORS, all_keys
+from trainyard.config.yamlfile import YamlFile
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One file of a group, or none of them (`option` null), and where that was said."""
+
+    group: str
+    option: str | None
+    place: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one file says: choices that replace sections, then values merged over them."""
+
+    choices: tuple[Choice, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    file: YamlFile | None = None
+
+
+def shipped_recipes() -> tuple[str, ...]:
+    """The names that `trainyard train NAME` knows, sorted."""
+    return groups()["recipe"]
+
+
+@cache
+def groups() -> Mapping[str, tuple[str, ...]]:
+    """The shipped groups, such as `model` and `training/optimizer`, with their choices, sorted."""
+    return dict(_groups(files("trainyard.conf"), ""))
+
+
+def read_recipe(recipe: str, faults: list[Fault]) -> list[Layer]:
+    """The layers of a shipped recipe or a YAML file; what is wrong is added to `faults`."""
+    return _read(recipe, Path(), (), None, faults)
+
+
+def checked_choice(group: str, option: object, place: str, faults: list[Fault]) -> Choice | None:
+    """The choice, or None after noting that there is no such group or no such choice in it."""
+    if group not in groups() or group == "recipe":
+        dotted = group.replace("/", ".")
+        plain = f"; the key is written `{dotted}`" if dotted in all_keys() else ""
+        offered = [name for name in groups() if name != "recipe"]
+        faults.append(Fault(f"there is no group `{group}`{plain or suggestion(group, offered)}", place=place))
+    elif option is None and "/" in group:
+        return Choice(group, None, place)
+    elif not isinstance(option, str):
+        says = f"`{group}` is {show(option)}, expected one of {', '.join(groups()[group])}"
+        faults.append(Fault(says, place=place, clouds=(group,)))
+    elif option not in groups()[group]:
+        says = f"`{group}` has no choice `{option}`{suggestion(option, groups()[group])}"
+        faults.append(Fault(says, place=place, clouds=(group,)))
+    else:
+        return Choice(group, option, place)
+    return None
+
+
+def _groups(folder: Traversable, prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.name.startswith("_"):
+            group = f"{prefix}{entry.name}"
+            names = [
+                file.name.removesuffix(".yaml") for file in entry.iterdir() if file.name.endswith(".yaml")
+            ]
+            yield group, tuple(sorted(names))
+            yield from _groups(entry, f"{group}/")
+
+
+def _read(
+    recipe: str, folder: Path, seen: tuple[str, ...], place: str | None, faults: list[Fault]
+) -> list[Layer]:
+    """The layers of a recipe; relative paths are below `folder`, `seen` are the files that led here."""
+    unread: dict[str, Any] = {"place": place, "clouds": tuple(SELECTORS)}
+    path = folder / recipe
+    if recipe in shipped_recipes():
+        source: Traversable = files("trainyard.conf") / "recipe" / f"{recipe}.yaml"
+        identity, name = f"shipped:{recipe}", f"recipe {recipe}"
+    elif recipe.endswith((".yaml", ".yml")):
+        source, identity, name = path, str(path.resolve()), str(path)
+    elif "/" in recipe or path.is_file():
+        faults.append(Fault(f"the recipe {show(recipe)} is not a .yaml file", **unread))
+        return []
+    else:
+        near = suggestion(recipe, shipped_recipes())
+        faults.append(Fault(f"there is no recipe {show(recipe)}{near}, or a path of a .yaml file", **unread))
+        return []
+    if identity in seen:
+        faults.append(Fault(f"the recipe {show(recipe)} builds on itself", **unread))
+        return []
+    try:
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 at byte {error.start}"
+        faults.append(Fault(f"the recipe {show(recipe)} cannot be read: {reason}", **unread))
+        return []
+    file = YamlFile(name, text)
+    faults.extend(replace(fault, clouds=tuple(SELECTORS)) for fault in file.faults)
+    values = {key: value for key, value in file.values.items() if key not in ("defaults", "recipe")}
+    parents, choices = _defaults(file, path.parent, (*seen, identity), faults)
+    return [*parents, Layer(tuple(choices), values, file)]
+
+
+def _defaults(
+    file: YamlFile, folder: Path, seen: tuple[str, ...], faults: list[Fault]
+) -> tuple[list[Layer], list[Choice]]:
+    """What a `defaults:` list asks for; `override` and leading slashes are Hydra's and optional."""
+    entries, place = file.values.get("defaults"), file.place("defaults")
+    layers: list[Layer] = []
+    choices: list[Choice] = []
+    if entries is None:
+        return layers, choices
+    if not isinstance(entries, list):
+        faults.append(
+            Fault(f"`defaults` is {show(entries)}, expected a list such as [model: cnn]", place=place)
+        )
+        return layers, choices
+    for entry in entries:
+        if entry == "_self_":
+            continue
+        if isinstance(entry, str):
+            layers += _read(entry, folder, seen, place, faults)
+        elif isinstance(entry, dict) and len(entry) == 1:
+            [(group, option)] = entry.items()
+            group = str(group).removeprefix("override ").strip().removeprefix("/")
+            choice = checked_choice(group, option, place, faults)
+            choices += [choice] if choice else []
+        else:
+            faults.append(
+                Fault(
+                    f"`defaults` has the entry {show(entry)}, expected `GROUP: CHOICE` or a recipe",
+                    place=place,
+                )
+            )
+    return layers, choices

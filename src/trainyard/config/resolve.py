@@ -1,0 +1,70 @@
+"""Replaces `${...}` by what it points at, with OmegaConf, telling every one that points nowhere.
+
+Text that was never meant to be resolved, such as another run's note, passes through untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trainyard.config.faults import Fault, nearest, show
+from trainyard.config.fields import all_keys
+
+
+def resolve(
+    tree: Mapping[str, Any], is_literal: Callable[[str], bool], faults: list[Fault]
+) -> dict[str, Any]:
+    """A copy of the tree with nothing left to resolve; what cannot be is null and a fault.
+
+    Args:
+        tree: plain values, with every key that may be pointed at.
+        is_literal: whether the `${...}` in a key's value is text.
+        faults: added to.
+    """
+    from omegaconf import OmegaConf
+
+    literal = _escaped(tree, "", is_literal)
+    resolved = {}
+    nodes = OmegaConf.create(literal, flags={"allow_objects": True})
+    for name, value in literal.items():
+        resolved[name] = _walked(value, nodes, name, name, faults)
+    return resolved
+
+
+def _escaped(value: Any, key: str, is_literal: Callable[[str], bool]) -> Any:
+    if isinstance(value, Mapping):
+        inner = {name: f"{key}.{name}" if key else name for name in value}
+        return {name: _escaped(item, inner[name], is_literal) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(item, key, is_literal) for item in value]
+    if isinstance(value, str) and "${" in value and is_literal(key):
+        return re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", value)
+    return value
+
+
+def _walked(value: Any, nodes: Any, name: str | int, key: str, faults: list[Fault]) -> Any:
+    """The resolved value, whose place in OmegaConf's copy is `nodes[name]`."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(value, dict):
+        inner = nodes[name]
+        return {part: _walked(item, inner, part, f"{key}.{part}", faults) for part, item in value.items()}
+    if isinstance(value, list):
+        inner = nodes[name]
+        return [_walked(item, inner, index, key, faults) for index, item in enumerate(value)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    try:
+        found = nodes[name]
+        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+    except (OmegaConfBaseException, RecursionError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        wanted = re.search(r"\$\{([\w.]+)\}", value)
+        near = nearest(wanted[1], all_keys()) if wanted else None
+        hint = f"; did you mean `${{{near}}}`?" if near and wanted and near != wanted[1] else ""
+        says = f"`{key}` is {show(value)}, which cannot be resolved: {reason}{hint}"
+        faults.append(Fault(says, (key,), clouds=(key,)))
+        return None

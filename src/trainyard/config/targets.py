@@ -1,0 +1,243 @@
+"""`_target_` sections: from a dotted name in a config file to the object it stands for.
+
+A config found in someone's run must not run their code. So a target is taken only from the parts of
+packages listed here, must be a class whose own module lies there too (`torch.nn.os` does not), and is
+looked at before anything is called. Nothing is imported before the written name has passed.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from trainyard.config.faults import nearest, show, suggestion
+from trainyard.errors import ConfigError, UnsafeTargetError
+
+# What a target may be written as, and where the object must then have been defined. Narrow on
+# purpose: elsewhere in these packages there are classes that start processes or open files.
+ALLOWED: Mapping[str, str] = {
+    "torch.nn.": "torch.nn",
+    "torch.optim.": "torch.optim",
+    "transformers.optimization.": "transformers.optimization",
+    "transformers.get_": "transformers.optimization",
+    "transformers.Adafactor": "transformers.optimization",
+    "trainyard.models.": "trainyard.models",
+    "trainyard.training.losses.": "trainyard.training.losses",
+    "audiomentations.": "audiomentations",
+}
+# Functions, unlike classes, do things. These only build a scheduler.
+FUNCTIONS = frozenset(
+    f"transformers.optimization.get_{name}"
+    for name in (
+        "constant_schedule",
+        "constant_schedule_with_warmup",
+        "cosine_schedule_with_warmup",
+        "cosine_with_hard_restarts_schedule_with_warmup",
+        "inverse_sqrt_schedule",
+        "linear_schedule_with_warmup",
+        "polynomial_decay_schedule_with_warmup",
+        "wsd_schedule",
+    )
+)
+_CONTROLS = frozenset({"_target_", "_partial_"})
+
+
+def validate_target(spec: Mapping[str, Any], *, trust: bool = False) -> None:
+    """Checks how a section is written, nested sections too, without importing or calling anything.
+
+    Raises:
+        UnsafeTargetError: a target outside the allow-list, unless `trust`.
+        ConfigError: no `_target_`, not a dotted name, or a key that starts with `_` and is unknown.
+    """
+    if "_target_" not in spec:
+        raise ConfigError(
+            [f"{show(dict(spec))} has no `_target_`; it names the class, as in torch.optim.AdamW"]
+        )
+    _validate(spec, trust)
+
+
+def build_target(spec: Mapping[str, Any], /, *args: Any, trust: bool = False, **extra: Any) -> Any:
+    """The object that the section describes.
+
+    Args:
+        spec: `_target_`, keyword arguments, and `_partial_: true` for a `functools.partial` in place of the
+            object. Arguments that are sections with a `_target_` are built first.
+        args: positional arguments, such as a model's parameters.
+        trust: accept any importable callable.
+        extra: more keyword arguments; they win over the section's.
+
+    Raises:
+        UnsafeTargetError: a target outside the allow-list, or one that leads out of it.
+        ConfigError: a target that does not exist, or arguments that it does not take.
+    """
+    validate_target(spec, trust=trust)
+    name = spec["_target_"]
+    target = _resolve(name, trust)
+    given = {key: _built(value, trust) for key, value in spec.items() if key not in _CONTROLS}
+    given.update(extra)
+    partial = spec.get("_partial_", False)
+    _check_arguments(name, target, args, given, partial)
+    if partial:
+        return functools.partial(target, *args, **given)
+    try:
+        return target(*args, **given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError([f"{name} refuses its arguments {_listed(given)}: {error}"]) from error
+
+
+def target_accepts(spec: Mapping[str, Any], argument: str, *, trust: bool = False) -> bool:
+    """Whether the section's target takes a keyword argument of that name.
+
+    Raises:
+        UnsafeTargetError: as `build_target`.
+        ConfigError: the target does not exist.
+    """
+    validate_target(spec, trust=trust)
+    parameters = _parameters(_resolve(spec["_target_"], trust))
+    return parameters is None or argument in _keywords(parameters) or _takes_any(parameters)
+
+
+def _validate(value: Any, trust: bool) -> None:
+    if isinstance(value, list | tuple):
+        for item in value:
+            _validate(item, trust)
+    if not isinstance(value, Mapping):
+        return
+    if "_target_" in value:
+        name = value["_target_"]
+        parts = name.split(".") if isinstance(name, str) else []
+        if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+            raise ConfigError(
+                [f"`_target_` is {show(name)}, expected a dotted name such as torch.optim.AdamW"]
+            )
+        if not isinstance(value.get("_partial_", False), bool):
+            raise ConfigError(
+                [f"`_partial_` of {name} is {show(value['_partial_'])}, expected true or false"]
+            )
+        unknown = sorted(key for key in value if str(key).startswith("_") and key not in _CONTROLS)
+        if unknown:
+            raise ConfigError([f"{name} has the key `{unknown[0]}`{suggestion(unknown[0], _CONTROLS)}"])
+        private = any(part.startswith("_") for part in parts)
+        if not trust and (private or not name.startswith(tuple(ALLOWED))):
+            raise _unsafe(name)
+    for item in value.values():
+        _validate(item, trust)
+
+
+def _built(value: Any, trust: bool) -> Any:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return build_target(value, trust=trust)
+        return {key: _built(item, trust) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_built(item, trust) for item in value]
+    return value
+
+
+def _resolve(name: str, trust: bool) -> Any:
+    """The object of that dotted name, checked to be what the allow-list means."""
+    parts = name.split(".")
+    found = _imported(parts[0], name)
+    for index, part in enumerate(parts[1:], start=1):
+        owner = ".".join(parts[:index])
+        # Before each step, as a module of ours may hold one that is not.
+        if not trust and isinstance(found, types.ModuleType) and found.__name__.split(".")[0] != parts[0]:
+            raise _unsafe(name)
+        if hasattr(found, part):
+            found = getattr(found, part)
+        elif hasattr(found, "__path__") and importlib.util.find_spec(f"{owner}.{part}"):
+            found = _imported(f"{owner}.{part}", name)
+        else:
+            near = nearest(part, [item for item in dir(found) if not item.startswith("_")])
+            hint = f"; did you mean `{owner}.{near}`?" if near else ""
+            raise ConfigError([f"`_target_` is {name}, but {owner} has no `{part}`{hint}"])
+    if isinstance(found, types.ModuleType):
+        raise ConfigError([f"`_target_` is {name}, which is a module, expected a class in it"])
+    if not trust and not _is_allowed(name, found):
+        raise _unsafe(name)
+    if not callable(found):
+        raise ConfigError([f"`_target_` is {name}, a {type(found).__name__}, expected a class"])
+    return found
+
+
+def _imported(module: str, name: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = error.name or module
+        raise ConfigError(
+            [f"`_target_` is {name}, but {package} cannot be imported: {error}"],
+            f"Install {package}, or choose another target.",
+        ) from error
+
+
+def _is_allowed(name: str, found: Any) -> bool:
+    home = str(getattr(found, "__module__", ""))
+    if not isinstance(found, type):
+        return isinstance(found, types.FunctionType) and f"{home}.{found.__qualname__}" in FUNCTIONS
+    return any(
+        name.startswith(prefix) and (home == module or home.startswith(f"{module}."))
+        for prefix, module in ALLOWED.items()
+    )
+
+
+def _check_arguments(
+    name: str, target: Any, args: tuple[Any, ...], given: Mapping[str, Any], partial: bool
+) -> None:
+    parameters = _parameters(target)
+    if parameters is None:
+        return
+    keywords = _keywords(parameters)
+    unknown = [key for key in given if key not in keywords]
+    if unknown and not _takes_any(parameters):
+        problems = []
+        for key in unknown:
+            value, near = _show_value(given[key]), suggestion(key, keywords)
+            problems.append(f"{name} takes no argument `{key}` (given {value}){near}")
+        raise ConfigError(problems)
+    try:
+        signature = inspect.Signature(list(parameters.values()))
+        (signature.bind_partial if partial else signature.bind)(*args, **given)
+    except TypeError as error:
+        raise ConfigError(
+            [f"{name} cannot be built from {_listed(given)}: {error}"],
+            f"It takes: {', '.join(keywords)}." if keywords else "It takes no arguments.",
+        ) from error
+
+
+def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):  # written in C, without a signature
+        return None
+
+
+def _keywords(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [name for name, parameter in parameters.items() if parameter.kind in by_name]
+
+
+def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def _show_value(value: Any) -> str:
+    """Plain values as written; for anything else its type, as the text may be a whole tensor."""
+    return show(value) if isinstance(value, str | int | float | list | dict | None) else type(value).__name__
+
+
+def _listed(given: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_show_value(value)}" for key, value in given.items()) or "no arguments"
+
+
+def _unsafe(name: str) -> UnsafeTargetError:
+    packages = ", ".join(dict.fromkeys(ALLOWED.values()))
+    return UnsafeTargetError(
+        f"The target {name} is not one that a configuration may name: allowed are classes of {packages}.",
+        "If you trust whoever wrote this configuration, add --trust.",
+    )

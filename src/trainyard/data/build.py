@@ -1,0 +1,216 @@
+"""What every source does after reading: complete the splits, look for leaks, check, assemble.
+
+So that a fault of the data is found in the same way and told in the same words whether it came
+from an array, a folder or a CSV. Knows no file format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+
+import numpy as np
+import numpy.typing as npt
+
+from trainyard.data.dataset import SPLITS, Dataset, Fetch, Indices, Splits
+from trainyard.data.splits import Leaks, assign_splits, find_leaks, without_leaks
+from trainyard.errors import DataError, LeakError
+
+SPLIT_ALIASES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+ON_LEAK = ("warn", "error", "drop")
+
+
+def nearest(value: str, choices: Sequence[str]) -> str:
+    """ " Did you mean 'x'?" for the most similar choice, or "" when none is similar."""
+    folded = {choice.casefold(): choice for choice in choices}
+    close = get_close_matches(value.strip().casefold(), list(folded), n=1)
+    return f" Did you mean {folded[close[0]]!r}?" if close else ""
+
+
+def listed(names: Sequence[str], shown: int = 20) -> str:
+    """The names with commas between them, and how many more there are."""
+    more = f", … ({len(names) - shown} more)" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more if names else "none"
+
+
+def build_dataset(
+    name: str,
+    where: str,
+    classes: Sequence[str],
+    ids: Sequence[str],
+    labels: npt.ArrayLike,
+    digests: Sequence[str],
+    item_shape: tuple[int, ...],
+    fetch: Callable[[Indices], Fetch],
+    *,
+    official: Sequence[str] | Splits | None = None,
+    groups: Sequence[str] | None = None,
+    warnings: Sequence[str] = (),
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    on_leak: str,
+) -> Dataset:
+    """A checked `Dataset` of what a source has read.
+
+    Args:
+        name: the dataset's name.
+        where: what to call the data in messages, such as its path.
+        classes: names in label order.
+        ids: one per item.
+        labels: positions in `classes`, one per item.
+        digests: one per item.
+        item_shape: channels first.
+        fetch: given the items that are kept (int64, ascending), the fetch that numbers them anew.
+        official: the split of each item when the data brought its own; val and test are cut from
+            train where it brought none.
+        groups: one per item, "" for none.
+        warnings: what the source has to say.
+        val_fraction: share for a val split of our own.
+        test_fraction: share for a test split of our own.
+        seed: of the split.
+        on_leak: "warn", "error" or "drop".
+
+    Raises:
+        DataError: fewer than two classes, a class without items, or one that train lacks.
+        LeakError: something leaks and `on_leak` is "error".
+    """
+    if on_leak not in ON_LEAK:
+        raise DataError(f"on_leak is {on_leak!r}, which is no choice.", f"Use one of {', '.join(ON_LEAK)}.")
+    labels = np.asarray(labels, dtype=np.int64)
+    notes = list(warnings)
+    _check_classes(where, classes, labels)
+    splits, made = _complete(labels, official, groups, digests, val_fraction, test_fraction, seed)
+    notes += _missed_shares(splits, made)
+
+    leaks = find_leaks(ids, digests, groups, splits)
+    keep = np.arange(len(ids), dtype=np.int64)
+    if leaks and on_leak == "error":
+        raise LeakError(
+            f"{where}: {' '.join(leaks.describe())}",
+            "Mend the data, or set on_leak to drop (keeps test whole) or to warn.",
+        )
+    if leaks and on_leak == "drop":
+        kept = without_leaks(digests, groups, splits)
+        notes.append(_say_dropped(splits, kept, leaks))
+        keep = np.flatnonzero(kept).astype(np.int64)
+        kept_ids, kept_digests = _pick(keep, ids, digests)
+        leaks = Leaks(repeated=find_leaks(kept_ids, kept_digests, None, splits[keep]).repeated)
+    notes += leaks.describe()
+    notes += _check_coverage(where, classes, labels[keep], splits[keep])
+    kept_ids, kept_digests = _pick(keep, ids, digests)
+    return Dataset(
+        name=name,
+        classes=tuple(classes),
+        ids=kept_ids,
+        labels=labels[keep],
+        splits=splits[keep],
+        groups=None if groups is None else _pick(keep, groups)[0],
+        digests=kept_digests,
+        item_shape=tuple(item_shape),
+        fetch=fetch(keep),
+        warnings=tuple(notes),
+    )
+
+
+def _pick(keep: Indices, *columns: Sequence[str]) -> list[tuple[str, ...]]:
+    return [tuple(column[index] for index in keep.tolist()) for column in columns]
+
+
+def _check_classes(where: str, classes: Sequence[str], labels: Indices) -> None:
+    repeated = sorted({name for name in classes if list(classes).count(name) > 1})
+    if repeated:
+        raise DataError(
+            f"{where}: the classes name {listed(repeated)} more than once.", "Name each class once."
+        )
+    if not len(labels):
+        raise DataError(f"{where} holds no items.", "Check the path.")
+    if len(classes) < 2:
+        raise DataError(
+            f"{where} has one class only ({listed(list(classes))}): there is nothing to tell apart.",
+            "Add items of a second class.",
+        )
+    counts = np.bincount(labels, minlength=len(classes))
+    empty = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if empty:
+        raise DataError(
+            f"{where}: no items of {'class' if len(empty) == 1 else 'classes'} {listed(empty)}.",
+            "Add items, or leave the class out.",
+        )
+
+
+def _complete(
+    labels: Indices,
+    official: Sequence[str] | Splits | None,
+    groups: Sequence[str] | None,
+    digests: Sequence[str],
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+) -> tuple[Splits, dict[str, tuple[float, int]]]:
+    """The splits, and for each one made here the share asked for and the items it was taken from."""
+    splits = np.array(["train"] * len(labels) if official is None else list(official), dtype="<U5")
+    present = set(splits.tolist())
+    asked = {"val": val_fraction, "test": test_fraction}
+    ours = {split: share for split, share in asked.items() if split not in present and share > 0}
+    train = np.flatnonzero(splits == "train")
+    if ours and len(train):
+        splits[train] = assign_splits(
+            labels[train],
+            None if groups is None else [groups[index] for index in train.tolist()],
+            [digests[index] for index in train.tolist()],
+            ours.get("val", 0.0),
+            ours.get("test", 0.0),
+            seed,
+        )
+    return splits, {split: (share, len(train)) for split, share in ours.items()}
+
+
+def _missed_shares(splits: Splits, made: dict[str, tuple[float, int]]) -> list[str]:
+    notes = []
+    for split, (asked, total) in made.items():
+        got = int((splits == split).sum())
+        # Half again as much or half as little, beyond what rounding to whole items explains.
+        if abs(got - asked * total) > max(asked * total / 2, 1):
+            notes.append(
+                f"The {split} split holds {got / total:.1%} of the items instead of {asked:.1%}:"
+                " groups and identical items are kept whole."
+            )
+    return notes
+
+
+def _say_dropped(splits: Splits, kept: npt.NDArray[np.bool_], leaks: Leaks) -> str:
+    dropped = {split: int((~kept & (splits == split)).sum()) for split in ("train", "val")}
+    parts = " and ".join(f"{count} of {split}" for split, count in dropped.items() if count)
+    found = Leaks(leaks.identical, leaks.groups, 0, leaks.held_out).describe()
+    return f"Dropped items that leaked: {parts}. Before: {' '.join(found)}"
+
+
+def _check_coverage(where: str, classes: Sequence[str], labels: Indices, splits: Splits) -> list[str]:
+    notes = []
+    for split in SPLITS:
+        held = labels[splits == split]
+        missing = [
+            name
+            for name, count in zip(classes, np.bincount(held, minlength=len(classes)), strict=True)
+            if not count
+        ]
+        if split == "train" and missing:
+            what = "no items" if not len(held) else f"no items of {listed(missing)}"
+            raise DataError(f"{where}: the train split has {what}.", "Add items to train, or mend the split.")
+        if missing and len(held):
+            noun = "class" if len(missing) == 1 else "classes"
+            notes.append(f"The {split} split has no items of {noun} {listed(missing)}.")
+        elif not len(held):
+            notes.append(f"The {split} split is empty.")
+    return notes

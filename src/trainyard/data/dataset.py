@@ -1,0 +1,176 @@
+"""The central noun: labelled items, the split of each, and how to fetch them.
+
+A `Dataset` knows its items by content digest, so that a resume can refuse data that changed and
+a comparison can say what changed. It must not know where the items came from (`sources`), how
+the splits were made (`splits`) or in which order they are read (`batches`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Indices = npt.NDArray[np.int64]
+Splits = npt.NDArray[np.str_]
+Fetch = Callable[[Indices], torch.Tensor]
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Items with labels, splits, content digests and a way to fetch them as tensors.
+
+    Attributes:
+        name: the name used in paths and queries.
+        classes: names in label order.
+        ids: what a person would call each item: a relative file path, or `digits[12]`.
+        labels: int64 [N], positions in `classes`.
+        splits: str [N], "train", "val" or "test".
+        groups: the group of each item (a speaker, a patient), "" for an item in none; or None.
+        digests: hex digest of each item's own bytes, before any resizing or scaling.
+        item_shape: of one fetched item, channels first, e.g. (1, 8, 8).
+        fetch: int64 indices [B] -> float32 [B, *item_shape].
+        warnings: what a person should know about this data, one sentence or more each.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: Indices
+    splits: Splits
+    groups: tuple[str, ...] | None
+    digests: tuple[str, ...]
+    item_shape: tuple[int, ...]
+    fetch: Fetch
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.ids), len(self.labels), len(self.splits), len(self.digests)}
+        if self.groups is not None:
+            lengths.add(len(self.groups))
+        if len(lengths) != 1:
+            raise ValueError(f"ids, labels, splits, groups and digests differ in length: {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def indices(self, split: str) -> Indices:
+        """The positions of a split's items, int64, ascending."""
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
+        return np.flatnonzero(self.splits == split).astype(np.int64, copy=False)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What this data is, small and JSON-able; two are compared by `explain_change`.
+
+        `digest` covers every item in order (name, content, label name, group, split), the classes
+        in order and the shape: equal digests mean that a resumed run sees the very same data.
+        The other digests each cover one aspect and do not depend on the items' order.
+        """
+        names = [self.classes[label] for label in self.labels]
+        splits = self.splits.tolist()
+        groups = self.groups if self.groups is not None else [""] * len(self)
+        everything = zip(self.ids, self.digests, names, groups, splits, strict=True)
+        header = [*self.classes, "", *map(str, self.item_shape)]
+        counts = {split: dict.fromkeys(self.classes, 0) for split in SPLITS}
+        for split, name in zip(splits, names, strict=True):
+            counts[split][name] += 1
+        return {
+            "digest": _digest([header, *everything]),
+            "items": len(self),
+            "item_shape": list(self.item_shape),
+            "classes": list(self.classes),
+            "class_counts": counts,
+            "splits": {split: sum(counts[split].values()) for split in SPLITS},
+            "content_digest": _digest(sorted((digest,) for digest in self.digests)),
+            "id_digest": _digest(sorted((id_,) for id_ in self.ids)),
+            "label_digest": _digest(sorted(zip(self.ids, names, strict=True))),
+            "group_digest": _digest(sorted(zip(self.ids, groups, strict=True))),
+            "split_digest": _digest(sorted(zip(self.ids, splits, strict=True))),
+        }
+
+
+def _digest(rows: Iterable[Iterable[str]]) -> str:
+    state = hashlib.blake2b(digest_size=16)
+    for row in rows:
+        for text in row:
+            part = text.encode("utf-8", "surrogateescape")
+            # The length keeps ("ab", "c") apart from ("a", "bc"), whatever the names contain.
+            state.update(len(part).to_bytes(8, "little"))
+            state.update(part)
+        state.update(b"\xff" * 8)
+    return state.hexdigest()
+
+
+def explain_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two fingerprints, a sentence each; empty when the data is the same.
+
+    Args:
+        old: a fingerprint as recorded earlier. Keys that it lacks are not compared.
+        new: the fingerprint of the data as it is now.
+    """
+    if old.get("digest") == new.get("digest"):
+        return []
+    changed = {key for key in new if key in old and old[key] != new[key]}
+    lines = []
+    if "item_shape" in changed:
+        lines.append(f"The shape of an item was {_shape(old)} and is now {_shape(new)}.")
+    if "classes" in changed:
+        lines.append(_explain_classes(list(old["classes"]), list(new["classes"])))
+    if "items" in changed:
+        lines.append(f"The number of items was {old['items']} and is now {new['items']}.")
+    if "content_digest" in changed:
+        lines.append(
+            "The content of the items changed: their names are the same, the bytes of one or more are not."
+            if "id_digest" not in changed
+            else "The items are others: names and content both changed."
+        )
+    elif "id_digest" in changed:
+        lines.append("Items were renamed or moved; their content is the same.")
+    # A new name changes these digests too, without anything else having happened.
+    if "id_digest" not in changed:
+        if "label_digest" in changed:
+            lines.append("Items have other labels than before.")
+        if "group_digest" in changed:
+            lines.append("Items belong to other groups than before.")
+        if "split_digest" in changed:
+            lines.append(f"The split assignment changed: {_explain_splits(old, new)}.")
+    elif "splits" in changed:
+        lines.append(f"The sizes of the splits changed: {_explain_splits(old, new)}.")
+    if not lines:
+        lines.append("The items are the same in another order, or names and contents are paired differently.")
+    return lines
+
+
+def _shape(fingerprint: Mapping[str, Any]) -> str:
+    return " x ".join(map(str, fingerprint["item_shape"]))
+
+
+def _explain_classes(old: list[str], new: list[str]) -> str:
+    gone = [name for name in old if name not in new]
+    added = [name for name in new if name not in old]
+    parts = []
+    if gone:
+        parts.append(f"without {', '.join(gone)}")
+    if added:
+        parts.append(f"with {', '.join(added)} added")
+    what = " and ".join(parts) or f"in another order ({', '.join(new)}; before: {', '.join(old)})"
+    return f"The classes are now {what}."
+
+
+def _explain_splits(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    before, after = old.get("splits", {}), new.get("splits", {})
+    if before == after:
+        return "the sizes are the same, the items in them are not"
+    return ", ".join(
+        f"{split} had {before.get(split, 0)} items and has {after.get(split, 0)}"
+        for split in SPLITS
+        if before.get(split, 0) != after.get(split, 0)
+    )

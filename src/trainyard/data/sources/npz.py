@@ -1,0 +1,289 @@
+"""Arrays in an `.npz`: `images` and `labels`, or `train_images`, `x_test`, `y_val` and the like.
+
+Knows the ways in which people name such arrays and the ways in which the arrays are wrong. Never
+unpickles: a file of data must not run code.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trainyard.data.arrays import InMemory, channels_first, row_digests
+from trainyard.data.build import SPLIT_ALIASES, build_dataset, listed, nearest
+from trainyard.data.dataset import SPLITS, Dataset
+from trainyard.errors import DataError
+
+Array = npt.NDArray[np.generic]
+
+_ROLES = {
+    "images": ("images", "image", "x", "data", "inputs", "features"),
+    "labels": ("labels", "label", "y", "target", "targets"),
+    "groups": ("groups", "group"),
+}
+_ROLE_OF = {alias: role for role, aliases in _ROLES.items() for alias in aliases}
+
+
+def load(
+    path: str | Path,
+    *,
+    name: str | None = None,
+    classes: Sequence[str] | None = None,
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    on_leak: str = "warn",
+) -> Dataset:
+    """The items of an `.npz`, channels first; uint8 is scaled to [0, 1].
+
+    Arrays named for a split (`train_images`, `x_test`) are official splits; a val or test split that
+    is missing then is cut from train. `groups` beside them (`train_groups`) names each item's group.
+
+    Args:
+        path: the file.
+        name: the dataset's name; None: the file's stem.
+        classes: names in label order; None: the labels themselves, sorted.
+        val_fraction: share of the items for validation, when the file has no val split.
+        test_fraction: share of the items for testing, when the file has no test split.
+        seed: of the split.
+        on_leak: "warn", "error" or "drop".
+
+    Raises:
+        DataError: an unreadable file, missing arrays, or arrays that do not fit together.
+    """
+    path = Path(path)
+    arrays = _read(path)
+    parts = _parts(path, arrays)
+    images = [_images(path, key, arrays[key], arrays[other]) for key, other, _ in parts.values()]
+    shapes = {key: array.shape[1:] for (key, _, _), array in zip(parts.values(), images, strict=True)}
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
+        raise DataError(f"{path}: the items differ in shape: {found}.", "Save them in one shape.")
+    names, labels = _labels(path, [(key, arrays[key]) for _, key, _ in parts.values()], classes)
+    digests = [digest for array in images for digest in row_digests(array)]
+    ids = [f"{key}[{index}]" for key, _, _ in parts.values() for index in range(len(arrays[key]))]
+    official = [split for split, array in zip(parts, images, strict=True) for _ in range(len(array)) if split]
+    groups = [
+        group for _, labels_key, key in parts.values() for group in _groups(path, arrays, key, labels_key)
+    ]
+    tensors, warnings = _tensors(path, [key for key, _, _ in parts.values()], images)
+    return build_dataset(
+        name or path.stem,
+        str(path),
+        names,
+        ids,
+        labels,
+        digests,
+        tuple(tensors.shape[1:]),
+        InMemory(tensors).subset,
+        official=official or None,
+        groups=groups if any(groups) else None,
+        warnings=warnings,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        on_leak=on_leak,
+    )
+
+
+def _read(path: Path) -> dict[str, Array]:
+    if not path.is_file():
+        raise DataError(f"There is no file {path}.", "Set data.path to an .npz file.")
+    try:
+        # Opened here: NumPy leaves a file that it cannot read open.
+        with path.open("rb") as file:
+            if file.read(2) != b"PK":
+                raise DataError(f"{path} is not an .npz file.", "Save the arrays by name with numpy.savez.")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        if "pickle" in str(error):
+            raise DataError(
+                f"{path} holds Python objects, which are not loaded: they could run code.",
+                "Save plain arrays of numbers or strings, not of dtype object.",
+            ) from error
+        raise DataError(
+            f"{path} is not a readable .npz file: {error}", "Write it again with numpy.savez."
+        ) from error
+
+
+def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, str]]:
+    """The keys of images, labels and groups ("" for none) of each split, "" for a file without splits."""
+    found: dict[tuple[str, str], str] = {}
+    for key in arrays:
+        words = key.lower().replace("-", "_").split("_")
+        splits = [SPLIT_ALIASES[word] for word in words if word in SPLIT_ALIASES]
+        roles = [_ROLE_OF[word] for word in words if word in _ROLE_OF]
+        if len(words) != len(splits) + len(roles) or len(roles) != 1 or len(splits) > 1:
+            continue
+        place = ("".join(splits), roles[0])
+        if place in found:
+            raise DataError(
+                f"{path}: {found[place]} and {key} both hold {place[1]}; its keys: {listed(list(arrays))}.",
+                "Keep one of them.",
+            )
+        found[place] = key
+    if any(split for split, _ in found) and not any(split == "train" for split, _ in found):
+        # `x`, `y`, `x_test`, `y_test`: the arrays without a split are what is left to train on.
+        found = {(split or "train", role): key for (split, role), key in found.items()}
+    splits = [split for split in ("", *SPLITS) if (split, "images") in found]
+    whole = "" in splits
+    if whole and len(splits) > 1:
+        raise DataError(
+            f"{path} has arrays for train and arrays for no split; its keys are: {listed(list(arrays))}.",
+            "Keep one or the other.",
+        )
+    lacking = [split for split in splits if (split, "labels") not in found]
+    if not splits or lacking or (not whole and "train" not in splits):
+        wanted = "images and labels (or train_images and train_labels)"
+        if lacking:
+            wanted = f"labels for {' and '.join(found[split, 'images'] for split in lacking)}"
+        elif splits:
+            wanted = "train_images"
+        hint = next(filter(None, (nearest(key, ("images", "labels", "train_images")) for key in arrays)), "")
+        raise DataError(
+            f"{path} has no {wanted}; its keys are: {listed(list(arrays))}.",
+            "Name the arrays images and labels, or train_images, train_labels, test_images and so on." + hint,
+        )
+    return {
+        split: (found[split, "images"], found[split, "labels"], found.get((split, "groups"), ""))
+        for split in splits
+    }
+
+
+def _images(path: Path, key: str, array: Array, labels: Array) -> Array:
+    if array.dtype.kind not in "buif":
+        raise DataError(
+            f"{path}: {key} holds {array.dtype}, not numbers.", "Save pixels as uint8 or float32."
+        )
+    try:
+        items = channels_first(array)
+    except ValueError as error:
+        raise DataError(
+            f"{path}: {key} has shape {array.shape}, which is no batch of images.",
+            "Save [N, H, W], [N, H, W, C] or [N, C, H, W].",
+        ) from error
+    if labels.ndim == 0 or len(array) != len(labels):
+        count = len(labels) if labels.ndim else 1
+        raise DataError(
+            f"{path}: {key} holds {len(array)} items and there are {count} labels.", "Save one label each."
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        first = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
+        raise DataError(f"{path}: {key}[{first}] holds NaN or infinity.", "Remove or mend such items.")
+    return items
+
+
+def _labels(
+    path: Path, parts: Sequence[tuple[str, Array]], classes: Sequence[str] | None
+) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """The class names in label order, and each item's position in them."""
+    values = []
+    for key, array in parts:
+        flat = array.reshape(len(array), int(np.prod(array.shape[1:])))
+        if flat.shape[1] != 1 or array.dtype.kind not in "buifUS":
+            raise DataError(
+                f"{path}: {key} has shape {array.shape} and type {array.dtype}: not one label an item.",
+                "Save one whole number or one name an item (for one-hot labels, their argmax over axis 1).",
+            )
+        column = flat[:, 0]
+        if column.dtype.kind == "f":
+            bad = np.flatnonzero(column != np.floor(column))
+            if len(bad):
+                raise DataError(
+                    f"{path}: {key}[{bad[0]}] is {column[bad[0]]}, not a whole number.",
+                    "Save labels as integers.",
+                )
+        values.append(column.astype(np.int64) if column.dtype.kind in "buif" else column.astype(str))
+    if len({column.dtype.kind for column in values}) > 1:
+        raise DataError(f"{path}: labels are numbers in one split and names in another.", "Save them alike.")
+    together = np.concatenate(values)
+    if classes is None:
+        found, positions = np.unique(together, return_inverse=True)
+        return [str(value) for value in found], positions.reshape(-1).astype(np.int64)
+    names = list(classes)
+    if together.dtype.kind == "i":
+        outside = np.flatnonzero((together < 0) | (together >= len(names)))
+        hint = f"Labels run from 0 to {len(names) - 1} for {len(names)} classes."
+        positions = together
+    else:
+        order = {name: position for position, name in enumerate(names)}
+        positions = np.array([order.get(str(value), -1) for value in together], dtype=np.int64)
+        outside = np.flatnonzero(positions < 0)
+        hint = "Add it to data.classes, or mend the label."
+        if len(outside):
+            hint += nearest(str(together[outside[0]]), names)
+    if len(outside):
+        at = int(outside[0])
+        part = 0
+        while at >= len(parts[part][1]):
+            at -= len(parts[part][1])
+            part += 1
+        value = together[outside[0]].item()
+        raise DataError(
+            f"{path}: {parts[part][0]}[{at}] is {value!r}, which is not one of the classes {listed(names)}.",
+            hint,
+        )
+    return names, positions
+
+
+def _groups(path: Path, arrays: dict[str, Array], key: str, labels_key: str) -> list[str]:
+    count = len(arrays[labels_key])
+    if not key:
+        return [""] * count
+    groups = arrays[key].reshape(-1)
+    if len(groups) != count:
+        raise DataError(
+            f"{path}: {key} names {len(groups)} groups for {count} items.", "Save one group an item."
+        )
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in groups.tolist()]
+
+
+def _tensors(path: Path, keys: Sequence[str], images: Sequence[Array]) -> tuple[torch.Tensor, list[str]]:
+    """All items in one tensor, uint8 or float32."""
+    kinds = {array.dtype for array in images}
+    if len(kinds) > 1:
+        found = ", ".join(f"{key} {array.dtype}" for key, array in zip(keys, images, strict=True))
+        raise DataError(f"{path}: the splits differ in type: {found}.", "Save all of them in one type.")
+    array: npt.NDArray[Any] = np.concatenate(list(images)) if len(images) > 1 else images[0]
+    if array.dtype == np.uint8:
+        return torch.from_numpy(np.ascontiguousarray(array)), []
+    if array.dtype.kind == "u" and array.itemsize == 2:
+        return torch.from_numpy(np.ascontiguousarray(array / np.float32(65535), dtype=np.float32)), []
+    warnings = []
+    if array.dtype.kind in "iu" and array.size:
+        warnings.append(
+            f"{keys[0]} holds {array.dtype} from {array.min()} to {array.max()}, used unscaled"
+            " (only uint8 and uint16 are scaled to 0 … 1)."
+        )
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)), warnings
+
+
+def read_images(path: Path) -> tuple[list[str], torch.Tensor]:
+    """Names and tensors of every item of an `.npz`, labelled or not: (N names, [N, *item_shape]).
+
+    Raises:
+        DataError: an unreadable file, or no array of images in it.
+    """
+    arrays = _read(path)
+    keys = [key for key in arrays if any(_ROLE_OF.get(word) == "images" for word in key.lower().split("_"))]
+    if not keys:
+        raise DataError(
+            f"{path} holds no images; its keys: {listed(list(arrays))}.", "Save them under the name `images`."
+        )
+    try:
+        images = [channels_first(arrays[key]) for key in keys]
+    except ValueError as error:
+        raise DataError(
+            f"{path}: {keys[0]} has {error}, not 2 to 4.", "Save [N, H, W] or [N, H, W, C]."
+        ) from None
+    tensors, _ = _tensors(path, keys, images)
+    return [f"{key}[{index}]" for key in keys for index in range(len(arrays[key]))], tensors

@@ -1,0 +1,302 @@
+"""Who is held out, and whether anything held out is also trained on.
+
+Splits made here are stratified by label and never separate items of one group, or items with the
+same content. Splits that came with the data are only examined: `find_leaks` names what lies on
+two sides. Everything works on labels, groups and digests; nothing here sees a file or a tensor.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from trainyard.data.dataset import SPLITS, Indices, Splits
+from trainyard.data.order import shuffled
+from trainyard.errors import DataError
+
+Floats = npt.NDArray[np.float64]
+
+
+def assign_splits(
+    labels: Sequence[object] | npt.NDArray[np.generic],
+    groups: Sequence[str] | None,
+    digests: Sequence[str],
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+) -> Splits:
+    """The split of each item, "train", "val" or "test"; the same for the same arguments, always.
+
+    Items of one group, and items with equal digests, go to one split together. Alone-standing items
+    are then dealt out class by class, so that each class has its share in each split to within one
+    item of what the groups left to it. A class always has an item in train, and a split with a
+    fraction above 0 always has an item. scikit-learn's StratifiedGroupKFold has the same aim but
+    holds out only one k-th of the items; this takes any fraction.
+
+    Args:
+        labels: one per item.
+        groups: one per item, "" for an item in no group; None when there are no groups.
+        digests: one per item; equal ones mark identical items.
+        val_fraction: share of the items for validation, 0 for none.
+        test_fraction: share of the items for testing, 0 for none.
+        seed: another seed gives another split.
+
+    Raises:
+        DataError: when the fractions leave nothing for training, or there are fewer groups and
+            distinct items than splits to fill.
+    """
+    shares = _shares(val_fraction, test_fraction)
+    if not len(digests):
+        return np.array([], dtype="<U5")
+    _, classes = np.unique(np.asarray(labels), return_inverse=True)
+    units = _units(groups, digests)
+    counts = coo_matrix((np.ones(len(units)), (units, classes))).tocsr()  # items of each class in each unit
+    chosen = _deal(counts, shares, seed)
+    _give_train_every_class(chosen, counts)
+    _fill_empty(chosen, counts, np.flatnonzero(shares > 0))
+    return np.array(SPLITS)[chosen[units]]
+
+
+def _shares(val_fraction: float, test_fraction: float) -> Floats:
+    for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= fraction < 1:
+            raise DataError(
+                f"{name} is {fraction}, which is no share of the items.", "Give a number from 0 to below 1."
+            )
+    train = 1 - val_fraction - test_fraction
+    if train <= 1e-9:
+        raise DataError(
+            f"val_fraction {val_fraction} and test_fraction {test_fraction} leave nothing for training.",
+            "Make their sum smaller than 1.",
+        )
+    return np.array([train, val_fraction, test_fraction])
+
+
+def _units(groups: Sequence[str] | None, digests: Sequence[str]) -> Indices:
+    """The number of the smallest set that must stay together, for each item."""
+    count = len(digests)
+    items = np.arange(count)
+    _, twins = np.unique(np.asarray(digests, dtype=str), return_inverse=True)
+    rows, columns = [items], [count + twins]
+    if groups is not None:
+        named = np.array([group != "" for group in groups], dtype=bool)
+        _, mates = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        rows.append(items[named])
+        columns.append(2 * count + mates[named])
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_matrix((np.ones(len(row), np.int8), (row, column)), shape=(3 * count, 3 * count))
+    _, parts = connected_components(graph, directed=False)
+    _, units = np.unique(parts[:count], return_inverse=True)
+    return units.astype(np.int64, copy=False)
+
+
+def _deal(counts: csr_matrix, shares: Floats, seed: int) -> Indices:
+    """A split for each unit, the position of its name in SPLITS."""
+    chosen = np.full(counts.shape[0], -1, dtype=np.int64)
+    sizes = _sizes(counts)
+    wanted = np.outer(shares, np.asarray(counts.sum(axis=0)).ravel())  # [splits, classes]
+    dealt = np.zeros_like(wanted)
+    order = shuffled(len(chosen), seed)
+    used = np.flatnonzero(shares > 0)
+
+    # Large units first, while there is room to make up for them; within a factor of two in size
+    # the seed decides, or another seed would hardly give another split.
+    several = order[sizes[order] > 1]
+    several = several[np.argsort(-np.floor(np.log2(sizes[several])), kind="stable")]
+    for unit in several:
+        row = counts[[unit]].toarray()[0]
+        split = used[np.argmin(_worse(dealt[used], row, wanted[used]))]
+        chosen[unit] = split
+        dealt[split] += row
+
+    singles = order[sizes[order] == 1]
+    label = counts[singles].indices
+    singles, label = singles[np.argsort(label, kind="stable")], np.sort(label)
+    carried = np.zeros(len(shares))
+    borders = np.searchsorted(label, np.arange(1, counts.shape[1]))
+    for class_, members in enumerate(np.split(singles, borders)):
+        missing = np.maximum(wanted[:, class_] - dealt[:, class_], 0)
+        # Units that were too large took more than their share; the rest is scaled to what is left.
+        missing *= len(members) / missing.sum() if missing.sum() else 0
+        portions = _round(missing + carried, len(members), used)
+        # What rounding took from a split in one class is given back in the next ones.
+        carried += missing - portions
+        chosen[members] = np.repeat(np.arange(len(shares)), portions)
+    return chosen
+
+
+def _sizes(counts: csr_matrix) -> Floats:
+    return np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+
+
+def _worse(dealt: Floats, unit: Floats, wanted: Floats) -> Floats:
+    """How much further each split is from its wanted counts with the unit in it.
+
+    The distance is chi-square, over the classes and over the size of the split.
+    """
+
+    def distance(have: Floats) -> Floats:
+        by_class = ((have - wanted) ** 2 / np.maximum(wanted, 1e-9)).sum(axis=1)
+        in_all = (have.sum(axis=1) - wanted.sum(axis=1)) ** 2 / wanted.sum(axis=1)
+        total: Floats = by_class + in_all
+        return total
+
+    return distance(dealt + unit) - distance(dealt)
+
+
+def _round(desired: Floats, total: int, used: Indices) -> Indices:
+    """Whole numbers that sum to `total`, each as near to what is desired as that allows."""
+    portions = np.floor(np.maximum(desired, 0)).astype(np.int64)
+    while portions.sum() > total:
+        portions[np.argmax(np.where(portions > 0, portions - desired, -np.inf))] -= 1
+    while portions.sum() < total:
+        portions[used[np.argmax((desired - portions)[used])]] += 1
+    return portions
+
+
+def _give_train_every_class(chosen: Indices, counts: csr_matrix) -> None:
+    sizes = _sizes(counts)
+    in_train = np.asarray(counts[chosen == 0].sum(axis=0)).ravel()
+    for class_ in np.flatnonzero(in_train == 0):
+        holders = counts[:, [class_]].nonzero()[0]
+        chosen[holders[np.argmin(sizes[holders])]] = 0
+
+
+def _fill_empty(chosen: Indices, counts: csr_matrix, used: Indices) -> None:
+    """Moves the smallest unit that can be spared into each split that has none."""
+    sizes = _sizes(counts)
+    for split in used:
+        if (chosen == split).any():
+            continue
+        of_split = np.bincount(chosen, minlength=len(SPLITS))
+        in_train = np.asarray((counts[chosen == 0] > 0).sum(axis=0)).ravel()
+        spare = (
+            unit
+            for unit in np.argsort(sizes, kind="stable")
+            if of_split[chosen[unit]] > 1
+            and (chosen[unit] != 0 or (in_train[counts[[unit]].indices] > 1).all())
+        )
+        unit = next(spare, None)
+        if unit is None:
+            raise DataError(
+                f"There is nothing to put into the {SPLITS[split]} split: {int(sizes.sum())} items in"
+                f" {len(sizes)} groups (identical items count as one) cannot fill {len(used)} splits"
+                " with every class in train.",
+                f"Add data, or set {SPLITS[split]}_fraction to 0.",
+            )
+        chosen[unit] = split
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What lies in more than one split.
+
+    Attributes:
+        identical: sets of items with the same content, as (id, split) pairs.
+        groups: groups with items in more than one split, as (group, splits).
+        repeated: how many items of the train split repeat another item of it. No leak, but worth knowing.
+        held_out: how many items of val and test lie in `identical` together with an item of a split
+            that comes before theirs (train, then val).
+    """
+
+    identical: tuple[tuple[tuple[str, str], ...], ...] = ()
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    repeated: int = 0
+    held_out: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.identical or self.groups)
+
+    def describe(self, shown: int = 3) -> list[str]:
+        """A sentence for each kind of leak, with `shown` examples; repeated items last."""
+        lines = []
+        if self.identical:
+            verb = "equals an item" if self.held_out == 1 else "equal items"
+            pairs = [" = ".join(f"{id_} ({split})" for id_, split in twins[:4]) for twins in self.identical]
+            lines.append(
+                f"{_items(self.held_out)} of val or test {verb} of another split: {_some(pairs, shown)}."
+            )
+        if self.groups:
+            places = [f"{group} in {', '.join(splits)}" for group, splits in self.groups]
+            verb = "1 group lies" if len(self.groups) == 1 else f"{len(self.groups)} groups lie"
+            lines.append(f"{verb} in more than one split: {_some(places, shown)}.")
+        if self.repeated:
+            verb = "repeats" if self.repeated == 1 else "repeat"
+            lines.append(f"{_items(self.repeated)} of train {verb} another item of train.")
+        return lines
+
+
+def _some(found: Sequence[str], shown: int) -> str:
+    more = [f"and {len(found) - shown} more"] if len(found) > shown else []
+    return "; ".join([*found[:shown], *more])
+
+
+def _items(count: int) -> str:
+    return "1 item" if count == 1 else f"{count} items"
+
+
+def find_leaks(
+    ids: Sequence[str],
+    digests: Sequence[str],
+    groups: Sequence[str] | None,
+    splits: Sequence[str] | Splits,
+) -> Leaks:
+    """Identical items and groups that lie in more than one split, in the order of the items."""
+    places = [str(split) for split in splits]
+    twins: dict[str, list[int]] = defaultdict(list)
+    for index, digest in enumerate(digests):
+        twins[digest].append(index)
+    identical = []
+    repeated = held_out = 0
+    for members in twins.values():
+        if len(members) == 1:
+            continue
+        inside = [places[index] for index in members]
+        repeated += max(inside.count("train") - 1, 0)
+        if len(set(inside)) > 1:
+            # Items of the earliest split present are where the others leak from.
+            held_out += len(inside) - inside.count(min(inside, key=SPLITS.index))
+            # Two copies of one split say no more than one: an example shows each split once first.
+            first: dict[str, int] = {}
+            for index in members:
+                first.setdefault(places[index], index)
+            shown = dict.fromkeys([*first.values(), *members])
+            identical.append(tuple((ids[index], places[index]) for index in shown))
+    spanning: dict[str, set[str]] = defaultdict(set)
+    for group, place in zip(groups or (), places, strict=False):
+        if group:
+            spanning[group].add(place)
+    across = tuple(
+        (group, tuple(sorted(found, key=SPLITS.index))) for group, found in spanning.items() if len(found) > 1
+    )
+    return Leaks(tuple(identical), across, repeated, held_out)
+
+
+def without_leaks(
+    digests: Sequence[str], groups: Sequence[str] | None, splits: Splits
+) -> npt.NDArray[np.bool_]:
+    """Which items to keep so that nothing leaks: test stays whole, and val beats train.
+
+    Returns:
+        bool [N]; False for an item of train or val whose content or group is also in a split of more weight.
+    """
+    keep = np.ones(len(splits), dtype=bool)
+    contents: set[str] = set()
+    names: set[str] = {""}
+    for split in ("test", "val", "train"):
+        members = np.flatnonzero(splits == split)
+        if split != "test":
+            for index in members.tolist():
+                in_group = groups is not None and groups[index] != "" and groups[index] in names
+                keep[index] = not (in_group or digests[index] in contents)
+        kept = members[keep[members]]
+        contents.update(digests[int(index)] for index in kept)
+        if groups is not None:
+            names.update(groups[int(index)] for index in kept)
+    return keep

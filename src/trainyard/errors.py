@@ -1,0 +1,122 @@
+"""Every error that Trainyard raises on purpose, with its exit code and its remedy.
+
+An error says what happened, which value, where, and what to do. `UserError` and below are the
+user's to mend (exit code 2, no traceback); everything else is a failed run (exit code 1).
+This module imports nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TrainyardError(Exception):
+    """A failure that Trainyard foresaw.
+
+    Args:
+        what: one or more sentences: what happened, to which value, where.
+        remedy: what the reader can do about it, as an instruction. May be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  {self.remedy}" if self.remedy else self.what
+
+
+class UserError(TrainyardError):
+    """Something the user asked for that cannot be done as asked."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """One or more faults in a configuration, all reported together.
+
+    Args:
+        problems: one line each: key, value, file, and the nearest valid choice.
+    """
+
+    def __init__(self, problems: Sequence[str], remedy: str = "") -> None:
+        self.problems = tuple(problems)
+        if len(self.problems) == 1:
+            what = f"The configuration has a problem: {self.problems[0]}"
+        else:
+            lines = "".join(f"\n  - {problem}" for problem in self.problems)
+            what = f"The configuration has {len(self.problems)} problems:{lines}"
+        super().__init__(what, remedy)
+
+
+class UnsafeTargetError(UserError):
+    """A `_target_` outside the allow-list of packages."""
+
+
+class DataError(UserError):
+    """Data that cannot be trained on: a missing or unreadable file, an empty class, a bad label."""
+
+
+class ChangedDataError(DataError):
+    """A resume whose data is no longer the data the run began with."""
+
+
+class LeakError(DataError):
+    """The same item or group in more than one split."""
+
+
+class NameTakenError(UserError):
+    """An explicit run name that another run has."""
+
+
+class BadNameError(UserError):
+    """A name that cannot be part of a path."""
+
+
+class LayoutError(UserError):
+    """A layout that is unknown, malformed, or cannot express a path."""
+
+
+class YardError(UserError):
+    """A yard that is missing, not a directory, or not writable."""
+
+
+class RunNotFoundError(UserError):
+    """A reference that matches no run, or more than one."""
+
+
+class RunBusyError(UserError):
+    """A run that another live process is working on."""
+
+
+class QueryError(UserError):
+    """A filter expression that cannot be read."""
+
+
+class DivergedError(UserError):
+    """The loss became NaN or infinite; names the step and the items of the batch."""
+
+
+class CorruptError(TrainyardError):
+    """A file of record whose bytes are not what was written."""
+
+
+class CheckpointError(TrainyardError):
+    """A checkpoint that is missing, incomplete or unreadable."""
+
+
+class NotResumableError(UserError):
+    """A run with nothing left to resume, or whose checkpoint no longer holds optimizer state."""
+
+
+class DiskFullError(TrainyardError):
+    """No room for what was about to be written; whatever was there before is intact."""
+
+
+class Interrupted(TrainyardError):  # noqa: N818  (an order to stop, not a fault)
+    """SIGINT or SIGTERM asked the run to stop; it stopped after a whole step."""
+
+    exit_code = 130

@@ -1,0 +1,128 @@
+"""The facts that paths are made of: their forms, written and read.
+
+A fact is one value of a run (`run`, `epoch`, `split` …) that a path template may name. This module
+decides what a value may look like inside a path, so that every value written can be read back and
+none can leave its directory. It must not know templates, record kinds or the disk.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from trainyard.errors import BadNameError
+
+MAX_COMPONENT_BYTES = 255  # NAME_MAX of every file system in use
+RESERVED = frozenset({".run", ".yard"})  # the yard's own folders
+
+_NUMBER = "0|[1-9][0-9]*"
+_AGAIN = "(?:-(?:[2-9]|[1-9][0-9]+))?"  # -2, -3 …: the second, third … in the same second
+_MANY = 999_999_999_999  # more steps than any run takes: as long as a path will ever get
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One kind of value in a path.
+
+    Args:
+        pattern: regular expression of its text.
+        form: that form in words; empty for free names.
+        samples: values that stand for it where a run has none yet, the longest among them.
+        is_number: read back as an int.
+    """
+
+    pattern: str = "[^/]+"
+    form: str = ""
+    samples: tuple[str | int, ...] = ()
+    is_number: bool = False
+
+
+FACTS: dict[str, Fact] = {
+    "project": Fact(),
+    "dataset": Fact(),
+    "run": Fact(),
+    "model": Fact(),
+    "date": Fact("[0-9]{4}-[0-9]{2}-[0-9]{2}", "a date as 2026-01-31", ("2026-01-31",)),
+    "time": Fact("[0-9]{2}-[0-9]{2}-[0-9]{2}" + _AGAIN, "a time as 20-43-01", ("20-43-01", "20-43-01-10")),
+    "timestamp": Fact(
+        "[0-9]{8}-[0-9]{6}" + _AGAIN,
+        "a timestamp as 20260131-204301",
+        ("20260131-204301", "20260131-204301-10"),
+    ),
+    "id": Fact("[a-z0-9]{8}", "eight characters of a-z and 0-9", ("k3v9x0aq", "20260131")),
+    "step": Fact(_NUMBER, "a whole number, 0 or more", (0, _MANY), is_number=True),
+    "epoch": Fact(_NUMBER, "a whole number, 0 or more", (0, _MANY), is_number=True),
+    "split": Fact("train|val|test", "train, val or test", ("train", "val", "test")),
+}
+
+
+def write_fact(name: str, value: object) -> str:
+    """The text of a fact inside a path, NFC-normalised.
+
+    Raises:
+        BadNameError: the value does not have the fact's form, or is no safe part of a path.
+    """
+    fact = FACTS[name]
+    if fact.is_number:
+        return _number(name, value)
+    if not isinstance(value, str):
+        raise _refused(name, value, f"is of type {type(value).__name__}, not text")
+    text = value if _has_surrogates(value) else unicodedata.normalize("NFC", value)
+    if fault := name_fault(text):
+        raise _refused(name, value, fault)
+    if fact.form and re.fullmatch(fact.pattern, text) is None:
+        raise _refused(name, value, f"is not {fact.form}")
+    return text
+
+
+def read_fact(name: str, text: str) -> str | int:
+    """The value of a fact from its text in a path: int for step and epoch, else the text."""
+    return int(text) if FACTS[name].is_number else text
+
+
+def name_fault(text: str) -> str | None:
+    """Why the text cannot be (part of) one path component, as "is …" or "has …"; None when it can."""
+    if not text:
+        return "is empty"
+    if text in (".", ".."):
+        return "means another directory"
+    if text in RESERVED:
+        return "is a folder that the yard keeps for itself"
+    if "/" in text:
+        return "has a '/' in it, which would make it several directories"
+    if _has_surrogates(text):
+        return "has characters that are not valid Unicode"
+    if not text.isprintable():
+        for character in text:
+            # Cf stays: emoji are joined by it. Zl and Zp break lines as a newline does.
+            if unicodedata.category(character) in ("Cc", "Zl", "Zp"):
+                return f"has the control character {character!r} in it"
+    if text != text.strip():
+        return "begins or ends with a space"
+    return None
+
+
+def _number(name: str, value: object) -> str:
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if isinstance(value, bool) or number < 0:
+        raise _refused(name, value, f"is not {FACTS[name].form}")
+    return str(number)
+
+
+def _has_surrogates(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _refused(name: str, value: object, rule: str) -> BadNameError:
+    wanted = FACTS[name].form
+    remedy = (
+        f"Give {wanted}."
+        if wanted
+        else f"Choose another {name}: letters, digits, '-', '_' and '.' always work."
+    )
+    return BadNameError(f"The {name} {value!r} cannot be part of a path: it {rule}.", remedy)

@@ -1,0 +1,65 @@
+"""The kinds of records that a layout may give a place, and what each kind's path must be like.
+
+Kinds are the vocabulary shared by all layouts; a layout leaves out those it has no place for.
+This module must not know templates, YAML or what a record holds.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Shape = Literal["file", "directory", "checkpoint"]  # checkpoint: as the layout's checkpoint format
+
+CLAIMS = ("run", "time", "id")
+DIRECTORY_FORMATS = ("hf", "hf-bin")
+FORMATS = (*DIRECTORY_FORMATS, "pth")
+
+KINDS: dict[str, Shape] = {
+    "home": "directory",
+    "config": "file",
+    "hydra_config": "file",
+    "hydra_settings": "file",
+    "hydra_overrides": "file",
+    "wandb_config": "file",
+    "wandb_metadata": "file",
+    "wandb_summary": "file",
+    "requirements": "file",
+    "environment": "file",
+    "log": "file",
+    "error_log": "file",
+    "performance_log": "file",
+    "evaluation_log": "file",
+    "history": "file",
+    "results": "file",
+    "metadata": "file",
+    "summary": "file",
+    "metrics_table": "file",
+    "default_config": "file",
+    "controller_log": "file",
+    "checkpoint": "checkpoint",
+    "step_checkpoint": "checkpoint",
+    "best": "checkpoint",
+    "final": "checkpoint",
+    "predictions": "file",
+    "final_predictions": "file",
+    "per_class": "file",
+    "learning_curves": "file",
+    "confusion_matrix": "file",
+    "plots": "directory",
+    "tensorboard": "directory",
+    "extra": "directory",
+}
+
+# Kinds that several runs may append to; every other kind must have a path of its own in each run.
+SHAREABLE = frozenset({"metrics_table", "default_config", "controller_log", "evaluation_log"})
+
+# Kinds that may lie straight in the home among its other files.
+IN_HOME = frozenset({"plots", "tensorboard", "extra"})
+
+
+def nearest(word: object, choices: tuple[str, ...] | list[str]) -> str:
+    """ " (did you mean …?)" for the choice nearest to a misspelt word, or ""."""
+    from difflib import get_close_matches  # only needed to explain an error
+
+    close = get_close_matches(str(word), choices, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,119 @@
+"""A path template, both ways: facts to a path, a path to facts.
+
+`{fact}` is the whole language. A template is parsed once into components (the parts between the
+slashes), each an alternation of literal text and fact names. It must not know record kinds, YAML
+or what a path is for.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from trainyard.errors import BadNameError
+from trainyard.layouts.facts import FACTS, MAX_COMPONENT_BYTES, read_fact, write_fact
+
+_PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A path relative to the yard with `{fact}` placeholders; a directory's ends with "/".
+
+    Args:
+        text: the template with `{home}` already replaced.
+    """
+
+    text: str
+
+    @cached_property
+    def is_directory(self) -> bool:
+        """Whether it names a directory rather than a file."""
+        return self.text.endswith("/")
+
+    @cached_property
+    def components(self) -> tuple[tuple[str, ...], ...]:
+        """One tuple a path component: literal, fact, literal, fact, …, literal."""
+        parts = self.text.rstrip("/").split("/")
+        return tuple(tuple(_PLACEHOLDER.split(part)) for part in parts)
+
+    @cached_property
+    def facts(self) -> tuple[str, ...]:
+        """The names of its facts, in order of appearance, each once."""
+        return tuple(dict.fromkeys(_PLACEHOLDER.findall(self.text)))
+
+    @cached_property
+    def literal_length(self) -> int:
+        """Characters that are the same in all its paths: how specific it is."""
+        return len(_PLACEHOLDER.sub("", self.text))
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The regular expression of its paths, without the last "/" of a directory."""
+        return self.ancestor(len(self.components))
+
+    def ancestor(self, depth: int) -> re.Pattern[str]:
+        """The regular expression of the first `depth` components of its paths."""
+        seen: set[str] = set()
+        pieces = []
+        for component in self.components[:depth]:
+            piece = ""
+            for position, part in enumerate(component):
+                if position % 2 == 0:
+                    piece += re.escape(part)
+                elif part in seen:
+                    piece += f"(?P={part})"
+                else:
+                    seen.add(part)
+                    piece += f"(?P<{part}>{FACTS[part].pattern})"
+            pieces.append(piece)
+        return re.compile("/".join(pieces))
+
+    def write(self, facts: Mapping[str, object]) -> str:
+        """The path that these facts give; facts that the template does not name are ignored.
+
+        Raises:
+            KeyError: a fact of the template is missing.
+            BadNameError: a value is not safe, or a path component would be too long.
+        """
+        texts = {name: write_fact(name, facts[name]) for name in self.facts}
+        written = []
+        for component in self.components:
+            name = "".join(texts[part] if position % 2 else part for position, part in enumerate(component))
+            _refuse_component(name, [(fact, facts[fact]) for fact in component[1::2]])
+            written.append(name)
+        return "/".join(written) + "/" * self.is_directory
+
+    def read(self, path: str) -> dict[str, str | int] | None:
+        """The facts that give this path, or None when none do."""
+        if path.endswith("/") != self.is_directory:
+            return None
+        found = self.pattern.fullmatch(path.removesuffix("/"))
+        if found is None:
+            return None
+        facts = {name: read_fact(name, text) for name, text in found.groupdict().items()}
+        try:
+            return facts if self.write(facts) == path else None
+        except BadNameError:  # no path of ours: such a name is never written
+            return None
+
+
+def _refuse_component(component: str, facts: list[tuple[str, object]]) -> None:
+    if component.isascii() and len(component) <= MAX_COMPONENT_BYTES:
+        return
+    values = " and ".join(f"{name} {value!r}" for name, value in facts) or "literal text"
+    if (size := len(component.encode())) > MAX_COMPONENT_BYTES:
+        raise BadNameError(
+            f"The {values} cannot be part of a path: the name {component!r} would be {size} bytes long, "
+            f"and file systems take {MAX_COMPONENT_BYTES}.",
+            "Choose a shorter one.",
+        )
+    if not unicodedata.is_normalized("NFC", component):
+        raise BadNameError(
+            f"The {values} cannot be part of a path: it begins with a character "
+            "that merges with the one before it.",
+            "Begin it with a letter or a digit.",
+        )

@@ -1,0 +1,346 @@
+"""Carrying out a plan: the only code in Trainyard that deletes, and it deletes into the trash.
+
+The order is what survives a kill: the trash holds the intent, then the run's journal says what goes,
+then the files move. A reader never meets a recorded file that is gone; what a killed process left
+between journal and move is moved by the next `apply`, `rotate` or `empty_trash`, or brought back by
+`undo`. A whole run goes by one rename of its home, then its records elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from trainyard import durable
+from trainyard.checkpoints.formats import FORMATS
+from trainyard.errors import CorruptError, RunBusyError, RunNotFoundError
+from trainyard.retention.cleaning import Whose, drop_items, publishes_each_best, ranking, strip_items
+from trainyard.retention.measure import measure
+from trainyard.retention.plan import EVENTS, Plan, PlanItem, make_plan
+from trainyard.retention.policy import CHECKPOINT, KeepPolicy, decide, superseded
+from trainyard.retention.trash import (
+    UNFINISHED,
+    TrashEntry,
+    create_entry,
+    is_as_it_was,
+    is_recorded,
+    list_trash,
+    mark_done,
+    read_entry,
+)
+from trainyard.runs import Checkpoint, RunReader, RunWriter, Yard, amend, find_homes
+from trainyard.runs.lock import RunLock
+from trainyard.runs.reader import read_snapshot
+
+_EMPTYING = ".emptying-"
+_SETTLED_S = 3600.0  # what a live process has made within this time is left alone
+_GONE = "it is gone already"
+_CHANGED = "it was worked on since the plan was made"
+
+
+@contextlib.contextmanager
+def trash_locked(yard: Yard) -> Iterator[None]:
+    """Keeps other cleaning processes out for the block; a training's own rotation goes on."""
+    with durable.locked(yard.own / "trash.lock"):
+        yield
+
+
+def apply(yard: Yard, plan: Plan) -> TrashEntry | None:
+    """Moves everything in `plan` into a new entry of the trash and returns it; None for an empty plan.
+
+    What is busy, gone or changed by now is left in place and listed in the entry's `skipped`.
+    Killed anywhere, `undo` brings everything back, and applying the plan again completes it.
+
+    Raises:
+        DiskFullError: no room for the plan; nothing was moved.
+    """
+    with trash_locked(yard):
+        settle(yard)
+        if not plan.items:
+            return None
+        entry = create_entry(yard, plan)
+        skipped: list[tuple[str, str]] = []
+        for home, group in groupby(range(len(entry.items)), key=lambda n: entry.items[n].home):
+            numbers = list(group)
+            try:
+                reasons = _apply_to_run(yard, entry, home, numbers)
+            except (RunBusyError, RunNotFoundError, CorruptError) as error:
+                reasons = [_GONE if isinstance(error, RunNotFoundError) else error.what] * len(numbers)
+            skipped += [
+                (_full_name(entry.items[n]), why) for n, why in zip(numbers, reasons, strict=True) if why is not None
+            ]
+        return mark_done(entry, tuple(skipped))
+
+
+def _full_name(item: PlanItem) -> str:
+    return f"{item.what} of {item.run_name} ({item.run_id})" if item.run_id else item.what
+
+
+def _apply_to_run(yard: Yard, entry: TrashEntry, home: str, numbers: list[int]) -> list[str | None]:
+    if not home:
+        return [_carry(yard, entry, n) for n in numbers]
+    if any(entry.items[n].action == "delete" for n in numbers):
+        return [_delete(yard, entry, n) for n in numbers]
+    with amend(yard, yard.root / home) as run:
+        return [_act(run, entry, n) for n in numbers]
+
+
+def _act(run: RunWriter, entry: TrashEntry, n: int) -> str | None:
+    """Carries out one item on an open run; returns why not, if not."""
+    item = entry.items[n]
+    if run.id != item.run_id or len(run.snapshot.attempts) != item.attempts:
+        return _CHANGED
+    if item.action != "file":
+        if not is_recorded(run.snapshot, item):
+            return _GONE
+        details = dict(item.data)
+        if item.action == "drop":
+            checkpoint = run.snapshot.checkpoint(item.data["step"])
+            if checkpoint is None or checkpoint.paths.get(item.data["place"]) != item.data["path"]:
+                return _CHANGED
+            details |= _lost_with(checkpoint, item.data["place"])
+        run.event(EVENTS[item.action], **details)
+    _carry(run.yard, entry, n)
+    return None
+
+
+def _lost_with(checkpoint: Checkpoint, place: str) -> dict[str, Any]:
+    """What else is lost when a directory's own place goes and a published one, without resume files, stays."""
+    format_ = FORMATS[checkpoint.format]
+    if place != CHECKPOINT or not format_.is_directory or len(checkpoint.paths) == 1:
+        return {}
+    files = [file["name"] for file in checkpoint.files if file["name"] in format_.resume_files]
+    return {"resumable": False, "files": files}
+
+
+def _carry(yard: Yard, entry: TrashEntry, n: int) -> str | None:
+    """Moves an item's files into the entry, those that are not there yet; says so when there are none."""
+    found = False
+    for path, name in zip(entry.items[n].paths, entry.kept_as[n], strict=True):
+        source, target = yard.root / path, entry.path / name
+        if os.path.lexists(target):
+            found = True
+        elif os.path.lexists(source):
+            durable.move(source, target)
+            found = True
+    return None if found else _GONE
+
+
+def _delete(yard: Yard, entry: TrashEntry, n: int) -> str | None:
+    """Moves a whole run: its home first, and with it its journal and its lock."""
+    item = entry.items[n]
+    home = yard.root / item.home
+    if not (home / ".run").is_dir():
+        return _GONE
+    lock = RunLock(home / ".run" / "lock")
+    try:
+        snapshot = read_snapshot(home)
+        if snapshot.id != item.run_id or len(snapshot.attempts) != item.attempts:
+            return _CHANGED
+        _carry(yard, entry, n)
+    finally:
+        moved = entry.path / entry.kept_as[n][0] / ".run" / "lock"
+        if moved.exists():
+            lock.moved(moved)
+        lock.release()
+        yard.note_change(item.home)
+    return None
+
+
+# -- after a kill
+
+
+def settle(yard: Yard) -> None:
+    """Finishes what killed processes began, as far as their runs are free: moves what a journal let go of.
+
+    What they had not begun is not begun now.
+    """
+    for entry in list_trash(yard):
+        if not entry.done:
+            _settle_entry(yard, entry)
+
+
+def _settle_entry(yard: Yard, entry: TrashEntry, own: RunWriter | None = None) -> bool:
+    """Finishes one entry; False when a run of it is busy, so that it must wait. `own` is open already."""
+    for n, item in enumerate(entry.items):
+        if item.action == "delete":
+            if (entry.path / entry.kept_as[n][0]).exists() and not (yard.root / item.home).exists():
+                _carry(yard, entry, n)
+        elif item.action != "file":
+            try:
+                with contextlib.nullcontext(own) if own else amend(yard, yard.root / item.home) as run:
+                    _finish(run, entry, n)
+            except RunBusyError:
+                return False
+            except (RunNotFoundError, CorruptError):
+                continue
+    mark_done(entry, ())
+    return True
+
+
+def _finish(run: RunWriter, entry: TrashEntry, n: int) -> None:
+    item = entry.items[n]
+    if run.id != item.run_id or is_recorded(run.snapshot, item):
+        return
+    present = [path for path in item.paths if (run.yard.root / path).exists()]
+    if all(is_as_it_was(run.yard, item, path) for path in present):  # else something else has that name now
+        _carry(run.yard, entry, n)
+
+
+# -- while training
+
+
+def rotate(
+    run: RunWriter,
+    policy: KeepPolicy,
+    *,
+    monitor: str | None = None,
+    mode: str | None = None,
+    protected_steps: Mapping[int, str] | None = None,
+) -> TrashEntry | None:
+    """Drops what `policy` does not keep of a run that is being trained; None when there is nothing to drop.
+
+    The newest checkpoint is always kept. The run's previous rotation is emptied, so that its last one
+    alone can be undone and the disk holds a bounded number of checkpoints. Call it after a checkpoint
+    was committed and published, from one thread at a time.
+
+    Args:
+        run: the open run.
+        policy: what to keep.
+        monitor: the metric that ranks checkpoints; None: what the run recorded or was configured with.
+        mode: "min" or "max"; None likewise.
+        protected_steps: steps that other runs use, and why.
+    """
+    snapshot = run.snapshot
+    best_step, metric, direction = ranking(snapshot)
+    decisions = decide(
+        snapshot.checkpoints, policy, best_step=best_step, monitor=monitor or metric, mode=mode or direction,
+        has_best_place=publishes_each_best(run.layout), protected_steps=protected_steps,
+    )  # fmt: skip
+    whose = Whose(run.yard, snapshot, run.yard.relative(run.home) + "/")
+    items = list(drop_items(whose, decisions))
+    if policy.optimizer == "last":
+        items += strip_items(whose, superseded(snapshot.checkpoints, protected_steps))
+    if not items:
+        return None
+    for earlier in list_trash(run.yard, run.id):
+        if earlier.done or _settle_entry(run.yard, earlier, run):
+            _erase(earlier.path)
+    plan = make_plan(run.yard, f"Rotation of {run.name}", items, kind="rotation", measured=False)
+    entry = create_entry(run.yard, plan, run.id)
+    reasons = [(item.what, _act(run, entry, n)) for n, item in enumerate(entry.items)]
+    return mark_done(entry, tuple((what, why) for what, why in reasons if why is not None))
+
+
+# -- for good
+
+
+def _erase(path: Path) -> None:
+    """Deletes something in the trash: first its name, in one step, so that nobody sees half of it."""
+    target = path
+    if not path.name.startswith(_EMPTYING):
+        target = path.with_name(_EMPTYING + path.name)
+        try:
+            durable.move(path, target)
+        except FileNotFoundError:
+            return  # another process was first
+        except FileExistsError:
+            _erase(target)
+            durable.move(path, target)
+    while target.exists():
+        with contextlib.suppress(FileNotFoundError):  # another process is at it, too
+            durable.remove(target)
+
+
+def forget(entry: TrashEntry) -> None:
+    """Removes an entry whose files are all back in place."""
+    _erase(entry.path)
+
+
+def empty_trash(
+    yard: Yard, *, older_than_days: float | None = None, entries: Collection[str] | None = None
+) -> int:
+    """Deletes entries of the trash for good, and objects that nothing uses any more.
+
+    Objects that a live run may be about to link stay until it has ended.
+
+    Args:
+        yard: whose trash.
+        older_than_days: only entries made before that.
+        entries: only those of these names.
+
+    Returns:
+        How many bytes the disk got back.
+    """
+    if not yard.own.is_dir():
+        return 0
+    with trash_locked(yard):
+        settle(yard)
+        doomed = [
+            path
+            for path in (sorted(yard.trash.iterdir()) if yard.trash.is_dir() else [])
+            if _is_doomed(path, older_than_days, entries)
+        ]
+        freed = sum(size.freed for size in measure(yard, [[path] for path in doomed], alone=True))
+        for path in doomed:
+            _erase(path)
+        return freed + _remove_unused_objects(yard)
+
+
+def _is_doomed(path: Path, older_than_days: float | None, entries: Collection[str] | None) -> bool:
+    if path.name.startswith(_EMPTYING):
+        return True
+    entry = read_entry(path)
+    if entries is not None:
+        return path.name in entries and entry is not None and entry.done
+    if entry is not None:
+        age = datetime.now(UTC) - datetime.fromisoformat(entry.created)
+        return entry.done and (older_than_days is None or age > timedelta(days=older_than_days))
+    age_s = time.time() - path.stat().st_mtime
+    if path.name != UNFINISHED and age_s < _SETTLED_S:
+        return False  # being made at this moment
+    return older_than_days is None or age_s > older_than_days * 86400
+
+
+def _remove_unused_objects(yard: Yard) -> int:
+    unused = yard.objects.unreferenced()
+    if not unused:
+        return 0
+    wanted, anything = _wanted_by_live_runs(yard)
+    freed = 0
+    for path, _ in unused:
+        if wanted is not None and (anything or path.name in wanted or _is_young(path)):
+            continue
+        freed += path.stat().st_blocks * 512
+        durable.remove(path)
+    return freed
+
+
+def _is_young(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime < _SETTLED_S
+
+
+def _wanted_by_live_runs(yard: Yard) -> tuple[set[str] | None, bool]:
+    """Digests that live runs link in their checkpoints, None when no run is live; and whether they may want any.
+
+    A run that has saved nothing in this attempt may hold a digest that no file tells.
+    """
+    wanted: set[str] | None = None
+    anything = False
+    for home in find_homes(yard):
+        try:
+            run = RunReader(yard, home)
+        except (CorruptError, RunNotFoundError):
+            continue
+        if run.is_alive():
+            checkpoints = run.snapshot.checkpoints
+            started = run.snapshot.attempts[-1].started
+            wanted = (wanted or set()) | {str(f["sha256"]) for c in checkpoints for f in c.files}
+            anything = anything or all(c.at < started for c in checkpoints)
+    return wanted, anything

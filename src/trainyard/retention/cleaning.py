@@ -1,0 +1,355 @@
+"""From decisions to plans: which files a checkpoint, a record, a log or a run is made of on disk.
+
+Reads runs, deletes nothing. What others still need is spared here, whatever a policy says: live
+runs, runs and checkpoints that a run which stays was made from, files that runs share.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from trainyard.checkpoints.formats import FORMATS, OPTIMIZER, RNG_STATE, SCALER, SCHEDULER
+from trainyard.layouts import Layout
+from trainyard.retention.plan import Plan, PlanItem, Spared, make_plan
+from trainyard.retention.policy import (
+    CHECKPOINT,
+    Decision,
+    KeepPolicy,
+    RunDecision,
+    RunFacts,
+    Uses,
+    decide,
+    old_records,
+    protected_steps,
+    spare,
+    superseded,
+)
+from trainyard.runs import Checkpoint, RunReader, Snapshot, Yard, find_homes
+
+STATE_FILES = frozenset({OPTIMIZER, SCHEDULER, SCALER, RNG_STATE})  # what only resuming needs
+LOG_KINDS = ("log", "error_log", "performance_log", "evaluation_log")
+CACHES = ("cache", ".yard/cache")
+_LIVE = "a process is working on it"
+
+
+def run_facts(run: RunReader) -> RunFacts:
+    """What run-level policies look at, of one run as it stands now."""
+    snapshot = run.snapshot
+    heard = [snapshot.created, snapshot.ended, *(a.started for a in snapshot.attempts)]
+    heard += [checkpoint.at for checkpoint in snapshot.checkpoints]
+    return RunFacts(
+        snapshot.id, snapshot.name, snapshot.state, _moment(max(at for at in heard if at)), snapshot.size_bytes,
+        live=run.is_alive(), parents=tuple(snapshot.parents),
+    )  # fmt: skip
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def publishes_each_best(layout: Layout) -> bool:
+    """Whether the layout has a name of its own for each best checkpoint, not one that moves along."""
+    return layout.has("best") and bool({"step", "epoch"} & set(layout.facts_of("best")))
+
+
+def ranking(snapshot: Snapshot) -> tuple[int | None, str, str]:
+    """The run's best step, the metric that chose it, and "min" or "max"."""
+    best = snapshot.best or {}
+    configured = snapshot.config.get("training")
+    training: Mapping[str, Any] = configured if isinstance(configured, Mapping) else {}
+    monitor = str(best.get("metric") or training.get("monitor") or "val_loss")
+    mode = training.get("mode")
+    if mode not in ("min", "max"):
+        mode = "min" if any(word in monitor for word in ("loss", "error", "brier", "ece")) else "max"
+    return (int(best["step"]) if best else None), monitor, mode
+
+
+# -- items
+
+
+class Whose:
+    """The run that items are made for: its name in plans, and where its recorded paths are now.
+
+    Args:
+        yard: where it is.
+        snapshot: the run.
+        home: its home, relative to the yard, "/"-terminated.
+    """
+
+    def __init__(self, yard: Yard, snapshot: Snapshot, home: str) -> None:
+        self.yard = yard
+        self.snapshot = snapshot
+        self.home = home
+
+    @classmethod
+    def of(cls, run: RunReader) -> Whose:
+        """For a run that is being read."""
+        return cls(run.yard, run.snapshot, run.yard.relative(run.home) + "/")
+
+    def at(self, recorded: str) -> str:
+        """Where a recorded path is now, relative to the yard."""
+        was = self.snapshot.home
+        return self.home + recorded[len(was) :] if was and recorded.startswith(was) else recorded
+
+    def item(self, **fields: Any) -> PlanItem:
+        """An item of this run."""
+        return PlanItem(
+            run_id=self.snapshot.id, run_name=self.snapshot.name, home=self.home,
+            attempts=len(self.snapshot.attempts), **fields,
+        )  # fmt: skip
+
+    def spared(self, what: str, why: str) -> Spared:
+        """Something of this run that stays."""
+        return Spared(self.snapshot.id, self.snapshot.name, what, why)
+
+
+def drop_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem]:
+    """The items of what `decisions` do not keep."""
+    for decision in decisions:
+        checkpoint = whose.snapshot.checkpoint(decision.step)
+        if decision.keep or checkpoint is None:
+            continue
+        path = checkpoint.paths[decision.place]
+        yield whose.item(
+            action="drop", what=_called(decision.step, decision.place), why=decision.why, paths=(whose.at(path),),
+            data={"step": decision.step, "place": decision.place, "path": path, "why": decision.why},
+            before=asdict(checkpoint),
+        )  # fmt: skip
+
+
+def strip_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem]:
+    """The items that take optimizer state out of the checkpoints that `decisions` do not keep as they are."""
+    for decision in decisions:
+        checkpoint = whose.snapshot.checkpoint(decision.step)
+        files = _state_files(checkpoint) if checkpoint is not None else []
+        if decision.keep or checkpoint is None or not files:
+            continue
+        folder = whose.at(checkpoint.paths[CHECKPOINT])
+        yield whose.item(
+            action="strip", what=f"optimizer state of checkpoint {decision.step}",
+            why=f"{decision.why}; it can no longer be resumed from, its weights stay",
+            paths=tuple(folder + name for name in files),
+            data={"step": decision.step, "files": files, "why": decision.why}, before=asdict(checkpoint),
+        )  # fmt: skip
+
+
+def _state_files(checkpoint: Checkpoint) -> list[str]:
+    if not FORMATS[checkpoint.format].is_directory:
+        return []
+    return [str(file["name"]) for file in checkpoint.files if file["name"] in STATE_FILES]
+
+
+def _called(step: int, place: str) -> str:
+    return f"checkpoint {step}" if place == CHECKPOINT else f"checkpoint {step} as published under '{place}'"
+
+
+# -- plans
+
+
+def clean_checkpoints(
+    yard: Yard,
+    runs: Sequence[RunReader],
+    policy: KeepPolicy,
+    *,
+    uses: Uses | None = None,
+    named: Collection[int] = (),
+    title: str = "Checkpoints to drop",
+) -> Plan:
+    """A plan that leaves of each run's checkpoints what `policy` keeps.
+
+    With `KeepPolicy(last=0)` that is the best and the newest: intermediate ones go.
+
+    Args:
+        yard: where the runs are.
+        runs: those to clean.
+        policy: what to keep.
+        uses: who uses whom in the whole yard (`find_uses`); what others use is spared.
+        named: steps asked for by number, which go although best, newest or only.
+        title: a line for people.
+    """
+    items: list[PlanItem] = []
+    spared: list[Spared] = []
+    for run in runs:
+        whose = Whose.of(run)
+        if run.is_alive():
+            spared.append(whose.spared("everything", _LIVE))
+            continue
+        protected = protected_steps((uses or {}).get(run.snapshot.id, ()), (c.step for c in run.snapshot.checkpoints))
+        best_step, monitor, mode = ranking(run.snapshot)
+        decisions = decide(
+            run.snapshot.checkpoints, policy, best_step=best_step, monitor=monitor, mode=mode,
+            has_best_place=publishes_each_best(run.layout), protected_steps=protected, named=named,
+        )  # fmt: skip
+        items += drop_items(whose, decisions)
+        spared += [whose.spared(_called(d.step, d.place), d.why) for d in decisions if d.step in protected]
+        if policy.optimizer == "last":
+            items += strip_items(whose, superseded(run.snapshot.checkpoints, protected))
+    return make_plan(yard, title, items, spared)
+
+
+def strip_optimizer(
+    yard: Yard,
+    runs: Sequence[RunReader],
+    *,
+    uses: Uses | None = None,
+    title: str = "Optimizer state of superseded checkpoints",
+) -> Plan:
+    """A plan that takes optimizer, scheduler, scaler and RNG state out of all but each run's newest checkpoint.
+
+    Only directories can lose a part; single-file checkpoints are spared, saying so. `uses` as in
+    `clean_checkpoints`.
+    """
+    items: list[PlanItem] = []
+    spared: list[Spared] = []
+    for run in runs:
+        whose = Whose.of(run)
+        if run.is_alive():
+            spared.append(whose.spared("everything", _LIVE))
+            continue
+        protected = protected_steps((uses or {}).get(run.snapshot.id, ()), (c.step for c in run.snapshot.checkpoints))
+        decisions = superseded(run.snapshot.checkpoints, protected)
+        if not FORMATS[run.layout.checkpoint_format].is_directory:
+            if any(not decision.keep for decision in decisions):
+                why = "each is one file, which would have to be written anew; drop whole checkpoints instead"
+                spared.append(whose.spared("optimizer state", why))
+            continue
+        items += strip_items(whose, decisions)
+        spared += [whose.spared(f"optimizer state of checkpoint {step}", why) for step, why in protected.items()]
+    return make_plan(yard, title, items, spared)
+
+
+def remove_runs(
+    yard: Yard,
+    decisions: Sequence[RunDecision],
+    runs: Sequence[RunReader],
+    *,
+    everyone: Sequence[RunFacts] | None = None,
+    forced: Collection[str] = (),
+    title: str = "Runs to remove",
+) -> Plan:
+    """A plan that removes whole runs: their homes, and their records elsewhere that they share with nobody.
+
+    Args:
+        yard: where the runs are.
+        decisions: which are to go.
+        runs: at least those.
+        everyone: all runs of the yard, for who was made from whom; None: `runs` are all.
+        forced: ids that go although ended runs were made from them; live runs never go.
+        title: a line for people.
+    """
+    facts = [run_facts(run) for run in runs] if everyone is None else everyone
+    judged = {d.run_id: d for d in spare(decisions, facts, forced=forced)}
+    wanted = {d.run_id for d in decisions if d.remove}
+    copies = Counter(run.snapshot.id for run in runs)
+    items: list[PlanItem] = []
+    spared: list[Spared] = []
+    for run in runs:
+        whose, decision = Whose.of(run), judged.get(run.snapshot.id)
+        if decision is None or decision.run_id not in wanted:
+            continue
+        why = None if decision.remove else decision.why
+        if why is None and run.is_alive():
+            why = _LIVE
+        elif copies[run.snapshot.id] > 1:
+            why = "another folder holds a run of the same id; remove the copy you do not want by hand"
+        elif whose.home == "./":
+            why = "its home is the whole yard"
+        if why is not None:
+            spared.append(whose.spared("the run", why))
+            continue
+        paths = (whose.home, *_outside_home(run, whose))
+        what = "the run" if len(paths) == 1 else f"the run and {len(paths) - 1} of its records outside its home"
+        items.append(whose.item(action="delete", what=what, why=decision.why, paths=paths))
+    return make_plan(yard, title, items, spared)
+
+
+def _outside_home(run: RunReader, whose: Whose) -> list[str]:
+    """Existing paths outside the home that are this run's alone; of a home that was moved or copied, none."""
+    snapshot, layout = run.snapshot, run.layout
+    if whose.home != snapshot.home:
+        return []
+    recorded = {
+        record.path: None
+        for record in snapshot.records
+        if not layout.has(record.kind) or not layout.is_shared(record.kind)
+    }
+    published = {path: None for checkpoint in snapshot.checkpoints for path in checkpoint.paths.values()}
+    return [
+        path
+        for path in {**recorded, **published, **dict.fromkeys(_fixed_paths(run))}
+        if not path.startswith(snapshot.home) and (run.yard.root / path).exists()
+    ]
+
+
+def _fixed_paths(run: RunReader, kinds: Collection[str] | None = None) -> Iterator[str]:
+    """Where this run's alone records are that it may have left unrecorded when it was killed."""
+    layout, facts = run.layout, run.snapshot.facts
+    for kind in layout.kinds if kinds is None else kinds:
+        if layout.has(kind) and not layout.is_shared(kind) and set(layout.facts_of(kind)) <= set(facts):
+            yield layout.path(kind, facts)
+
+
+def remove_logs(
+    yard: Yard, runs: Sequence[RunReader], days: float, *, now: datetime, title: str = "Old logs"
+) -> Plan:
+    """A plan that removes logs last written more than `days` before `now`; live runs keep theirs."""
+    items: list[PlanItem] = []
+    spared: list[Spared] = []
+    sharers = Counter(record.path for run in runs for record in run.snapshot.records if record.kind in LOG_KINDS)
+    for run in runs:
+        whose = Whose.of(run)
+        records = {r.path: r for r in run.snapshot.records if r.kind in LOG_KINDS and run.resolve(r.path).exists()}
+        times = {path: _moment(record.at) for path, record in records.items()}
+        for path in _fixed_paths(run, LOG_KINDS):
+            if path not in times and run.resolve(path).exists():
+                times[path] = datetime.fromtimestamp(run.resolve(path).stat().st_mtime, UTC)
+        old = old_records(times.items(), days, now=now)
+        if old and run.is_alive():
+            spared.append(whose.spared("logs", _LIVE))
+            continue
+        for path, why in old:
+            record = records.get(path)
+            if sharers[path] > 1:
+                spared.append(whose.spared(path, "other runs have it too"))
+            elif record is None:
+                items.append(whose.item(action="file", what=path, why=why, paths=(whose.at(path),)))
+            else:
+                items.append(
+                    whose.item(
+                        action="remove", what=path, why=why, paths=(whose.at(path),),
+                        data={"path": path, "why": why}, before=asdict(record),
+                    )
+                )  # fmt: skip
+    return make_plan(yard, title, items, spared)
+
+
+def remove_cache(
+    yard: Yard, *, live: Sequence[str] = (), folders: Sequence[str] = CACHES, title: str = "Cache"
+) -> Plan:
+    """A plan that removes the yard's cache folders; while runs are `live` (their names), they stay."""
+    items: list[PlanItem] = []
+    spared: list[Spared] = []
+    for folder in folders:
+        path = yard.root / folder
+        if not path.is_dir():
+            continue
+        if live:
+            spared.append(Spared("", "", folder, f"{live[0]} is live and may use it"))
+        elif next(find_homes_below(yard, folder), None) is not None:
+            spared.append(Spared("", "", folder, "it holds runs"))
+        else:
+            items.append(PlanItem("file", folder, "it can be made again", (folder,)))
+    return make_plan(yard, title, items, spared)
+
+
+def find_homes_below(yard: Yard, folder: str) -> Iterator[str]:
+    """Homes of runs below a folder of the yard, relative to it."""
+    prefix = folder.rstrip("/") + "/"
+    for home in find_homes(yard):
+        relative = yard.relative(home) + "/"
+        if relative.startswith(prefix):
+            yield relative

@@ -1,0 +1,177 @@
+"""A plan: what would go, why, how many bytes really come free, and what was spared. Deletes nothing.
+
+`cleaning` builds plans from decisions, `apply` acts on them. A plan is plain data, so that a dry
+run costs nothing and a killed one can be taken up from the trash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from trainyard.retention.measure import human, measure
+from trainyard.runs import Yard
+
+Action = Literal["drop", "strip", "remove", "delete", "file"]
+EVENTS: Mapping[Action, str] = {"drop": "dropped", "strip": "stripped", "remove": "removed"}
+
+
+@dataclass(frozen=True)
+class PlanItem:
+    """One thing that goes.
+
+    `action`: "drop" a checkpoint from a place, "strip" a checkpoint of files, "remove" a record,
+    "delete" a whole run, or take away a "file" that no journal knows. `paths` are where the files
+    are now, relative to the yard, a run's home first; `home` likewise. `data` is what the journal is
+    told; `before` the checkpoint or record as it was; `attempts` how many the run had.
+    """
+
+    action: Action
+    what: str
+    why: str
+    paths: tuple[str, ...]
+    run_id: str = ""
+    run_name: str = ""
+    home: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    before: Mapping[str, Any] = field(default_factory=dict)
+    attempts: int = 0
+    bytes_apparent: int = 0
+    bytes_freed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**asdict(self), "event": EVENTS.get(self.action)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> PlanItem:
+        """The inverse of `to_dict`."""
+        plain = {key: value for key, value in data.items() if key != "event"}
+        return cls(**{**plain, "paths": tuple(plain["paths"])})
+
+
+@dataclass(frozen=True)
+class Spared:
+    """Something that was looked at and stays, for a reason worth telling."""
+
+    run_id: str
+    run_name: str
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes, in order, and what was spared. `kind` is "clean" or "rotation"."""
+
+    title: str
+    items: tuple[PlanItem, ...] = ()
+    spared: tuple[Spared, ...] = ()
+    kind: Literal["clean", "rotation"] = "clean"
+
+    @property
+    def bytes_apparent(self) -> int:
+        """The sum of the files' sizes, each link counted."""
+        return sum(item.bytes_apparent for item in self.items)
+
+    @property
+    def bytes_freed(self) -> int:
+        """What the disk gets back once the trash is emptied: an inode counts when its last link goes."""
+        return sum(item.bytes_freed for item in self.items)
+
+    def describe(self) -> str:
+        """The plan for people: what, why, how many bytes; ends with a newline."""
+        return "\n".join(self._lines()) + "\n"
+
+    def _lines(self) -> Iterator[str]:
+        yield self.title
+        run = None
+        for item in self.items:
+            if item.run_id != run and item.run_id:
+                yield f"  {item.run_name} ({item.run_id})"
+            run = item.run_id
+            yield f"    {item.what}: {item.why} [{_sizes(item.bytes_apparent, item.bytes_freed)}]"
+        if self.spared:
+            yield "  Spared:"
+            for spared in self.spared:
+                whose = f" of {spared.run_name} ({spared.run_id})" if spared.run_id else ""
+                yield f"    {spared.what}{whose}: {spared.why}"
+        if not self.items:
+            yield "  Nothing to do."
+            return
+        yield f"  {len(self.items)} to go, {human(self.bytes_apparent)} in files: {human(self.bytes_freed)} come free "
+        yield "  once the trash is emptied; until then `trainyard undo` brings everything back."
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "title": self.title,
+            "kind": self.kind,
+            "bytes_apparent": self.bytes_apparent,
+            "bytes_freed": self.bytes_freed,
+            "items": [item.to_dict() for item in self.items],
+            "spared": [asdict(spared) for spared in self.spared],
+        }
+
+
+def _sizes(apparent: int, freed: int) -> str:
+    if freed == 0 < apparent:
+        return f"{human(apparent)}, shared with files that stay: frees nothing"
+    return f"frees {human(freed)}"
+
+
+def make_plan(
+    yard: Yard,
+    title: str,
+    items: Iterable[PlanItem],
+    spared: Iterable[Spared] = (),
+    *,
+    kind: Literal["clean", "rotation"] = "clean",
+    measured: bool = True,
+) -> Plan:
+    """A plan of `items` without those that others cover, measured together.
+
+    Args:
+        yard: where the files are.
+        title: a line for people.
+        items: what goes.
+        spared: what stays.
+        kind: what the trash is to call it.
+        measured: count bytes; reads the status of every file.
+    """
+    chosen = _without_covered(list(items))
+    if measured:
+        groups = [[yard.root / path for path in item.paths] for item in chosen]
+        chosen = [
+            replace(item, bytes_apparent=size.apparent, bytes_freed=size.freed)
+            for item, size in zip(chosen, measure(yard, groups), strict=True)
+        ]
+    return Plan(title, tuple(chosen), tuple(dict.fromkeys(spared)), kind)
+
+
+def combine(yard: Yard, title: str, plans: Sequence[Plan]) -> Plan:
+    """One plan of several; what two of them name goes once."""
+    return make_plan(
+        yard, title, (item for plan in plans for item in plan.items), (s for plan in plans for s in plan.spared)
+    )
+
+
+def _without_covered(items: list[PlanItem]) -> list[PlanItem]:
+    """Leaves out what goes with a run or a directory that goes as a whole, and what is named twice."""
+    deleted = {item.home for item in items if item.action == "delete"}
+    owners: dict[PurePosixPath, int] = {}
+    for n, item in enumerate(items):
+        for path in item.paths:
+            owners.setdefault(PurePosixPath(path), n)
+
+    def is_covered(n: int, path: PurePosixPath) -> bool:
+        return owners[path] != n or any(owners.get(above, n) != n for above in path.parents)
+
+    left: list[PlanItem] = []
+    for n, item in enumerate(items):
+        paths = tuple(path for path in item.paths if not is_covered(n, PurePosixPath(path)))
+        if paths and (item.action == "delete" or not item.home or item.home not in deleted):
+            left.append(replace(item, paths=paths))
+    return left

@@ -1,0 +1,163 @@
+"""Entries of the yard's trash as they lie on disk: the plan they came from, and the files that were moved.
+
+An entry is a directory of `.yard/trash/` named by the moment it was made. Its `plan.json` is written
+before anything moves, `done.json` after everything has; what was moved lies beside them under the
+names that the plan gives. Creates and reads entries; moves and deletes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainyard import durable
+from trainyard.checkpoints.formats import FORMATS
+from trainyard.errors import YardError
+from trainyard.retention.measure import measure
+from trainyard.retention.plan import Plan, PlanItem
+from trainyard.retention.policy import CHECKPOINT
+from trainyard.runs import Snapshot, Yard
+from trainyard.runs.identity import utc_now
+
+UNFINISHED = "unfinished"  # leftovers of killed checkpoint writers, which no plan names
+_FORMAT = 1
+_PLAN, _DONE = "plan.json", "done.json"
+_TRIES = 1000
+
+
+@dataclass(frozen=True)
+class TrashEntry:
+    """What one plan moved, newest names last in order.
+
+    `kept_as` are the names in `path` of each item's files. `skipped` are (what, why) of what the
+    plan named but was left in place. Without `done`, the process that made the entry was killed.
+    """
+
+    path: Path
+    kind: str
+    title: str
+    run_id: str | None
+    created: str
+    items: tuple[PlanItem, ...]
+    kept_as: tuple[tuple[str, ...], ...]
+    done: bool = False
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The entry's name, which `undo` takes."""
+        return self.path.name
+
+    def bytes_freed(self, yard: Yard) -> int:
+        """What the disk gets back when this entry alone is emptied."""
+        return measure(yard, [[self.path]], alone=True)[0].freed
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "name": self.name, "kind": self.kind, "title": self.title, "run": self.run_id, "created": self.created,
+            "done": self.done, "items": [item.to_dict() for item in self.items],
+            "skipped": [{"what": what, "why": why} for what, why in self.skipped],
+        }  # fmt: skip
+
+
+def create_entry(yard: Yard, plan: Plan, run_id: str | None = None) -> TrashEntry:
+    """A new entry that holds the intent to carry out `plan`, durable when this returns."""
+    counter = iter(range(sum(len(item.paths) for item in plan.items)))
+    kept_as = tuple(tuple(f"{next(counter):04d}" for _ in item.paths) for item in plan.items)
+    created = utc_now()
+    path = _claim(yard, f"-rotation-{run_id}" if plan.kind == "rotation" else "")
+    content = {
+        "format": _FORMAT, "kind": plan.kind, "title": plan.title, "run": run_id, "created": created,
+        "items": [{**item.to_dict(), "kept_as": names} for item, names in zip(plan.items, kept_as, strict=True)],
+    }  # fmt: skip
+    durable.write_json(path / _PLAN, content)
+    return TrashEntry(path, plan.kind, plan.title, run_id, created, plan.items, kept_as)
+
+
+def _claim(yard: Yard, suffix: str) -> Path:
+    for _ in range(_TRIES):
+        now = time.time()
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+        path = yard.trash / f"{stamp}-{int(now % 1 * 0x10000):04x}{suffix}"  # sorts by time within a second, too
+        if durable.claim_directory(path):
+            return path
+    raise YardError(f"No free name was found in {yard.trash}.", "Empty the trash.")
+
+
+def mark_done(entry: TrashEntry, skipped: tuple[tuple[str, str], ...]) -> TrashEntry:
+    """Says in the entry that its plan was carried out, but for `skipped`."""
+    durable.write_json(entry.path / _DONE, {"skipped": skipped}, sync=False)  # lost, it is found out again
+    return TrashEntry(
+        entry.path, entry.kind, entry.title, entry.run_id, entry.created, entry.items, entry.kept_as, True, skipped
+    )
+
+
+def read_entry(path: Path) -> TrashEntry | None:
+    """The entry in `path`; None when it holds no whole plan, so that nothing was moved into it."""
+    try:
+        content = json.loads((path / _PLAN).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    items = []
+    kept_as = []
+    for item in content["items"]:
+        kept_as.append(tuple(item.pop("kept_as")))
+        items.append(PlanItem.from_dict(item))
+    try:
+        skipped = tuple((what, why) for what, why in json.loads((path / _DONE).read_bytes())["skipped"])
+        done = True
+    except (FileNotFoundError, ValueError):  # absent, or emptied by a power cut
+        skipped, done = (), False
+    return TrashEntry(
+        path, content["kind"], content["title"], content["run"], content["created"], tuple(items), tuple(kept_as),
+        done, skipped,
+    )  # fmt: skip
+
+
+def list_trash(yard: Yard, run_id: str | None = None) -> list[TrashEntry]:
+    """The entries of the trash, newest first; with `run_id` only that run's rotations."""
+    if not yard.trash.is_dir():
+        return []
+    suffix = "" if run_id is None else f"-rotation-{run_id}"
+    names = sorted((path.name for path in yard.trash.iterdir()), reverse=True)
+    found = (
+        read_entry(yard.trash / name)
+        for name in names
+        if name.endswith(suffix) and not name.startswith(".") and name != UNFINISHED
+    )
+    return [entry for entry in found if entry is not None]
+
+
+def is_recorded(snapshot: Snapshot, item: PlanItem) -> bool:
+    """Whether the run still says, or says again, that what `item` takes is there."""
+    if item.action == "drop":
+        return any(item.data["path"] in checkpoint.paths.values() for checkpoint in snapshot.checkpoints)
+    if item.action == "strip":
+        checkpoint = snapshot.checkpoint(item.data["step"])
+        gone = set(item.data["files"])
+        return checkpoint is not None and any(file["name"] in gone for file in checkpoint.files)
+    return any(record.path == item.data["path"] for record in snapshot.records)
+
+
+def is_as_it_was(yard: Yard, item: PlanItem, path: str) -> bool:
+    """Whether the file or directory at `path` has, byte for byte, what the run recorded of it."""
+    place = yard.root / path
+    if item.action == "remove":
+        digest = item.before["sha256"]
+        return digest is None or (place.is_file() and durable.sha256_file(place) == digest)
+    format_ = FORMATS[item.before["format"]]
+    for file in item.before["files"]:
+        if item.action == "strip":
+            if path.endswith("/" + file["name"]):
+                return durable.sha256_file(place) == file["sha256"]
+            continue
+        if item.data["place"] != CHECKPOINT and file["name"] in format_.resume_files:
+            continue
+        part = place / file["name"] if file["name"] else place
+        if not part.is_file() or durable.sha256_file(part) != file["sha256"]:
+            return False
+    return item.action == "drop"

@@ -1,0 +1,199 @@
+"""Bringing back what a plan moved into the trash: files first, then the journal says so.
+
+The mirror of `apply`. Nothing that exists now is replaced: what cannot go back stays in the trash,
+and the report says why. Killed anywhere, undoing again completes it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
+
+from trainyard import durable
+from trainyard.checkpoints.formats import FORMATS
+from trainyard.errors import CorruptError, RunBusyError, RunNotFoundError, UserError
+from trainyard.retention.apply import forget, trash_locked
+from trainyard.retention.plan import PlanItem
+from trainyard.retention.policy import CHECKPOINT
+from trainyard.retention.trash import TrashEntry, is_as_it_was, is_recorded, list_trash
+from trainyard.runs import Checkpoint, RunWriter, Yard, amend
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came back from the entry `name`, and what did not and why, a line each."""
+
+    name: str
+    restored: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """The report for people; ends with a newline."""
+        lines = [f"Back from the trash ({self.name}): {len(self.restored)}", *(f"  {line}" for line in self.restored)]
+        if self.problems:
+            lines += [f"Not brought back: {len(self.problems)}", *(f"  {line}" for line in self.problems)]
+        return "\n".join(lines) + "\n"
+
+
+def undo(yard: Yard, entry: str | None = None) -> Report:
+    """Puts everything in an entry of the trash back and removes the entry, unless something must stay in it.
+
+    Args:
+        yard: whose trash.
+        entry: the entry's name; None takes the newest that was not a training's own rotation, or else
+            the newest rotation.
+
+    Raises:
+        UserError: there is no such entry.
+    """
+    with trash_locked(yard):
+        chosen = _choose(yard, entry)
+        restored: list[str] = []
+        problems: list[str] = []
+        order = range(len(chosen.items) - 1, -1, -1)
+        for home, numbers in groupby(order, key=lambda n: _shared_home(chosen.items[n])):
+            if not home:
+                for n in numbers:
+                    _note(chosen.items[n], _restore_files(yard, chosen, n), restored, problems)
+                continue
+            waiting = list(numbers)
+            try:
+                with amend(yard, yard.root / home) as run:
+                    while waiting:
+                        _note(chosen.items[waiting[0]], _restore(run, chosen, waiting[0]), restored, problems)
+                        waiting.pop(0)
+            except (RunBusyError, RunNotFoundError, CorruptError) as error:
+                problems += [f"{_full_name(chosen.items[n])}: {error.what}" for n in waiting]
+        if not problems and not any(_is_kept(chosen, n) for n in order):
+            forget(chosen)
+        return Report(chosen.name, tuple(restored), tuple(problems))
+
+
+def _choose(yard: Yard, name: str | None) -> TrashEntry:
+    entries = list_trash(yard)
+    if name is None and entries:
+        return next((entry for entry in entries if entry.kind != "rotation"), entries[0])
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    if not entries:
+        raise UserError("The trash is empty: there is nothing to undo.", "What was emptied from it is gone.")
+    known = ", ".join(entry.name for entry in entries[:10])
+    raise UserError(f"There is no {name} in the trash.", f"There are, newest first: {known}.")
+
+
+def _shared_home(item: PlanItem) -> str:
+    """The home of the run that must be opened for `item`; none for whole runs and files no journal knows."""
+    return item.home if item.action in ("drop", "strip", "remove") else ""
+
+
+def _full_name(item: PlanItem) -> str:
+    return f"{item.what} of {item.run_name} ({item.run_id})" if item.run_id else item.what
+
+
+def _is_kept(entry: TrashEntry, n: int) -> bool:
+    return any(os.path.lexists(entry.path / name) for name in entry.kept_as[n])
+
+
+def _note(item: PlanItem, outcome: str | bool, restored: list[str], problems: list[str]) -> None:
+    if isinstance(outcome, str):
+        problems.append(f"{_full_name(item)}: {outcome}")
+    elif outcome:
+        restored.append(_full_name(item))
+
+
+def _in_the_way(yard: Yard, entry: TrashEntry, n: int) -> str | None:
+    """Why an item's files cannot all go back, if something has their names now."""
+    for path, name in zip(entry.items[n].paths, entry.kept_as[n], strict=True):
+        if os.path.lexists(entry.path / name) and os.path.lexists(yard.root / path):
+            return f"{path} exists now; what was there before stays in the trash as {entry.name}/{name}"
+    return None
+
+
+def _move_back(yard: Yard, entry: TrashEntry, n: int) -> bool:
+    """Moves back what is in the entry, the first path (a run's home) last; whether there was anything."""
+    moved = False
+    for path, name in reversed(list(zip(entry.items[n].paths, entry.kept_as[n], strict=True))):
+        if os.path.lexists(entry.path / name):
+            durable.move(entry.path / name, yard.root / path)
+            moved = True
+    return moved
+
+
+def _restore_files(yard: Yard, entry: TrashEntry, n: int) -> str | bool:
+    """A whole run, or files that no journal knows: True when back, False when never gone, or why not."""
+    item = entry.items[n]
+    why = _in_the_way(yard, entry, n)
+    if why is not None:
+        return why
+    moved = _move_back(yard, entry, n)
+    if item.action == "delete":
+        yard.note_change(item.home)
+    if not moved and not (yard.root / item.paths[0]).exists():
+        return "its files are no longer in the trash"
+    return moved
+
+
+def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
+    """A checkpoint's place, its optimizer state, or a record; as `_restore_files`."""
+    item = entry.items[n]
+    if run.id != item.run_id:
+        return f"{item.home} is another run now; what was there before stays in the trash"
+    recorded = is_recorded(run.snapshot, item)
+    kept = _is_kept(entry, n)
+    why = _in_the_way(run.yard, entry, n) or _misfit(run, item)
+    if why is not None and (kept or not recorded):
+        return why
+    if kept:
+        _move_back(run.yard, entry, n)
+    if recorded:
+        return kept
+    if not all((run.yard.root / path).exists() for path in item.paths):
+        return "its files are no longer in the trash"
+    if not kept and not all(is_as_it_was(run.yard, item, path) for path in item.paths):
+        return "other files have its names now"
+    if item.action == "remove":
+        # As old as it was: bringing it back did not write it.
+        run.event("record", **{key: item.before[key] for key in ("kind", "path", "size", "sha256", "facts", "at")})
+    else:
+        run.event("restored", checkpoint=_merged(run.snapshot.checkpoint(item.data["step"]), item))
+    return True
+
+
+def _misfit(run: RunWriter, item: PlanItem) -> str | None:
+    """Why a checkpoint's part does not fit what the run has of that step now."""
+    if item.action == "remove":
+        return None
+    now = run.snapshot.checkpoint(item.data["step"])
+    if now is not None and now.at != item.before["at"]:
+        return "another checkpoint of this step was made since"
+    if item.action == "strip":
+        if now is None or now.paths.get(CHECKPOINT) != item.before["paths"][CHECKPOINT]:
+            return "the checkpoint it belongs to is not there; bring that back first"
+    elif now is not None and now.paths.get(item.data["place"], item.data["path"]) != item.data["path"]:
+        return f"its {item.data['place']} name is {now.paths[item.data['place']]} now"
+    return None
+
+
+def _merged(now: Checkpoint | None, item: PlanItem) -> dict[str, Any]:
+    """The checkpoint with what `item` brings back, on top of what the run has of it now."""
+    before = dict(item.before)
+    format_ = FORMATS[before["format"]]
+    if item.action == "strip":
+        assert now is not None  # _misfit saw it
+        names = {file["name"] for file in now.files} | set(item.data["files"])
+        files = [file for file in before["files"] if file["name"] in names]
+        return {**asdict(now), "files": files, "resumable": before["resumable"]}
+    place = item.data["place"]
+    paths = {**(now.paths if now is not None else {}), place: item.data["path"]}
+    ordered = {key: paths[key] for key in (*before["paths"], *paths) if key in paths}
+    if place == CHECKPOINT or not format_.is_directory:
+        files, resumable = before["files"], before["resumable"]
+    elif now is not None:
+        files, resumable = now.files, now.resumable
+    else:
+        files = [file for file in before["files"] if file["name"] not in format_.resume_files]
+        resumable = False
+    return {**before, "paths": ordered, "files": files, "resumable": resumable}

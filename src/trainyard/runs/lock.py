@@ -1,0 +1,133 @@
+"""Whether an attempt lives: an flock held from its start to its end, which no kill can leave behind.
+
+For attempts of other machines, whose flock may not be seen here, the lock file's time is a
+heartbeat. Knows nothing of what the attempt does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from trainyard import durable
+from trainyard.errors import RunBusyError
+
+HEARTBEAT_S = 15.0
+_SILENT_S = 90.0  # without a heartbeat from another machine, an attempt counts as dead
+_PATIENCE_S = 1.0  # a reader holds the lock for microseconds while it looks; wait that out
+_held: set[RunLock] = set()
+
+
+def _forget_in_child() -> None:
+    """A forked child must not keep its parent's runs alive."""
+    for lock in _held:
+        os.close(lock._fd)
+        lock._fd = -1
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
+class RunLock:
+    """The lock of one attempt; holds from construction to `release`. Its directory may be renamed meanwhile.
+
+    An attempt that another machine began and did not end is waited for until it has been silent for
+    a minute and a half: file systems exist whose locks are not seen by other machines.
+
+    Raises:
+        RunBusyError: a live attempt holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with durable.explained(path):
+            self._fd = durable.calls.open(path, os.O_RDWR | os.O_CREAT)
+            try:
+                self._take(path)
+                durable.calls.truncate(self._fd, 0)
+                holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
+                durable.calls.write(self._fd, memoryview(holder.encode()))
+            except BaseException:
+                os.close(self._fd)
+                raise
+        _held.add(self)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="trainyard-heartbeat", daemon=True)
+        self._thread.start()
+
+    def _take(self, path: Path) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise _busy(path) from None
+                time.sleep(0.005)
+        last = os.fstat(self._fd).st_mtime
+        deadline = time.monotonic() + _SILENT_S
+        while _is_foreign(path) and time.time() - last < _SILENT_S and time.monotonic() < deadline:
+            time.sleep(0.2)
+            if path.stat().st_mtime != last:
+                raise _busy(path)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_S):
+            with contextlib.suppress(OSError):  # a missed beat; the next one may do
+                os.utime(self._fd)
+
+    def release(self) -> None:
+        """Lets go; a second call does nothing."""
+        if self._fd >= 0:
+            self._stop.set()
+            self._thread.join()
+            _held.discard(self)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, 0)  # nobody's any more, for other machines too
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _busy(path: Path) -> RunBusyError:
+    holder = read_holder(path)
+    return RunBusyError(
+        f"The run in {path.parent.parent} is being worked on by process {holder.get('pid', '?')} "
+        f"on {holder.get('host', 'this machine')}.",
+        "Wait for it to end, or end that process; then try again.",
+    )
+
+
+def read_holder(path: Path) -> dict[str, Any]:
+    """Who holds the lock, or did when it was killed: {"pid", "host"}; empty when nobody does or it cannot be told."""
+    try:
+        holder = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _is_foreign(path: Path) -> bool:
+    return bool(read_holder(path).get("host", socket.gethostname()) != socket.gethostname())
+
+
+def is_alive(path: Path) -> bool:
+    """Whether an attempt holds the lock now. Works on read-only yards."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return _is_foreign(path) and time.time() - os.fstat(fd).st_mtime < _SILENT_S
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)

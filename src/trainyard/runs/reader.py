@@ -1,0 +1,131 @@
+"""Reading a run back: its snapshot as it stands now, its history, and where its files are.
+
+Works on yards that are read-only, moved or copied. Never writes.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainyard import durable
+from trainyard.errors import CorruptError, RunNotFoundError
+from trainyard.layouts import Layout, load_layout
+from trainyard.layouts.facts import RESERVED
+from trainyard.runs import lock
+from trainyard.runs.history import Row, read_history
+from trainyard.runs.journal import read_journal
+from trainyard.runs.snapshot import Checkpoint, Snapshot, fold
+from trainyard.runs.yard import Yard
+
+
+def read_snapshot(home: Path) -> Snapshot:
+    """The snapshot of the run in `home`: from run.json when it is current, from the journal when not.
+
+    The state is as it stands now: a running run whose lock is free is `crashed`.
+
+    Raises:
+        CorruptError: neither file can be read.
+    """
+    own = home / ".run"
+    snapshot = None
+    try:
+        snapshot = Snapshot.from_dict(json.loads((own / "run.json").read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # half-written by a power cut, or by another version: the journal says it all
+    journal = own / "journal.jsonl"
+    size = journal.stat().st_size if journal.exists() else 0
+    if snapshot is None or snapshot.journal_bytes != size:
+        events, good = read_journal(journal)
+        if events:
+            snapshot = fold(events)
+            snapshot.journal_bytes = good
+    if snapshot is None:
+        raise CorruptError(
+            f"The run in {home} has neither a readable run.json nor a journal.",
+            "If it was never a run, remove the folder; else restore `.run/` from a copy.",
+        )
+    if snapshot.state in ("created", "running") and not lock.is_alive(own / "lock"):
+        if journal.exists() and journal.stat().st_size != size:
+            return read_snapshot(home)  # it ended while we looked
+        snapshot.state = "crashed"
+    return snapshot
+
+
+def resolve(yard: Yard, home: Path, recorded_home: str, path: str) -> Path:
+    """Where the recorded `path` of the run in `home` is now; that home may have been copied elsewhere."""
+    if recorded_home and path.startswith(recorded_home):
+        return home / path[len(recorded_home) :]
+    return yard.root / path
+
+
+class RunReader:
+    """A run as it was when this was made; make another to see what changed since.
+
+    Args:
+        yard: where it is.
+        home: its home directory (anywhere in the yard; a home copied elsewhere is fine).
+    """
+
+    def __init__(self, yard: Yard, home: Path) -> None:
+        if not (home / ".run").is_dir():
+            raise RunNotFoundError(f"There is no run in {home}.", "`trainyard runs` lists what there is.")
+        self.yard = yard
+        self.home = home
+        self.snapshot = read_snapshot(home)
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """The layout the run was written in (its own copy, when the user supplied it)."""
+        own = self.home / ".run" / f"{self.snapshot.layout}.yaml"
+        return load_layout(str(own)) if own.exists() else load_layout(self.snapshot.layout)
+
+    def resolve(self, path: str) -> Path:
+        """Where a recorded path is now: below the home wherever that lies, else below the yard."""
+        return resolve(self.yard, self.home, self.snapshot.home, path)
+
+    def history(self) -> list[Row]:
+        """The metric rows that count, in order."""
+        return read_history(self.home / ".run" / "history.jsonl")
+
+    def files(self) -> dict[str, Path]:
+        """Every record's file that exists now: path as recorded, and where it is."""
+        found = {record.path: self.resolve(record.path) for record in self.snapshot.records}
+        return {name: path for name, path in found.items() if path.exists()}
+
+    def locate(self, checkpoint: Checkpoint) -> Path | None:
+        """Where the checkpoint is: its own path if it is there, else a published name."""
+        for place in ("checkpoint", "best", "final"):
+            if place in checkpoint.paths:
+                path = self.resolve(checkpoint.paths[place])
+                if path.exists():
+                    return path
+        return None
+
+    def is_alive(self) -> bool:
+        """Whether a process is working on it now."""
+        return lock.is_alive(self.home / ".run" / "lock")
+
+
+def find_homes(yard: Yard) -> Iterator[Path]:
+    """Every home in the yard, found by walking it; what Trainyard keeps for itself is not entered."""
+    stack = [str(yard.root)]
+    while stack:
+        directory = stack.pop()
+        try:
+            with os.scandir(directory) as entries:
+                folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except (PermissionError, FileNotFoundError):  # the latter: gone since it was listed
+            continue
+        if ".run" in folders:
+            yield Path(directory)
+            if directory != str(yard.root):
+                continue  # homes do not lie inside homes
+        stack.extend(
+            os.path.join(directory, name)
+            for name in folders
+            if name not in RESERVED and not durable.is_temporary(Path(name))
+        )

@@ -1,0 +1,381 @@
+"""Writing a run: claiming its home, then events, metric rows and files of record.
+
+A run appears whole, with its journal, by one rename, or not at all. Every event is durable when its
+call returns; metric rows within half a second. Methods may be called from any thread.
+Knows nothing of checkpoints' contents or of what trains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, SupportsFloat
+
+from trainyard import durable
+from trainyard.errors import BadNameError, Interrupted, NameTakenError, TrainyardError
+from trainyard.layouts import Layout
+from trainyard.layouts.facts import MAX_COMPONENT_BYTES, name_fault
+from trainyard.layouts.template import Template
+from trainyard.runs.history import History
+from trainyard.runs.identity import Identity, new_id
+from trainyard.runs.journal import Journal, read_journal
+from trainyard.runs.lock import RunLock
+from trainyard.runs.reader import RunReader, resolve
+from trainyard.runs.snapshot import Snapshot, fold
+from trainyard.runs.yard import Yard
+
+_ATTEMPTS_AT_A_NAME = 10_000
+
+
+def create_run(
+    yard: Yard,
+    layout: Layout,
+    *,
+    project: str,
+    dataset: str,
+    model: str,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    tags: Sequence[str] = (),
+    note: str = "",
+) -> RunWriter:
+    """A new run with a home that no other run has or ever had at the same time.
+
+    Args:
+        yard: where it goes.
+        layout: the table its paths come from.
+        project: groups runs.
+        dataset: what it trains on.
+        model: what it trains; the default name.
+        name: an explicit name; when another run has it, that is an error. None: the model's name,
+            then `-2`, `-3` …
+        config: the resolved configuration, JSON-able.
+        seed: the random seed, for queries.
+        tags: words to find it by.
+        note: a sentence for people.
+
+    Raises:
+        NameTakenError: `name` is taken.
+        BadNameError: a name cannot be part of a path.
+        YardError: the yard cannot be written.
+        DiskFullError: there is no room.
+        TypeError: `config` is not JSON-able.
+    """
+    names = {"project": project, "dataset": dataset, "model": model, "run": model if name is None else name}
+    for fact, value in names.items():  # a layout that has no {run} in its paths takes no bad names either
+        names[fact] = Template(f"{{{fact}}}").write({fact: value})
+    identity = Identity(new_id(), names["project"], names["dataset"], names["model"], names["run"])
+    first = identity.facts(datetime.now())
+    for n in range(1, _ATTEMPTS_AT_A_NAME):
+        facts = dict(layout.vary(first, n))
+        home = layout.path("home", facts)
+        if not os.path.lexists(yard.root / home):
+            layout.check(facts)
+            _refuse_nesting(yard, home)
+            created = {
+                **{key: facts[key] for key in ("id", "project", "dataset", "model")}, "name": facts["run"],
+                "layout": layout.name, "home": home, "facts": facts, "seed": seed, "tags": list(tags), "note": note,
+                "config": dict(config or {}),
+            }  # fmt: skip
+            run = _place(yard, layout, home, created)
+            if run is not None:
+                return run
+        if name is not None and layout.claim == "run":
+            raise NameTakenError(
+                f"The name {name!r} is taken: there is {yard.root / home} already.",
+                f"Choose another run.name, leave it out for a free one, or continue it with "
+                f"`trainyard resume {name}`.",
+            )
+    raise NameTakenError(f"No free name like {first['run']!r} was found in {yard.root}.", "Give a run.name.")
+
+
+def _refuse_nesting(yard: Yard, home: str) -> None:
+    for parent in (yard.root / home).relative_to(yard.root).parents:
+        if parent != Path() and (yard.root / parent / ".run").exists():
+            raise BadNameError(
+                f"The run would be at {home}, inside the run at {parent}.", "Choose another project or name."
+            )
+
+
+def _place(yard: Yard, layout: Layout, home: str, created: dict[str, Any]) -> RunWriter | None:
+    """Puts a new run at `home` in one step; None when that is taken. Whatever fails leaves nothing there."""
+    path = yard.root / home
+    durable.sweep(path.parent)
+    with contextlib.ExitStack() as undo:
+        try:
+            with durable.staging(path) as staged:
+                own = staged / ".run"
+                durable.make_directories(own)
+                lock = RunLock(own / "lock")
+                undo.callback(lock.release)
+                if layout.source is not None:
+                    durable.write_text(own / f"{layout.name}.yaml", layout.source)
+                with contextlib.closing(Journal(own / "journal.jsonl")) as journal:
+                    journal.append("created", created)
+                    journal.append("attempt", _attempt(1, None))
+        except FileExistsError:
+            return None  # another process was first
+        undo.callback(durable.discard, path)
+        yard.note_change(home)
+        run = RunWriter(yard, layout, path, lock)
+        undo.pop_all()
+    return run
+
+
+def _attempt(n: int, resumed_from: int | None) -> dict[str, Any]:
+    return {"n": n, "pid": os.getpid(), "host": socket.gethostname(), "resumed_from": resumed_from}
+
+
+def resume_run(yard: Yard, home: Path) -> RunWriter:
+    """The run in `home`, locked for a new attempt; call `begin_attempt` before writing to it.
+
+    Raises:
+        RunBusyError: a live process is working on it.
+    """
+    reader = RunReader(yard, home)
+    layout = reader.layout
+    run = RunWriter(yard, layout, home, RunLock(home / ".run" / "lock"))
+    samples = {"step": 0, "epoch": 0, "split": "val"}
+    for directory in {home, home / ".run", *(run.path(kind, **samples).parent for kind in layout.kinds)}:
+        durable.sweep(directory)
+    return run
+
+
+class RunWriter:
+    """A run that this process works on. Use it as a context manager, or call `finish`.
+
+    Leaving the block finishes the run: `finished`, `stopped` after an interrupt, `failed` with the
+    error after any other exception. After a crash every event, checkpoint and file whose call
+    returned is there, and metric rows up to half a second before.
+    """
+
+    def __init__(self, yard: Yard, layout: Layout, home: Path, lock: RunLock) -> None:
+        self.yard = yard
+        self.layout = layout
+        self.home = home
+        self.closed = False
+        self._lock = lock
+        self._own = home / ".run"
+        self._pid = os.getpid()
+        self._mutex = threading.RLock()
+        with contextlib.ExitStack() as undo:
+            undo.callback(lock.release)
+            self._journal = Journal(self._own / "journal.jsonl")
+            undo.callback(self._journal.close)
+            self._history = History(self._own / "history.jsonl")
+            undo.callback(self._history.close)
+            self.snapshot: Snapshot = fold(read_journal(self._own / "journal.jsonl")[0])
+            self._save_snapshot(sync=False)
+            undo.pop_all()
+
+    def __repr__(self) -> str:
+        return f"<run {self.snapshot.project}/{self.snapshot.name} in {self.home}>"
+
+    @property
+    def id(self) -> str:
+        """The run's id: eight characters that never change."""
+        return self.snapshot.id
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.snapshot.name
+
+    # -- events
+
+    def event(self, event: str, **data: Any) -> None:
+        """Appends one event to the journal; durable when this returns."""
+        with self._mutex:
+            self.snapshot.apply(self._journal.append(event, data))
+            self._save_snapshot(sync=False)
+
+    def _save_snapshot(self, *, sync: bool) -> None:
+        self.snapshot.journal_bytes = self._journal.size
+        with contextlib.suppress(OSError, TrainyardError):  # readers see that it is old, and fold the journal
+            durable.write_json(self._own / "run.json", self.snapshot.to_dict(), sync=sync)
+
+    def _note_change(self) -> None:
+        self.yard.note_change(f"{self.yard.relative(self.home)}/")
+
+    def begin_attempt(self, resumed_from: int | None) -> None:
+        """Starts a new attempt at step `resumed_from` (None: at the beginning); later rows are taken back."""
+        n = len(self.snapshot.attempts) + 1
+        self.event("attempt", **_attempt(n, resumed_from))
+        self._history.take_back(-1 if resumed_from is None else resumed_from, n)
+        self._note_change()
+
+    def warn(self, text: str) -> None:
+        """Keeps a warning with the run."""
+        if text not in self.snapshot.warnings:
+            self.event("warning", text=text)
+
+    def summary(self, **values: float | int | str | bool | None) -> None:
+        """Keeps final values, such as test_accuracy: what lists and comparisons show."""
+        self.event("summary", values=values)
+
+    # -- metric rows
+
+    def log(
+        self, values: Mapping[str, SupportsFloat], *, step: int, epoch: float | None = None, split: str = "train"
+    ) -> None:
+        """Adds one row of metrics; returns at once, and the row is on disk within half a second."""
+        self._history.log(values, step, epoch, split)
+
+    def sync_history(self) -> None:
+        """Returns once every row logged so far is on disk."""
+        self._history.sync()
+
+    # -- files
+
+    def path(self, kind: str, **facts: object) -> Path:
+        """Where this run's record of this kind goes; facts are those its template needs besides the run's."""
+        return self.resolve(self.layout.path(kind, {**self.snapshot.facts, **facts}))
+
+    def resolve(self, path: str) -> Path:
+        """Where a recorded path is now."""
+        return resolve(self.yard, self.home, self.snapshot.home, path)
+
+    def relative(self, path: Path) -> str:
+        """`path` as the journal holds it: relative to the yard, the home as it was first called.
+
+        Raises:
+            YardError: it is outside the yard.
+        """
+        if path.is_relative_to(self.home):
+            inside = path.relative_to(self.home)
+            return self.snapshot.home + (inside.as_posix() if inside.parts else "")
+        return self.yard.relative(path)
+
+    def keeps(self, kind: str) -> bool:
+        """Whether the layout has a place for records of this kind."""
+        return self.layout.has(kind)
+
+    def write(self, kind: str, data: bytes | str, **facts: object) -> Path | None:
+        """Writes a record whole and keeps it in the journal; None when the layout has no place for it."""
+        if not self.keeps(kind):
+            return None
+        path = self.path(kind, **facts)
+        durable.write_text(path, data) if isinstance(data, str) else durable.write_bytes(path, data)
+        self.note_record(kind, path, **facts)
+        return path
+
+    def note_record(self, kind: str, path: Path, *, digest: bool = True, **facts: object) -> None:
+        """Keeps in the journal that the record `path` was written. A directory is kept as its total size."""
+        relative = self.relative(path)
+        if path.is_dir():
+            relative = relative.rstrip("/") + "/"
+            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            sha256 = None
+        else:
+            size = path.stat().st_size
+            sha256 = durable.sha256_file(path) if digest else None
+        self.event(
+            "record", kind=kind, path=relative, size=size, sha256=sha256,
+            facts={key: value for key, value in facts.items() if value is not None},
+        )  # fmt: skip
+
+    def save_file(self, source: str | os.PathLike[str] | bytes, name: str) -> Path:
+        """Copies a file of the user's (or bytes) into the run under `name`, which may have folders.
+
+        Raises:
+            BadNameError: `name` leaves the run's folder, or no file system takes it.
+            NameTakenError: there is a file of that name; nothing is overwritten.
+        """
+        parts = Path(name).parts
+        fault = next((fault for part in parts if (fault := name_fault(part))), None if parts else "is empty")
+        if Path(name).is_absolute() or fault or any(len(part.encode()) > MAX_COMPONENT_BYTES for part in parts):
+            raise BadNameError(
+                f"{name!r} is not a name inside the run{f': a part of it {fault}' if fault else ''}.",
+                f"Use a relative name such as notes/a.txt, each part of at most {MAX_COMPONENT_BYTES} bytes.",
+            )
+        path = self.path("extra") / name
+        if os.path.lexists(path):
+            raise NameTakenError(f"{path} exists.", "Save it under another name.")
+        if isinstance(source, bytes):
+            durable.write_bytes(path, source)
+        else:
+            durable.copy(Path(source), path)
+        self.note_record("extra", path, name=name)
+        return path
+
+    # -- the end
+
+    def finish(self, state: str = "finished", error: str | None = None) -> None:
+        """Ends the attempt; a second call does nothing, nor does one in a forked child.
+
+        A run whose last rows cannot be written is `failed`.
+        """
+        with self._closing() as first:
+            if not first:
+                return
+            try:
+                self._history.close()
+            except BaseException as failure:
+                if state == "finished":
+                    state, error = "failed", f"{type(failure).__name__}: {failure}"
+                raise
+            finally:
+                self._end(state, error)
+
+    @contextlib.contextmanager
+    def _closing(self) -> Iterator[bool]:
+        """Whether it is for the caller to end things; whatever fails, the lock goes last."""
+        if os.getpid() != self._pid:
+            yield False
+            return
+        with self._mutex, contextlib.ExitStack() as stack:
+            first, self.closed = not self.closed, True
+            if first:
+                stack.callback(self._lock.release)
+                stack.callback(self._journal.close)
+            yield first
+
+    def _end(self, state: str, error: str | None) -> None:
+        self.snapshot.apply(self._journal.append("ended", {"state": state, "error": error}))
+        self._save_snapshot(sync=True)
+        self._note_change()
+
+    def abandon(self) -> None:
+        """Lets go of the run without an event: its state and attempts stay as they were."""
+        with self._closing() as first:
+            if first:
+                try:
+                    self._history.close()
+                finally:
+                    self._note_change()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish()
+        elif isinstance(error, (KeyboardInterrupt, Interrupted)):
+            self.finish("stopped", "interrupted")
+        else:
+            self.finish("failed", f"{type(error).__name__}: {error}")
+
+
+@contextlib.contextmanager
+def amend(yard: Yard, home: Path) -> Iterator[RunWriter]:
+    """The run in `home`, locked, to add events or records to outside of an attempt (evaluate, clean).
+
+    Its state and attempts stay as they were.
+
+    Raises:
+        RunBusyError: a live process is working on it.
+    """
+    run = resume_run(yard, home)
+    try:
+        yield run
+    finally:
+        run.abandon()

@@ -1,0 +1,73 @@
+"""A yard: a root directory of runs, and the few files it has of its own.
+
+`.yard/changes.log` names, a line each, the homes that changed, so that an index learns of them
+without walking the tree; like the index it can be lost without loss. Knows no run from inside.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from trainyard import durable
+from trainyard.errors import YardError
+from trainyard.objects import Objects
+
+
+class Yard:
+    """A yard that exists.
+
+    Args:
+        root: its directory.
+        create: make it when it is missing; otherwise that is an error.
+
+    Raises:
+        YardError: `root` is missing, not a directory, or cannot be made.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, create: bool = False) -> None:
+        self.root = Path(os.path.abspath(root))
+        if not self.root.is_dir():
+            if self.root.exists():
+                raise YardError(f"The yard {self.root} is not a directory.", "Choose another with --yard DIR.")
+            if not create:
+                raise YardError(
+                    f"There is no yard at {self.root}.",
+                    "`trainyard train` makes one; name another with --yard DIR or TRAINYARD_YARD.",
+                )
+            durable.make_directories(self.root)
+        self.own = self.root / ".yard"
+        self.trash = self.own / "trash"
+        self.index_path = self.own / "index.sqlite"
+        self.changes_path = self.own / "changes.log"
+        self.objects = Objects(self.root)
+
+    def __repr__(self) -> str:
+        return f"Yard({str(self.root)!r})"
+
+    @property
+    def writable(self) -> bool:
+        """Whether this process may write here."""
+        return os.access(self.root, os.W_OK) and (not self.own.exists() or os.access(self.own, os.W_OK))
+
+    def relative(self, path: Path) -> str:
+        """`path` as records hold it: relative to the yard, with forward slashes.
+
+        Raises:
+            YardError: it is outside the yard.
+        """
+        try:
+            return path.relative_to(self.root).as_posix()
+        except ValueError:
+            raise YardError(f"{path} is outside the yard {self.root}.", "Save it below the yard.") from None
+
+    def note_change(self, home: str) -> None:
+        """Tells indexes that the run in `home` (relative) is new or changed."""
+        durable.make_directories(self.own)
+        with durable.explained(self.changes_path):
+            fd = durable.calls.open(self.changes_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            try:
+                # one write: whole lines, whoever else appends
+                durable.calls.write(fd, memoryview((home + "\n").encode()))
+            finally:
+                os.close(fd)

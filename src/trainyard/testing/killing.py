@@ -1,0 +1,75 @@
+"""Trains in a process of its own and kills it: at a moment, or at the n-th system call of a write."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["trainyard.app.train", "sklearn.datasets", "sklearn.model_selection", "matplotlib.figure"])
+
+
+def _kill_at_call(n: int) -> None:
+    from trainyard import durable
+
+    class Killing(durable.SystemCalls):
+        count = 0
+
+        def __getattribute__(self, name: str) -> Any:
+            if not name.startswith("_") and name not in ("count", "free_bytes"):
+                Killing.count += 1
+                if Killing.count == n:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return super().__getattribute__(name)
+
+    durable.calls = Killing()
+
+
+def _work(yard: str, overrides: list[str], home: str | None, kill_at_call: int | None, errors: str) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        from trainyard.app import train as use
+        from trainyard.config.compose import compose
+        from trainyard.runs import Yard
+
+        if kill_at_call is not None:
+            _kill_at_call(kill_at_call)
+        if home is None:
+            use.train(compose("digits", overrides), Path(yard))
+        else:
+            use.resume(Yard(yard), Path(home))
+    except BaseException:
+        Path(errors).write_text(traceback.format_exc())
+        os._exit(3)
+
+
+def run(
+    yard: Path,
+    overrides: list[str],
+    *,
+    home: Path | None = None,
+    kill_after_s: float | None = None,
+    kill_at_call: int | None = None,
+) -> int:
+    """Trains (or resumes `home`) and returns the exit code; -9 when it was killed."""
+    errors = yard.parent / "errors.txt"
+    errors.unlink(missing_ok=True)
+    process = CONTEXT.Process(
+        target=_work, args=(str(yard), overrides, str(home) if home else None, kill_at_call, str(errors))
+    )
+    process.start()
+    process.join(kill_after_s)
+    if process.is_alive():
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode is not None
+    assert process.exitcode in (0, -signal.SIGKILL), errors.read_text()
+    return process.exitcode

@@ -1,0 +1,37 @@
+"""TensorBoard event files that any reader's `Scalars` understands (plain simple_value scalars)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+from trainyard.training.events import Event, StepLogged
+
+
+class TensorBoardSink:
+    """Writes scalars to `directory`; tags are `{split}/{metric}`.
+
+    Args:
+        directory: the log directory.
+        purge_after: on a resume, the step beyond which earlier events no longer count.
+    """
+
+    def __init__(self, directory: Path, *, purge_after: int | None = None) -> None:
+        self._writer = SummaryWriter(
+            str(directory), purge_step=None if purge_after is None else purge_after + 1, flush_secs=5
+        )
+
+    def emit(self, event: Event) -> None:
+        """Queues the scalars; a thread of the writer's puts them on disk."""
+        if isinstance(event, StepLogged):
+            parts = {"train": event.values}
+        else:
+            parts = {"train": event.train, "val": event.val}
+        for split, values in parts.items():
+            for key, value in values.items():
+                self._writer.add_scalar(f"{split}/{key}", value, event.step)
+
+    def close(self) -> None:
+        """Writes what is queued."""
+        self._writer.close()

@@ -1,0 +1,123 @@
+"""Keeping checkpoints while training goes on: capture now, write behind, one in flight, then make room.
+
+A failed write fails the training at its next step. Joins `state` (tensors), `checkpoints` (files)
+and `retention` (what may go); decides nothing about when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from trainyard.checkpoints import FORMATS, commit, publish
+from trainyard.retention import KeepPolicy, rotate
+from trainyard.runs import RunWriter
+from trainyard.training.loop import SaveRequest
+from trainyard.training.process import Process
+from trainyard.training.state import Capture, encode, rng_state
+
+
+class Checkpointer:
+    """Saves checkpoints of one run; `save` returns as soon as the tensors are copied.
+
+    Args:
+        run: the run; None in processes that do not keep it.
+        capture: copies the tensors.
+        process: this process; every one must call `save`.
+        policy: what to keep; applied after each checkpoint.
+        monitor: the metric that says which are best.
+        mode: min or max.
+        background: write in a thread of its own; otherwise `save` returns when all is on disk.
+    """
+
+    def __init__(
+        self,
+        run: RunWriter | None,
+        capture: Capture,
+        process: Process,
+        policy: KeepPolicy,
+        *,
+        monitor: str,
+        mode: str,
+        background: bool = True,
+    ) -> None:
+        self._run = run
+        self._capture = capture
+        self._process = process
+        self._policy = policy
+        self._monitor = monitor
+        self._mode = mode
+        self._background = background
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="trainyard-checkpoint")
+        self._jobs: list[Future[None]] = []
+
+    def do(self, job: Callable[[], None]) -> None:
+        """Runs `job` after everything asked for so far, in the background if that is on.
+
+        Raises:
+            whatever an earlier job failed with.
+        """
+        self.check()
+        self._jobs.append(self._worker.submit(job))
+        if not self._background:
+            self.wait()
+
+    def check(self) -> None:
+        """Raises what a finished job failed with; costs next to nothing."""
+        while self._jobs and self._jobs[0].done():
+            self._jobs.pop(0).result()
+
+    def wait(self) -> None:
+        """Returns when everything asked for so far is on disk, or raises what it failed with."""
+        while self._jobs:
+            self._jobs.pop(0).result()
+
+    def close(self) -> None:
+        """Ends the thread, after what it is writing; raises nothing."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def save(self, request: SaveRequest) -> None:
+        """Captures a checkpoint, waiting only for the one before it to be written."""
+        rng = self._process.gather(rng_state(self._process.device))
+        if self._run is None:
+            return
+        self.wait()
+        state = self._capture.take()
+        progress = request.progress.to_dict()
+        self.do(lambda: self._write(request, state, progress, rng))
+
+    def _write(self, request: SaveRequest, state: dict, progress: dict, rng: list) -> None:  # type: ignore[type-arg]
+        run = self._run
+        assert run is not None
+        format_ = FORMATS[run.layout.checkpoint_format]
+        step, best_step = progress["step"], progress["best"]["step"]
+        best_checkpoint = None
+        if format_.is_directory and progress["best"]["value"] is not None:
+            best_checkpoint = run.yard.relative(run.path("checkpoint", step=best_step, epoch=progress["best"]["epoch"]))
+        files = encode(
+            self._capture, state, progress, rng, format_=format_, step=step, epoch=request.epoch,
+            metrics=request.metrics, best_checkpoint=best_checkpoint,
+        )  # fmt: skip
+        checkpoint = commit(
+            run, files.writers, step=step, epoch=request.epoch, metrics=request.metrics, linked=files.linked,
+            expected_bytes=files.expected_bytes, inside_epoch=request.inside_epoch,
+        )  # fmt: skip
+        if request.improved and not format_.is_directory:
+            publish(run, checkpoint, "best")
+        rotate(
+            run, self._policy, best_step=best_step or None, monitor=self._monitor, mode=self._mode,
+        )  # fmt: skip
+
+    def publish_chosen(self) -> None:
+        """Gives the best checkpoint of a directory format, and the newest of any, their published names."""
+        run = self._run
+        if run is None:
+            return
+        self.wait()
+        checkpoints = run.snapshot.checkpoints
+        best = run.snapshot.checkpoint(run.snapshot.best["step"]) if run.snapshot.best else None
+        for place, checkpoint in (("best", best), ("final", checkpoints[-1] if checkpoints else None)):
+            if checkpoint is None or not run.keeps(place) or place in checkpoint.paths:
+                continue
+            if "checkpoint" in checkpoint.paths:
+                publish(run, checkpoint, place)

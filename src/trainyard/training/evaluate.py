@@ -1,0 +1,65 @@
+"""Predicting a split, and its metrics: all predictions first, then one computation over all of them.
+
+Knows nothing of runs or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from trainyard.data.batches import Batches
+from trainyard.training.process import Process
+from trainyard.training.step import autocast
+from trainyard.training.tasks import Task
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of a split, in the split's order.
+
+    Attributes:
+        indices: int64 [N], positions in the data set.
+        labels: int64 [N], the truth.
+        probabilities: float32 [N, classes].
+        metrics: the loss and the task's metrics over all N.
+    """
+
+    indices: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+    metrics: dict[str, float]
+
+
+def evaluate(model: nn.Module, task: Task, batches: Batches, process: Process, precision: str = "fp32") -> Predictions:
+    """Predictions for every item of `batches`, gathered from all processes; the same in each of them."""
+    was_training = model.training
+    model.eval()
+    indices, labels, probabilities = [], [], []
+    loss_sum, weight = 0.0, 0.0
+    with torch.inference_mode():
+        for batch in batches.epoch(0):
+            if not len(batch.labels):
+                continue
+            with autocast(precision, process.device):
+                outputs = model(batch.inputs)
+                loss = task.loss(outputs, batch.labels)
+            share = float(task.normaliser(batch.labels))
+            loss_sum += float(loss) * share
+            weight += share
+            indices.append(np.asarray(batch.indices))
+            labels.append(batch.labels.cpu().numpy())
+            probabilities.append(task.predict(outputs).float().cpu().numpy())
+    model.train(was_training)
+    parts = process.gather((indices, labels, probabilities, loss_sum, weight))
+    all_indices = np.concatenate([array for part in parts for array in part[0]])
+    order = np.argsort(all_indices, kind="stable")
+    all_labels = np.concatenate([array for part in parts for array in part[1]])[order]
+    all_probabilities = np.concatenate([array for part in parts for array in part[2]])[order]
+    loss_mean = sum(part[3] for part in parts) / max(sum(part[4] for part in parts), 1e-12)
+    metrics = task.metrics(all_probabilities, all_labels, loss_mean)
+    return Predictions(all_indices[order], all_labels, all_probabilities, metrics)

@@ -1,0 +1,235 @@
+"""The training loop: one function, read from top to bottom, for every task and kind of data.
+
+What differs comes in as arguments. It tells sinks what happens and asks `save` to keep a
+checkpoint; it knows nothing of runs, files or configs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainyard.data.batches import Batch, Batches
+from trainyard.errors import ConfigError, DivergedError, Interrupted
+from trainyard.training.evaluate import Predictions
+from trainyard.training.events import EpochEnded, Event, Sink, StepLogged
+from trainyard.training.progress import Progress
+from trainyard.training.step import Step
+from trainyard.training.stopping import resolve_mode
+
+Scheduler = torch.optim.lr_scheduler.LRScheduler | torch.optim.lr_scheduler.ReduceLROnPlateau
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and how often to look."""
+
+    epochs: int
+    grad_accumulation: int = 1
+    log_every: int = 50  # steps
+    save_every_epochs: int = 1
+    save_every_steps: int | None = None
+    monitor: str = "val_loss"
+    mode: str = "auto"
+    patience: int | None = None
+    min_delta: float = 0.0
+    scheduler_interval: str = "epoch"
+
+
+@dataclass(frozen=True)
+class SaveRequest:
+    """A moment to keep a checkpoint of: after the last event, before anything changes again."""
+
+    progress: Progress
+    epoch: float
+    metrics: dict[str, float]
+    inside_epoch: bool
+    improved: bool
+    last: bool
+
+
+def fit(
+    step: Step,
+    batches: Batches,
+    validate: Callable[[], Predictions],
+    plan: Plan,
+    progress: Progress,
+    *,
+    scheduler: Scheduler | None = None,
+    sinks: Sequence[Sink] = (),
+    save: Callable[[SaveRequest], None] = lambda request: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    describe: Callable[[np.ndarray], str] = str,
+) -> Progress:
+    """Trains until `plan.epochs` are done, or early stopping, and returns where it ended.
+
+    Args:
+        step: takes an optimizer step; holds the model and the optimizer.
+        batches: the training data; its order depends on nothing but its seed and the epoch.
+        validate: predicts the validation split.
+        plan: how long, how often.
+        progress: where to start; brought along in place.
+        scheduler: changes the learning rate per epoch or step.
+        sinks: are told what happens, in order.
+        save: keeps a checkpoint; called between steps, so what it copies is consistent.
+        should_stop: asked after each step; True ends the training with a checkpoint.
+        describe: names the items of a batch (indices), for the error about a diverged loss.
+
+    Raises:
+        DivergedError: a loss became NaN or infinite.
+        Interrupted: `should_stop` said so; a checkpoint of this very step was asked for.
+    """
+    mode = resolve_mode(plan.monitor, plan.mode)
+    steps_per_epoch = math.ceil(len(batches) / plan.grad_accumulation)
+    window = _Window(plan.log_every, step.process.device, progress, describe)
+    clock = _Clock()
+
+    def tell(event: Event) -> None:
+        for sink in sinks:
+            sink.emit(event)
+
+    while progress.epoch < plan.epochs and not progress.stopped_early:
+        step.model.train()
+        clock.restart()
+        for group in clock.timed(_groups(batches.epoch(progress.epoch, progress.batch), plan.grad_accumulation)):
+            loss = step(group)
+            progress.step += 1
+            progress.batch += len(group)
+            window.add(loss, group)
+            if scheduler is not None and plan.scheduler_interval == "step":
+                scheduler.step()
+            done = progress.epoch + progress.batch / len(batches)
+            if progress.step % plan.log_every == 0:
+                window.settle()
+                values = {"step_loss": progress.window_loss / progress.window_items, **_rates(step)}
+                progress.window_loss, progress.window_items = 0.0, 0
+                tell(StepLogged(progress.step, done, values))
+                progress.log.append(
+                    {"epoch": done, "step": progress.step, "loss": values["step_loss"], **_rates(step)}
+                )
+            if progress.batch < len(batches):  # the end of an epoch saves by itself, below
+                stop = should_stop()
+                if stop or (plan.save_every_steps and progress.step % plan.save_every_steps == 0):
+                    window.settle()
+                    save(SaveRequest(progress, done, {}, inside_epoch=True, improved=False, last=False))
+                if stop:
+                    raise Interrupted(f"Stopped on request after step {progress.step}.", "Continue with `trainyard resume`.")
+        window.settle()
+        predictions = validate()
+        train = {"loss": progress.epoch_loss / max(progress.epoch_items, 1), **_rates(step)}
+        val = predictions.metrics
+        metrics = {f"train_{k}": v for k, v in train.items()} | {f"val_{k}": v for k, v in val.items()}
+        if plan.monitor not in metrics:
+            raise ConfigError(
+                [f"training.monitor={plan.monitor!r} is not measured"], f"Choose one of {', '.join(sorted(metrics))}."
+            )
+        monitored = metrics[plan.monitor]
+        progress.epoch += 1
+        progress.batch, progress.epoch_loss, progress.epoch_items = 0, 0.0, 0
+        progress.best = progress.best.after(
+            monitored, progress.step, progress.epoch, mode=mode, min_delta=plan.min_delta
+        )
+        improved = progress.best.without_improvement == 0
+        progress.stopped_early = progress.best.is_time_to_stop(plan.patience)
+        if scheduler is not None and plan.scheduler_interval == "epoch":
+            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                scheduler.step(monitored)
+            else:
+                scheduler.step()
+        progress.log.append(
+            {"epoch": float(progress.epoch), "step": progress.step, **{f"eval_{k}": v for k, v in val.items()}}
+        )
+        seconds, waited = clock.read()
+        tell(
+            EpochEnded(
+                progress.step, progress.epoch, plan.epochs, train, val, progress.best, improved, predictions,
+                seconds, waited,
+            )
+        )  # fmt: skip
+        last = progress.epoch >= plan.epochs or progress.stopped_early
+        stop = not last and should_stop()
+        if last or stop or improved or progress.epoch % plan.save_every_epochs == 0:
+            save(SaveRequest(progress, float(progress.epoch), metrics, inside_epoch=False, improved=improved, last=last))
+        if stop:
+            raise Interrupted(
+                f"Stopped on request after epoch {progress.epoch} of {plan.epochs} (step {progress.step} of "
+                f"{plan.epochs * steps_per_epoch}).",
+                "Continue with `trainyard resume`.",
+            )
+    return progress
+
+
+def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    while group := list(itertools.islice(batches, size)):
+        yield group
+
+
+def _rates(step: Step) -> dict[str, float]:
+    rates = {"learning_rate": float(step.optimizer.param_groups[0]["lr"])}
+    if step.grad_norm is not None:
+        rates["grad_norm"] = float(step.grad_norm)
+    return rates
+
+
+class _Window:
+    """The losses of the last few steps, left on the device until someone asks, so that no step waits for it."""
+
+    def __init__(
+        self, size: int, device: torch.device, progress: Progress, describe: Callable[[np.ndarray], str]
+    ) -> None:
+        self._losses = torch.zeros(size, dtype=torch.float64, device=device if device.type != "mps" else "cpu")
+        self._groups: list[list[Batch]] = []
+        self._progress = progress
+        self._describe = describe
+
+    def add(self, loss: Tensor, group: list[Batch]) -> None:
+        if len(self._groups) == len(self._losses):
+            self.settle()
+        self._losses[len(self._groups)] = loss
+        self._groups.append(group)
+
+    def settle(self) -> None:
+        """Adds the losses to the running sums.
+
+        Raises:
+            DivergedError: one of them is NaN or infinite; names its step and its items.
+        """
+        losses = self._losses[: len(self._groups)].tolist()
+        first = self._progress.step - len(losses) + 1
+        for number, (loss, group) in enumerate(zip(losses, self._groups, strict=True)):
+            if not math.isfinite(loss):
+                items = np.concatenate([np.asarray(batch.indices) for batch in group])
+                raise DivergedError(
+                    f"The loss became {loss} at step {first + number}, on the batch of {self._describe(items)}.",
+                    "Lower training.learning_rate, set training.grad_clip=1.0, or look at those items; "
+                    "the last checkpoint is from before.",
+                )
+            self._progress.add(loss, sum(len(batch.labels) for batch in group))
+        self._groups.clear()
+
+
+class _Clock:
+    """Seconds since `restart`, and how many of them went by waiting for the next batch."""
+
+    def restart(self) -> None:
+        self._start = time.perf_counter()
+        self._waited = 0.0
+
+    def timed(self, groups: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
+        while True:
+            asked = time.perf_counter()
+            group = next(groups, None)
+            self._waited += time.perf_counter() - asked
+            if group is None:
+                return
+            yield group
+
+    def read(self) -> tuple[float, float]:
+        return time.perf_counter() - self._start, self._waited

@@ -1,0 +1,112 @@
+"""This process among those that train together: one, or several under torchrun.
+
+Wraps the few collective operations that training needs, so that the loop reads the same for one
+process. Knows nothing of models or data.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trainyard.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Process:
+    """One of `world` processes, working on `device`. Rank 0 keeps the run."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process keeps the run."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model, averaging its gradients over all processes when there are several."""
+        if self.world == 1:
+            return model
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=ids)
+
+    def sum(self, value: Tensor) -> Tensor:
+        """`value` summed over all processes."""
+        if self.world > 1:
+            dist.all_reduce(value)
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's `value` (picklable), in rank order."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def share(self, value: Any) -> Any:
+        """Rank 0's `value`, in every process."""
+        if self.world == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
+
+def start(device: str = "auto") -> Process:
+    """This process, joined to its group when torchrun started it.
+
+    Args:
+        device: auto, cpu, cuda, cuda:N or mps; auto takes the first accelerator there is.
+
+    Raises:
+        ConfigError: a device that is not there.
+    """
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    chosen = _device(device, local if world > 1 else None)
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return Process(rank, world, chosen)
+
+
+def stop() -> None:
+    """Leaves the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _device(name: str, local: int | None) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "cuda"
+        elif torch.backends.mps.is_available():
+            name = "mps"
+        else:
+            name = "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError([f"run.device={name!r} is no device"], "Use auto, cpu, cuda, cuda:N or mps.") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError([f"run.device={name!r}, but no CUDA device is there"], "Use run.device=cpu or auto.")
+        index = device.index if device.index is not None else (local or 0)
+        if index >= torch.cuda.device_count():
+            raise ConfigError(
+                [f"run.device={name!r}, but there are {torch.cuda.device_count()} CUDA devices"],
+                "Use run.device=auto.",
+            )
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(["run.device='mps', but it is not available here"], "Use run.device=cpu or auto.")
+    return device

@@ -1,0 +1,112 @@
+"""Where the loop's events go besides checkpoints: the history, the log and the console."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from trainyard.runs import RunWriter
+from trainyard.training.events import EpochEnded, Event, StepLogged
+
+
+class HistorySink:
+    """Keeps every value as a row of the run's history, and each epoch in its journal.
+
+    Args:
+        run: whose.
+        defer: takes the journal's part, to be done behind the training.
+    """
+
+    def __init__(self, run: RunWriter, defer: Callable[[Callable[[], None]], None]) -> None:
+        self._run = run
+        self._defer = defer
+
+    def emit(self, event: Event) -> None:
+        """Queues the rows."""
+        if isinstance(event, StepLogged):
+            self._run.log(event.values, step=event.step, epoch=event.epoch)
+            return
+        self._run.log(event.train, step=event.step, epoch=event.epoch)
+        self._run.log(event.val, step=event.step, epoch=event.epoch, split="val")
+        best = {"step": event.best.step, "epoch": event.best.epoch, "value": event.best.value}
+        self._defer(
+            lambda: self._run.event(
+                "progress", step=event.step, epoch=event.epoch, metrics=event.metrics,
+                best=best if event.best.value is not None else None,
+            )
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Nothing: the run flushes its own history."""
+
+
+class LogSink:
+    """Writes a line for each epoch, and for each logged step at debug level, to a logger."""
+
+    def __init__(self, logger: logging.Logger, monitor: str) -> None:
+        self._logger = logger
+        self._monitor = monitor
+
+    def emit(self, event: Event) -> None:
+        """Writes one line."""
+        if isinstance(event, StepLogged):
+            values = "  ".join(f"{key} {value:.4g}" for key, value in event.values.items())
+            self._logger.debug("step %d  %s", event.step, values)
+            return
+        self._logger.info("%s", epoch_line(event))
+
+    def close(self) -> None:
+        """Nothing to close: the logger is its owner's."""
+
+
+def epoch_line(event: EpochEnded) -> str:
+    """One epoch in one line: losses, the main metrics, time, a star when it is the best so far."""
+    val = "  ".join(f"val_{key} {event.val[key]:.4f}" for key in main_metrics(event.val))
+    width = len(str(event.epochs))
+    waited = event.waited_s / event.seconds if event.seconds else 0.0
+    return (
+        f"epoch {event.epoch:>{width}}/{event.epochs}  step {event.step}  train_loss {event.train['loss']:.4f}  "
+        f"{val}  {event.seconds:.1f} s ({waited:.0%} waiting for data){'  *' if event.improved else ''}"
+    )
+
+
+def main_metrics(metrics: Sequence[str] | dict[str, float]) -> list[str]:
+    """The few of many metrics that a line has room for."""
+    wanted = ("loss", "accuracy", "f1_macro")
+    return [key for key in wanted if key in metrics]
+
+
+class ConsoleSink:
+    """A progress bar on a terminal that goes from epoch to epoch; plain lines elsewhere.
+
+    Args:
+        console: where to.
+        steps_per_epoch: optimizer steps in an epoch.
+        epochs: epochs planned.
+    """
+
+    def __init__(self, console: Console, steps_per_epoch: int, epochs: int, *, start: int = 0) -> None:
+        self._console = console
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), TextColumn("step {task.completed}/{task.total}"),
+                TimeRemainingColumn(), console=console, transient=True,
+            )  # fmt: skip
+            self._task = self._bar.add_task("training", total=steps_per_epoch * epochs, completed=start)
+            self._bar.start()
+
+    def emit(self, event: Event) -> None:
+        """Moves the bar; prints a line per epoch."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=event.step)
+        if isinstance(event, EpochEnded):
+            self._console.print(epoch_line(event), highlight=False, soft_wrap=True, markup=False)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,218 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainyard.data.arrays import InMemory
+from trainyard.data.batches import Batches
+from trainyard.data.dataset import Dataset
+from trainyard.data.sources import image_folder
+from trainyard.errors import DataError
+from trainyard.testing.data import image_tree
+
+
+def dataset(count=50, fetch=None):
+    items = torch.arange(count * 6, dtype=torch.float32).reshape(count, 1, 2, 3)
+    return Dataset(
+        name="numbers",
+        classes=("even", "odd"),
+        ids=tuple(f"n[{index}]" for index in range(count)),
+        labels=np.arange(count) % 2,
+        splits=np.array(["train"] * count),
+        groups=None,
+        digests=tuple(f"{index:x}" for index in range(count)),
+        item_shape=(1, 2, 3),
+        fetch=fetch or InMemory(items),
+    )
+
+
+def batches(data=None, batch_size=8, *, indices=None, shuffle=True, seed=0, **options):
+    data = data or dataset()
+    indices = np.arange(len(data)) if indices is None else indices
+    return Batches(data, indices, batch_size, shuffle=shuffle, seed=seed, **options)
+
+
+def same(ones, others):
+    for one, other in zip(ones, others, strict=True):
+        np.testing.assert_array_equal(one.indices, other.indices)
+        assert torch.equal(one.inputs, other.inputs)
+        assert torch.equal(one.labels, other.labels)
+        assert one.global_size == other.global_size
+
+
+SIZES = st.integers(1, 9)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 40), SIZES, st.integers(1, 4), st.booleans(), st.integers(0, 3))
+def test_an_epoch_has_every_item_once_over_all_processes(count, size, world, shuffle, epoch):
+    data = dataset(40)
+    wanted = np.arange(40)[::-1][:count]
+    ranks = [
+        batches(data, size, indices=wanted, shuffle=shuffle, rank=rank, world=world) for rank in range(world)
+    ]
+    steps = [list(rank.epoch(epoch)) for rank in ranks]
+    assert {len(taken) for taken in steps} == {len(ranks[0])} == {-(-count // (size * world))}
+    seen = []
+    for parts in zip(*steps, strict=True):
+        joined = np.concatenate([part.indices for part in parts])
+        assert {part.global_size for part in parts} == {len(joined)}
+        lengths = [len(part) for part in parts]
+        assert max(lengths) - min(lengths) <= 1
+        assert min(lengths) > 0 or len(joined) < world
+        for part in parts:
+            assert part.inputs.shape == (len(part), 1, 2, 3)
+            np.testing.assert_array_equal(part.inputs[:, 0, 0, 0].numpy(), part.indices * 6)
+            np.testing.assert_array_equal(part.labels.numpy(), data.labels[part.indices])
+        seen.append(joined)
+    flat = np.concatenate([np.empty(0, np.int64), *seen])
+    np.testing.assert_array_equal(np.sort(flat), np.sort(wanted))
+    if not shuffle:
+        np.testing.assert_array_equal(flat, wanted)
+
+
+@settings(deadline=None)
+@given(SIZES, st.integers(1, 4), st.integers(0, 2))
+def test_processes_together_see_the_batches_of_one(size, world, epoch):
+    alone = list(batches(batch_size=size * world).epoch(epoch))
+    parts = [list(batches(batch_size=size, rank=rank, world=world).epoch(epoch)) for rank in range(world)]
+    for whole, *shards in zip(alone, *parts, strict=True):
+        np.testing.assert_array_equal(whole.indices, np.concatenate([shard.indices for shard in shards]))
+        assert torch.equal(whole.inputs, torch.cat([shard.inputs for shard in shards]))
+
+
+@pytest.mark.parametrize("start", [0, 3, 6, 7])
+def test_an_epoch_continued_is_the_tail_of_the_epoch(start):
+    source = batches()
+    same(list(source.epoch(4))[start:], source.epoch(4, start))
+
+
+def test_what_was_seen_before_the_start_is_not_fetched():
+    fetched = []
+
+    def fetch(indices):
+        fetched.extend(indices.tolist())
+        return torch.zeros(len(indices), 1, 2, 3)
+
+    source = batches(dataset(fetch=fetch))
+    tail = list(source.epoch(0, 5))
+    assert fetched == np.concatenate([batch.indices for batch in tail]).tolist()
+    assert len(fetched) == 10
+
+
+@pytest.mark.parametrize("start", [-1, 8])
+def test_a_start_outside_the_epoch_is_refused_at_once(start):
+    with pytest.raises(ValueError, match="epoch 2 has 7 batches: cannot start at batch"):
+        batches().epoch(2, start)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"rank": 2, "world": 2}, {"workers": -1}])
+def test_senseless_arguments_are_refused(wrong):
+    with pytest.raises(ValueError, match="batch_size="):
+        batches(**wrong)
+
+
+def test_epochs_and_seeds_differ_and_nothing_else_decides():
+    def order(seed, epoch):
+        return tuple(np.concatenate([batch.indices for batch in batches(seed=seed).epoch(epoch)]).tolist())
+
+    assert len({order(seed, epoch) for seed in range(3) for epoch in range(3)}) == 9
+    torch.manual_seed(1)
+    np.random.seed(1)
+    first = order(0, 0)
+    random.random(), torch.rand(3), np.random.rand(3)
+    assert order(0, 0) == first
+
+
+def test_the_last_batch_is_kept_and_a_process_left_over_gets_an_empty_one():
+    source = [batches(dataset(9), 2, rank=rank, world=4) for rank in range(4)]
+    last = [list(one.epoch(0))[-1] for one in source]
+    assert [len(batch) for batch in last] == [1, 0, 0, 0]
+    assert {batch.global_size for batch in last} == {1}
+    assert last[3].inputs.shape == (0, 1, 2, 3)
+
+
+def test_large_eight_bit_data_is_scaled_batch_by_batch():
+    items = torch.arange(150, dtype=torch.uint8).reshape(25, 1, 2, 3)
+    small = batches(dataset(25, InMemory(items)))
+    large = batches(dataset(25, InMemory(items, float_limit_bytes=0)))
+    same(small.epoch(1), large.epoch(1))
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    image_tree(root, per_class=10)
+    return root
+
+
+def images(tree, cache_mb):
+    return image_folder.load(tree, image_size=(9, 10), cache_mb=cache_mb)
+
+
+@pytest.mark.parametrize("cache_mb", [0, 512])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_neither_the_order_nor_a_bit(tree, cache_mb, workers):
+    alone = batches(images(tree, 512), 7)
+    helped = batches(images(tree, cache_mb), 7, workers=workers)
+    for epoch in range(2):
+        same(alone.epoch(epoch), helped.epoch(epoch))
+    same(alone.epoch(0, 2), helped.epoch(0, 2))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_global_generator_is_moved(tree, workers):
+    source = batches(images(tree, 0), 7, workers=workers)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    list(source.epoch(0))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    np.testing.assert_array_equal(np.random.get_state()[1], before[2])
+
+
+def test_shards_of_files_match_too(tree):
+    data = images(tree, 0)
+    whole = list(batches(data, 8).epoch(0))
+    parts = [list(batches(data, 4, rank=rank, world=2, workers=rank).epoch(0)) for rank in range(2)]
+    for one, *shards in zip(whole, *parts, strict=True):
+        assert torch.equal(one.inputs, torch.cat([shard.inputs for shard in shards]))
+
+
+def test_an_epoch_may_be_left_early_with_workers(tree):
+    source = batches(images(tree, 0), 4, workers=2)
+    first = next(iter(source.epoch(0)))
+    same([first], list(source.epoch(0))[:1])
+
+
+def test_what_workers_decode_is_kept_for_all(tree):
+    data = images(tree, 512)
+    data.fetch._filled[:] = False
+    assert not data.fetch.cached(np.arange(30))
+    list(batches(data, 4, workers=2).epoch(0))
+    assert data.fetch.cached(np.arange(30))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_goes_bad_is_named_without_a_traceback_in_the_message(tmp_path, workers):
+    image_tree(tmp_path, per_class=10)
+    data = images(tmp_path, 0)
+    (tmp_path / "barn" / "barn-003.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        list(batches(data, 4, workers=workers).epoch(0))
+    assert "barn/barn-003.png" in caught.value.what
+    assert "the file is empty" in caught.value.what
+    assert "Traceback" not in str(caught.value)
+    assert caught.value.remedy
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_arrive_on_the_device(tree):
+    for data in (dataset(), images(tree, 0)):
+        here, there = batches(data), batches(data, device="cuda")
+        for one, other in zip(here.epoch(0), there.epoch(0), strict=True):
+            assert other.inputs.device.type == other.labels.device.type == "cuda"
+            assert torch.equal(one.inputs, other.inputs.cpu())
+            assert torch.equal(one.labels, other.labels.cpu())
