@@ -173,7 +173,7 @@ def show(title: str, results: Mapping[str, Result], columns: Sequence[Column], b
                 cells.append("–")
                 continue
             middle = statistics.median(values)
-            text = f"{middle * column.scale:,.{column.digits}f} {column.unit}".rstrip()
+            text = f"{middle * column.scale + 0.0:,.{column.digits}f} {column.unit}".rstrip()
             if len(values) > 2:
                 low, high = (f"{v * column.scale:,.{column.digits}f}" for v in (min(values), max(values)))
                 text += f" ({low}-{high})"
@@ -196,7 +196,7 @@ def show(title: str, results: Mapping[str, Result], columns: Sequence[Column], b
 
 
 def machine() -> str:
-    """One line: processor, cores, memory, Python, date-free so that outputs can be compared."""
+    """One line: processor, cores, memory, Python, and how busy it already was."""
     model = platform.processor() or platform.machine()
     memory = ""
     try:
@@ -224,11 +224,22 @@ def versions(*packages: str) -> str:
 
 
 def arguments(description: str | None, *, repeats: int) -> argparse.ArgumentParser:
-    """A parser with what all benchmarks take: --repeats and --only."""
+    """A parser with what all benchmarks take: --repeats, --threads and --only."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=repeats, help="rounds that count (default %(default)s)")
+    parser.add_argument("--threads", type=int, help="threads of torch and BLAS in each tool (default: all cores)")
     parser.add_argument("--only", default="", help="comma-separated parts of the names of the tools to measure")
     return parser
+
+
+def begin(parser: argparse.ArgumentParser, *packages: str) -> argparse.Namespace:
+    """The parsed options, after printing what this is measured on."""
+    options = parser.parse_args()
+    if options.threads:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)  # the tools' processes inherit it
+    print(f"{machine()}{f', {options.threads} threads a tool' if options.threads else ''}")
+    print(versions(*packages))
+    return options
 
 
 def chosen(tools: Sequence[Tool], only: str) -> list[Tool]:

@@ -36,13 +36,12 @@ from benchmarks.common import (
     Result,
     Tool,
     arguments,
+    begin,
     chosen,
     interleave,
-    machine,
     scratch,
     show,
     sync_tree,
-    versions,
 )
 
 ROW = {f"metric_{n}": n + 0.5 for n in range(10)}
@@ -295,7 +294,7 @@ def kill(names: list[str], rounds: int) -> dict[str, Result]:
                 if counted.returncode:
                     results[name].reason = counted.stderr.strip().splitlines()[-1]
                     continue
-                lost = logged - json.loads(counted.stdout.splitlines()[-1])
+                lost = max(0, logged - json.loads(counted.stdout.splitlines()[-1]))  # one may be kept but not yet counted
                 for quantity, value in (("logged", logged), ("lost", lost), ("lost_s", lost * PACE_S)):
                     results[name].samples.setdefault(quantity, []).append(float(value))
     return results
@@ -307,15 +306,14 @@ def main() -> None:
     parser.add_argument("--victim", choices=KINDS, help="internal: log until killed")
     parser.add_argument("--count", choices=KINDS, help="internal: count what was kept")
     parser.add_argument("--directory", type=Path)
-    options = parser.parse_args()
-    if options.victim:
-        return victim(options.victim, options.directory)
-    if options.count:
-        print(json.dumps(KINDS[options.count].count(options.directory)))
+    known, _ = parser.parse_known_args()
+    if known.victim:
+        return victim(known.victim, known.directory)
+    if known.count:
+        print(json.dumps(KINDS[known.count].count(known.directory)))
         return None
+    options = begin(parser, "trackio", "wandb", "tensorboard", "tensorboardX", "mlflow")
     tools = chosen([Tool(name, burst, {"name": name}) for name in KINDS], options.only)
-    print(machine())
-    print(versions("trackio", "wandb", "tensorboard", "tensorboardX", "mlflow"))
     if options.repeats:
         results = interleave(tools, options.repeats)
         show(

@@ -450,7 +450,7 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     for number, line in enumerate(lines):
         record = decode_line(line)
         if record is None:
-            if any(decode_line(later) is not None for later in lines[number + 1 :]):
+            if _holds_a_line(data[good:]):
                 raise CorruptError(
                     f"Line {number + 1} of {path} is damaged (its CRC does not match), and whole lines follow it.",
                     "Restore the file from a copy; `trainyard verify` names every damaged file.",
@@ -459,6 +459,14 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
         records.append(record)
         good += len(line)
     return records, good
+
+
+def _holds_a_line(data: bytes) -> bool:
+    """Whether there is a whole line anywhere, even glued to the one before it."""
+    return any(
+        decode_line(data[begin.start() : data.find(b"\n", begin.start()) + 1]) is not None
+        for begin in re.finditer(rb'\{"crc":"', data)
+    )
 
 
 def open_log(path: Path) -> TextIO:

@@ -50,6 +50,7 @@ class Objects:
             write(written)
             digest = durable.sha256_file(written)
             if not self.has(digest):
+                durable.sweep(self.path(digest).parent)
                 with durable.replacing(self.path(digest)) as temporary:
                     os.rename(written, temporary)
         finally:

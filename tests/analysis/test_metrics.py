@@ -78,7 +78,7 @@ def test_a_tie_goes_to_the_first_class() -> None:
 def test_nan_is_a_divergence_that_names_the_item() -> None:
     probabilities = np.full((5, 2), 0.5, dtype=np.float32)
     probabilities[3, 1] = np.nan
-    with pytest.raises(DivergedError, match="NaN for 1 of 5 items .* item 3"):
+    with pytest.raises(DivergedError, match=r"NaN for 1 of 5 items .* item 3"):
         single_label_metrics(probabilities, [0] * 5)
 
 

@@ -147,9 +147,17 @@ def test_names_that_cannot_be_drawn_are_told_apart_by_their_number(drawn: list[F
 
 @pytest.mark.parametrize(
     ("n", "name", "count"),
-    [(1, "{}", 3), (2, "class {}", 10**7), (3, "{}", 0), (10, "{}", 40), (11, "a rather long name {}", 1000)]
-    + [(30, "a rather long name {}", 99999), (30, "{}", 1), (31, "class {}", 5), (60, "class {}", 5)]
-    + [(61, "class {}", 5), (200, "a rather long name {}", 5)],
+    [
+        *[
+            (1, "{}", 3),
+            (2, "class {}", 10**7),
+            (3, "{}", 0),
+            (10, "{}", 40),
+            (11, "a rather long name {}", 1000),
+        ],
+        *[(30, "a rather long name {}", 99999), (30, "{}", 1), (31, "class {}", 5), (60, "class {}", 5)],
+        *[(61, "class {}", 5), (200, "a rather long name {}", 5)],
+    ],
 )
 def test_nothing_in_a_confusion_matrix_overlaps(drawn: list[Figure], n: int, name: str, count: int) -> None:
     matrix = np.full((n, n), count // 7)

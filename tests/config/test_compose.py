@@ -358,7 +358,7 @@ class TestOverrides:
         config = compose("digits", ["training.optimizer._target_=my.own.Optimizer"], trust=True)
         assert config.training.optimizer == {"_target_": "my.own.Optimizer"}
 
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=25)
     @given(st.text(max_size=30))
     @example("a=" + "[" * 2000)
     @example("run.note=\udcff")

@@ -14,6 +14,6 @@ def test_the_model_names_the_run(model: CnnModel | MlpModel, label: str) -> None
     assert (model_label(config), default_run_name(config)) == (label, label)
 
 
-def test_a_given_name_wins() -> None:
-    config = Config(run=RunSection(name="mine"))
-    assert (model_label(config), default_run_name(config)) == ("cnn", "mine")
+def test_it_can_be_part_of_a_path() -> None:
+    config = Config(run=RunSection(name="a/b", project="c/d"))
+    assert default_run_name(config).isidentifier()

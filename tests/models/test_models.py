@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from torch import nn
 
 from trainyard.errors import CheckpointError, ConfigError, UserError
@@ -236,3 +240,33 @@ def test_count_parameters_counts_tied_weights_once() -> None:
     model[1].weight = model[0].weight
     model[2].requires_grad_(False)
     assert count_parameters(model) == {"total": 24, "trainable": 16}
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads that fight for cores make small convolutions many times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_cnn_reads_real_digits() -> None:
+    digits = load_digits()
+    images = torch.tensor(digits.images[:, None] / 16, dtype=torch.float32)
+    labels = torch.tensor(digits.target)
+    train, test = train_test_split(np.arange(len(labels)), test_size=0.3, stratify=labels, random_state=0)
+    torch.manual_seed(0)
+    model = build_model("cnn", item_shape=(1, 8, 8), classes=TEN, channels=(32, 64, 64))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, fused=True)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
+    for _epoch in range(12):
+        for batch in torch.tensor(train)[torch.randperm(len(train))].split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            optimizer.step()
+        scheduler.step()
+    with torch.inference_mode():
+        right = model.eval()(images[test]).argmax(1) == labels[test]
+    assert right.float().mean() >= 0.98

@@ -48,10 +48,11 @@ def predicted_labels(probabilities: npt.ArrayLike) -> Labels:
     bad = np.flatnonzero(np.isnan(rows).any(axis=1))
     if len(bad):
         raise DivergedError(
-            f"The model predicts NaN for {len(bad)} of {len(rows)} items (the first is item {bad[0]} of the split).",
+            f"The model predicts NaN for {len(bad)} of {len(rows)} items (the first: item {bad[0]}).",
             "Its weights have diverged: lower training.learning_rate, or set training.grad_clip=1.0.",
         )
-    return rows.argmax(axis=1).astype(np.int64, copy=False)
+    best: Labels = rows.argmax(axis=1).astype(np.int64, copy=False)
+    return best
 
 
 def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, n: int) -> Counts:

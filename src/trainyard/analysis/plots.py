@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, told apart with any colour vision.
 _COLOURS = {"train": "#0072B2", "val": "#D55E00"}
 _INK, _FAINT = "#222222", "#8A8A8A"
-_STYLE: dict[str, Any] = {
+_STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a class may be named $x$
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -76,7 +77,7 @@ def learning_curves(
         finite = [(value, epoch) for epoch, value in zip(*losses["val"], strict=True) if math.isfinite(value)]
         best_epoch = min(finite)[1] if finite else None
     with _figure((9.0, 3.8)) as (figure, png):
-        figure.suptitle(_shown(title, 80), x=0.012, ha="left", fontsize=12, color=_INK, parse_math=False)
+        figure.suptitle(_shown(title, 80), x=0.012, ha="left", fontsize=12, color=_INK)
         left, right = figure.subplots(1, 2)
         _draw_curves(left, "Loss", losses, best_epoch)
         _draw_curves(right, (metric or "metric").replace("_", " ").capitalize(), scores, best_epoch)
@@ -87,8 +88,8 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
     """A PNG of how often each true class (row) was taken for each predicted class (column).
 
     Colours are shares of a row, on a square-root scale, so that rare classes and rare mistakes show; an
-    empty cell is 0. Up to 30 classes the cells hold their counts; beyond 60 only some classes are named. A name in a
-    script that no installed font has is shown by its number and what can be drawn of it.
+    empty cell is 0. Up to 30 classes the cells hold their counts; beyond 60 only some classes are named.
+    A name in a script that no installed font has is shown by its number and what can be drawn of it.
 
     Args:
         matrix: int [C, C], as from `metrics.confusion`.
@@ -114,16 +115,14 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
         axes = figure.subplots()
         image = axes.imshow(shares, cmap="Blues", norm=_square_root(), interpolation="nearest")
         room = int((side + 1.2) / 0.12)  # characters
-        axes.set_title(_shown(title, room), loc="left", pad=22, fontsize=12, parse_math=False)
+        axes.set_title(_shown(title, room), loc="left", pad=22, fontsize=12)
         axes.annotate(
             _summary(counts), (0, 1), (0, 7), "axes fraction", "offset points", color=_FAINT, fontsize=9
         )
         axes.set_xlabel("Predicted")
         axes.set_ylabel("True")
-        axes.set_yticks(range(0, n, step), names[::step], fontsize=size, parse_math=False)
-        axes.set_xticks(
-            range(0, n, step), names[::step], fontsize=size, parse_math=False, rotation=90 if upright else 0
-        )
+        axes.set_yticks(range(0, n, step), names[::step], fontsize=size)
+        axes.set_xticks(range(0, n, step), names[::step], fontsize=size, rotation=90 if upright else 0)
         axes.grid(visible=False)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
@@ -152,7 +151,7 @@ def _figure(size_inches: tuple[float, float]) -> Iterator[tuple[Figure, io.Bytes
         figure = Figure(figsize=size_inches, dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
         canvas = FigureCanvasAgg(figure)
         yield figure, png
-        canvas.print_png(png, metadata={"Software": None})
+        canvas.print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
 def _square_root() -> Normalize:
@@ -180,7 +179,7 @@ def _draw_counts(axes: Axes, counts: npt.NDArray[np.int64], colours: npt.NDArray
 def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch: float | None) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(title, parse_math=False)
+    axes.set_title(title)
     axes.set_xlabel("Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
     drawn = False

@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +31,8 @@ from trainyard.errors import DataError
 _PROBABILITY = "pred_prob_"
 # pandas' default na_values.
 _MISSING = frozenset(
-    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"]
-    + ["NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
-)
+    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>")
+).union(("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"))
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # comes back from an int64 as it was
 _LEADING = ("step", "epoch", "split", "time")
 
@@ -188,8 +188,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read(lines: csv._reader, path: Path) -> Predictions:
-    header = next(lines, [])
+def _read(lines: Any, path: Path) -> Predictions:
+    header: list[str] = next(lines, [])
     first = 3 if header[1:2] == ["true_label"] else 2
     names = header[first:]
     if header[:1] != ["id"] or header[first - 1 : first] != ["pred_label"] or not names:

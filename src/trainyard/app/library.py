@@ -62,8 +62,8 @@ def start_run(
         UserError: a name that is taken or cannot be, an unknown layout, a yard that cannot be written.
     """
     if resume is not None:
-        reader = Index(Yard(yard)).find(resume)
-        return Run(resume_run(reader.yard, reader.home), resuming=True)
+        there = Yard(yard)
+        return Run(resume_run(there, Index(there).find(resume)), resuming=True)
     writer = create_run(
         Yard(yard, create=True), load_layout(layout), project=project, dataset=dataset, model=model, name=name,
         config=config, seed=seed, tags=tags, note=note,
@@ -296,12 +296,12 @@ class OpenYard:
 
     def runs(self, query: str = "") -> list[StoredRun]:
         """The runs that match, such as `runs("state:finished sort:-summary.test_accuracy")`."""
-        self._index.refresh()
-        return [StoredRun(self._index.find(row["id"])) for row in self._index.query(query).rows]
+        rows = self._index.query(query).rows
+        return [StoredRun(RunReader(self._yard, self._yard.root / row["home"])) for row in rows]
 
     def run(self, reference: str) -> StoredRun:
         """One run by id, name, path or "last"."""
-        return StoredRun(self._index.find(reference))
+        return StoredRun(RunReader(self._yard, self._index.find(reference)))
 
 
 class StoredRun:

@@ -24,6 +24,7 @@ from trainyard.training.losses import build_criterion, class_weights
 from trainyard.training.process import Process
 from trainyard.training.state import Trainee, seed_everything
 from trainyard.training.step import Step
+from trainyard.training.stopping import resolve_mode
 from trainyard.training.tasks import SingleLabel
 
 
@@ -107,7 +108,10 @@ def build(config: Config, dataset: Dataset, process: Process, *, trust: bool = F
     optimizer = _optimizer(config, model, process.device, trust=trust)
     scheduler = None
     if training.scheduler is not None:
-        scheduler = build_target(training.scheduler, optimizer, trust=trust)
+        target = dict(training.scheduler)
+        if str(target["_target_"]).endswith(".ReduceLROnPlateau"):
+            target.setdefault("mode", resolve_mode(training.monitor, training.mode))
+        scheduler = build_target(target, optimizer, trust=trust)
         if not isinstance(scheduler, Scheduler):
             raise ConfigError([f"training.scheduler={training.scheduler['_target_']} is no learning-rate scheduler"])
     step = Step(process.wrap(model), task, optimizer, process, training.precision, training.grad_clip)

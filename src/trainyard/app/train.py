@@ -260,7 +260,7 @@ def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
     objects = run.yard.objects if run is not None else Objects(Path())
     return Checkpointer(
         run, Capture(setup.trainee, objects, keep.single_file), setup.process,
-        KeepPolicy(last=keep.keep_last, best=keep.keep_best, every=keep.keep_every),
+        KeepPolicy(keep.keep_last, keep.keep_best, keep.keep_every, optimizer=keep.keep_optimizer),
         monitor=config.training.monitor, mode=resolve_mode(config.training.monitor, config.training.mode),
         background=keep.background,
     )  # fmt: skip

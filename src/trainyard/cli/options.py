@@ -26,7 +26,8 @@ def find_run(yard_root: Path, reference: str) -> RunReader:
     """The run that a reference on the command line means: a name, an id, a path, `last`."""
     from trainyard.index import Index
 
-    return Index(Yard(yard_root)).find(reference)
+    yard = Yard(yard_root)
+    return RunReader(yard, Index(yard).find(reference))
 
 
 def echo_json(value: Any) -> None:

@@ -15,5 +15,5 @@ def model_label(config: Config) -> str:
 
 
 def default_run_name(config: Config) -> str:
-    """`run.name` where it is given, else the model's label; `-2`, `-3` … are added when it is taken."""
-    return config.run.name if config.run.name is not None else model_label(config)
+    """The name of a run whose `run.name` is null; `-2`, `-3` … are added where it is taken."""
+    return model_label(config)

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,14 +28,15 @@ Value = str | int | float | None
 _LIVE = ("created", "running")
 _LARGEST = 2**63 - 1  # of SQLite's integers
 _TAIL = 64  # bytes of the log before the offset, kept to see whether it is still the same log
+_REMEMBERED = 10_000  # names, so that odd runs cannot fill the memory
 _BATCH = 2000  # runs inserted together; sorted by key within, as the table is
 _SHOWN = (
-    "id", "name", "project", "dataset", "model", "layout", "state", "created", "started", "ended", "seed", "tags",
-    "note", "summary", "metrics", "best", "size_bytes", "step", "epoch", "parents", "error",
+    "id", "name", "project", "dataset", "model", "layout", "state", "created", "started", "ended", "seed",
+    "tags", "note", "summary", "metrics", "best", "size_bytes", "step", "epoch", "parents", "error",
 )  # fmt: skip
 _NEEDED = {*_SHOWN, "config", "data"}
 _COLUMNS = (
-    "home", "stamp", "live", "state", "id", "name", "project", "dataset", "model", "layout", "note",
+    "home", "live", "state", "id", "name", "project", "dataset", "model", "layout", "note",
     "error", "created", "started", "ended", "duration", "seed", "step", "epoch", "size",
     "best_metric", "best_value", "best_step", "best_epoch",
 )  # fmt: skip
@@ -46,6 +48,7 @@ class Entry:
     """What the index holds of one run."""
 
     columns: tuple[Value | bytes, ...]
+    stamp: str
     document: str
     facts: dict[str, Value]
     tags: list[str]
@@ -122,23 +125,23 @@ def _read_file(path: str) -> bytes:
 def _entry(home: str, stamp: str, live: bool, state: str, data: Mapping[str, Any]) -> Entry:
     facts: dict[str, Value] = {}
     for section in ("metrics", "summary", "config"):
-        _flatten(section, data[section], facts)
-    for name, value in data["data"].items():
-        if not isinstance(value, (dict, list)):
-            facts[f"data.{name}"] = _scalar(value)
+        _flatten(section, data[section].items(), facts)
+    plain = {name: value for name, value in data["data"].items() if not isinstance(value, (dict, list))}
+    _flatten("data", plain.items(), facts)
     best = data["best"] or {}
     created, started, ended = (_seconds(data[name]) for name in ("created", "started", "ended"))
     document = {name: data[name] for name in _SHOWN}
     document["state"], document["home"] = state, home + "/"
     return Entry(
         columns=(
-            to_text(home), stamp, live, state,
+            to_text(home), live, state,
             *(_text(data[name]) for name in ("id", "name", "project", "dataset", "model", "layout", "note")),
             None if data["error"] is None else _text(data["error"]),
             created, started, ended, None if started is None or ended is None else ended - started,
             *(_scalar(data[name]) for name in ("seed", "step", "epoch", "size_bytes")),
             *(_scalar(best.get(name)) for name in ("metric", "value", "step", "epoch")),
         ),
+        stamp=stamp,
         document=json.dumps(document),
         facts=facts,
         tags=[_text(tag) for tag in data["tags"]],
@@ -146,30 +149,46 @@ def _entry(home: str, stamp: str, live: bool, state: str, data: Mapping[str, Any
     )  # fmt: skip
 
 
-def _flatten(name: str, value: Any, facts: dict[str, Value]) -> None:
-    """Dotted names of all scalars. A list of scalars is one text, such as [128,64]; others are numbered."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _flatten(f"{name}.{key}", item, facts)
-    elif isinstance(value, list):
-        if any(isinstance(item, (dict, list)) for item in value):
-            for number, item in enumerate(value):
-                _flatten(f"{name}.{number}", item, facts)
+def _flatten(prefix: str, items: Iterable[tuple[Any, Any]], facts: dict[str, Value]) -> None:
+    """Dotted names of all scalars. A list of scalars is one text, such as [128,64]; others are numbered.
+
+    Ten thousand runs have a million of them, hence the order of the branches and the table of names.
+    """
+    names = _names[prefix]
+    for key, value in items:
+        name = names.get(key) or _name(prefix, key)
+        kind = type(value)
+        if kind is float or value is None:
+            facts[name] = value  # SQLite stores NaN as NULL
+        elif kind is dict:
+            _flatten(name, value.items(), facts)
+        elif kind is not list:
+            facts[name] = _scalar(value)
+        elif any(isinstance(item, (dict, list)) for item in value):
+            _flatten(name, enumerate(value), facts)
         else:
-            facts[_text(name)] = _text(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
-    else:
-        facts[_text(name)] = _scalar(value)
+            facts[name] = _text(_LISTS.encode(value))
+
+
+_LISTS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_names: defaultdict[str, dict[Any, str]] = defaultdict(dict)  # prefix -> key -> dotted name
+
+
+def _name(prefix: str, key: object) -> str:
+    name = _text(f"{prefix}.{key}")
+    names = _names[prefix]
+    if len(_names) < _REMEMBERED and len(names) < _REMEMBERED:
+        names[key] = name
+    return name
 
 
 def _scalar(value: Any) -> Value:
-    """A value as SQLite keeps it: NaN (and null) as NULL, true and false as text."""
-    if value is None or isinstance(value, float):
-        return value  # SQLite stores NaN as NULL
+    """A value as SQLite keeps it: true and false as text, integers beyond its own as floats."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
         return value if -_LARGEST <= value <= _LARGEST else float(value)
-    return _text(value)
+    return value if value is None or isinstance(value, float) else _text(value)
 
 
 def _text(value: object) -> str:
@@ -246,23 +265,25 @@ class _Writer:
 
     def flush(self) -> None:
         rows: list[tuple[Any, ...]] = []
-        documents: list[tuple[int, str]] = []
+        documents: list[tuple[int, str, str]] = []
         facts: list[tuple[int, int, Value]] = []
         tags: list[tuple[int, str]] = []
         parents: list[tuple[int, str]] = []
         keys = self._keys
         for n, entry in enumerate(self._entries, self._n + 1):
             rows.append((n, *entry.columns))
-            documents.append((n, entry.document))
+            documents.append((n, entry.stamp, entry.document))
             for name, value in entry.facts.items():
-                facts.append((keys.get(name) or self._key(name), n, value))
+                key = keys.get(name) or self._key(name)
+                if value is not None:
+                    facts.append((key, n, value))
             tags += [(n, tag) for tag in entry.tags]
             parents += [(n, parent) for parent in entry.parents]
         self._n += len(self._entries)
         self._entries.clear()
         facts.sort(key=_by_key)  # stable, so also by run: neighbours in the table follow each other
         self._db.executemany(_INSERT, rows)
-        self._db.executemany("INSERT INTO documents VALUES (?, ?)", documents)
+        self._db.executemany("INSERT INTO documents VALUES (?, ?, ?)", documents)
         self._db.executemany("INSERT INTO facts VALUES (?, ?, ?)", facts)
         self._db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", tags)
         self._db.executemany("INSERT OR IGNORE INTO parents VALUES (?, ?)", parents)
@@ -325,10 +346,13 @@ def _remember(db: sqlite3.Connection, log: _Log) -> None:
 def _plan(db: sqlite3.Connection, yard: Yard) -> tuple[_Log, list[str], bool]:
     """The log, the homes to read again, and whether there is nothing at all to do."""
     meta: dict[str, Any] = dict(db.execute("SELECT key, value FROM meta"))
+    if meta.keys() != {"offset", "tail"}:
+        raise sqlite3.DatabaseError("the index does not say how far it has read the log")
     log = _read_log(yard, meta["offset"], meta["tail"])
     homes = dict.fromkeys(log.homes)
     for kept, stamp, state in db.execute(
-        "SELECT home, stamp, state FROM runs WHERE live UNION ALL SELECT home, stamp, 'damaged' FROM damaged"
+        "SELECT home, stamp, state FROM runs JOIN documents USING (n) WHERE live "
+        "UNION ALL SELECT home, stamp, 'damaged' FROM damaged"
     ):
         home = from_text(kept)
         own = f"{yard.root}/{home}/.run"
@@ -398,12 +422,12 @@ def _forget(db: sqlite3.Connection, home: str) -> None:
 
 def _compare(db: sqlite3.Connection, yard: Yard) -> int:
     """Walks the yard and reads what is new or changed: for when the log no longer says."""
-    stamps = {from_text(home): stamp for home, stamp in db.execute("SELECT home, stamp FROM runs")}
+    stamps = {
+        from_text(home): stamp
+        for home, stamp in db.execute("SELECT home, stamp FROM runs JOIN documents USING (n)")
+    }
     root = str(yard.root)
-    changed: list[str] = []
-    for home in _homes(yard):
-        if stamp_of(f"{root}/{home}/.run") != stamps.pop(home, None):
-            changed.append(home)
+    changed = [home for home in _homes(yard) if stamp_of(f"{root}/{home}/.run") != stamps.pop(home, None)]
     damaged = [from_text(kept) for (kept,) in db.execute("SELECT home FROM damaged")]
     return read_again(db, yard, dict.fromkeys([*changed, *stamps, *damaged]))
 

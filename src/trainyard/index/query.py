@@ -27,6 +27,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NoReturn
 
 from trainyard.errors import QueryError
@@ -34,7 +35,7 @@ from trainyard.index import values
 
 _OPERATOR = re.compile(r":?(>=|<=|>|<)|!=|==|=|:")
 _MOST_CONDITIONS = 400  # SQLite's expressions have a largest depth
-_LONGEST = 20_000  # characters of a query
+_LONGEST = 5_000  # characters of a query
 _STATES = ("created", "running", "finished", "failed", "stopped", "crashed")
 _SECTIONS = ("metrics", "summary", "config", "data")
 
@@ -44,11 +45,30 @@ Kind = Literal["text", "contains", "number", "size", "seconds", "moment", "age",
 @dataclass(frozen=True)
 class _Field:
     kind: Kind
-    sql: str
+    sql: str  # a column; unused where there are keys
+    keys: tuple[int, ...] = ()  # of `facts`; the first that a run has counts
+
+    def value(self, only: Literal["text", "numbers"] | None = None) -> str:
+        """The SQL of a run's value, NULL where it has none; of a key, on request only a number or a text.
+
+        SQLite has any text greater than any number, and turns numbers into text for LIKE.
+        """
+        if not self.keys:
+            return self.sql
+        kinds = {None: "", "text": " AND typeof(value) = 'text'", "numbers": " AND typeof(value) <> 'text'"}[
+            only
+        ]
+        found = [
+            f"(SELECT value FROM facts WHERE key = {int(key)} AND run = r.n{kinds})" for key in self.keys
+        ]
+        return found[0] if len(found) == 1 else f"coalesce({', '.join(found)})"
 
 
 _FIELDS: dict[str, _Field] = {
-    **{name: _Field("text", f"r.{name}") for name in ("id", "name", "project", "dataset", "model", "layout", "home")},
+    **{
+        name: _Field("text", f"r.{name}")
+        for name in ("id", "name", "project", "dataset", "model", "layout", "home")
+    },
     "state": _Field("state", "r.state"),
     "note": _Field("contains", "r.note"),
     "error": _Field("contains", "r.error"),
@@ -94,19 +114,20 @@ class _Text:
     def split(self, separator: str) -> list[_Text]:
         """The parts between unquoted separators."""
         cuts = [-1, *(i for i, char in enumerate(self.bare) if char == separator), len(self.text)]
-        return [self.part(a + 1, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+        return [self.part(a + 1, b) for a, b in pairwise(cuts)]
 
     @property
     def pattern(self) -> str | None:
         """For LIKE, with a backslash before what is literal; None when there is no wildcard."""
         if not set("*?") & set(self.bare):
             return None
-        signs = {"*": "%", "?": "_"}
-        pattern = "".join(
-            signs.get(sign) or (f"\\{char}" if char in "%_\\" else char)
-            for char, sign in zip(self.text, self.bare, strict=True)
-        )
-        return re.sub("%{2,}", "%", pattern) if "\\" not in pattern else pattern
+        parts = []
+        before = ""
+        for char, sign in zip(self.text, self.bare, strict=True):
+            if sign != "*" or before != "*":  # stars in a row are one
+                parts.append({"*": "%", "?": "_"}.get(sign) or _escaped(char))
+            before = sign
+        return "".join(parts)
 
 
 @dataclass(frozen=True)
@@ -151,6 +172,10 @@ def parse(text: str) -> Query:
     """
     if len(text) > _LONGEST:
         raise QueryError(f"The filter has {len(text):,} characters.", f"Keep it below {_LONGEST:,}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise QueryError(f"The filter {text!r} is not valid UTF-8.", "Type it again.") from None
     terms: list[Term] = []
     sorts: list[_Text] = []
     window: dict[str, int] = {}
@@ -165,13 +190,17 @@ def parse(text: str) -> Query:
             terms.append(term)
             continue
         if term.negated or term.operator != ":":
-            _fail(text, whole.span, f"{name} is not a condition", f"Write {name}:… without - and comparisons.")
+            _fail(
+                text, whole.span, f"{name} is not a condition", f"Write {name}:… without - and comparisons."
+            )
         if name == "sort":
             sorts += term.values
         else:
             count = values.number(term.values[0].text)
             if len(term.values) > 1 or not isinstance(count, int) or count < 0:
-                _fail(text, _span(term.values), f"{name} needs a whole number", f"Write {name}:20, for example.")
+                _fail(
+                    text, _span(term.values), f"{name} needs a whole number", f"Write {name}:20, for example."
+                )
             window[name] = count
     return Query(text, tuple(terms), tuple(sorts), window.get("limit"), window.get("offset"))
 
@@ -193,8 +222,6 @@ def _tokens(text: str) -> Iterable[_Text]:
         elif char == '"':
             opened = i if opened is None else None
             begun = True
-            if not chars:
-                starts[:] = []
         elif opened is None and char.isspace():
             if begun:
                 yield _Text("".join(chars), tuple(quoted), (*starts, i))
@@ -206,7 +233,12 @@ def _tokens(text: str) -> Iterable[_Text]:
             begun = True
         i += 1
     if opened is not None:
-        _fail(text, (opened, len(text)), "A quotation mark is not closed", 'Close it with ", or write \\" inside quotes.')
+        _fail(
+            text,
+            (opened, len(text)),
+            "A quotation mark is not closed",
+            'Close it with ", or write \\" inside quotes.',
+        )
     if begun:
         yield _Text("".join(chars), tuple(quoted), (*starts, len(text)))
 
@@ -219,18 +251,27 @@ def _term(query: str, whole: _Text) -> Term:
     if operator is None:
         field, sign, rest = None, ":", body
     else:
-        field, sign, rest = body.part(0, operator.start()), operator[0], body.part(operator.end(), len(body.text))
+        field, sign, rest = (
+            body.part(0, operator.start()),
+            operator[0],
+            body.part(operator.end(), len(body.text)),
+        )
         if not field.text:
-            _fail(query, whole.span, "A field name is missing", "Write FIELD:VALUE or FIELD>VALUE, without spaces.")
+            _fail(
+                query,
+                whole.span,
+                "A field name is missing",
+                "Write FIELD:VALUE or FIELD>VALUE, without spaces.",
+            )
     sign = {"=": ":", "==": ":"}.get(sign, sign.lstrip(":") or ":")
     if sign == "!=":
         negated, sign = not negated, ":"
     alternatives = rest.split(",") if sign == ":" else [rest]
     for alternative in alternatives:
         if not alternative.text.strip():
-            start = min(alternative.span[0], whole.span[1] - 1)
+            start = whole.span[0] if len(alternatives) == 1 else min(alternative.span[0], whole.span[1] - 1)
             _fail(
-                query, (whole.span[0] if len(alternatives) == 1 else start, whole.span[1]), "A value is missing",
+                query, (start, whole.span[1]), "A value is missing",
                 'Write the value right after the sign, without spaces; "quotes" hold spaces.',
             )  # fmt: skip
     return Term(whole, negated, field, sign, tuple(alternatives))
@@ -250,7 +291,8 @@ def _fail(query: str, span: tuple[int, int], what: str, remedy: str) -> NoReturn
 def _width(text: str) -> int:
     """Columns of a terminal."""
     return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
     )
 
 
@@ -284,7 +326,7 @@ class _Compiler:
         order = [self._sort(part) for part in self._query.sorts]
         return Sql(
             " AND ".join(where) or "1",
-            ", ".join([*order, "r.created DESC NULLS LAST", "r.home"]),
+            ", ".join([*order, "r.created DESC", "r.home"]),
             tuple(self._parameters),
         )
 
@@ -317,24 +359,27 @@ class _Compiler:
         if field is not None:
             return field
         sources = [name] if name in self._keys else [f"{s}.{name}" for s in ("summary", "metrics")]
-        found = [self._keys[source] for source in sources if source in self._keys]
-        if not found:
+        sources = [source for source in sources if source in self._keys]
+        if not sources:
             if not self._keys and name.partition(".")[0] in _SECTIONS:
                 return _Field("mixed", "NULL")  # no run yet: nothing to know the names from
             self._unknown(part, compared)
-        only_numbers = all(source.startswith("metrics.") for source in sources if source in self._keys)
-        lookups = [f"(SELECT value FROM facts WHERE key = {int(key)} AND run = r.n)" for key in found]
-        sql = lookups[0] if len(lookups) == 1 else f"coalesce({', '.join(lookups)})"
-        return _Field("number" if only_numbers else "mixed", sql)
+        only_numbers = all(source.startswith("metrics.") for source in sources)
+        return _Field(
+            "number" if only_numbers else "mixed", "", tuple(self._keys[source] for source in sources)
+        )
 
     def _unknown(self, part: _Text, compared: bool) -> NoReturn:
         choices = dict.fromkeys([*_FIELDS, *self._keys])
         short = {key.rpartition(".")[2]: key for key in reversed(choices)}
         near = difflib.get_close_matches(part.text, [*choices, *short], n=4, cutoff=0.6)
         near = list(dict.fromkeys(name if name in choices else short[name] for name in near))[:3]
-        remedy = f"Did you mean {' or '.join(near)}?" if near else f"Fields are {', '.join(_FIELDS)}, and metrics.…, "
-        if not near:
-            remedy += "summary.…, config.… as runs have them."
+        if near:
+            remedy = f"Did you mean {' or '.join(near)}?"
+        else:
+            remedy = (
+                f"Fields are {', '.join(_FIELDS)}; metrics.…, summary.… and config.… as the runs have them."
+            )
         if compared:
             remedy += " To search for the text itself, put it in quotes."
         self._fail(part, f"No run has a field {part.text!r}", remedy)
@@ -347,11 +392,13 @@ class _Compiler:
         else:
             literal = _escaped(value.text)
             pattern, start = f"%{literal}%", f"{literal}%"
-        parts = [f"r.{name} LIKE {self._parameter(pattern)} ESCAPE '\\'" for name in ("name", "project", "dataset")]
+        parts = [
+            f"r.{name} LIKE {self._parameter(pattern)} ESCAPE '\\'" for name in ("name", "project", "dataset")
+        ]
         return " OR ".join([*parts, f"r.id LIKE {self._parameter(start)} ESCAPE '\\'"])
 
     def _choice(self, term: Term, field: _Field, value: _Text) -> str:
-        sql, operator = field.sql, "=" if term.operator == ":" else term.operator
+        sql, operator = field.value(), "=" if term.operator == ":" else term.operator
         if field.kind == "tag":
             return f"EXISTS (SELECT 1 FROM tags AS t WHERE t.run = r.n AND {self._matches('t.tag', value)})"
         if field.kind == "contains":
@@ -370,11 +417,11 @@ class _Compiler:
         if field.kind == "age":
             return self._age(sql, operator, value)
         if field.kind == "mixed":
-            return self._mixed(sql, operator, value)
+            return self._mixed(field, operator, value)
         number = {"size": values.size, "seconds": values.seconds}.get(field.kind, values.number)(value.text)
         if number is None:
             self._bad_number(field.kind, value)
-        return f"{_numeric(sql)} {operator} {self._parameter(number)}"
+        return f"{field.value('numbers')} {operator} {self._parameter(number)}"
 
     def _matches(self, sql: str, value: _Text) -> str:
         """Equal to the value, or like it where it has wildcards."""
@@ -382,17 +429,17 @@ class _Compiler:
             return f"{sql} LIKE {self._parameter(value.pattern)} ESCAPE '\\'"
         return f"{sql} = {self._parameter(value.text)} COLLATE NOCASE"
 
-    def _mixed(self, sql: str, operator: str, value: _Text) -> str:
+    def _mixed(self, field: _Field, operator: str, value: _Text) -> str:
         number = values.number(value.bare)
         if operator != "=":
             if number is None:
                 self._bad_number("number", value)
-            return f"{_numeric(sql)} {operator} {self._parameter(number)}"
+            return f"{field.value('numbers')} {operator} {self._parameter(number)}"
         if value.pattern is not None:
-            return f"{_textual(sql)} LIKE {self._parameter(value.pattern)} ESCAPE '\\'"
+            return f"{field.value('text')} LIKE {self._parameter(value.pattern)} ESCAPE '\\'"
         if number is None:
-            return f"{sql} = {self._parameter(value.text)} COLLATE NOCASE"
-        return f"{sql} COLLATE NOCASE IN ({self._parameter(number)}, {self._parameter(value.text)})"
+            return self._matches(field.value(), value)
+        return f"{field.value()} COLLATE NOCASE IN ({self._parameter(number)}, {self._parameter(value.text)})"
 
     def _bad_number(self, kind: Kind, value: _Text) -> NoReturn:
         name, example = {
@@ -405,7 +452,9 @@ class _Compiler:
         ago = values.duration(value.text)
         if ago is not None:
             if operator == "=":
-                self._fail(value, "A time ago is compared with < or >", f"Write >{value.text} for later than that.")
+                self._fail(
+                    value, "A time ago is compared with < or >", f"Write >{value.text} for later than that."
+                )
             return f"{sql} {operator} {self._parameter(self._now - ago)}"
         span = values.moment(value.text, self._now)
         if span is None:
@@ -425,7 +474,9 @@ class _Compiler:
         if ago is None:
             self._fail(value, f"{value.text!r} is not a duration", "Write 30m, 12h, 7d, 2w or 1d12h.")
         if operator == "=":
-            self._fail(value, "An age is compared with < or >", f"Write age<{value.text} for younger than that.")
+            self._fail(
+                value, "An age is compared with < or >", f"Write age<{value.text} for younger than that."
+            )
         turned = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}[operator]
         return f"{sql} {turned} {self._parameter(self._now - ago)}"
 
@@ -439,22 +490,8 @@ class _Compiler:
             self._fail(name, "Runs cannot be sorted by tag", "Sort by name, created, a metric …")
         if field.kind == "age":
             falling = not falling
-        return f"{field.sql} COLLATE NOCASE {'DESC' if falling else 'ASC'} NULLS LAST"
+        return f"{field.value()} COLLATE NOCASE {'DESC' if falling else 'ASC'} NULLS LAST"
 
 
 def _escaped(text: str) -> str:
     return re.sub(r"([%_\\])", r"\\\1", text)
-
-
-def _numeric(sql: str) -> str:
-    """Numbers only: SQLite has text greater than any number."""
-    return _only(sql, "<> 'text'")
-
-
-def _textual(sql: str) -> str:
-    """Text only: SQLite would turn numbers into text for LIKE."""
-    return _only(sql, "= 'text'")
-
-
-def _only(sql: str, kind: str) -> str:
-    return sql.replace("AND run = r.n)", f"AND run = r.n AND typeof(value) {kind})")

@@ -23,6 +23,7 @@ APPLICATION_ID = 0x59415244  # "YARD": tells our file from a database of someone
 VERSION = 1
 _PATIENCE_S = 60.0  # for another process that writes to the index or builds it
 _COPY_ATTEMPTS = 3
+_CACHE_KIB = 64 * 1024  # at most; SQLite's own 2 MiB are less than the rows of ten thousand runs
 
 # `runs` is narrow, so that scanning it is cheap; what is only shown lies in `documents`.
 # `facts` is clustered by key: a filter or a sort reads one metric of all runs, not all of one run.
@@ -31,7 +32,6 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE runs (
     n INTEGER PRIMARY KEY,
     home TEXT NOT NULL UNIQUE,
-    stamp TEXT NOT NULL,
     live INTEGER NOT NULL,
     state TEXT COLLATE NOCASE NOT NULL,
     id TEXT COLLATE NOCASE NOT NULL,
@@ -47,7 +47,8 @@ CREATE TABLE runs (
     best_metric TEXT COLLATE NOCASE, best_value, best_step, best_epoch
 );
 CREATE INDEX live_runs ON runs (n) WHERE live;
-CREATE TABLE documents (n INTEGER PRIMARY KEY, document TEXT NOT NULL);
+CREATE INDEX newest ON runs (created DESC, home);
+CREATE TABLE documents (n INTEGER PRIMARY KEY, stamp TEXT NOT NULL, document TEXT NOT NULL);
 CREATE TABLE keys (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE facts (key INTEGER, run INTEGER, value, PRIMARY KEY (key, run)) WITHOUT ROWID;
 CREATE TABLE tags (run INTEGER, tag TEXT COLLATE NOCASE, PRIMARY KEY (run, tag)) WITHOUT ROWID;
@@ -88,8 +89,8 @@ def trouble(error: sqlite3.Error) -> Trouble:
     """What an error of SQLite's calls for: remaking the file, waiting, doing without it, or a report."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
-        # A value that cannot be decoded as UTF-8 has no code of its own.
-        return "damaged" if isinstance(error, sqlite3.OperationalError) else "fault"
+        # Raised in Python: a text that is not UTF-8, a document that is not JSON; or a wrong call.
+        return "fault" if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)) else "damaged"
     if code == sqlite3.SQLITE_IOERR_SHORT_READ:
         return "damaged"
     return _TROUBLES.get(code & 0xFF, "fault")
@@ -143,6 +144,7 @@ def _try_open(path: Path) -> sqlite3.Connection | None:
         if _is_ours(db):
             # Without a sync at every commit a power cut may lose the last refreshes, and nothing else.
             db.execute("PRAGMA synchronous=NORMAL")
+            db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             return db
     except sqlite3.Error as error:
         if trouble(error) != "damaged":
@@ -209,6 +211,7 @@ def _build(path: Path, fill: Fill) -> None:
     with contextlib.closing(_connect(path, "mode=rwc")) as db:
         db.execute("PRAGMA journal_mode=OFF")  # nobody sees the file before it is whole
         db.execute("PRAGMA synchronous=OFF")
+        db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         db.executescript(TABLES)
         db.execute("BEGIN")
         fill(db)
@@ -221,7 +224,7 @@ def _build(path: Path, fill: Fill) -> None:
 
 
 def _set_aside(yard: Yard, *, keep: bool) -> None:
-    """Takes the old file away, then its log. In this order a kill in between leaves no index, never a mixed one.
+    """Takes the old file away, then its log: a kill in between leaves no index, but never a mixed one.
 
     A file that is damaged or not ours is kept under another name: it may be someone's.
     """
@@ -245,10 +248,10 @@ def _is_replaceable(path: Path) -> bool:
     return not header or (header[68:72] == APPLICATION_ID.to_bytes(4, "big") and version != VERSION)
 
 
-def in_memory(yard: Yard, fill: Fill) -> sqlite3.Connection:
-    """An index in memory: a copy of the yard's where it can be read, else a new one. Writes nothing."""
+def in_memory(yard: Yard, fill: Fill, *, copy: bool = True) -> sqlite3.Connection:
+    """An index in memory: a copy of the yard's where there is a good one, else a new one. Writes nothing."""
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    for _ in range(_COPY_ATTEMPTS):
+    for _ in range(_COPY_ATTEMPTS if copy else 0):
         with contextlib.suppress(OSError, sqlite3.Error):
             if _copy(yard.index_path, db) and _is_ours(db):
                 return db
@@ -276,5 +279,9 @@ def _copy(path: Path, target: sqlite3.Connection) -> bool:
     with contextlib.closing(_connect(path, "mode=ro&immutable=1")) as source:
         source.backup(target)
     after = path.stat()
-    unchanged = (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
+    unchanged = (before.st_ino, before.st_mtime_ns, before.st_size) == (
+        after.st_ino,
+        after.st_mtime_ns,
+        after.st_size,
+    )
     return unchanged and not log.exists()

@@ -37,7 +37,7 @@ def number(text: str) -> int | float | None:
     return float(text)
 
 
-def size(text: str) -> int | float | None:
+def size(text: str) -> float | None:
     """Bytes of 1GB (10^9), 1GiB (2^30), 1.5M or 1000; None when it is no size."""
     match = _SIZE.fullmatch(text)
     if match is None:
@@ -45,7 +45,7 @@ def size(text: str) -> int | float | None:
     amount, unit, binary = match.groups()
     if binary and not unit:
         return None
-    return float(amount) * (1024 if binary else 1000) ** (" kmgt".index(unit.lower() or " "))
+    return float(amount) * float(1024 if binary else 1000) ** " kmgt".index(unit.lower() or " ")
 
 
 def duration(text: str) -> float | None:
@@ -62,7 +62,7 @@ def seconds(text: str) -> float | None:
 
 
 def moment(text: str, now: float) -> Span | None:
-    """The time of today, yesterday, 2026, 2026-11, 2026-11-01 or 2026-11-01T20:43; None when it is no date."""
+    """The time of today, yesterday, 2026, 2026-11, 2026-11-01 or 2026-11-01T20:43; None for no date."""
     if text.lower() in _DAYS_BACK:
         today = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
         start = today - timedelta(days=_DAYS_BACK[text.lower()])

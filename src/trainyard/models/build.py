@@ -7,6 +7,7 @@ follows transformers' conventions, so that common tools show the labels. It know
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -129,16 +130,12 @@ def _checked(
         problems.append(f"items of shape {tuple(item_shape)} have nothing to train on")
     elif name == "cnn" and len(item_shape) not in (2, 3):
         problems.append(
-            f"model.name='cnn' takes items of shape (channels, height, width), the data's are {tuple(item_shape)};"
-            " model=mlp takes any shape"
+            "model.name='cnn' takes items of shape (channels, height, width), "
+            f"the data's are {tuple(item_shape)}; model=mlp takes any shape"
         )
     if len(classes) < 2:
         problems.append(f"a classifier needs 2 classes or more, the data has {len(classes)}")
-    repeated = (
-        sorted({label for label in classes if list(classes).count(label) > 1})
-        if len(set(classes)) < len(classes)
-        else []
-    )
+    repeated = [label for label, times in Counter(classes).items() if times > 1]
     if repeated:
         problems.append(f"the class names {', '.join(map(repr, repeated))} occur more than once")
     if problems:

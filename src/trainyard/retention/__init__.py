@@ -1,4 +1,4 @@
-"""Retention: what may go (`policy`), what that means on disk (`plan`), doing it (`apply`), taking it back (`undo`).
+"""Retention: what may go (`policy`), what that means on disk (`plan`), doing it (`apply`), and `undo`.
 
 Nothing else in Trainyard deletes. Everything goes through the yard's trash, from a plan that says why.
 """
@@ -13,16 +13,14 @@ from trainyard.retention.cleaning import (
     strip_optimizer,
 )
 from trainyard.retention.plan import Plan, PlanItem, Spared, combine
-from trainyard.retention.policy import (
-    Decision,
-    KeepPolicy,
+from trainyard.retention.policy import Decision, KeepPolicy, decide
+from trainyard.retention.run_policy import (
     RunDecision,
     RunFacts,
     by_age,
     by_choice,
     by_size,
     by_state,
-    decide,
     find_uses,
     spare,
 )

@@ -20,9 +20,9 @@ from typing import Any
 from trainyard import durable
 from trainyard.checkpoints.formats import FORMATS
 from trainyard.errors import CorruptError, RunBusyError, RunNotFoundError
-from trainyard.retention.cleaning import Whose, drop_items, publishes_each_best, ranking, strip_items
+from trainyard.retention.items import Whose, drop_items, publishes_each_best, ranking, strip_items
 from trainyard.retention.measure import measure
-from trainyard.retention.plan import EVENTS, Plan, PlanItem, make_plan
+from trainyard.retention.plan import EVENTS, Plan, make_plan
 from trainyard.retention.policy import CHECKPOINT, KeepPolicy, decide, superseded
 from trainyard.retention.trash import (
     UNFINISHED,
@@ -72,14 +72,9 @@ def apply(yard: Yard, plan: Plan) -> TrashEntry | None:
                 reasons = _apply_to_run(yard, entry, home, numbers)
             except (RunBusyError, RunNotFoundError, CorruptError) as error:
                 reasons = [_GONE if isinstance(error, RunNotFoundError) else error.what] * len(numbers)
-            skipped += [
-                (_full_name(entry.items[n]), why) for n, why in zip(numbers, reasons, strict=True) if why is not None
-            ]
+            outcomes = zip(numbers, reasons, strict=True)
+            skipped += [(entry.items[n].full_name, why) for n, why in outcomes if why is not None]
         return mark_done(entry, tuple(skipped))
-
-
-def _full_name(item: PlanItem) -> str:
-    return f"{item.what} of {item.run_name} ({item.run_id})" if item.run_id else item.what
 
 
 def _apply_to_run(yard: Yard, entry: TrashEntry, home: str, numbers: list[int]) -> list[str | None]:
@@ -111,11 +106,11 @@ def _act(run: RunWriter, entry: TrashEntry, n: int) -> str | None:
 
 
 def _lost_with(checkpoint: Checkpoint, place: str) -> dict[str, Any]:
-    """What else is lost when a directory's own place goes and a published one, without resume files, stays."""
+    """What else is lost when a directory's own place goes, and a published one without resume files stays."""
     format_ = FORMATS[checkpoint.format]
     if place != CHECKPOINT or not format_.is_directory or len(checkpoint.paths) == 1:
         return {}
-    files = [file["name"] for file in checkpoint.files if file["name"] in format_.resume_files]
+    files = [file["name"] for file in checkpoint.files if not format_.is_published(file["name"])]
     return {"resumable": False, "files": files}
 
 
@@ -145,9 +140,6 @@ def _delete(yard: Yard, entry: TrashEntry, n: int) -> str | None:
             return _CHANGED
         _carry(yard, entry, n)
     finally:
-        moved = entry.path / entry.kept_as[n][0] / ".run" / "lock"
-        if moved.exists():
-            lock.moved(moved)
         lock.release()
         yard.note_change(item.home)
     return None
@@ -327,9 +319,9 @@ def _is_young(path: Path) -> bool:
 
 
 def _wanted_by_live_runs(yard: Yard) -> tuple[set[str] | None, bool]:
-    """Digests that live runs link in their checkpoints, None when no run is live; and whether they may want any.
+    """Digests that live runs have in their checkpoints (None: no run is live); whether one may want any.
 
-    A run that has saved nothing in this attempt may hold a digest that no file tells.
+    That one is a run which has saved nothing in this attempt: it may hold a digest that no file tells.
     """
     wanted: set[str] | None = None
     anything = False

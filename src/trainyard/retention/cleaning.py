@@ -7,30 +7,24 @@ runs, runs and checkpoints that a run which stays was made from, files that runs
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
-from trainyard.checkpoints.formats import FORMATS, OPTIMIZER, RNG_STATE, SCALER, SCHEDULER
-from trainyard.layouts import Layout
+from trainyard.checkpoints.formats import FORMATS
+from trainyard.retention.items import Whose, called, drop_items, publishes_each_best, ranking, strip_items
 from trainyard.retention.plan import Plan, PlanItem, Spared, make_plan
-from trainyard.retention.policy import (
-    CHECKPOINT,
-    Decision,
-    KeepPolicy,
+from trainyard.retention.policy import KeepPolicy, decide, superseded
+from trainyard.retention.run_policy import (
     RunDecision,
     RunFacts,
     Uses,
-    decide,
     old_records,
     protected_steps,
     spare,
-    superseded,
 )
-from trainyard.runs import Checkpoint, RunReader, Snapshot, Yard, find_homes
+from trainyard.runs import RunReader, Snapshot, Yard, find_homes
 
-STATE_FILES = frozenset({OPTIMIZER, SCHEDULER, SCALER, RNG_STATE})  # what only resuming needs
 LOG_KINDS = ("log", "error_log", "performance_log", "evaluation_log")
 CACHES = ("cache", ".yard/cache")
 _LIVE = "a process is working on it"
@@ -42,8 +36,8 @@ def run_facts(run: RunReader) -> RunFacts:
     heard = [snapshot.created, snapshot.ended, *(a.started for a in snapshot.attempts)]
     heard += [checkpoint.at for checkpoint in snapshot.checkpoints]
     return RunFacts(
-        snapshot.id, snapshot.name, snapshot.state, _moment(max(at for at in heard if at)), snapshot.size_bytes,
-        live=run.is_alive(), parents=tuple(snapshot.parents),
+        snapshot.id, snapshot.name, snapshot.state, _moment(max(at for at in heard if at)),
+        snapshot.size_bytes, live=run.is_alive(), parents=tuple(snapshot.parents),
     )  # fmt: skip
 
 
@@ -51,103 +45,8 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-def publishes_each_best(layout: Layout) -> bool:
-    """Whether the layout has a name of its own for each best checkpoint, not one that moves along."""
-    return layout.has("best") and bool({"step", "epoch"} & set(layout.facts_of("best")))
-
-
-def ranking(snapshot: Snapshot) -> tuple[int | None, str, str]:
-    """The run's best step, the metric that chose it, and "min" or "max"."""
-    best = snapshot.best or {}
-    configured = snapshot.config.get("training")
-    training: Mapping[str, Any] = configured if isinstance(configured, Mapping) else {}
-    monitor = str(best.get("metric") or training.get("monitor") or "val_loss")
-    mode = training.get("mode")
-    if mode not in ("min", "max"):
-        mode = "min" if any(word in monitor for word in ("loss", "error", "brier", "ece")) else "max"
-    return (int(best["step"]) if best else None), monitor, mode
-
-
-# -- items
-
-
-class Whose:
-    """The run that items are made for: its name in plans, and where its recorded paths are now.
-
-    Args:
-        yard: where it is.
-        snapshot: the run.
-        home: its home, relative to the yard, "/"-terminated.
-    """
-
-    def __init__(self, yard: Yard, snapshot: Snapshot, home: str) -> None:
-        self.yard = yard
-        self.snapshot = snapshot
-        self.home = home
-
-    @classmethod
-    def of(cls, run: RunReader) -> Whose:
-        """For a run that is being read."""
-        return cls(run.yard, run.snapshot, run.yard.relative(run.home) + "/")
-
-    def at(self, recorded: str) -> str:
-        """Where a recorded path is now, relative to the yard."""
-        was = self.snapshot.home
-        return self.home + recorded[len(was) :] if was and recorded.startswith(was) else recorded
-
-    def item(self, **fields: Any) -> PlanItem:
-        """An item of this run."""
-        return PlanItem(
-            run_id=self.snapshot.id, run_name=self.snapshot.name, home=self.home,
-            attempts=len(self.snapshot.attempts), **fields,
-        )  # fmt: skip
-
-    def spared(self, what: str, why: str) -> Spared:
-        """Something of this run that stays."""
-        return Spared(self.snapshot.id, self.snapshot.name, what, why)
-
-
-def drop_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem]:
-    """The items of what `decisions` do not keep."""
-    for decision in decisions:
-        checkpoint = whose.snapshot.checkpoint(decision.step)
-        if decision.keep or checkpoint is None:
-            continue
-        path = checkpoint.paths[decision.place]
-        yield whose.item(
-            action="drop", what=_called(decision.step, decision.place), why=decision.why, paths=(whose.at(path),),
-            data={"step": decision.step, "place": decision.place, "path": path, "why": decision.why},
-            before=asdict(checkpoint),
-        )  # fmt: skip
-
-
-def strip_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem]:
-    """The items that take optimizer state out of the checkpoints that `decisions` do not keep as they are."""
-    for decision in decisions:
-        checkpoint = whose.snapshot.checkpoint(decision.step)
-        files = _state_files(checkpoint) if checkpoint is not None else []
-        if decision.keep or checkpoint is None or not files:
-            continue
-        folder = whose.at(checkpoint.paths[CHECKPOINT])
-        yield whose.item(
-            action="strip", what=f"optimizer state of checkpoint {decision.step}",
-            why=f"{decision.why}; it can no longer be resumed from, its weights stay",
-            paths=tuple(folder + name for name in files),
-            data={"step": decision.step, "files": files, "why": decision.why}, before=asdict(checkpoint),
-        )  # fmt: skip
-
-
-def _state_files(checkpoint: Checkpoint) -> list[str]:
-    if not FORMATS[checkpoint.format].is_directory:
-        return []
-    return [str(file["name"]) for file in checkpoint.files if file["name"] in STATE_FILES]
-
-
-def _called(step: int, place: str) -> str:
-    return f"checkpoint {step}" if place == CHECKPOINT else f"checkpoint {step} as published under '{place}'"
-
-
-# -- plans
+def _protected(snapshot: Snapshot, uses: Uses | None) -> dict[int, str]:
+    return protected_steps((uses or {}).get(snapshot.id, ()), [c.step for c in snapshot.checkpoints])
 
 
 def clean_checkpoints(
@@ -178,14 +77,14 @@ def clean_checkpoints(
         if run.is_alive():
             spared.append(whose.spared("everything", _LIVE))
             continue
-        protected = protected_steps((uses or {}).get(run.snapshot.id, ()), (c.step for c in run.snapshot.checkpoints))
+        protected = _protected(run.snapshot, uses)
         best_step, monitor, mode = ranking(run.snapshot)
         decisions = decide(
             run.snapshot.checkpoints, policy, best_step=best_step, monitor=monitor, mode=mode,
             has_best_place=publishes_each_best(run.layout), protected_steps=protected, named=named,
         )  # fmt: skip
         items += drop_items(whose, decisions)
-        spared += [whose.spared(_called(d.step, d.place), d.why) for d in decisions if d.step in protected]
+        spared += [whose.spared(called(d.step, d.place), d.why) for d in decisions if d.step in protected]
         if policy.optimizer == "last":
             items += strip_items(whose, superseded(run.snapshot.checkpoints, protected))
     return make_plan(yard, title, items, spared)
@@ -198,10 +97,10 @@ def strip_optimizer(
     uses: Uses | None = None,
     title: str = "Optimizer state of superseded checkpoints",
 ) -> Plan:
-    """A plan that takes optimizer, scheduler, scaler and RNG state out of all but each run's newest checkpoint.
+    """A plan that takes optimizer, scheduler, scaler and RNG state out of superseded checkpoints.
 
-    Only directories can lose a part; single-file checkpoints are spared, saying so. `uses` as in
-    `clean_checkpoints`.
+    Superseded are all but the newest that can be resumed. Only directories can lose a part;
+    single-file checkpoints are spared, saying so. `uses` as in `clean_checkpoints`.
     """
     items: list[PlanItem] = []
     spared: list[Spared] = []
@@ -210,7 +109,7 @@ def strip_optimizer(
         if run.is_alive():
             spared.append(whose.spared("everything", _LIVE))
             continue
-        protected = protected_steps((uses or {}).get(run.snapshot.id, ()), (c.step for c in run.snapshot.checkpoints))
+        protected = _protected(run.snapshot, uses)
         decisions = superseded(run.snapshot.checkpoints, protected)
         if not FORMATS[run.layout.checkpoint_format].is_directory:
             if any(not decision.keep for decision in decisions):
@@ -218,7 +117,7 @@ def strip_optimizer(
                 spared.append(whose.spared("optimizer state", why))
             continue
         items += strip_items(whose, decisions)
-        spared += [whose.spared(f"optimizer state of checkpoint {step}", why) for step, why in protected.items()]
+        spared += [whose.spared(f"optimizer state of checkpoint {s}", why) for s, why in protected.items()]
     return make_plan(yard, title, items, spared)
 
 
@@ -262,16 +161,14 @@ def remove_runs(
             spared.append(whose.spared("the run", why))
             continue
         paths = (whose.home, *_outside_home(run, whose))
-        what = "the run" if len(paths) == 1 else f"the run and {len(paths) - 1} of its records outside its home"
+        what = "the whole run" + (f", with {len(paths) - 1} files outside its home" if len(paths) > 1 else "")
         items.append(whose.item(action="delete", what=what, why=decision.why, paths=paths))
     return make_plan(yard, title, items, spared)
 
 
 def _outside_home(run: RunReader, whose: Whose) -> list[str]:
-    """Existing paths outside the home that are this run's alone; of a home that was moved or copied, none."""
+    """Existing paths outside the home that are this run's alone."""
     snapshot, layout = run.snapshot, run.layout
-    if whose.home != snapshot.home:
-        return []
     recorded = {
         record.path: None
         for record in snapshot.records
@@ -281,7 +178,7 @@ def _outside_home(run: RunReader, whose: Whose) -> list[str]:
     return [
         path
         for path in {**recorded, **published, **dict.fromkeys(_fixed_paths(run))}
-        if not path.startswith(snapshot.home) and (run.yard.root / path).exists()
+        if not path.startswith(snapshot.home) and whose.owns(path) and (run.yard.root / path).exists()
     ]
 
 
@@ -299,13 +196,14 @@ def remove_logs(
     """A plan that removes logs last written more than `days` before `now`; live runs keep theirs."""
     items: list[PlanItem] = []
     spared: list[Spared] = []
-    sharers = Counter(record.path for run in runs for record in run.snapshot.records if record.kind in LOG_KINDS)
+    sharers = Counter(r.path for run in runs for r in run.snapshot.records if r.kind in LOG_KINDS)
     for run in runs:
         whose = Whose.of(run)
-        records = {r.path: r for r in run.snapshot.records if r.kind in LOG_KINDS and run.resolve(r.path).exists()}
+        logs = (record for record in run.snapshot.records if record.kind in LOG_KINDS)
+        records = {r.path: r for r in logs if whose.owns(r.path) and run.resolve(r.path).exists()}
         times = {path: _moment(record.at) for path, record in records.items()}
         for path in _fixed_paths(run, LOG_KINDS):
-            if path not in times and run.resolve(path).exists():
+            if path not in times and whose.owns(path) and run.resolve(path).exists():
                 times[path] = datetime.fromtimestamp(run.resolve(path).stat().st_mtime, UTC)
         old = old_records(times.items(), days, now=now)
         if old and run.is_alive():

@@ -53,7 +53,7 @@ def _is_directory(status: os.stat_result) -> bool:
 
 
 class _Elsewhere:
-    """The links that go by themselves: those in the trash, and the last ones of objects. Read when first needed."""
+    """The links that go by themselves, those of the trash and the last ones of objects. Read when needed."""
 
     def __init__(self, yard: Yard) -> None:
         self._yard = yard

@@ -41,6 +41,11 @@ class PlanItem:
     bytes_apparent: int = 0
     bytes_freed: int = 0
 
+    @property
+    def full_name(self) -> str:
+        """What it is, and whose."""
+        return f"{self.what} of {self.run_name} ({self.run_id})" if self.run_id else self.what
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return {**asdict(self), "event": EVENTS.get(self.action)}
@@ -101,8 +106,8 @@ class Plan:
         if not self.items:
             yield "  Nothing to do."
             return
-        yield f"  {len(self.items)} to go, {human(self.bytes_apparent)} in files: {human(self.bytes_freed)} come free "
-        yield "  once the trash is emptied; until then `trainyard undo` brings everything back."
+        yield f"  {len(self.items)} to go, {human(self.bytes_apparent)} in files."
+        yield f"  {human(self.bytes_freed)} come free once the trash is emptied. Until then: `trainyard undo`."
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -118,7 +123,7 @@ class Plan:
 
 def _sizes(apparent: int, freed: int) -> str:
     if freed == 0 < apparent:
-        return f"{human(apparent)}, shared with files that stay: frees nothing"
+        return f"{human(apparent)}, shared: frees nothing by itself"
     return f"frees {human(freed)}"
 
 
@@ -153,9 +158,8 @@ def make_plan(
 
 def combine(yard: Yard, title: str, plans: Sequence[Plan]) -> Plan:
     """One plan of several; what two of them name goes once."""
-    return make_plan(
-        yard, title, (item for plan in plans for item in plan.items), (s for plan in plans for s in plan.spared)
-    )
+    items = (item for plan in plans for item in plan.items)
+    return make_plan(yard, title, items, (spared for plan in plans for spared in plan.spared))
 
 
 def _without_covered(items: list[PlanItem]) -> list[PlanItem]:

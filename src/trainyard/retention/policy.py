@@ -1,16 +1,14 @@
-"""Which checkpoints and runs may go, and why: pure functions from plain data to decisions.
+"""Which checkpoints of a run may go, and why: pure functions from plain data to decisions.
 
-Touches no disk and knows no paths; `plan` turns decisions into files, `apply` acts on them. Each
-decision carries its reason, for keeping as for dropping.
+Touches no disk and knows no paths; `cleaning` turns decisions into plans, `apply` acts on them. Each
+decision carries its reason, for keeping as for dropping. Whole runs: `run_policy`.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Literal
 
 from trainyard.runs import Checkpoint
@@ -116,7 +114,13 @@ def decide(
 
 
 def _best_steps(
-    ordered: Sequence[Checkpoint], k: int, best_step: int | None, monitor: str, mode: str, *, named_apart: bool
+    ordered: Sequence[Checkpoint],
+    k: int,
+    best_step: int | None,
+    monitor: str,
+    mode: str,
+    *,
+    named_apart: bool,
 ) -> dict[int, str]:
     """The `k` best steps and what to call each. The run's own best comes first; ties go to the earlier."""
     sign = 1 if mode == "min" else -1
@@ -205,167 +209,3 @@ def superseded(
         )
         for step in candidates
     ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What a run-level policy looks at. `ended` is when it was last heard of; `parents` are {"run", "step", "role"}."""
-
-    id: str
-    name: str
-    state: str
-    ended: datetime
-    size_bytes: int
-    live: bool = False
-    parents: tuple[Mapping[str, object], ...] = ()
-
-
-@dataclass(frozen=True)
-class Use:
-    """That the run `by` was made from, or with, another's checkpoint of `step` (None: from the run as a whole)."""
-
-    by: RunFacts
-    step: int | None
-    role: str
-
-    def __str__(self) -> str:
-        how = {"resume": "resumed from it", "teacher": "learns from it"}.get(self.role, f"uses it ({self.role})")
-        return f"run {self.by.name}{' is live and' if self.by.live else ''} {how}"
-
-
-Uses = Mapping[str, Sequence[Use]]
-
-
-def find_uses(runs: Iterable[RunFacts]) -> dict[str, list[Use]]:
-    """Who uses whom: run id to its uses by other runs, live ones first."""
-    uses: dict[str, list[Use]] = {}
-    for run in sorted(runs, key=lambda run: (not run.live, run.ended, run.id)):
-        for parent in run.parents:
-            if parent["run"] != run.id:
-                step = parent.get("step")
-                use = Use(run, step if isinstance(step, int) else None, str(parent.get("role") or "parent"))
-                uses.setdefault(str(parent["run"]), []).append(use)
-    return uses
-
-
-def protected_steps(uses: Sequence[Use], steps: Iterable[int]) -> dict[int, str]:
-    """Which of a run's `steps` others use, and who. A use without a step protects all of them."""
-    protected: dict[int, str] = {}
-    for step in steps:
-        why = next((str(use) for use in uses if use.step in (None, step)), None)
-        if why is not None:
-            protected[step] = why
-    return protected
-
-
-@dataclass(frozen=True)
-class RunDecision:
-    """Whether a whole run goes, and why (or why not)."""
-
-    run_id: str
-    remove: bool
-    why: str
-
-
-def by_age(runs: Iterable[RunFacts], days: float, *, now: datetime) -> list[RunDecision]:
-    """Removes runs that ended more than `days` before `now`."""
-    return [
-        RunDecision(run.id, (now - run.ended) > timedelta(days=days), f"ended {_ago(now - run.ended)} ago")
-        for run in runs
-    ]
-
-
-def _ago(age: timedelta) -> str:
-    days = age / timedelta(days=1)
-    return f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
-
-
-def by_state(runs: Iterable[RunFacts], states: Collection[str]) -> list[RunDecision]:
-    """Removes runs in one of `states`, such as failed or crashed."""
-    return [RunDecision(run.id, run.state in states, f"its state is {run.state}") for run in runs]
-
-
-def by_choice(runs: Iterable[RunFacts], ids: Collection[str], why: str) -> list[RunDecision]:
-    """Removes the runs with these ids (the matches of a query, say), for the reason `why`."""
-    return [RunDecision(run.id, run.id in ids, why if run.id in ids else "not chosen") for run in runs]
-
-
-def by_size(
-    runs: Sequence[RunFacts], limit_bytes: int, *, yard_bytes: int | None = None
-) -> list[RunDecision]:
-    """Removes runs, those that ended first foremost, until the yard has at most `limit_bytes`.
-
-    A run goes only when nothing that stays was made from it, so a child goes before its parent.
-
-    Args:
-        runs: all runs of the yard.
-        limit_bytes: what the yard may have.
-        yard_bytes: what it has; None: the sum of its runs' sizes.
-    """
-    left = sum(run.size_bytes for run in runs) if yard_bytes is None else yard_bytes
-    known = {run.id: run for run in runs}
-    waiting = {run_id: {use.by.id for use in uses} & set(known) for run_id, uses in find_uses(runs).items()}
-    ready = [(run.ended, run.id) for run in runs if not run.live and not waiting.get(run.id)]
-    heapq.heapify(ready)
-    gone: dict[str, str] = {}
-    while ready and left > limit_bytes:
-        run_id = heapq.heappop(ready)[1]
-        run = known[run_id]
-        gone[run_id] = f"among the oldest, and the yard has {left:,} bytes of {limit_bytes:,}"
-        left -= run.size_bytes
-        for parent_id in {str(parent["run"]) for parent in run.parents} & set(waiting):
-            waiting[parent_id].discard(run_id)
-            parent_run = known.get(parent_id)
-            if not waiting[parent_id] and parent_run is not None and not parent_run.live and parent_id not in gone:
-                heapq.heappush(ready, (parent_run.ended, parent_id))
-                waiting.pop(parent_id)
-    fits = f"the yard is down to {left:,} bytes" if left <= limit_bytes else "it is live, or others were made from it"
-    return [RunDecision(run.id, run.id in gone, gone.get(run.id, fits)) for run in runs]
-
-
-def spare(
-    decisions: Sequence[RunDecision], runs: Sequence[RunFacts], *, forced: Collection[str] = ()
-) -> list[RunDecision]:
-    """`decisions`, with runs kept that are live or that a run which stays was made from.
-
-    Args:
-        decisions: what a policy wants.
-        runs: all runs of the yard.
-        forced: ids that go although others that ended were made from them. A live run stays in any
-            case, and so does what it uses.
-    """
-    known = {run.id: run for run in runs}
-    uses = find_uses(runs)
-    going = {d.run_id for d in decisions if d.remove}
-    kept_because: dict[str, str] = {}
-    judge: Callable[[str], str | None] = lambda run_id: _why_spared(  # noqa: E731
-        known.get(run_id), uses.get(run_id, ()), going, forced=run_id in forced
-    )
-    changed = True
-    while changed:  # a run that stays can keep its parent, which can keep its own
-        spared = {run_id: why for run_id in going if (why := judge(run_id)) is not None}
-        kept_because |= spared
-        going -= set(spared)
-        changed = bool(spared)
-    return [
-        RunDecision(d.run_id, False, kept_because[d.run_id]) if d.run_id in kept_because else d for d in decisions
-    ]
-
-
-def _why_spared(run: RunFacts | None, uses: Sequence[Use], going: Collection[str], *, forced: bool) -> str | None:
-    if run is None:
-        return "it is not in this yard"
-    if run.live:
-        return "a process is working on it"
-    for use in uses:
-        if use.by.live or (use.by.id not in going and not forced):
-            return str(use)
-    return None
-
-
-def old_records(
-    records: Iterable[tuple[str, datetime]], days: float, *, now: datetime
-) -> list[tuple[str, str]]:
-    """Of (path, when it was last written): the paths older than `days`, and why."""
-    limit = timedelta(days=days)
-    return [(path, f"{_ago(now - at)} old") for path, at in records if now - at > limit]

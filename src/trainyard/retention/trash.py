@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trainyard import durable
-from trainyard.checkpoints.formats import FORMATS
+from trainyard.checkpoints.reader import faults
 from trainyard.errors import YardError
 from trainyard.retention.measure import measure
 from trainyard.retention.plan import Plan, PlanItem
-from trainyard.retention.policy import CHECKPOINT
-from trainyard.runs import Snapshot, Yard
+from trainyard.runs import Checkpoint, Snapshot, Yard
 from trainyard.runs.identity import utc_now
 
 UNFINISHED = "unfinished"  # leftovers of killed checkpoint writers, which no plan names
@@ -58,8 +57,8 @@ class TrashEntry:
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
         return {
-            "name": self.name, "kind": self.kind, "title": self.title, "run": self.run_id, "created": self.created,
-            "done": self.done, "items": [item.to_dict() for item in self.items],
+            "name": self.name, "kind": self.kind, "title": self.title, "run": self.run_id,
+            "created": self.created, "done": self.done, "items": [item.to_dict() for item in self.items],
             "skipped": [{"what": what, "why": why} for what, why in self.skipped],
         }  # fmt: skip
 
@@ -72,7 +71,7 @@ def create_entry(yard: Yard, plan: Plan, run_id: str | None = None) -> TrashEntr
     path = _claim(yard, f"-rotation-{run_id}" if plan.kind == "rotation" else "")
     content = {
         "format": _FORMAT, "kind": plan.kind, "title": plan.title, "run": run_id, "created": created,
-        "items": [{**item.to_dict(), "kept_as": names} for item, names in zip(plan.items, kept_as, strict=True)],
+        "items": [{**item.to_dict(), "kept_as": kept_as[n]} for n, item in enumerate(plan.items)],
     }  # fmt: skip
     durable.write_json(path / _PLAN, content)
     return TrashEntry(path, plan.kind, plan.title, run_id, created, plan.items, kept_as)
@@ -82,7 +81,8 @@ def _claim(yard: Yard, suffix: str) -> Path:
     for _ in range(_TRIES):
         now = time.time()
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-        path = yard.trash / f"{stamp}-{int(now % 1 * 0x10000):04x}{suffix}"  # sorts by time within a second, too
+        fraction = int(now % 1 * 0x10000)  # so that names sort by time within a second, too
+        path = yard.trash / f"{stamp}-{fraction:04x}{suffix}"
         if durable.claim_directory(path):
             return path
     raise YardError(f"No free name was found in {yard.trash}.", "Empty the trash.")
@@ -91,9 +91,7 @@ def _claim(yard: Yard, suffix: str) -> Path:
 def mark_done(entry: TrashEntry, skipped: tuple[tuple[str, str], ...]) -> TrashEntry:
     """Says in the entry that its plan was carried out, but for `skipped`."""
     durable.write_json(entry.path / _DONE, {"skipped": skipped}, sync=False)  # lost, it is found out again
-    return TrashEntry(
-        entry.path, entry.kind, entry.title, entry.run_id, entry.created, entry.items, entry.kept_as, True, skipped
-    )
+    return replace(entry, done=True, skipped=skipped)
 
 
 def read_entry(path: Path) -> TrashEntry | None:
@@ -113,8 +111,8 @@ def read_entry(path: Path) -> TrashEntry | None:
     except (FileNotFoundError, ValueError):  # absent, or emptied by a power cut
         skipped, done = (), False
     return TrashEntry(
-        path, content["kind"], content["title"], content["run"], content["created"], tuple(items), tuple(kept_as),
-        done, skipped,
+        path, content["kind"], content["title"], content["run"], content["created"],
+        tuple(items), tuple(kept_as), done, skipped,
     )  # fmt: skip
 
 
@@ -148,16 +146,9 @@ def is_as_it_was(yard: Yard, item: PlanItem, path: str) -> bool:
     place = yard.root / path
     if item.action == "remove":
         digest = item.before["sha256"]
-        return digest is None or (place.is_file() and durable.sha256_file(place) == digest)
-    format_ = FORMATS[item.before["format"]]
-    for file in item.before["files"]:
-        if item.action == "strip":
-            if path.endswith("/" + file["name"]):
-                return durable.sha256_file(place) == file["sha256"]
-            continue
-        if item.data["place"] != CHECKPOINT and file["name"] in format_.resume_files:
-            continue
-        part = place / file["name"] if file["name"] else place
-        if not part.is_file() or durable.sha256_file(part) != file["sha256"]:
-            return False
-    return item.action == "drop"
+        return digest is None or (place.is_file() and durable.sha256_file(place) == str(digest))
+    checkpoint = Checkpoint(**item.before)
+    if item.action == "drop":
+        return not faults(checkpoint, item.data["place"], place)
+    digests = {file["name"]: file["sha256"] for file in checkpoint.files}
+    return durable.sha256_file(place) == str(digests[place.name])

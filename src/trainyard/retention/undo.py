@@ -31,9 +31,12 @@ class Report:
 
     def describe(self) -> str:
         """The report for people; ends with a newline."""
-        lines = [f"Back from the trash ({self.name}): {len(self.restored)}", *(f"  {line}" for line in self.restored)]
+        lines = [
+            f"Back from the trash ({self.name}): {len(self.restored)}",
+            *(f"  {x}" for x in self.restored),
+        ]
         if self.problems:
-            lines += [f"Not brought back: {len(self.problems)}", *(f"  {line}" for line in self.problems)]
+            lines += [f"Not brought back: {len(self.problems)}", *(f"  {x}" for x in self.problems)]
         return "\n".join(lines) + "\n"
 
 
@@ -65,7 +68,7 @@ def undo(yard: Yard, entry: str | None = None) -> Report:
                         _note(chosen.items[waiting[0]], _restore(run, chosen, waiting[0]), restored, problems)
                         waiting.pop(0)
             except (RunBusyError, RunNotFoundError, CorruptError) as error:
-                problems += [f"{_full_name(chosen.items[n])}: {error.what}" for n in waiting]
+                problems += [f"{chosen.items[n].full_name}: {error.what}" for n in waiting]
         if not problems and not any(_is_kept(chosen, n) for n in order):
             forget(chosen)
         return Report(chosen.name, tuple(restored), tuple(problems))
@@ -89,19 +92,15 @@ def _shared_home(item: PlanItem) -> str:
     return item.home if item.action in ("drop", "strip", "remove") else ""
 
 
-def _full_name(item: PlanItem) -> str:
-    return f"{item.what} of {item.run_name} ({item.run_id})" if item.run_id else item.what
-
-
 def _is_kept(entry: TrashEntry, n: int) -> bool:
     return any(os.path.lexists(entry.path / name) for name in entry.kept_as[n])
 
 
 def _note(item: PlanItem, outcome: str | bool, restored: list[str], problems: list[str]) -> None:
     if isinstance(outcome, str):
-        problems.append(f"{_full_name(item)}: {outcome}")
+        problems.append(f"{item.full_name}: {outcome}")
     elif outcome:
-        restored.append(_full_name(item))
+        restored.append(item.full_name)
 
 
 def _in_the_way(yard: Yard, entry: TrashEntry, n: int) -> str | None:
@@ -156,7 +155,8 @@ def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
         return "other files have its names now"
     if item.action == "remove":
         # As old as it was: bringing it back did not write it.
-        run.event("record", **{key: item.before[key] for key in ("kind", "path", "size", "sha256", "facts", "at")})
+        names = ("kind", "path", "size", "sha256", "facts", "at")
+        run.event("record", **{key: item.before[key] for key in names})
     else:
         run.event("restored", checkpoint=_merged(run.snapshot.checkpoint(item.data["step"]), item))
     return True
@@ -194,6 +194,6 @@ def _merged(now: Checkpoint | None, item: PlanItem) -> dict[str, Any]:
     elif now is not None:
         files, resumable = now.files, now.resumable
     else:
-        files = [file for file in before["files"] if file["name"] not in format_.resume_files]
+        files = [file for file in before["files"] if format_.is_published(file["name"])]
         resumable = False
     return {**before, "paths": ordered, "files": files, "resumable": resumable}

@@ -115,15 +115,15 @@ def find_homes(yard: Yard) -> Iterator[Path]:
     stack = [str(yard.root)]
     while stack:
         directory = stack.pop()
+        if os.path.isdir(os.path.join(directory, ".run")):  # a home is not listed: it may hold a lot
+            yield Path(directory)
+            if directory != str(yard.root):
+                continue  # homes do not lie inside homes
         try:
             with os.scandir(directory) as entries:
                 folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except (PermissionError, FileNotFoundError):  # the latter: gone since it was listed
             continue
-        if ".run" in folders:
-            yield Path(directory)
-            if directory != str(yard.root):
-                continue  # homes do not lie inside homes
         stack.extend(
             os.path.join(directory, name)
             for name in folders

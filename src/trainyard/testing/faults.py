@@ -285,8 +285,8 @@ def run_killed(
         What came of it: `returncode` is -9 when it was killed, else its own: it had fewer calls.
     """
     source = Path(__file__).resolve().parents[2]
-    searched = os.pathsep.join([str(source), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": searched, **(env or {})}
+    environment = {**os.environ, **(env or {})}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), environment.get("PYTHONPATH")]))
     environment.pop(KILL_AT, None)
     if nth_call is not None:
         environment[KILL_AT] = f"{nth_call}:{','.join(sorted(kinds))}"

@@ -6,7 +6,7 @@ and `retention` (what may go); decides nothing about when.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from trainyard.checkpoints import FORMATS, commit, publish
@@ -27,6 +27,7 @@ class Checkpointer:
         policy: what to keep; applied after each checkpoint.
         monitor: the metric that says which are best.
         mode: min or max.
+        protected: steps that other runs use, and why; asked before each rotation.
         background: write in a thread of its own; otherwise `save` returns when all is on disk.
     """
 
@@ -39,6 +40,7 @@ class Checkpointer:
         *,
         monitor: str,
         mode: str,
+        protected: Callable[[], Mapping[int, str]] = dict,
         background: bool = True,
     ) -> None:
         self._run = run
@@ -47,6 +49,7 @@ class Checkpointer:
         self._policy = policy
         self._monitor = monitor
         self._mode = mode
+        self._protected = protected
         self._background = background
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="trainyard-checkpoint")
         self._jobs: list[Future[None]] = []
@@ -104,9 +107,7 @@ class Checkpointer:
         )  # fmt: skip
         if request.improved and not format_.is_directory:
             publish(run, checkpoint, "best")
-        rotate(
-            run, self._policy, best_step=best_step or None, monitor=self._monitor, mode=self._mode,
-        )  # fmt: skip
+        rotate(run, self._policy, monitor=self._monitor, mode=self._mode, protected_steps=self._protected())
 
     def publish_chosen(self) -> None:
         """Gives the best checkpoint of a directory format, and the newest of any, their published names."""

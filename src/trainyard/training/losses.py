@@ -70,7 +70,7 @@ def balanced_class_weights(labels: npt.ArrayLike, classes: Sequence[str]) -> Wei
         DataError: a class without a single item; its weight would be infinite.
     """
     counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(classes))
-    empty = [classes[index] for index in np.flatnonzero(counts == 0)]
+    empty = [classes[index] for index in np.flatnonzero(counts == 0).tolist()]
     if empty:
         raise DataError(
             f"training.class_weights=balanced has no weight for {', '.join(map(repr, empty))}: "
@@ -104,7 +104,7 @@ def class_weights(
     if len(weights) != len(classes):
         raise ConfigError(
             [f"training.class_weights has {len(weights)} numbers, the data has {len(classes)} classes"],
-            f"Give one for each, in this order: {', '.join(classes[:20])}{' …' if len(classes) > 20 else ''}.",
+            f"Give one for each class, in this order: {', '.join(classes)}.",
         )
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise ConfigError(
@@ -195,9 +195,7 @@ def _item_weights(criterion: nn.Module, name: str, n_classes: int) -> Tensor | N
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            [
-                f"training.criterion={name} cannot take logits [B, {n_classes}] and integer labels [B]: {reason}"
-            ],
+            [f"training.criterion={name} cannot take logits [B, {n_classes}] and int labels [B]: {reason}"],
             "Use torch.nn.CrossEntropyLoss, or a criterion that is called like it.",
         ) from error
     if isinstance(whole, Tensor) and not whole.ndim:
@@ -210,6 +208,6 @@ def _item_weights(criterion: nn.Module, name: str, n_classes: int) -> Tensor | N
                 return None if candidate is None or bool((candidate == 1).all()) else candidate
     raise ConfigError(
         [f"training.criterion={name} is not a mean over the items of a batch"],
-        "Accumulated gradients would not be those of one batch. Set its reduction to mean, or use a criterion "
-        "that averages over its items.",
+        "Accumulated gradients would not be those of one batch. Set its reduction to mean, or use a "
+        "criterion that averages over its items.",
     )

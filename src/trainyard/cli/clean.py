@@ -1,0 +1,123 @@
+"""`trainyard clean`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trainyard.cli.options import dry_run_option, echo_json, human_size, json_option, yard_option
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0}
+
+
+class _Age(click.ParamType):
+    name = "AGE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Days from 7d, 12h, 2w."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no age; write 12h, 7d or 2w", param, ctx)
+        return float(match[1]) * _DAYS[match[2]]
+
+
+class _Size(click.ParamType):
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes from 500MB, 10GB."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", str(value).lower())
+        if match is None:
+            self.fail(f"{value!r} is no size; write 500MB or 10GB", param, ctx)
+        return int(float(match[1]) * _UNITS[match[2]])
+
+
+@click.command("clean")
+@click.argument("query", nargs=-1, metavar="[FILTER]...")
+@yard_option
+@click.option("--checkpoints", is_flag=True, help="Intermediate checkpoints: all but the best and the final one.")
+@click.option("--keep-last", type=click.IntRange(0), metavar="N", help="With --checkpoints: keep the N newest, too.")
+@click.option("--keep-best", type=click.IntRange(1), default=1, metavar="K", help="With --checkpoints: keep the K best.")
+@click.option("--keep-every", type=click.IntRange(1), metavar="N", help="With --checkpoints: keep each N-th epoch, too.")
+@click.option("--step", type=int, help="This checkpoint of one run, even if it is the best or the only one.")
+@click.option("--optimizer", is_flag=True, help="Optimizer state of superseded checkpoints.")
+@click.option("--runs", is_flag=True, help="Whole runs that match the filter.")
+@click.option("--older-than", type=_Age(), help="With --runs: only those that ended longer ago (7d, 12h, 2w).")
+@click.option("--state", "states", multiple=True, metavar="STATE", help="With --runs: only failed, crashed, …")
+@click.option("--until-below", type=_Size(), help="Whole runs, oldest first, until the yard is below this (10GB).")
+@click.option("--logs", type=_Age(), help="Logs last written longer ago than this.")
+@click.option("--cache", is_flag=True, help="The yard's caches.")
+@click.option("--trash", type=_Age(), is_flag=False, flag_value="0d", help="Empty the trash for good; with an AGE, only older.")
+@click.option("--force", is_flag=True, help="Remove runs although others were made from them.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@dry_run_option
+@json_option
+def command(
+    query: tuple[str, ...], yard_root: Path, checkpoints: bool, keep_last: int | None, keep_best: int,
+    keep_every: int | None, step: int | None, optimizer: bool, runs: bool, older_than: float | None,
+    states: tuple[str, ...], until_below: int | None, logs: float | None, cache: bool, trash: float | None,
+    force: bool, yes: bool, dry_run: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Plan and make room: checkpoints, runs, logs, caches. Undoable.
+
+    Prints what goes, why, and how many bytes really come free; then asks. What goes lies in the
+    trash until `trainyard clean --trash`, and `trainyard undo` brings it back. The best, the final
+    and the only checkpoint stay unless named with --step; so does what other runs or live ones use.
+
+    \b
+    trainyard clean --dry-run                       what could go: intermediate checkpoints
+    trainyard clean --runs state:failed --older-than 7d
+    trainyard clean --logs 7d
+    trainyard clean --trash 30d
+    """
+    from trainyard.app.clean import Wanted, make_clean_plan
+    from trainyard.retention import KeepPolicy, apply, empty_trash, list_trash
+    from trainyard.runs import Yard
+
+    if (older_than is not None or states) and not runs:
+        raise click.UsageError("--older-than and --state say which whole runs go: add --runs.")
+    if runs and not (query or older_than is not None or states):
+        raise click.UsageError("--runs needs a FILTER, --older-than or --state; for every run, write 'id:*'.")
+    yard = Yard(yard_root)
+    if trash is not None:
+        waiting = [entry for entry in list_trash(yard) if entry.done]
+        if dry_run:
+            click.echo(f"{len(waiting)} entries in the trash" + "".join(f"\n  {entry.name}" for entry in waiting))
+            return
+        if not yes:
+            _confirm("Empty the trash for good? This cannot be undone.", otherwise="Add --yes.")
+        freed = empty_trash(yard, older_than_days=trash or None)
+        click.echo(f"{human_size(freed)} came free")
+        return
+    chosen = any((step is not None, optimizer, runs, until_below is not None, logs is not None, cache))
+    keep = KeepPolicy(keep_last or 0, keep_best, keep_every) if checkpoints or not chosen else None
+    plan = make_clean_plan(
+        yard,
+        Wanted(
+            " ".join(query), keep, step, optimizer, runs, older_than, states, until_below, logs, cache, force
+        ),
+    )
+    if as_json:
+        echo_json(plan.to_dict())
+    else:
+        click.echo(plan.describe(), nl=False)
+    if dry_run or not plan.items:
+        return
+    if not yes and sys.stdin.isatty():
+        _confirm("Do it?", otherwise="")
+    entry = apply(yard, plan)
+    if entry is not None and not as_json:
+        for what, why in entry.skipped:
+            click.echo(f"left: {what}: {why}")
+        click.echo(f"moved to the trash as {entry.name}; `trainyard undo` brings it back")
+
+
+def _confirm(question: str, *, otherwise: str) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"Nobody is there to answer: {question} {otherwise}")
+    click.confirm(question, abort=True)

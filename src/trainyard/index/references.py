@@ -1,0 +1,133 @@
+"""How a run is named on a command line: by id, name, path or part of one. Never guesses between two.
+
+Works on the rows of the index; knows nothing of how they come to be there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NoReturn
+
+from trainyard.errors import RunNotFoundError
+from trainyard.index.build import from_text, to_text
+from trainyard.runs import Yard
+
+LAST = ("last", "latest")
+_SHOWN = 10  # candidates in a message
+_SHORTEST_PREFIX = 4
+_COMPARED = 5_000  # names looked at for one that is near
+
+_BY_NAME = """
+SELECT home, id, project, dataset, name, created FROM runs WHERE id = ?1 COLLATE BINARY
+OR name = ?1 COLLATE BINARY OR project || '/' || name = ?1 OR project || '/' || dataset || '/' || name = ?1
+"""
+_BY_PART = r"""
+SELECT home, id, project, dataset, name, created FROM runs
+WHERE (?2 AND substr(id, 1, length(?1)) = ?1 COLLATE BINARY)
+OR home = ?3 OR substr(home, -length(?3) - 1) = '/' || ?3
+"""
+_LAST = """
+SELECT home, id, project, dataset, name, created FROM runs ORDER BY created DESC NULLS LAST, n DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run that a reference may mean."""
+
+    home: str  # relative, without a last slash
+    id: str
+    title: str
+    created: str
+
+
+def find_on_disk(yard: Yard, reference: str) -> str | None:
+    """The home that `reference` is the path of, from here or from the yard's root; None when it is none.
+
+    Raises:
+        RunNotFoundError: it is a run's home outside of the yard.
+    """
+    bases = [str(yard.root)]
+    with contextlib.suppress(FileNotFoundError):  # this process's directory may have been removed
+        bases.insert(0, os.getcwd())
+    for base in bases:
+        path = os.path.normpath(os.path.join(base, os.path.expanduser(reference)))
+        if not os.path.isdir(os.path.join(path, ".run")):
+            continue
+        for root, inner in ((str(yard.root), path), (os.path.realpath(yard.root), os.path.realpath(path))):
+            if inner == root or inner.startswith(root.rstrip("/") + "/"):
+                home = os.path.relpath(inner, root)
+                return None if home.startswith(".yard/") else home  # what is in the trash is no run
+        raise RunNotFoundError(
+            f"{path} is a run, but not in the yard {yard.root}.",
+            f"Name its yard, or make it one of its own: --yard {os.path.dirname(path)}",
+        )
+    return None
+
+
+def find_in_index(db: sqlite3.Connection, reference: str) -> list[Candidate]:
+    """The runs that `reference` may mean: by full name or id, else by the start of an id or end of a path."""
+    if reference in LAST:
+        return _candidates(db.execute(_LAST))
+    text = reference.encode("utf-8", "replace").decode()
+    exact = _candidates(db.execute(_BY_NAME, (text,)))
+    if exact:
+        return exact
+    is_prefix = len(text) >= _SHORTEST_PREFIX and re.fullmatch("[a-z0-9]+", text) is not None
+    tail = to_text(os.path.normpath(reference).strip("/"))
+    return _candidates(db.execute(_BY_PART, (text, is_prefix, tail)))
+
+
+def _candidates(rows: Iterable[tuple[str | bytes, str, str, str, str, float | None]]) -> list[Candidate]:
+    found = []
+    for home, id_, project, dataset, name, created in rows:
+        found.append(Candidate(from_text(home), id_, "/".join((project, dataset, name)), _shown(created)))
+    return sorted(found, key=lambda candidate: (candidate.created, candidate.home), reverse=True)
+
+
+def _shown(created: float | None) -> str:
+    if created is None:
+        return "?"
+    return f"{datetime.fromtimestamp(created):%Y-%m-%d %H:%M:%S}"
+
+
+def ambiguous(reference: str, candidates: list[Candidate]) -> NoReturn:
+    """Raises the error that lists what `reference` may mean."""
+    ids = {candidate.id for candidate in candidates}
+    lines = "".join(
+        f"\n    {c.id}  {c.title}  created {c.created}"
+        + (f"  in {c.home}" if len(ids) < len(candidates) else "")
+        for c in candidates[:_SHOWN]
+    )
+    more = f"\n    … and {len(candidates) - _SHOWN} more" if len(candidates) > _SHOWN else ""
+    raise RunNotFoundError(
+        f"{reference!r} may be any of {len(candidates)} runs:{lines}{more}",
+        "Give the id." if len(ids) == len(candidates) else "Give the path: some are copies with the same id.",
+    )
+
+
+def unknown(db: sqlite3.Connection, yard: Yard, reference: str) -> NoReturn:
+    """Raises the error that offers what is named much like `reference`."""
+    rows = db.execute(
+        "SELECT DISTINCT name, project || '/' || name, id FROM runs ORDER BY created DESC LIMIT ?",
+        (_COMPARED,),
+    ).fetchall()
+    if not rows:
+        raise RunNotFoundError(
+            f"There is no run {reference!r}: the yard {yard.root} has none.",
+            "`trainyard train` makes one; `trainyard reindex` finds runs that were copied here.",
+        )
+    names = dict.fromkeys(name for row in rows for name in row)
+    near = difflib.get_close_matches(reference, names, n=3, cutoff=0.6)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    raise RunNotFoundError(
+        f"There is no run {reference!r} in the yard {yard.root}.",
+        f"{hint}`trainyard runs` lists what there is; `trainyard reindex` finds runs that were copied here.",
+    )

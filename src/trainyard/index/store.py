@@ -1,0 +1,246 @@
+"""Index: what a yard's runs are, quickly, however many there are.
+
+A cache that nobody has to look after: it is built when it is missing, remade when it is damaged,
+brought up to date at each question, and kept in memory where it cannot be written. The runs' own
+files stay the truth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from trainyard.errors import DiskFullError, RunNotFoundError, YardError
+from trainyard.index import build, references, schema
+from trainyard.index.query import FIELDS, compile_query, parse
+from trainyard.runs import RunReader, Yard
+
+Row = dict[str, Any]
+_T = TypeVar("_T")
+_ATTEMPTS = 4  # at an index that turns out damaged or busy
+_TOGETHER = 500  # rows fetched with one statement
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of the runs that meet a query, and how many meet it in all."""
+
+    rows: list[Row]
+    total: int
+
+
+class Index:
+    """The index of one yard. Holds no file open between calls; several threads and processes may use it.
+
+    A row is the essence of a run's `run.json`: id, name, project, dataset, model, layout, state (as it
+    stands now, `crashed` included), created, started, ended, home (where it is now), seed, tags, note,
+    summary, metrics, best, size_bytes, step, epoch, parents, error.
+
+    Args:
+        yard: the yard. Where it cannot be written, the index is kept in memory, as long as this object.
+    """
+
+    def __init__(self, yard: Yard) -> None:
+        self.yard = yard
+        self._mutex = threading.RLock()
+        self._memory: sqlite3.Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"Index({self.yard!r})"
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the index in memory, if there is one. The object can still be used."""
+        memory, self._memory = getattr(self, "_memory", None), None
+        if memory is not None:
+            memory.close()
+
+    # -- keeping it
+
+    def refresh(self) -> int:
+        """Takes in what changed; returns how many runs were read. Every question does this by itself."""
+        return self._do(lambda db, read: read)
+
+    def rebuild(self) -> int:
+        """Walks the yard and reads every run anew, copies from elsewhere too; returns how many there are."""
+        with self._mutex:
+            self.close()
+            if self.yard.writable:
+                with contextlib.suppress(
+                    schema.UnusableError, YardError, DiskFullError, sqlite3.OperationalError
+                ):
+                    schema.replace_index(self.yard, self._fill)
+                    return self._count()
+            self._memory = schema.in_memory(self.yard, self._fill, copy=False)
+            return self._count()
+
+    def _count(self) -> int:
+        return int(self._do(lambda db, _: db.execute("SELECT count(*) FROM runs").fetchone()[0]))
+
+    def problems(self) -> list[tuple[str, str]]:
+        """The homes whose runs cannot be read, and why; they are in no other answer."""
+        rows = self._do(lambda db, _: db.execute("SELECT home, reason FROM damaged ORDER BY home").fetchall())
+        return [(build.from_text(home) + "/", reason) for home, reason in rows]
+
+    # -- asking it
+
+    def query(self, text: str = "", limit: int | None = None, offset: int | None = None) -> Page:
+        """The runs that meet `text` (see `trainyard.index.query`), newest first unless it says otherwise.
+
+        Args:
+            text: the filter; empty for all runs.
+            limit: most rows to return, where the text has no `limit:`.
+            offset: rows to pass over, where the text has no `offset:`.
+
+        Raises:
+            QueryError: the text is malformed, or names a field that no run has.
+        """
+        query = parse(text)
+        start = query.offset if query.offset is not None else offset or 0
+        count = query.limit if query.limit is not None else limit
+        stop = None if count is None else start + count
+
+        def ask(db: sqlite3.Connection, _: int) -> Page:
+            while True:
+                keys = dict(db.execute("SELECT name, key FROM keys"))
+                sql = compile_query(query, keys, now=time.time())
+                found = db.execute(
+                    f"SELECT r.n FROM runs AS r WHERE {sql.where} ORDER BY {sql.order}", sql.parameters
+                ).fetchall()
+                rows = _documents(db, [n for (n,) in found[start:stop]])
+                if not self._forget_missing(db, rows):
+                    return Page(rows, len(found))
+
+        return self._do(ask)
+
+    def find(self, reference: str) -> Path:
+        """The home of the run that `reference` names.
+
+        That is an id or the first four or more letters of one, `name`, `project/name`,
+        `project/dataset/name`, a path of a home (from here, or from the yard's root) or the last parts
+        of one, or `last`: the run created last.
+
+        Raises:
+            RunNotFoundError: it names no run, or more than one; lists what it may be.
+        """
+        return self._do(lambda db, _: self._find(db, reference))
+
+    def open(self, reference: str) -> RunReader:
+        """The run that `reference` names, as `find` understands it.
+
+        Raises:
+            RunNotFoundError: it names no run, or more than one.
+        """
+        return RunReader(self.yard, self.find(reference))
+
+    def _find(self, db: sqlite3.Connection, reference: str) -> Path:
+        if not reference.strip() or "\0" in reference:
+            raise RunNotFoundError(f"{reference!r} names no run.", "Give an id, a name or a path.")
+        if reference not in references.LAST:
+            home = references.find_on_disk(self.yard, reference)
+            if home is not None:
+                return self.yard.root / home
+        while True:
+            candidates = references.find_in_index(db, reference)
+            gone = [candidate.home for candidate in candidates if not self._is_home(candidate.home)]
+            if not gone:
+                break
+            build.forget_missing(db, self.yard, gone)
+        if len(candidates) > 1:
+            references.ambiguous(reference, candidates)
+        if not candidates:
+            references.unknown(db, self.yard, reference)
+        return self.yard.root / candidates[0].home
+
+    def children(self, run_id: str) -> list[Row]:
+        """The runs that name `run_id` as a parent: taught by it, or started from its weights."""
+
+        def ask(db: sqlite3.Connection, _: int) -> list[Row]:
+            while True:
+                found = db.execute(
+                    "SELECT run FROM parents WHERE parent = ? ORDER BY run", (run_id,)
+                ).fetchall()
+                rows = _documents(db, [n for (n,) in found])
+                if not self._forget_missing(db, rows):
+                    return rows
+
+        return self._do(ask)
+
+    def fields(self) -> list[str]:
+        """The names that a query may use: those of all runs, then the metrics and configuration keys."""
+        names = self._do(lambda db, _: db.execute("SELECT name FROM keys ORDER BY name").fetchall())
+        return [*FIELDS, *(name for (name,) in names)]
+
+    # -- the file, or memory
+
+    def _is_home(self, home: str) -> bool:
+        return os.path.isdir(f"{self.yard.root}/{home}/.run")
+
+    def _forget_missing(self, db: sqlite3.Connection, rows: Sequence[Row]) -> bool:
+        """Whether some of the rows' homes are gone; those are dropped."""
+        gone = [row["home"].rstrip("/") for row in rows if not self._is_home(row["home"])]
+        if gone:
+            build.forget_missing(db, self.yard, gone)
+        return bool(gone)
+
+    def _fill(self, db: sqlite3.Connection) -> None:
+        build.fill(db, self.yard)
+
+    def _do(self, work: Callable[[sqlite3.Connection, int], _T]) -> _T:
+        """What `work` returns, given an index that is up to date and how many runs were read for that.
+
+        `work` may be called more than once.
+        """
+        with self._mutex:
+            if self._memory is None and self.yard.writable:
+                try:
+                    return self._on_disk(work)
+                except (schema.UnusableError, YardError, DiskFullError):
+                    pass  # a full disk, or a file system without locks: reading must still work
+            if self._memory is None:
+                self._memory = schema.in_memory(self.yard, self._fill)
+            return work(self._memory, build.refresh(self._memory, self.yard))
+
+    def _on_disk(self, work: Callable[[sqlite3.Connection, int], _T]) -> _T:
+        for attempt in range(_ATTEMPTS):
+            inode = 0
+            try:
+                with contextlib.closing(schema.open_index(self.yard, self._fill)) as db:
+                    inode = schema.inode_of(self.yard.index_path)
+                    return work(db, build.refresh(db, self.yard))
+            except sqlite3.Error as error:
+                trouble = schema.trouble(error)
+                if trouble == "fault":
+                    raise
+                if trouble == "unusable" or attempt == _ATTEMPTS - 1:
+                    raise schema.UnusableError(str(error)) from error
+                if trouble == "damaged":
+                    schema.drop_index(self.yard, inode)
+                else:
+                    time.sleep(0.05)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _documents(db: sqlite3.Connection, numbers: Sequence[int]) -> list[Row]:
+    rows: dict[int, Row] = {}
+    for first in range(0, len(numbers), _TOGETHER):
+        some = numbers[first : first + _TOGETHER]
+        marks = ", ".join("?" * len(some))
+        for n, document in db.execute(f"SELECT n, document FROM documents WHERE n IN ({marks})", some):
+            try:
+                rows[n] = json.loads(document)
+            except ValueError as error:
+                raise sqlite3.DatabaseError("the index holds a damaged document") from error
+    if len(rows) != len(numbers):
+        raise sqlite3.DatabaseError("the index has lost a document")
+    return [rows[n] for n in numbers]
