@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainyard.app.library import OpenYard, Run, StoredRun, start_run
-    from trainyard.app.library import open_yard as open  # noqa: A004
+    from trainyard.app.library import open_yard as open
 
 __all__ = ["OpenYard", "Run", "StoredRun", "open", "start_run"]
 

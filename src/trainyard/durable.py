@@ -95,7 +95,7 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise YardError(
-                f"{path} cannot be written: {error.strerror.lower()}.",
+                f"{path} cannot be written: {os.strerror(error.errno).lower()}.",
                 "Choose a directory you may write to with --yard DIR, or mend its permissions.",
             ) from error
         if error.errno == errno.ENOTDIR:

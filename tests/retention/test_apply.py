@@ -67,7 +67,9 @@ def test_undo_brings_everything_back(yard: Yard, layout: str) -> None:
     assert entry.done
     assert entry.skipped == ()
     gone = set(files) - set(tree(yard))
-    assert {path.rstrip("/") for item in plan.items for path in item.paths} <= {path.rstrip("/") for path in gone}
+    assert {path.rstrip("/") for item in plan.items for path in item.paths} <= {
+        path.rstrip("/") for path in gone
+    }
     assert not (other.home / ".run").exists()
     assert problems(reread(run), reread(run).snapshot.checkpoints[-1]) == []
     for checkpoint in reread(run).snapshot.checkpoints:
@@ -116,7 +118,9 @@ def test_the_trash_holds_the_plan(yard: Yard) -> None:
     assert listed == entry
     assert listed.items == plan.items
     assert json.loads((entry.path / "plan.json").read_text())["items"][0]["kept_as"] == ["0000"]
-    assert (entry.path / "0000" / "model.safetensors").read_bytes() == content(f"{run.snapshot.id} 10 model.safetensors")
+    assert (entry.path / "0000" / "model.safetensors").read_bytes() == content(
+        f"{run.snapshot.id} 10 model.safetensors"
+    )
     assert json.dumps(listed.to_dict())
 
 
@@ -132,7 +136,11 @@ def test_a_best_directory_without_its_own_place_is_not_resumable(yard: Yard) -> 
     assert checkpoint is not None
     assert not checkpoint.resumable
     assert list(checkpoint.paths) == ["best"]
-    assert {file["name"] for file in checkpoint.files} == {"pytorch_model.bin", "config.json", "frozen.safetensors"}
+    assert {file["name"] for file in checkpoint.files} == {
+        "pytorch_model.bin",
+        "config.json",
+        "frozen.safetensors",
+    }
     assert problems(left, checkpoint) == []
     chosen = choose(left, step="best")
     assert chosen is not None
@@ -222,7 +230,9 @@ def test_rotation_counts_recent_and_best_names_apart(yard: Yard) -> None:
             rotate(run, KeepPolicy(last=2, best=3))
     home = run.home
     assert sorted(path.name for path in (home / "checkpoints").iterdir()) == ["epoch_5.pt", "epoch_6.pt"]
-    assert sorted(path.name for path in (home / "best_checkpoints").iterdir()) == [f"epoch_{n}.pt" for n in (2, 3, 4)]
+    assert sorted(path.name for path in (home / "best_checkpoints").iterdir()) == [
+        f"epoch_{n}.pt" for n in (2, 3, 4)
+    ]
 
 
 def test_rotation_takes_optimizer_state_of_superseded_checkpoints(yard: Yard) -> None:
@@ -230,7 +240,11 @@ def test_rotation_takes_optimizer_state_of_superseded_checkpoints(yard: Yard) ->
         for step, loss in LOSSES.items():
             save(run, step, loss, best=step <= 30)
             rotate(run, KeepPolicy(last=2, optimizer="last"))
-        assert [(c.step, c.resumable) for c in run.snapshot.checkpoints] == [(30, False), (40, False), (50, True)]
+        assert [(c.step, c.resumable) for c in run.snapshot.checkpoints] == [
+            (30, False),
+            (40, False),
+            (50, True),
+        ]
     for checkpoint in run.snapshot.checkpoints:
         assert problems(RunReader(yard, run.home), checkpoint) == []
 

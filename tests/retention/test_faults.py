@@ -131,7 +131,9 @@ class Scene:
         self.after = self.state(done)
 
     def _plan(self, yard: Yard) -> Plan:
-        readers = sorted((RunReader(yard, home) for home in find_homes(yard)), key=lambda run: run.snapshot.name)
+        readers = sorted(
+            (RunReader(yard, home) for home in find_homes(yard)), key=lambda run: run.snapshot.name
+        )
         run = next(r for r in readers if r.snapshot.name == "cnn")
         other = next(r for r in readers if r.snapshot.name == "other")
         return combine(
@@ -169,7 +171,9 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Scene(tmp_path_factory.mktemp("yards"), request.param)
 
 
-def strikes(make: Callable[[], Yard], action: Callable[[Yard], Any], how: Strike, *, every: int = 1) -> Iterator[Yard]:
+def strikes(
+    make: Callable[[], Yard], action: Callable[[Yard], Any], how: Strike, *, every: int = 1
+) -> Iterator[Yard]:
     """Yards in which `action` was struck at its 1st, 2nd … call, until it is through."""
     n = 1
     while True:

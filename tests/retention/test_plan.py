@@ -32,7 +32,16 @@ INTERMEDIATE = KeepPolicy(last=0)
 
 def du(yard: Yard) -> int:
     """Bytes on disk by coreutils, which counts an inode once; without what the plan's carrying out writes."""
-    command = ["du", "-s", "-B1", "--exclude=.run", "--exclude=trash", "--exclude=*.log", "--exclude=*.lock", str(yard.root)]
+    command = [
+        "du",
+        "-s",
+        "-B1",
+        "--exclude=.run",
+        "--exclude=trash",
+        "--exclude=*.log",
+        "--exclude=*.lock",
+        str(yard.root),
+    ]
     return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()[0])
 
 
@@ -70,7 +79,9 @@ def test_an_object_is_freed_with_its_last_user(yard: Yard) -> None:
 
 def test_a_link_in_the_trash_does_not_keep_bytes_from_coming_free(yard: Yard) -> None:
     run = trained(yard, "trials")
-    first = clean_checkpoints(yard, [run], KeepPolicy(last=0, best=5))  # drops 30's own name, not its published one
+    first = clean_checkpoints(
+        yard, [run], KeepPolicy(last=0, best=5)
+    )  # drops 30's own name, not its published one
     assert "experiment_p/cnn/checkpoints/epoch_3.pt" in paths(first)
     apply(yard, first)
     left = clean_checkpoints(yard, [reread(run)], INTERMEDIATE, named=[30])
@@ -104,7 +115,13 @@ def test_a_name_whose_file_has_another_name_frees_nothing(yard: Yard) -> None:
 
 
 def test_human_sizes() -> None:
-    assert [human(n) for n in (0, 1023, 1536, 5 * 2**20, 2**40)] == ["0 B", "1023 B", "1.5 KiB", "5.0 MiB", "1.0 TiB"]
+    assert [human(n) for n in (0, 1023, 1536, 5 * 2**20, 2**40)] == [
+        "0 B",
+        "1023 B",
+        "1.5 KiB",
+        "5.0 MiB",
+        "1.0 TiB",
+    ]
 
 
 # -- what is told
@@ -128,10 +145,14 @@ def test_description_and_json(yard: Yard) -> None:
 
 def test_a_plan_changes_nothing(yard: Yard) -> None:
     run = trained(yard, "grouped")
-    before = subprocess.run(["find", str(yard.root), "-printf", "%p %T@ %s\n"], capture_output=True, check=True).stdout
+    before = subprocess.run(
+        ["find", str(yard.root), "-printf", "%p %T@ %s\n"], capture_output=True, check=True
+    ).stdout
     clean_checkpoints(yard, [run], INTERMEDIATE)
     remove_runs(yard, by_choice([run_facts(run)], {run.snapshot.id}, "x"), [run])
-    after = subprocess.run(["find", str(yard.root), "-printf", "%p %T@ %s\n"], capture_output=True, check=True).stdout
+    after = subprocess.run(
+        ["find", str(yard.root), "-printf", "%p %T@ %s\n"], capture_output=True, check=True
+    ).stdout
     assert before == after
 
 
@@ -181,7 +202,9 @@ def test_a_copy_of_a_home_does_not_take_the_files_of_the_original(yard: Yard) ->
     assert paths(clean_checkpoints(yard, [reader], INTERMEDIATE)) == []
     assert paths(remove_logs(yard, [reader], 0, now=datetime.now(UTC) + timedelta(days=9))) == []
     facts = [run_facts(reader)]
-    assert paths(remove_runs(yard, by_choice(facts, {reader.snapshot.id}, "x"), [reader])) == ["artifacts/copied/"]
+    assert paths(remove_runs(yard, by_choice(facts, {reader.snapshot.id}, "x"), [reader])) == [
+        "artifacts/copied/"
+    ]
     both = remove_runs(yard, by_choice(facts, {reader.snapshot.id}, "x"), [run, reader])
     assert both.items == ()
     assert "same id" in both.describe()
@@ -289,7 +312,15 @@ def du_of_run(run: RunReader) -> int:
 
 def test_clean_checkpoints_leaves_a_damaged_best_mark_alone(yard: Yard) -> None:
     run = train(yard, "grouped", losses={10: 0.5, 20: 0.6})
-    run.event("progress", step=30, epoch=3, metrics={}, best={"step": 30, "epoch": 3, "metric": "val_loss", "value": 0})
+    run.event(
+        "progress",
+        step=30,
+        epoch=3,
+        metrics={},
+        best={"step": 30, "epoch": 3, "metric": "val_loss", "value": 0},
+    )
     save(run, 40, 0.7)  # step 30 was never saved
     run.finish()
-    assert [i.data["step"] for i in clean_checkpoints(yard, [RunReader(yard, run.home)], INTERMEDIATE).items] == [20]
+    assert [
+        i.data["step"] for i in clean_checkpoints(yard, [RunReader(yard, run.home)], INTERMEDIATE).items
+    ] == [20]

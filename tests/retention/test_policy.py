@@ -11,7 +11,12 @@ from trainyard.runs import Checkpoint
 
 
 def checkpoint(step: int, loss: float = 1.0, *, places: str = "checkpoint", **fields: object) -> Checkpoint:
-    values: dict[str, object] = {"epoch": step / 10, "format": "pth", "metrics": {"val_loss": loss}, "files": []}
+    values: dict[str, object] = {
+        "epoch": step / 10,
+        "format": "pth",
+        "metrics": {"val_loss": loss},
+        "files": [],
+    }
     paths = {place: f"{place}-{step}" for place in places.split()}
     return Checkpoint(step=step, paths=paths, **{**values, **fields})  # type: ignore[arg-type]
 
@@ -28,7 +33,10 @@ def run_decide(checkpoints: list[Checkpoint], policy: KeepPolicy, **options: obj
 
 
 # losses of steps 10, 20 … 60: the best is 30, then 20, then 50
-SIX = [checkpoint(step, loss) for step, loss in zip(range(10, 70, 10), (0.9, 0.5, 0.4, 0.8, 0.6, 0.7), strict=True)]
+SIX = [
+    checkpoint(step, loss)
+    for step, loss in zip(range(10, 70, 10), (0.9, 0.5, 0.4, 0.8, 0.6, 0.7), strict=True)
+]
 
 TABLE = [
     (KeepPolicy(), {}, [10, 20, 30, 40, 50, 60]),
@@ -93,7 +101,11 @@ def test_a_best_checkpoint_without_its_published_name_keeps_its_own() -> None:
 
 
 def test_a_published_name_that_moves_along_is_kept() -> None:
-    checkpoints = [checkpoint(10, 0.1, places="checkpoint best"), checkpoint(20), checkpoint(30, places="checkpoint final")]
+    checkpoints = [
+        checkpoint(10, 0.1, places="checkpoint best"),
+        checkpoint(20),
+        checkpoint(30, places="checkpoint final"),
+    ]
     decisions = run_decide(checkpoints, KeepPolicy(last=0), best_step=10)
     assert kept(decisions, "best") == [10]
     assert kept(decisions, "final") == [30]
@@ -111,7 +123,12 @@ def test_nan_is_never_the_best_and_ties_go_to_the_earlier() -> None:
 
 
 def test_a_checkpoint_inside_an_epoch_is_no_nth_epoch() -> None:
-    checkpoints = [checkpoint(5, 2.0, epoch=0.5), checkpoint(10, 2.0), checkpoint(15, 2.0, epoch=1.5), checkpoint(20, 1.0)]
+    checkpoints = [
+        checkpoint(5, 2.0, epoch=0.5),
+        checkpoint(10, 2.0),
+        checkpoint(15, 2.0, epoch=1.5),
+        checkpoint(20, 1.0),
+    ]
     assert kept(run_decide(checkpoints, KeepPolicy(last=0, every=1))) == [10, 20]
 
 
@@ -125,7 +142,13 @@ def test_nonsense_is_refused() -> None:
 
 
 def test_superseded_optimizer_state() -> None:
-    checkpoints = [checkpoint(10), checkpoint(20), checkpoint(30), checkpoint(40, resumable=False), checkpoint(50, places="best")]
+    checkpoints = [
+        checkpoint(10),
+        checkpoint(20),
+        checkpoint(30),
+        checkpoint(40, resumable=False),
+        checkpoint(50, places="best"),
+    ]
     decisions = superseded(checkpoints, {10: "teaches x"})
     assert [(d.step, d.keep) for d in decisions] == [(10, True), (20, False), (30, True)]
 
@@ -145,7 +168,10 @@ checkpoint_lists = st.lists(
     ]
 )  # fmt: skip
 policies = st.builds(
-    KeepPolicy, last=st.none() | st.integers(0, 13), best=st.integers(0, 13), every=st.none() | st.integers(1, 5)
+    KeepPolicy,
+    last=st.none() | st.integers(0, 13),
+    best=st.integers(0, 13),
+    every=st.none() | st.integers(1, 5),
 )
 
 
@@ -184,7 +210,9 @@ def test_best_newest_only_and_protected_are_never_dropped(
             assert {(c.step, place) for place in c.paths} <= stay
     assert stay  # something is always left
     assert all(d.why for d in decisions)
-    assert [(d.step, d.place) for d in decisions] == [(c.step, place) for c in checkpoints for place in c.paths]
+    assert [(d.step, d.place) for d in decisions] == [
+        (c.step, place) for c in checkpoints for place in c.paths
+    ]
 
 
 @given(situations(), policies, st.integers(0, 5), st.integers(0, 5))

@@ -33,7 +33,12 @@ def going(decisions: list[RunDecision]) -> list[str]:
     return sorted(d.run_id for d in decisions if d.remove)
 
 
-RUNS = [run("old", days=40), run("new", days=1), run("bad", days=5, state="failed"), run("dead", state="crashed")]
+RUNS = [
+    run("old", days=40),
+    run("new", days=1),
+    run("bad", days=5, state="failed"),
+    run("dead", state="crashed"),
+]
 
 
 def test_by_age() -> None:
@@ -59,7 +64,12 @@ def test_by_size_takes_the_oldest_until_it_fits() -> None:
 
 
 def test_by_size_takes_a_child_before_its_parent_and_nothing_live() -> None:
-    runs = [run("parent", days=90), run("child", days=2, of="parent"), run("other", days=50), run("live", live=True)]
+    runs = [
+        run("parent", days=90),
+        run("child", days=2, of="parent"),
+        run("other", days=50),
+        run("live", live=True),
+    ]
     assert going(by_size(runs, 300)) == ["other"]
     assert going(by_size(runs, 200)) == ["child", "other"]
     assert going(by_size(runs, 0)) == ["child", "other", "parent"]
@@ -118,7 +128,10 @@ def families(draw: st.DrawFn) -> list[RunFacts]:
 @given(families(), st.data())
 def test_nothing_that_stays_loses_its_parent(runs: list[RunFacts], data: st.DataObject) -> None:
     wanted = data.draw(st.sets(st.sampled_from([r.id for r in runs])))
-    for decisions in (spare(by_choice(runs, wanted, "x"), runs), by_size(runs, data.draw(st.integers(0, 500)))):
+    for decisions in (
+        spare(by_choice(runs, wanted, "x"), runs),
+        by_size(runs, data.draw(st.integers(0, 500))),
+    ):
         gone = set(going(decisions))
         for r in runs:
             if r.id not in gone:

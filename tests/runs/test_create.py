@@ -206,8 +206,11 @@ def test_one_of_eight_processes_gets_an_explicit_name(yard: Yard) -> None:
         durable.remove(reader.home)
 
 
-@pytest.mark.parametrize("layout_name", ["grouped", "shared", "dated", "files"])
-@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize(
+    ("layout_name", "error"),
+    [("grouped", errno.EIO), ("files", errno.ENOSPC)]
+    + [pytest.param(name, e, marks=pytest.mark.stress) for name in LAYOUTS for e in (errno.EIO, errno.ENOSPC)],
+)
 def test_every_fault_while_creating_leaves_no_run_or_a_whole_one(layout_name: str, error: int, tmp_path: Path) -> None:
     n = 0
     made: list[RunWriter] = []

@@ -95,11 +95,16 @@ def _readers(yard: Yard) -> list[RunReader | None]:
 
 
 def _named_step(
-    yard: Yard, chosen: Sequence[RunReader], step: int, query: str, uses: dict  # type: ignore[type-arg]
+    yard: Yard,
+    chosen: Sequence[RunReader],
+    step: int,
+    query: str,
+    uses: dict,  # type: ignore[type-arg]
 ) -> Plan:
     if len(chosen) != 1:
         raise UserError(
-            f"--step {step} needs exactly one run; {query!r} names {len(chosen)}.", "Give the run's id (`trainyard runs`)."
+            f"--step {step} needs exactly one run; {query!r} names {len(chosen)}.",
+            "Give the run's id (`trainyard runs`).",
         )
     run = chosen[0]
     known = [c.step for c in run.snapshot.checkpoints]
@@ -119,7 +124,9 @@ def _runs_to_go(wanted: Wanted, chosen: Sequence[RunReader], facts: Sequence[Run
     decisions = by_choice(looked_at, ids, f"it matches {wanted.query!r}" if wanted.query else "all runs were asked for")
     for narrowing in (
         by_state(looked_at, wanted.states) if wanted.states else None,
-        by_age(looked_at, wanted.older_than_days, now=datetime.now(UTC)) if wanted.older_than_days is not None else None,
+        by_age(looked_at, wanted.older_than_days, now=datetime.now(UTC))
+        if wanted.older_than_days is not None
+        else None,
     ):
         if narrowing is not None:
             going = {d.run_id for d in decisions if d.remove}

@@ -51,7 +51,8 @@ def pick(reader: RunReader, which: str | None) -> Choice:
     choice = choose(reader, step=None if step == "last" else step)
     if choice is None:
         raise CheckpointError(
-            f"Run {reader.snapshot.name} has no checkpoint.", f"Train it on with `trainyard resume {reader.snapshot.id}`."
+            f"Run {reader.snapshot.name} has no checkpoint.",
+            f"Train it on with `trainyard resume {reader.snapshot.id}`.",
         )
     return choice
 

@@ -137,9 +137,7 @@ class Run:
         writer = self._writer
         format_ = FORMATS[writer.layout.checkpoint_format]
         files = _directory_files(state, format_.weights) if format_.is_directory else {"": _single_file(state)}
-        checkpoint = commit(
-            writer, files, step=step, epoch=epoch or 0.0, metrics=metrics, inside_epoch=epoch is None
-        )
+        checkpoint = commit(writer, files, step=step, epoch=epoch or 0.0, metrics=metrics, inside_epoch=epoch is None)
         if best:
             publish(writer, checkpoint, "best")
             writer.event("progress", step=step, epoch=epoch or 0.0, metrics=dict(metrics or {}),

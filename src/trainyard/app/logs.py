@@ -12,10 +12,6 @@ from trainyard.runs import RunWriter
 from trainyard.training.events import EpochEnded, Event
 
 
-class _Formatter(logging.Formatter):
-    converter = time.localtime
-
-
 @contextlib.contextmanager
 def logging_to(run: RunWriter, *kinds: str) -> Iterator[logging.Logger]:
     """A logger that writes to the run's files of these kinds, as far as its layout has them.
@@ -31,7 +27,7 @@ def logging_to(run: RunWriter, *kinds: str) -> Iterator[logging.Logger]:
         if not run.keeps(kind):
             continue
         handler = logging.StreamHandler(durable.open_log(run.path(kind)))
-        handler.setFormatter(_Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         handler.setLevel(logging.WARNING if kind == "error_log" else logging.DEBUG)
         logger.addHandler(handler)
         opened.append((kind, handler))

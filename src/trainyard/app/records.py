@@ -28,7 +28,9 @@ def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
-def write_start(run: RunWriter, config: Mapping[str, Any], overrides: Sequence[str], captured: Mapping[str, Any]) -> None:
+def write_start(
+    run: RunWriter, config: Mapping[str, Any], overrides: Sequence[str], captured: Mapping[str, Any]
+) -> None:
     """Config, environment and requirements, in every form that the layout asks for."""
     run.write("config", _yaml(dict(config)))
     run.write("hydra_config", _yaml(dict(config)))

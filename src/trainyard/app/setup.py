@@ -40,9 +40,11 @@ def load_dataset(data: DigitsData | NpzData | ImageFolderData | CsvData) -> Data
         "seed": data.split.seed,
         "on_leak": data.split.on_leak,
     }
-    plain: dict[str, Any] = {k: v for k, v in asdict(data).items() if k not in ("source", "dataset", "split", "workers")}
+    plain: dict[str, Any] = {
+        k: v for k, v in asdict(data).items() if k not in ("source", "dataset", "split", "workers")
+    }
     sources = {"digits": digits, "npz": npz, "image_folder": image_folder, "csv": csv}
-    dataset: Dataset = sources[data.source].load(**plain, **split, name=data.dataset)  # type: ignore[attr-defined]
+    dataset: Dataset = sources[data.source].load(**plain, **split, name=data.dataset)
     return dataset
 
 

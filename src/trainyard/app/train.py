@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from trainyard.app import records
+from trainyard.app.lineage import source_of, used_steps
 from trainyard.app.logs import SpeedSink, logging_to
 from trainyard.app.setup import Setup, build, load_dataset
 from trainyard.checkpoints import choose, quarantine
@@ -43,7 +44,6 @@ def train(
     overrides: Sequence[str] = (),
     console: Console | None = None,
     trust: bool = False,
-    parents: Sequence[Mapping[str, Any]] = (),
 ) -> Path | None:
     """Trains a new run and returns its home; None in processes of torchrun that do not keep it.
 
@@ -55,7 +55,6 @@ def train(
         overrides: what was said on the command line, kept with the run.
         console: where to print; None for nowhere.
         trust: accept `_target_` objects outside the allow-list.
-        parents: runs this one comes from: {"run", "step", "role"}.
 
     Raises:
         UserError: something to mend, in the config, the data, the names or the yard.
@@ -82,8 +81,10 @@ def train(
         with run or contextlib.nullcontext():
             if run is not None:
                 run.event("data", data=dataset.fingerprint())
-                for parent in parents:
-                    run.event("parent", **parent)
+                if config.run.checkpoint_path:
+                    source = source_of(run.yard, Path(config.run.checkpoint_path), "initial weights")
+                    if source is not None:
+                        run.event("parent", **source)
                 for warning in dataset.warnings:
                     run.warn(warning)
             _work(setup, run, Progress(), overrides, console, resumed=False)
@@ -135,9 +136,7 @@ def resume(yard: Yard, home: Path, *, step: int | None = None, console: Console 
                 loaded = load(Path(chosen[0]))
                 progress = restore(setup.trainee, loaded, chosen[0], rank=process.rank)
                 if loaded.rng is not None and len(loaded.rng) != process.world and run is not None:
-                    run.warn(
-                        f"Resumed with {process.world} processes what {len(loaded.rng)} began: not bit-identical."
-                    )
+                    run.warn(f"Resumed with {process.world} processes what {len(loaded.rng)} began: not bit-identical.")
             if run is not None:
                 run.begin_attempt(chosen[1])
             stack.pop_all()
@@ -211,7 +210,13 @@ def _stop_requests() -> Iterator[threading.Event]:
 
 
 def _work(
-    setup: Setup, run: RunWriter | None, progress: Progress, overrides: Sequence[str], console: Console, *, resumed: bool
+    setup: Setup,
+    run: RunWriter | None,
+    progress: Progress,
+    overrides: Sequence[str],
+    console: Console,
+    *,
+    resumed: bool,
 ) -> None:
     """Trains what is left, then tests and writes what a finished run leaves."""
     config, process = setup.config, setup.process
@@ -262,7 +267,7 @@ def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
         run, Capture(setup.trainee, objects, keep.single_file), setup.process,
         KeepPolicy(keep.keep_last, keep.keep_best, keep.keep_every, optimizer=keep.keep_optimizer),
         monitor=config.training.monitor, mode=resolve_mode(config.training.monitor, config.training.mode),
-        background=keep.background,
+        protected=lambda: used_steps(run.yard, run.id) if run is not None else {}, background=keep.background,
     )  # fmt: skip
 
 

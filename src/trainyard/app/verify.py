@@ -39,7 +39,9 @@ def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
     try:
         _, good = read_journal(reader.home / ".run" / "journal.jsonl")
         if good != (reader.home / ".run" / "journal.jsonl").stat().st_size and not reader.is_alive():
-            yield Finding(home, "the journal ends in a torn line", "The next resume cuts it off; nothing whole is lost.")
+            yield Finding(
+                home, "the journal ends in a torn line", "The next resume cuts it off; nothing whole is lost."
+            )
     except CorruptError as error:
         yield Finding(home, error.what, error.remedy)
     try:

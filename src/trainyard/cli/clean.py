@@ -15,7 +15,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0}
 
 
-class _Age(click.ParamType):
+class _Age(click.ParamType[float]):
     name = "AGE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -26,7 +26,7 @@ class _Age(click.ParamType):
         return float(match[1]) * _DAYS[match[2]]
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType[int]):
     name = "SIZE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
@@ -42,8 +42,12 @@ class _Size(click.ParamType):
 @yard_option
 @click.option("--checkpoints", is_flag=True, help="Intermediate checkpoints: all but the best and the final one.")
 @click.option("--keep-last", type=click.IntRange(0), metavar="N", help="With --checkpoints: keep the N newest, too.")
-@click.option("--keep-best", type=click.IntRange(1), default=1, metavar="K", help="With --checkpoints: keep the K best.")
-@click.option("--keep-every", type=click.IntRange(1), metavar="N", help="With --checkpoints: keep each N-th epoch, too.")
+@click.option(
+    "--keep-best", type=click.IntRange(1), default=1, metavar="K", help="With --checkpoints: keep the K best."
+)
+@click.option(
+    "--keep-every", type=click.IntRange(1), metavar="N", help="With --checkpoints: keep each N-th epoch, too."
+)
 @click.option("--step", type=int, help="This checkpoint of one run, even if it is the best or the only one.")
 @click.option("--optimizer", is_flag=True, help="Optimizer state of superseded checkpoints.")
 @click.option("--runs", is_flag=True, help="Whole runs that match the filter.")
@@ -52,7 +56,9 @@ class _Size(click.ParamType):
 @click.option("--until-below", type=_Size(), help="Whole runs, oldest first, until the yard is below this (10GB).")
 @click.option("--logs", type=_Age(), help="Logs last written longer ago than this.")
 @click.option("--cache", is_flag=True, help="The yard's caches.")
-@click.option("--trash", type=_Age(), is_flag=False, flag_value="0d", help="Empty the trash for good; with an AGE, only older.")
+@click.option(
+    "--trash", type=_Age(), is_flag=False, flag_value="0d", help="Empty the trash for good; with an AGE, only older."
+)
 @click.option("--force", is_flag=True, help="Remove runs although others were made from them.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @dry_run_option
@@ -98,9 +104,7 @@ def command(
     keep = KeepPolicy(keep_last or 0, keep_best, keep_every) if checkpoints or not chosen else None
     plan = make_clean_plan(
         yard,
-        Wanted(
-            " ".join(query), keep, step, optimizer, runs, older_than, states, until_below, logs, cache, force
-        ),
+        Wanted(" ".join(query), keep, step, optimizer, runs, older_than, states, until_below, logs, cache, force),
     )
     if as_json:
         echo_json(plan.to_dict())

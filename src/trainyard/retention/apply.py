@@ -41,6 +41,7 @@ from trainyard.runs.reader import read_snapshot
 _EMPTYING = ".emptying-"
 _SETTLED_S = 3600.0  # what a live process has made within this time is left alone
 _GONE = "it is gone already"
+_INTERRUPTED = "the process that was to move it was killed before"
 _CHANGED = "it was worked on since the plan was made"
 
 
@@ -65,16 +66,15 @@ def apply(yard: Yard, plan: Plan) -> TrashEntry | None:
         if not plan.items:
             return None
         entry = create_entry(yard, plan)
-        skipped: list[tuple[str, str]] = []
+        left: dict[int, str] = {}
         for home, group in groupby(range(len(entry.items)), key=lambda n: entry.items[n].home):
             numbers = list(group)
             try:
                 reasons = _apply_to_run(yard, entry, home, numbers)
             except (RunBusyError, RunNotFoundError, CorruptError) as error:
                 reasons = [_GONE if isinstance(error, RunNotFoundError) else error.what] * len(numbers)
-            outcomes = zip(numbers, reasons, strict=True)
-            skipped += [(entry.items[n].full_name, why) for n, why in outcomes if why is not None]
-        return mark_done(entry, tuple(skipped))
+            left |= {n: why for n, why in zip(numbers, reasons, strict=True) if why is not None}
+        return mark_done(entry, left)
 
 
 def _apply_to_run(yard: Yard, entry: TrashEntry, home: str, numbers: list[int]) -> list[str | None]:
@@ -172,7 +172,7 @@ def _settle_entry(yard: Yard, entry: TrashEntry, own: RunWriter | None = None) -
                 return False
             except (RunNotFoundError, CorruptError):
                 continue
-    mark_done(entry, ())
+    mark_done(entry, {n: _INTERRUPTED for n in range(len(entry.items)) if not entry.holds(n)})
     return True
 
 
@@ -226,8 +226,8 @@ def rotate(
             _erase(earlier.path)
     plan = make_plan(run.yard, f"Rotation of {run.name}", items, kind="rotation", measured=False)
     entry = create_entry(run.yard, plan, run.id)
-    reasons = [(item.what, _act(run, entry, n)) for n, item in enumerate(entry.items)]
-    return mark_done(entry, tuple((what, why) for what, why in reasons if why is not None))
+    reasons = {n: _act(run, entry, n) for n in range(len(entry.items))}
+    return mark_done(entry, {n: why for n, why in reasons.items() if why is not None})
 
 
 # -- for good

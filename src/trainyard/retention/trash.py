@@ -8,8 +8,10 @@ names that the plan gives. Creates and reads entries; moves and deletes nothing.
 from __future__ import annotations
 
 import json
+import os
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,8 @@ _TRIES = 1000
 class TrashEntry:
     """What one plan moved, newest names last in order.
 
-    `kept_as` are the names in `path` of each item's files. `skipped` are (what, why) of what the
-    plan named but was left in place. Without `done`, the process that made the entry was killed.
+    `kept_as` are the names in `path` of each item's files. `left` are the numbers of the items that
+    were left in place, and why. Without `done`, the process that made the entry was killed.
     """
 
     path: Path
@@ -43,12 +45,21 @@ class TrashEntry:
     items: tuple[PlanItem, ...]
     kept_as: tuple[tuple[str, ...], ...]
     done: bool = False
-    skipped: tuple[tuple[str, str], ...] = ()
+    left: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The entry's name, which `undo` takes."""
         return self.path.name
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """What the plan named and was left in place, and why."""
+        return tuple((self.items[n].full_name, why) for n, why in self.left.items())
+
+    def holds(self, n: int) -> bool:
+        """Whether files of the n-th item are in the trash."""
+        return any(os.path.lexists(self.path / name) for name in self.kept_as[n])
 
     def bytes_freed(self, yard: Yard) -> int:
         """What the disk gets back when this entry alone is emptied."""
@@ -88,10 +99,10 @@ def _claim(yard: Yard, suffix: str) -> Path:
     raise YardError(f"No free name was found in {yard.trash}.", "Empty the trash.")
 
 
-def mark_done(entry: TrashEntry, skipped: tuple[tuple[str, str], ...]) -> TrashEntry:
-    """Says in the entry that its plan was carried out, but for `skipped`."""
-    durable.write_json(entry.path / _DONE, {"skipped": skipped}, sync=False)  # lost, it is found out again
-    return replace(entry, done=True, skipped=skipped)
+def mark_done(entry: TrashEntry, left: Mapping[int, str]) -> TrashEntry:
+    """Says in the entry that its plan was carried out, but for the items `left`."""
+    durable.write_json(entry.path / _DONE, {"left": left}, sync=False)  # lost, it is found out again
+    return replace(entry, done=True, left=left)
 
 
 def read_entry(path: Path) -> TrashEntry | None:
@@ -106,13 +117,13 @@ def read_entry(path: Path) -> TrashEntry | None:
         kept_as.append(tuple(item.pop("kept_as")))
         items.append(PlanItem.from_dict(item))
     try:
-        skipped = tuple((what, why) for what, why in json.loads((path / _DONE).read_bytes())["skipped"])
+        left = {int(n): str(why) for n, why in json.loads((path / _DONE).read_bytes())["left"].items()}
         done = True
     except (FileNotFoundError, ValueError):  # absent, or emptied by a power cut
-        skipped, done = (), False
+        left, done = {}, False
     return TrashEntry(
         path, content["kind"], content["title"], content["run"], content["created"],
-        tuple(items), tuple(kept_as), done, skipped,
+        tuple(items), tuple(kept_as), done, left,
     )  # fmt: skip
 
 

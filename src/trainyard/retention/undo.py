@@ -55,7 +55,7 @@ def undo(yard: Yard, entry: str | None = None) -> Report:
         chosen = _choose(yard, entry)
         restored: list[str] = []
         problems: list[str] = []
-        order = range(len(chosen.items) - 1, -1, -1)
+        order = [n for n in reversed(range(len(chosen.items))) if n not in chosen.left]
         for home, numbers in groupby(order, key=lambda n: _shared_home(chosen.items[n])):
             if not home:
                 for n in numbers:
@@ -69,7 +69,7 @@ def undo(yard: Yard, entry: str | None = None) -> Report:
                         waiting.pop(0)
             except (RunBusyError, RunNotFoundError, CorruptError) as error:
                 problems += [f"{chosen.items[n].full_name}: {error.what}" for n in waiting]
-        if not problems and not any(_is_kept(chosen, n) for n in order):
+        if not problems and not any(chosen.holds(n) for n in order):
             forget(chosen)
         return Report(chosen.name, tuple(restored), tuple(problems))
 
@@ -90,10 +90,6 @@ def _choose(yard: Yard, name: str | None) -> TrashEntry:
 def _shared_home(item: PlanItem) -> str:
     """The home of the run that must be opened for `item`; none for whole runs and files no journal knows."""
     return item.home if item.action in ("drop", "strip", "remove") else ""
-
-
-def _is_kept(entry: TrashEntry, n: int) -> bool:
-    return any(os.path.lexists(entry.path / name) for name in entry.kept_as[n])
 
 
 def _note(item: PlanItem, outcome: str | bool, restored: list[str], problems: list[str]) -> None:
@@ -131,8 +127,13 @@ def _restore_files(yard: Yard, entry: TrashEntry, n: int) -> str | bool:
     if item.action == "delete":
         yard.note_change(item.home)
     if not moved and not (yard.root / item.paths[0]).exists():
-        return "its files are no longer in the trash"
+        return _lost(entry)
     return moved
+
+
+def _lost(entry: TrashEntry) -> str | bool:
+    """What it means that files are neither in the trash nor where they were."""
+    return "its files are no longer in the trash" if entry.done else False  # they were gone before, then
 
 
 def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
@@ -141,7 +142,7 @@ def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
     if run.id != item.run_id:
         return f"{item.home} is another run now; what was there before stays in the trash"
     recorded = is_recorded(run.snapshot, item)
-    kept = _is_kept(entry, n)
+    kept = entry.holds(n)
     why = _in_the_way(run.yard, entry, n) or _misfit(run, item)
     if why is not None and (kept or not recorded):
         return why
@@ -150,7 +151,7 @@ def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
     if recorded:
         return kept
     if not all((run.yard.root / path).exists() for path in item.paths):
-        return "its files are no longer in the trash"
+        return _lost(entry)
     if not kept and not all(is_as_it_was(run.yard, item, path) for path in item.paths):
         return "other files have its names now"
     if item.action == "remove":

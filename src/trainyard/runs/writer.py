@@ -263,7 +263,7 @@ class RunWriter:
             return None
         path = self.path(kind, **facts)
         durable.write_text(path, data) if isinstance(data, str) else durable.write_bytes(path, data)
-        self.note_record(kind, path, **facts)
+        self.note_record(kind, path, digest=True, **facts)
         return path
 
     def note_record(self, kind: str, path: Path, *, digest: bool = True, **facts: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from trainyard.checkpoints import FORMATS, commit, publish
 from trainyard.retention import KeepPolicy, rotate
@@ -89,7 +90,7 @@ class Checkpointer:
         progress = request.progress.to_dict()
         self.do(lambda: self._write(request, state, progress, rng))
 
-    def _write(self, request: SaveRequest, state: dict, progress: dict, rng: list) -> None:  # type: ignore[type-arg]
+    def _write(self, request: SaveRequest, state: dict[str, Any], progress: dict[str, Any], rng: list[Any]) -> None:
         run = self._run
         assert run is not None
         format_ = FORMATS[run.layout.checkpoint_format]

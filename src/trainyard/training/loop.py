@@ -111,16 +111,16 @@ def fit(
                 values = {"step_loss": progress.window_loss / progress.window_items, **_rates(step)}
                 progress.window_loss, progress.window_items = 0.0, 0
                 tell(StepLogged(progress.step, done, values))
-                progress.log.append(
-                    {"epoch": done, "step": progress.step, "loss": values["step_loss"], **_rates(step)}
-                )
+                progress.log.append({"epoch": done, "step": progress.step, "loss": values["step_loss"], **_rates(step)})
             if progress.batch < len(batches):  # the end of an epoch saves by itself, below
                 stop = should_stop()
                 if stop or (plan.save_every_steps and progress.step % plan.save_every_steps == 0):
                     window.settle()
                     save(SaveRequest(progress, done, {}, inside_epoch=True, improved=False, last=False))
                 if stop:
-                    raise Interrupted(f"Stopped on request after step {progress.step}.", "Continue with `trainyard resume`.")
+                    raise Interrupted(
+                        f"Stopped on request after step {progress.step}.", "Continue with `trainyard resume`."
+                    )
         window.settle()
         predictions = validate()
         train = {"loss": progress.epoch_loss / max(progress.epoch_items, 1), **_rates(step)}
@@ -156,7 +156,9 @@ def fit(
         last = progress.epoch >= plan.epochs or progress.stopped_early
         stop = not last and should_stop()
         if last or stop or improved or progress.epoch % plan.save_every_epochs == 0:
-            save(SaveRequest(progress, float(progress.epoch), metrics, inside_epoch=False, improved=improved, last=last))
+            save(
+                SaveRequest(progress, float(progress.epoch), metrics, inside_epoch=False, improved=improved, last=last)
+            )
         if stop:
             raise Interrupted(
                 f"Stopped on request after epoch {progress.epoch} of {plan.epochs} (step {progress.step} of "

@@ -80,9 +80,7 @@ def balanced_class_weights(labels: npt.ArrayLike, classes: Sequence[str]) -> Wei
     return counts.sum() / (len(classes) * counts.astype(np.float64))
 
 
-def class_weights(
-    setting: str | Sequence[float], labels: npt.ArrayLike, classes: Sequence[str]
-) -> Weights | None:
+def class_weights(setting: str | Sequence[float], labels: npt.ArrayLike, classes: Sequence[str]) -> Weights | None:
     """The weight of each class, float64 [C], or None for no weights.
 
     Args:
@@ -107,9 +105,7 @@ def class_weights(
             f"Give one for each class, in this order: {', '.join(classes)}.",
         )
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ConfigError(
-            [f"training.class_weights={weights.tolist()} must be numbers of 0 or more, not all 0"]
-        )
+        raise ConfigError([f"training.class_weights={weights.tolist()} must be numbers of 0 or more, not all 0"])
     return weights
 
 
@@ -202,9 +198,7 @@ def _item_weights(criterion: nn.Module, name: str, n_classes: int) -> Tensor | N
         for candidate in (counts, None):
             each = torch.ones(n_classes) if candidate is None else candidate
             shares = torch.stack([each[part].sum() for part in parts])
-            if torch.allclose(
-                (torch.stack(losses) * shares).sum() / shares.sum(), whole, rtol=1e-5, atol=1e-6
-            ):
+            if torch.allclose((torch.stack(losses) * shares).sum() / shares.sum(), whole, rtol=1e-5, atol=1e-6):
                 return None if candidate is None or bool((candidate == 1).all()) else candidate
     raise ConfigError(
         [f"training.criterion={name} is not a mean over the items of a batch"],

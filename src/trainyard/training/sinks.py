@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -73,7 +73,7 @@ def epoch_line(event: EpochEnded) -> str:
     )
 
 
-def main_metrics(metrics: Sequence[str] | dict[str, float]) -> list[str]:
+def main_metrics(metrics: Collection[str]) -> list[str]:
     """The few of many metrics that a line has room for."""
     wanted = ("loss", "accuracy", "f1_macro")
     return [key for key in wanted if key in metrics]

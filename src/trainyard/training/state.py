@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -425,5 +425,3 @@ def restore(trainee: Trainee, loaded: Loaded, where: str, *, rank: int = 0) -> P
         trainee.scaler.load_state_dict(loaded.scaler)
     restore_rng(loaded.rng[min(rank, len(loaded.rng) - 1)], trainee.device)
     return loaded.progress
-
-

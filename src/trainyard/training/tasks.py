@@ -24,7 +24,7 @@ class Task(Protocol):
         classes: class names, in the order of the outputs.
     """
 
-    classes: Sequence[str]
+    classes: tuple[str, ...]
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of a batch, a scalar with a gradient."""
