@@ -35,7 +35,7 @@ def command(arguments_: list[str], yard: str = "") -> Measure:
 
 
 def main() -> None:
-    parser = arguments(__doc__, repeats=9)
+    parser = arguments(__doc__, repeats=7)
     parser.add_argument("--runs", type=int, default=10_000)
     options = begin(parser, "mlflow", "wandb", "trackio", "transformers", "torch")
     with scratch() as directory:

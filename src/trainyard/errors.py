@@ -108,6 +108,12 @@ class CheckpointError(TrainyardError):
     """A checkpoint that is missing, incomplete or unreadable."""
 
 
+class UnknownCheckpointError(CheckpointError):
+    """A checkpoint that was asked for and that the run does not have."""
+
+    exit_code = 2
+
+
 class NotResumableError(UserError):
     """A run with nothing left to resume, or whose checkpoint no longer holds optimizer state."""
 

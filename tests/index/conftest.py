@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from trainyard.runs import Yard
 from trainyard.runs.snapshot import Snapshot
 
 _opened: list[str] = []
@@ -31,11 +30,6 @@ def opened() -> Iterator[list[str]]:
     _listening = True
     yield _opened
     _listening = False
-
-
-@pytest.fixture
-def yard(tmp_path: Path) -> Yard:
-    return Yard(tmp_path / "outputs", create=True)
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-
 from retention_yards import LOSSES, content, facts, reread, save, train, trained, tree
+
 from trainyard import durable
 from trainyard.checkpoints import choose, problems
 from trainyard.layouts import load_layout
@@ -67,9 +67,7 @@ def test_undo_brings_everything_back(yard: Yard, layout: str) -> None:
     assert entry.done
     assert entry.skipped == ()
     gone = set(files) - set(tree(yard))
-    assert {path.rstrip("/") for item in plan.items for path in item.paths} <= {
-        path.rstrip("/") for path in gone
-    }
+    assert {path.rstrip("/") for item in plan.items for path in item.paths} <= {path.rstrip("/") for path in gone}
     assert not (other.home / ".run").exists()
     assert problems(reread(run), reread(run).snapshot.checkpoints[-1]) == []
     for checkpoint in reread(run).snapshot.checkpoints:
@@ -230,9 +228,7 @@ def test_rotation_counts_recent_and_best_names_apart(yard: Yard) -> None:
             rotate(run, KeepPolicy(last=2, best=3))
     home = run.home
     assert sorted(path.name for path in (home / "checkpoints").iterdir()) == ["epoch_5.pt", "epoch_6.pt"]
-    assert sorted(path.name for path in (home / "best_checkpoints").iterdir()) == [
-        f"epoch_{n}.pt" for n in (2, 3, 4)
-    ]
+    assert sorted(path.name for path in (home / "best_checkpoints").iterdir()) == [f"epoch_{n}.pt" for n in (2, 3, 4)]
 
 
 def test_rotation_takes_optimizer_state_of_superseded_checkpoints(yard: Yard) -> None:

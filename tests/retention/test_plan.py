@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-
 from retention_yards import LOSSES, reread, save, train, trained
+
 from trainyard.retention import (
     KeepPolicy,
     apply,
@@ -79,9 +79,7 @@ def test_an_object_is_freed_with_its_last_user(yard: Yard) -> None:
 
 def test_a_link_in_the_trash_does_not_keep_bytes_from_coming_free(yard: Yard) -> None:
     run = trained(yard, "trials")
-    first = clean_checkpoints(
-        yard, [run], KeepPolicy(last=0, best=5)
-    )  # drops 30's own name, not its published one
+    first = clean_checkpoints(yard, [run], KeepPolicy(last=0, best=5))  # drops 30's own name, not its published one
     assert "experiment_p/cnn/checkpoints/epoch_3.pt" in paths(first)
     apply(yard, first)
     left = clean_checkpoints(yard, [reread(run)], INTERMEDIATE, named=[30])
@@ -145,14 +143,10 @@ def test_description_and_json(yard: Yard) -> None:
 
 def test_a_plan_changes_nothing(yard: Yard) -> None:
     run = trained(yard, "grouped")
-    before = subprocess.run(
-        ["find", str(yard.root), "-printf", "%p %T@ %s\n"], capture_output=True, check=True
-    ).stdout
+    before = subprocess.run(["find", str(yard.root), "-printf", "%p %T@ %s\n"], capture_output=True, check=True).stdout
     clean_checkpoints(yard, [run], INTERMEDIATE)
     remove_runs(yard, by_choice([run_facts(run)], {run.snapshot.id}, "x"), [run])
-    after = subprocess.run(
-        ["find", str(yard.root), "-printf", "%p %T@ %s\n"], capture_output=True, check=True
-    ).stdout
+    after = subprocess.run(["find", str(yard.root), "-printf", "%p %T@ %s\n"], capture_output=True, check=True).stdout
     assert before == after
 
 
@@ -202,9 +196,7 @@ def test_a_copy_of_a_home_does_not_take_the_files_of_the_original(yard: Yard) ->
     assert paths(clean_checkpoints(yard, [reader], INTERMEDIATE)) == []
     assert paths(remove_logs(yard, [reader], 0, now=datetime.now(UTC) + timedelta(days=9))) == []
     facts = [run_facts(reader)]
-    assert paths(remove_runs(yard, by_choice(facts, {reader.snapshot.id}, "x"), [reader])) == [
-        "artifacts/copied/"
-    ]
+    assert paths(remove_runs(yard, by_choice(facts, {reader.snapshot.id}, "x"), [reader])) == ["artifacts/copied/"]
     both = remove_runs(yard, by_choice(facts, {reader.snapshot.id}, "x"), [run, reader])
     assert both.items == ()
     assert "same id" in both.describe()
@@ -321,6 +313,4 @@ def test_clean_checkpoints_leaves_a_damaged_best_mark_alone(yard: Yard) -> None:
     )
     save(run, 40, 0.7)  # step 30 was never saved
     run.finish()
-    assert [
-        i.data["step"] for i in clean_checkpoints(yard, [RunReader(yard, run.home)], INTERMEDIATE).items
-    ] == [20]
+    assert [i.data["step"] for i in clean_checkpoints(yard, [RunReader(yard, run.home)], INTERMEDIATE).items] == [20]

@@ -33,10 +33,7 @@ def run_decide(checkpoints: list[Checkpoint], policy: KeepPolicy, **options: obj
 
 
 # losses of steps 10, 20 … 60: the best is 30, then 20, then 50
-SIX = [
-    checkpoint(step, loss)
-    for step, loss in zip(range(10, 70, 10), (0.9, 0.5, 0.4, 0.8, 0.6, 0.7), strict=True)
-]
+SIX = [checkpoint(step, loss) for step, loss in zip(range(10, 70, 10), (0.9, 0.5, 0.4, 0.8, 0.6, 0.7), strict=True)]
 
 TABLE = [
     (KeepPolicy(), {}, [10, 20, 30, 40, 50, 60]),
@@ -183,7 +180,7 @@ def situations(draw: st.DrawFn) -> tuple[list[Checkpoint], dict[str, object]]:
         "best_step": draw(st.none() | steps),
         "mode": draw(st.sampled_from(["min", "max"])),
         "has_best_place": draw(st.booleans()),
-        "protected_steps": {step: "why" for step in draw(st.sets(steps))},
+        "protected_steps": dict.fromkeys(draw(st.sets(steps)), "why"),
     }
 
 
@@ -210,9 +207,7 @@ def test_best_newest_only_and_protected_are_never_dropped(
             assert {(c.step, place) for place in c.paths} <= stay
     assert stay  # something is always left
     assert all(d.why for d in decisions)
-    assert [(d.step, d.place) for d in decisions] == [
-        (c.step, place) for c in checkpoints for place in c.paths
-    ]
+    assert [(d.step, d.place) for d in decisions] == [(c.step, place) for c in checkpoints for place in c.paths]
 
 
 @given(situations(), policies, st.integers(0, 5), st.integers(0, 5))

@@ -102,9 +102,7 @@ def test_spare_live_runs_and_what_others_were_made_from() -> None:
 def test_protected_steps() -> None:
     uses = find_uses([run("a", of="p", step=20), run("b", of="p q", step=None), run("p", of="p", step=30)])
     assert set(protected_steps(uses["q"], [1, 2])) == {1, 2}  # used as a whole
-    assert protected_steps(find_uses([run("a", of="p", step=20)])["p"], [10, 20]) == {
-        20: "a (a) needs it (resume)"
-    }
+    assert protected_steps(find_uses([run("a", of="p", step=20)])["p"], [10, 20]) == {20: "a (a) needs it (resume)"}
     assert "p" not in {use.by.id for use in uses["p"]}  # its own resume does not count
 
 

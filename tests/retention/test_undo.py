@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-
 from retention_yards import facts, reread, trained, tree
+
 from trainyard.checkpoints import publish
 from trainyard.errors import UserError
 from trainyard.retention import KeepPolicy, Plan, apply, clean_checkpoints, list_trash, strip_optimizer, undo

@@ -103,7 +103,7 @@ def _named_step(
 ) -> Plan:
     if len(chosen) != 1:
         raise UserError(
-            f"--step {step} needs exactly one run; {query!r} names {len(chosen)}.",
+            f"--step {step} needs exactly one run; the filter {query!r} names {len(chosen)}.",
             "Give the run's id (`trainyard runs`).",
         )
     run = chosen[0]

@@ -35,8 +35,11 @@ def examine(root: Path) -> Iterator[Check]:
     """Every check, in an order that a reader can follow."""
     yield Check("ok", "python", f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores")
     yield from _packages()
-    if not root.is_dir():
+    if not root.exists():
         yield Check("ok", "yard", f"{root} is not there yet; `trainyard train` makes it")
+        return
+    if not root.is_dir():
+        yield Check("fail", "yard", f"{root} is not a directory", "Choose another with --yard DIR.")
         return
     yard = Yard(root)
     yield from _disk(yard)

@@ -18,7 +18,7 @@ from trainyard.checkpoints import Choice, choose
 from trainyard.config.convert import from_dict
 from trainyard.data.unlabelled import load_items
 from trainyard.durable import open_log
-from trainyard.errors import CheckpointError, DataError
+from trainyard.errors import DataError, UnknownCheckpointError
 from trainyard.models import from_model_config
 from trainyard.runs import RunReader, amend
 from trainyard.training import process as processes
@@ -43,14 +43,18 @@ def pick(reader: RunReader, which: str | None) -> Choice:
     """The checkpoint that `which` names: best (or None), last, or a step.
 
     Raises:
-        CheckpointError: there is none.
+        UnknownCheckpointError: there is none.
+        CheckpointError: it is damaged.
     """
-    step: int | str | None = int(which) if which is not None and which.isdigit() else (which or "best")
-    if step not in ("best", "last") and not isinstance(step, int):
-        raise CheckpointError(f"{which!r} names no checkpoint.", "Use best, last or a step.")
-    choice = choose(reader, step=None if step == "last" else step)
+    wanted = which or "best"
+    if wanted.isdecimal():
+        choice = choose(reader, step=int(wanted))
+    elif wanted in ("best", "last"):
+        choice = choose(reader, step=wanted)
+    else:
+        raise UnknownCheckpointError(f"{wanted!r} names no checkpoint.", "Use best, last or a step.")
     if choice is None:
-        raise CheckpointError(
+        raise UnknownCheckpointError(
             f"Run {reader.snapshot.name} has no checkpoint.",
             f"Train it on with `trainyard resume {reader.snapshot.id}`.",
         )
@@ -71,7 +75,8 @@ def evaluate_run(reader: RunReader, split: str, *, checkpoint: str | None = None
     Raises:
         ChangedDataError: the data is not what the run was trained on.
         DataError: the split is empty.
-        CheckpointError: no such checkpoint, or it is damaged.
+        UnknownCheckpointError: no such checkpoint.
+        CheckpointError: it is damaged.
     """
     choice = pick(reader, checkpoint)
     config = from_dict(reader.snapshot.config, where=str(reader.home), trust=True)
@@ -85,13 +90,13 @@ def evaluate_run(reader: RunReader, split: str, *, checkpoint: str | None = None
     recorded = {
         key.removeprefix(f"{split}_"): float(value)
         for key, value in reader.snapshot.summary.items()
-        if key.startswith(f"{split}_") and key != "test_evaluations"
+        if key.startswith(f"{split}_")
     }
-    times = int(reader.snapshot.summary.get("test_evaluations", 0)) + (split == "test")
+    times = int(reader.snapshot.summary.get("times_tested", 0)) + (split == "test")
     if reader.yard.writable:
         with amend(reader.yard, reader.home) as run:
             if split == "test":
-                run.summary(test_evaluations=times)
+                run.summary(times_tested=times)
             if run.keeps("evaluation_log"):
                 path = run.path("evaluation_log", timestamp=time.strftime("%Y%m%d-%H%M%S"))
                 with open_log(path) as log:
@@ -114,7 +119,8 @@ def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = Non
 
     Raises:
         DataError: nothing to predict there, or items of another shape.
-        CheckpointError: no such checkpoint, or it is damaged.
+        UnknownCheckpointError: no such checkpoint.
+        CheckpointError: it is damaged.
     """
     choice = pick(reader, checkpoint)
     loaded = load(choice.path, weights_only=True)

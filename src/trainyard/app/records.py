@@ -169,7 +169,9 @@ def write_end(run: RunWriter, summary: Mapping[str, Any], *, with_plots: bool) -
     rows = read_history(run.home / ".run" / "history.jsonl")
     run.write("history", predictions.history_csv(rows))
     if with_plots and rows:
-        run.write("learning_curves", plots.learning_curves(rows, f"{run.snapshot.project} / {run.name}"))
+        best = run.snapshot.best["epoch"] if run.snapshot.best else None
+        title = f"{run.snapshot.project} / {run.name}"
+        run.write("learning_curves", plots.learning_curves(rows, title, best_epoch=best))
     text = json.dumps({**summary, "run": run.id, "name": run.name}, indent=2) + "\n"
     run.write("summary", text)
     run.write("wandb_summary", text)

@@ -223,7 +223,8 @@ def _work(
     if run is None:
         checkpointer = _checkpointer(setup, None)
         if config.run.train:
-            _fit(setup, checkpointer, [], progress, threading.Event())
+            with _stop_requests() as asked:
+                _fit(setup, checkpointer, [], progress, asked)
         _finish(setup, None, console)
         return
     with logging_to(run, "log", "error_log") as logger, _stop_requests() as asked:
@@ -330,7 +331,7 @@ def _finish(setup: Setup, run: RunWriter | None, console: Console) -> None:
         summary |= {"best_step": best.step, "best_epoch": best.epoch}
     summary["epochs"] = run.snapshot.epoch
     if "test" in found:
-        summary["test_evaluations"] = 1
+        summary["times_tested"] = 1
     for split, predictions in found.items():
         records.write_predictions(run, predictions, setup.dataset, split, with_plots=config.outputs.plots)
     run.summary(**summary)

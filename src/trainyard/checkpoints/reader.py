@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainyard import durable
 from trainyard.checkpoints.formats import FORMATS
-from trainyard.errors import CheckpointError, NotResumableError
+from trainyard.errors import CheckpointError, NotResumableError, UnknownCheckpointError
 from trainyard.runs import Checkpoint, RunReader
 
 
@@ -85,7 +85,8 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
         resuming: only ones that still hold what resuming needs.
 
     Raises:
-        CheckpointError: the one asked for by step or as best does not exist or is damaged, or none is whole.
+        UnknownCheckpointError: the run has none of that step or name.
+        CheckpointError: the one asked for is damaged, or none is whole.
         NotResumableError: there are checkpoints, but none that can be resumed from.
     """
     snapshot = run.snapshot
@@ -93,11 +94,11 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
     if step == "best" and snapshot.best is not None:
         step = int(snapshot.best["step"])
     elif isinstance(step, str) and step not in ("best", "last"):
-        raise CheckpointError(f"There is no checkpoint called {step!r}.", f"Say best, last or a step: {known}.")
+        raise UnknownCheckpointError(f"There is no checkpoint called {step!r}.", f"Say best, last or a step: {known}.")
     if isinstance(step, int):
         checkpoint = snapshot.checkpoint(step)
         if checkpoint is None:
-            raise CheckpointError(
+            raise UnknownCheckpointError(
                 f"Run {snapshot.name} has no checkpoint of step {step} (there are: {known}).", "Choose one of those."
             )
         path = verified_path(run, checkpoint, resuming=resuming)

@@ -90,7 +90,7 @@ def commit(
 
 
 def _is_plain(name: str) -> bool:
-    return Path(name).name == name and name != MANIFEST
+    return bool(name) and Path(name).name == name and name != MANIFEST
 
 
 def _entry(path: Path, name: str) -> dict[str, Any]:

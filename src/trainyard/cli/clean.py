@@ -13,6 +13,7 @@ from trainyard.cli.options import dry_run_option, echo_json, human_size, json_op
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0}
+STATES = ("created", "finished", "failed", "stopped", "crashed")  # a running one never goes
 
 
 class _Age(click.ParamType[float]):
@@ -52,7 +53,7 @@ class _Size(click.ParamType[int]):
 @click.option("--optimizer", is_flag=True, help="Optimizer state of superseded checkpoints.")
 @click.option("--runs", is_flag=True, help="Whole runs that match the filter.")
 @click.option("--older-than", type=_Age(), help="With --runs: only those that ended longer ago (7d, 12h, 2w).")
-@click.option("--state", "states", multiple=True, metavar="STATE", help="With --runs: only failed, crashed, …")
+@click.option("--state", "states", multiple=True, type=click.Choice(STATES), metavar="STATE", help="With --runs: only failed, crashed, …")
 @click.option("--until-below", type=_Size(), help="Whole runs, oldest first, until the yard is below this (10GB).")
 @click.option("--logs", type=_Age(), help="Logs last written longer ago than this.")
 @click.option("--cache", is_flag=True, help="The yard's caches.")
@@ -90,7 +91,11 @@ def command(
     if runs and not (query or older_than is not None or states):
         raise click.UsageError("--runs needs a FILTER, --older-than or --state; for every run, write 'id:*'.")
     yard = Yard(yard_root)
+    chosen = any((step is not None, optimizer, runs, until_below is not None, logs is not None, cache))
+    checkpoints = checkpoints or keep_last is not None or keep_every is not None
     if trash is not None:
+        if chosen or checkpoints or query:
+            raise click.UsageError("--trash empties the trash and does nothing else: leave the rest out.")
         waiting = [entry for entry in list_trash(yard) if entry.done]
         if dry_run:
             click.echo(f"{len(waiting)} entries in the trash" + "".join(f"\n  {entry.name}" for entry in waiting))
@@ -100,7 +105,6 @@ def command(
         freed = empty_trash(yard, older_than_days=trash or None)
         click.echo(f"{human_size(freed)} came free")
         return
-    chosen = any((step is not None, optimizer, runs, until_below is not None, logs is not None, cache))
     keep = KeepPolicy(keep_last or 0, keep_best, keep_every) if checkpoints or not chosen else None
     plan = make_clean_plan(
         yard,
@@ -124,4 +128,4 @@ def command(
 def _confirm(question: str, *, otherwise: str) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError(f"Nobody is there to answer: {question} {otherwise}")
-    click.confirm(question, abort=True)
+    click.confirm(question, abort=True, err=True)

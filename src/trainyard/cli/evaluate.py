@@ -13,9 +13,9 @@ from trainyard.cli.options import echo_json, find_run, json_option, run_argument
 @run_argument
 @yard_option
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
-@click.option("--checkpoint", metavar="best|last|STEP", help="Which checkpoint; best by default.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the predictions here, as CSV.")
+@checkpoint_option
+@device_option
+@out_option("Also write the predictions here, as CSV.")
 @json_option
 def command(
     run: str, yard_root: Path, split: str, checkpoint: str | None, device: str, out: Path | None, as_json: bool
@@ -36,7 +36,7 @@ def command(
         echo_json(
             {
                 "run": reader.snapshot.id, "split": split, "step": found.step, "metrics": found.metrics,
-                "recorded": found.recorded, "test_evaluations": found.times_tested,
+                "recorded": found.recorded, "times_tested": found.times_tested,
             }
         )  # fmt: skip
         return

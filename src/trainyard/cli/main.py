@@ -53,7 +53,7 @@ class _Commands(click.Group):
         if args and args[0] not in COMMANDS:
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
             hint = f" Did you mean `trainyard {near[0]}`?" if near else ""
-            raise click.UsageError(f"There is no command {args[0]!r}.{hint} `trainyard --help` lists them all.", ctx)
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -94,13 +94,13 @@ def main() -> None:
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.ClickException as error:
-        error.show()
+        _report(error.format_message(), _help_for(error))
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
     except TrainyardError as error:
-        _report(error)
+        _report(error.what, error.remedy)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # the reader of a pipe went away: no error of ours, and nothing more can be printed
@@ -108,8 +108,12 @@ def main() -> None:
         sys.exit(141)
 
 
-def _report(error: TrainyardError) -> None:
-    label = click.style("error:", fg="red", bold=True)
-    click.echo(f"{label} {error.what}", err=True)
-    if error.remedy:
-        click.echo(f"  {click.style('→', fg='cyan')} {error.remedy}", err=True)
+def _report(what: str, remedy: str) -> None:
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {what}", err=True)
+    if remedy:
+        click.echo(f"  {click.style('→', fg='cyan')} {remedy}", err=True)
+
+
+def _help_for(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"`{context.command_path if context else 'trainyard'} --help` shows what it takes."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +15,44 @@ from trainyard.runs import RunReader, Yard
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class _Device(click.ParamType):
+    name = "DEVICE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, when it is one; whether the device is there is seen when it is used."""
+        if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(value)) is None:
+            self.fail(f"{value!r} is no device; use auto, cpu, cuda, cuda:N or mps", param, ctx)
+        return str(value)
+
+
+class _NewFile(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path of a file that can be written, told before the work is done and not after."""
+        path = Path(super().convert(value, param, ctx))
+        if not path.parent.is_dir():
+            self.fail(f"there is no folder {str(path.parent)!r} to write {path.name!r} into", param, ctx)
+        if not os.access(path.parent, os.W_OK):
+            self.fail(f"the folder {str(path.parent)!r} cannot be written to", param, ctx)
+        return path
+
+
 yard_option = click.option(
     "--yard", "yard_root", metavar="DIR", envvar="TRAINYARD_YARD", default="outputs", show_default=True,
     type=click.Path(path_type=Path), help="The directory of runs (or TRAINYARD_YARD).",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+checkpoint_option = click.option("--checkpoint", metavar="best|last|STEP", help="Which checkpoint; best by default.")
+device_option = click.option(
+    "--device", type=_Device(), default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
+)
 run_argument = click.argument("run", metavar="RUN")
+
+
+def out_option(text: str) -> Callable[[F], F]:
+    """`--out FILE`, with its help text."""
+    return click.option("--out", type=_NewFile(path_type=Path, dir_okay=False), metavar="FILE", help=text)
 
 
 def find_run(yard_root: Path, reference: str) -> RunReader:

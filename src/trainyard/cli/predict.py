@@ -13,9 +13,9 @@ from trainyard.cli.options import find_run, run_argument, yard_option
 @run_argument
 @click.argument("data", type=click.Path(path_type=Path))
 @yard_option
-@click.option("--checkpoint", metavar="best|last|STEP", help="Which checkpoint; best by default.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here instead of printing.")
+@checkpoint_option
+@device_option
+@out_option("Write here instead of printing.")
 def command(run: str, data: Path, yard_root: Path, checkpoint: str | None, device: str, out: Path | None) -> None:
     """Predict new data with a run's checkpoint.
 

@@ -17,8 +17,8 @@ _PAGE = 30
 @click.command("runs")
 @click.argument("query", nargs=-1, metavar="[FILTER]...")
 @yard_option
-@click.option("--limit", type=int, default=None, help=f"Rows to print; {_PAGE} by default, all with --json.")
-@click.option("--offset", type=int, default=0, help="Rows to pass over first.")
+@click.option("--limit", type=click.IntRange(0), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json.")
+@click.option("--offset", type=click.IntRange(0), metavar="N", default=0, help="Rows to pass over first.")
 @json_option
 def command(query: tuple[str, ...], yard_root: Path, limit: int | None, offset: int, as_json: bool) -> None:
     """List runs: filter, sort, page. Newest first unless sorted.

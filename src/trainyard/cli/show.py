@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from trainyard.cli.options import echo_json, find_run, human_size, json_option, run_argument, yard_option
-from trainyard.runs import RunReader
+from trainyard.runs import RunReader, Snapshot
 
 
 @click.command("show")
@@ -21,7 +21,9 @@ def command(run: str, yard_root: Path, only_files: bool, as_json: bool) -> None:
     RUN is a name, an id, a path, or `last`.
     """
     reader = find_run(yard_root, run)
-    if as_json:
+    if as_json and only_files:
+        echo_json([str(path) for path in reader.files().values()])
+    elif as_json:
         echo_json({**reader.snapshot.to_dict(), "path": str(reader.home)})
     elif only_files:
         for path in reader.files().values():
@@ -38,7 +40,7 @@ def _print(reader: RunReader) -> None:
         ("layout", run.layout),
         ("model", run.model),
         ("created", run.created),
-        ("trained", f"{run.epoch:g} epochs, {run.step} steps, {len(run.attempts)} attempts, seed {run.seed}"),
+        ("trained", _trained(run)),
         ("tags", ", ".join(run.tags)),
         ("note", run.note),
         ("error", run.error or ""),
@@ -65,6 +67,12 @@ def _print(reader: RunReader) -> None:
         ],
     )  # fmt: skip
     _section("Files", [(record.kind, f"{record.path}  {human_size(record.size)}") for record in run.records])
+
+
+def _trained(run: Snapshot) -> str:
+    counts = ((run.epoch, "epoch"), (run.step, "step"), (len(run.attempts), "attempt"))
+    told = [f"{count:g} {noun}{'' if count == 1 else 's'}" for count, noun in counts]
+    return ", ".join([*told, f"seed {run.seed}"])
 
 
 def _section(title: str, rows: list[tuple[str, str]]) -> None:

@@ -107,7 +107,7 @@ class CnnModel:
     """Convolution, batch norm and ReLU per entry of `channels`; halves the size after each but the last."""
 
     name: Literal["cnn"] = "cnn"
-    channels: tuple[int, ...] = (32, 64)
+    channels: tuple[int, ...] = (32, 64, 64)
     dropout: float = 0.1
 
 

@@ -188,7 +188,7 @@ def _fill_empty(chosen: Indices, counts: csr_matrix, used: Indices) -> None:
                 f"There is nothing to put into the {SPLITS[split]} split: {int(sizes.sum())} items in"
                 f" {len(sizes)} groups (identical items count as one) cannot fill {len(used)} splits"
                 " with every class in train.",
-                f"Add data, or set {SPLITS[split]}_fraction to 0.",
+                f"Add data, or set data.split.{SPLITS[split]}_fraction=0.",
             )
         chosen[unit] = split
 

@@ -1,222 +1,37 @@
-"""From the runs' files to the rows of the index: all of them at once, or those that changed.
+"""The tables of the index, filled from all runs of a yard at once or brought up to date.
 
 A finished run is read once; it is read again only when `.yard/changes.log` names it. A run that was
-working is looked at each time, since a killed process tells nobody. Knows the form of `run.json`
-(reading it as plain JSON, which is what makes ten thousand of them quick), not of queries.
+working is looked at each time, since a killed process tells nobody. Knows nothing of queries.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trainyard.errors import TrainyardError
+from trainyard.index import schema
+from trainyard.index.entries import (
+    COLUMNS,
+    LIVE,
+    Damaged,
+    Entry,
+    Value,
+    from_text,
+    read_entry,
+    stamp_of,
+    text_of,
+    to_text,
+)
 from trainyard.runs import Yard, find_homes
 from trainyard.runs.lock import is_alive
-from trainyard.runs.reader import read_snapshot
 
-Value = str | int | float | None
-
-_LIVE = ("created", "running")
-_LARGEST = 2**63 - 1  # of SQLite's integers
 _TAIL = 64  # bytes of the log before the offset, kept to see whether it is still the same log
-_REMEMBERED = 10_000  # names, so that odd runs cannot fill the memory
 _BATCH = 2000  # runs inserted together; sorted by key within, as the table is
-_SHOWN = (
-    "id", "name", "project", "dataset", "model", "layout", "state", "created", "started", "ended", "seed",
-    "tags", "note", "summary", "metrics", "best", "size_bytes", "step", "epoch", "parents", "error",
-)  # fmt: skip
-_NEEDED = {*_SHOWN, "config", "data"}
-_COLUMNS = (
-    "home", "live", "state", "id", "name", "project", "dataset", "model", "layout", "note",
-    "error", "created", "started", "ended", "duration", "seed", "step", "epoch", "size",
-    "best_metric", "best_value", "best_step", "best_epoch",
-)  # fmt: skip
-_INSERT = f"INSERT INTO runs (n, {', '.join(_COLUMNS)}) VALUES (?{', ?' * len(_COLUMNS)})"
-
-
-@dataclass(slots=True)
-class Entry:
-    """What the index holds of one run."""
-
-    columns: tuple[Value | bytes, ...]
-    stamp: str
-    document: str
-    facts: dict[str, Value]
-    tags: list[str]
-    parents: list[str]
-
-
-@dataclass(slots=True)
-class Damaged:
-    """A home whose run cannot be read, and why."""
-
-    home: str
-    stamp: str
-    reason: str
-
-
-# -- one run
-
-
-def read_entry(root: str, home: str) -> Entry | Damaged | None:
-    """What `home` (relative, without a last slash) holds now; None when there is no run.
-
-    The state is as it stands now: a run that says it is running, with a free lock, is crashed.
-    """
-    own = f"{root}/{home}/.run"
-    while True:
-        stamp = stamp_of(own)
-        if stamp is None:
-            return None
-        try:
-            data = _load(own, stamp)
-            written = "running" if data["state"] == "crashed" else data["state"]
-            state = written
-            if written in _LIVE and not is_alive(Path(own, "lock")):
-                if stamp_of(own) != stamp:
-                    continue  # it ended between the two looks
-                state = "crashed"
-            return _entry(home, stamp, written in _LIVE, state, data)
-        except TrainyardError as error:
-            reason = error.what
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = f"Its snapshot cannot be read ({type(error).__name__}: {error})."
-        if stamp_of(own) == stamp:  # else it changed or went while it was read
-            return Damaged(home, stamp, reason)
-
-
-def stamp_of(own: str) -> str | None:
-    """When and how long the files are that say how a run stands; None when there is no run."""
-    parts: list[int] = []
-    for name in ("run.json", "journal.jsonl", "lock"):
-        try:
-            status = os.stat(f"{own}/{name}")
-        except OSError:
-            parts += (0, 0)
-        else:
-            parts += (status.st_mtime_ns, status.st_size)
-    if not any(parts) and not os.path.isdir(own):
-        return None
-    return " ".join(map(str, parts))
-
-
-def _load(own: str, stamp: str) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        data: dict[str, Any] = json.loads(_read_file(f"{own}/run.json"))
-        if data["journal_bytes"] == int(stamp.split(" ")[3]) and data.keys() >= _NEEDED:
-            return data
-    return read_snapshot(Path(own).parent).to_dict()  # the journal is ahead, or run.json is broken
-
-
-def _read_file(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
-
-
-def _entry(home: str, stamp: str, live: bool, state: str, data: Mapping[str, Any]) -> Entry:
-    facts: dict[str, Value] = {}
-    for section in ("metrics", "summary", "config"):
-        _flatten(section, data[section].items(), facts)
-    plain = {name: value for name, value in data["data"].items() if not isinstance(value, (dict, list))}
-    _flatten("data", plain.items(), facts)
-    best = data["best"] or {}
-    created, started, ended = (_seconds(data[name]) for name in ("created", "started", "ended"))
-    document = {name: data[name] for name in _SHOWN}
-    document["state"], document["home"] = state, home + "/"
-    return Entry(
-        columns=(
-            to_text(home), live, state,
-            *(_text(data[name]) for name in ("id", "name", "project", "dataset", "model", "layout", "note")),
-            None if data["error"] is None else _text(data["error"]),
-            created, started, ended, None if started is None or ended is None else ended - started,
-            *(_scalar(data[name]) for name in ("seed", "step", "epoch", "size_bytes")),
-            *(_scalar(best.get(name)) for name in ("metric", "value", "step", "epoch")),
-        ),
-        stamp=stamp,
-        document=json.dumps(document),
-        facts=facts,
-        tags=[_text(tag) for tag in data["tags"]],
-        parents=[_text(parent["run"]) for parent in data["parents"]],
-    )  # fmt: skip
-
-
-def _flatten(prefix: str, items: Iterable[tuple[Any, Any]], facts: dict[str, Value]) -> None:
-    """Dotted names of all scalars. A list of scalars is one text, such as [128,64]; others are numbered.
-
-    Ten thousand runs have a million of them, hence the order of the branches and the table of names.
-    """
-    names = _names[prefix]
-    for key, value in items:
-        name = names.get(key) or _name(prefix, key)
-        kind = type(value)
-        if kind is float or value is None:
-            facts[name] = value  # SQLite stores NaN as NULL
-        elif kind is dict:
-            _flatten(name, value.items(), facts)
-        elif kind is not list:
-            facts[name] = _scalar(value)
-        elif any(isinstance(item, (dict, list)) for item in value):
-            _flatten(name, enumerate(value), facts)
-        else:
-            facts[name] = _text(_LISTS.encode(value))
-
-
-_LISTS = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
-_names: defaultdict[str, dict[Any, str]] = defaultdict(dict)  # prefix -> key -> dotted name
-
-
-def _name(prefix: str, key: object) -> str:
-    name = _text(f"{prefix}.{key}")
-    names = _names[prefix]
-    if len(_names) < _REMEMBERED and len(names) < _REMEMBERED:
-        names[key] = name
-    return name
-
-
-def _scalar(value: Any) -> Value:
-    """A value as SQLite keeps it: true and false as text, integers beyond its own as floats."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return value if -_LARGEST <= value <= _LARGEST else float(value)
-    return value if value is None or isinstance(value, float) else _text(value)
-
-
-def _text(value: object) -> str:
-    text = str(value)
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def to_text(home: str) -> str | bytes:
-    """A path as the index keeps it: bytes when it is not UTF-8."""
-    try:
-        home.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(home)
-    return home
-
-
-def from_text(home: str | bytes) -> str:
-    """The inverse of `to_text`."""
-    return home if isinstance(home, str) else os.fsdecode(home)
-
-
-def _seconds(moment: str | None) -> float | None:
-    if not moment:
-        return None
-    return datetime.fromisoformat(moment).timestamp()
-
-
-# -- the whole yard
+_INSERT = f"INSERT INTO runs (n, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
 
 
 def fill(db: sqlite3.Connection, yard: Yard) -> None:
@@ -253,7 +68,7 @@ class _Writer:
         elif entry is not None:
             self._db.execute(
                 "INSERT OR REPLACE INTO damaged VALUES (?, ?, ?)",
-                (to_text(entry.home), entry.stamp, _text(entry.reason)),
+                (to_text(entry.home), entry.stamp, text_of(entry.reason)),
             )
 
     def _key(self, name: str) -> int:
@@ -357,7 +172,7 @@ def _plan(db: sqlite3.Connection, yard: Yard) -> tuple[_Log, list[str], bool]:
         home = from_text(kept)
         own = f"{yard.root}/{home}/.run"
         # A resume writes to the lock file, so a crashed run is the same as long as its files are.
-        if stamp_of(own) != stamp or (state in _LIVE and not _is_known_alive(own)):
+        if stamp_of(own) != stamp or (state in LIVE and not _is_known_alive(own)):
             homes[home] = None
     return log, list(homes), log.continues and not homes and log.offset == meta["offset"]
 
@@ -377,24 +192,11 @@ def refresh(db: sqlite3.Connection, yard: Yard) -> int:
     """
     if _plan(db, yard)[-1]:
         return 0
-    with transaction(db):
+    with schema.transaction(db):
         log, homes, _ = _plan(db, yard)
         count = read_again(db, yard, homes) if log.continues else _compare(db, yard)
         _remember(db, log)
     return count
-
-
-@contextlib.contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Holds the write lock for the block; all of it counts, or nothing."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
 
 
 def read_again(db: sqlite3.Connection, yard: Yard, homes: Iterable[str]) -> int:
@@ -423,8 +225,7 @@ def _forget(db: sqlite3.Connection, home: str) -> None:
 def _compare(db: sqlite3.Connection, yard: Yard) -> int:
     """Walks the yard and reads what is new or changed: for when the log no longer says."""
     stamps = {
-        from_text(home): stamp
-        for home, stamp in db.execute("SELECT home, stamp FROM runs JOIN documents USING (n)")
+        from_text(home): stamp for home, stamp in db.execute("SELECT home, stamp FROM runs JOIN documents USING (n)")
     }
     root = str(yard.root)
     changed = [home for home in _homes(yard) if stamp_of(f"{root}/{home}/.run") != stamps.pop(home, None)]
@@ -434,7 +235,7 @@ def _compare(db: sqlite3.Connection, yard: Yard) -> int:
 
 def forget_missing(db: sqlite3.Connection, yard: Yard, homes: Iterable[str]) -> None:
     """Drops those of these homes that are no longer there."""
-    with transaction(db):  # looked at under the lock: one that has come back meanwhile stays
+    with schema.transaction(db):  # looked at under the lock: one that has come back meanwhile stays
         for home in homes:
             if not os.path.isdir(f"{yard.root}/{home}/.run"):
                 _forget(db, home)

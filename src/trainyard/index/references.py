@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import NoReturn
 
 from trainyard.errors import RunNotFoundError
-from trainyard.index.build import from_text, to_text
+from trainyard.index.entries import from_text, to_text
 from trainyard.runs import Yard
 
 LAST = ("last", "latest")
@@ -102,8 +102,7 @@ def ambiguous(reference: str, candidates: list[Candidate]) -> NoReturn:
     """Raises the error that lists what `reference` may mean."""
     ids = {candidate.id for candidate in candidates}
     lines = "".join(
-        f"\n    {c.id}  {c.title}  created {c.created}"
-        + (f"  in {c.home}" if len(ids) < len(candidates) else "")
+        f"\n    {c.id}  {c.title}  created {c.created}" + (f"  in {c.home}" if len(ids) < len(candidates) else "")
         for c in candidates[:_SHOWN]
     )
     more = f"\n    … and {len(candidates) - _SHOWN} more" if len(candidates) > _SHOWN else ""

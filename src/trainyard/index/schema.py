@@ -157,6 +157,24 @@ def _try_open(path: Path) -> sqlite3.Connection | None:
     return None
 
 
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    """Holds the write lock for the block: all of it counts, or nothing."""
+    db.execute(begin)
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def reading(db: sqlite3.Connection) -> contextlib.AbstractContextManager[None]:
+    """Statements in the block see one state of the index, whatever others write meanwhile."""
+    return transaction(db, "BEGIN")
+
+
 def open_index(yard: Yard, fill: Fill) -> sqlite3.Connection:
     """A connection to the yard's index, which is built first (by one process) where there is none.
 
@@ -229,8 +247,8 @@ def _set_aside(yard: Yard, *, keep: bool) -> None:
     A file that is damaged or not ours is kept under another name: it may be someone's.
     """
     path = yard.index_path
-    if os.path.lexists(path):
-        aside = path.with_name(f"{path.name}.aside-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    aside = path.with_name(f"{path.name}.aside-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
         os.replace(path, aside)
         if not keep or _is_replaceable(aside):
             aside.unlink()

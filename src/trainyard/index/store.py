@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from trainyard.errors import DiskFullError, RunNotFoundError, YardError
 from trainyard.index import build, references, schema
+from trainyard.index.entries import from_text
 from trainyard.index.query import FIELDS, compile_query, parse
 from trainyard.runs import RunReader, Yard
 
@@ -76,9 +77,7 @@ class Index:
         with self._mutex:
             self.close()
             if self.yard.writable:
-                with contextlib.suppress(
-                    schema.UnusableError, YardError, DiskFullError, sqlite3.OperationalError
-                ):
+                with contextlib.suppress(schema.UnusableError, YardError, DiskFullError, sqlite3.OperationalError):
                     schema.replace_index(self.yard, self._fill)
                     return self._count()
             self._memory = schema.in_memory(self.yard, self._fill, copy=False)
@@ -90,12 +89,12 @@ class Index:
     def problems(self) -> list[tuple[str, str]]:
         """The homes whose runs cannot be read, and why; they are in no other answer."""
         rows = self._do(lambda db, _: db.execute("SELECT home, reason FROM damaged ORDER BY home").fetchall())
-        return [(build.from_text(home) + "/", reason) for home, reason in rows]
+        return [(from_text(home) + "/", reason) for home, reason in rows]
 
     # -- asking it
 
     def query(self, text: str = "", limit: int | None = None, offset: int | None = None) -> Page:
-        """The runs that meet `text` (see `trainyard.index.query`), newest first unless it says otherwise.
+        """The runs that meet `text` (see `trainyard.index.language`), newest first unless it says otherwise.
 
         Args:
             text: the filter; empty for all runs.
@@ -112,12 +111,13 @@ class Index:
 
         def ask(db: sqlite3.Connection, _: int) -> Page:
             while True:
-                keys = dict(db.execute("SELECT name, key FROM keys"))
-                sql = compile_query(query, keys, now=time.time())
-                found = db.execute(
-                    f"SELECT r.n FROM runs AS r WHERE {sql.where} ORDER BY {sql.order}", sql.parameters
-                ).fetchall()
-                rows = _documents(db, [n for (n,) in found[start:stop]])
+                with schema.reading(db):
+                    keys = dict(db.execute("SELECT name, key FROM keys"))
+                    sql = compile_query(query, keys, now=time.time())
+                    found = db.execute(
+                        f"SELECT r.n FROM runs AS r WHERE {sql.where} ORDER BY {sql.order}", sql.parameters
+                    ).fetchall()
+                    rows = _documents(db, [n for (n,) in found[start:stop]])
                 if not self._forget_missing(db, rows):
                     return Page(rows, len(found))
 
@@ -167,10 +167,9 @@ class Index:
 
         def ask(db: sqlite3.Connection, _: int) -> list[Row]:
             while True:
-                found = db.execute(
-                    "SELECT run FROM parents WHERE parent = ? ORDER BY run", (run_id,)
-                ).fetchall()
-                rows = _documents(db, [n for (n,) in found])
+                with schema.reading(db):
+                    found = db.execute("SELECT run FROM parents WHERE parent = ? ORDER BY run", (run_id,)).fetchall()
+                    rows = _documents(db, [n for (n,) in found])
                 if not self._forget_missing(db, rows):
                     return rows
 

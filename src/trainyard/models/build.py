@@ -21,7 +21,7 @@ from trainyard.models.mlp import MLP
 # The keyword arguments of each model and what they are when left out.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": (128,), "dropout": 0.0},
-    "cnn": {"channels": (32, 64), "dropout": 0.1},
+    "cnn": {"channels": (32, 64, 64), "dropout": 0.1},
 }
 _PREFIX = "trainyard-"
 

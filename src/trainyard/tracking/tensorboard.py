@@ -24,10 +24,7 @@ class TensorBoardSink:
 
     def emit(self, event: Event) -> None:
         """Queues the scalars; a thread of the writer's puts them on disk."""
-        if isinstance(event, StepLogged):
-            parts = {"train": event.values}
-        else:
-            parts = {"train": event.train, "val": event.val}
+        parts = {"train": event.values} if isinstance(event, StepLogged) else {"train": event.train, "val": event.val}
         for split, values in parts.items():
             for key, value in values.items():
                 self._writer.add_scalar(f"{split}/{key}", value, event.step)

@@ -103,7 +103,7 @@ def fit(
             progress.step += 1
             progress.batch += len(group)
             window.add(loss, group)
-            if scheduler is not None and plan.scheduler_interval == "step":
+            if scheduler is not None and plan.scheduler_interval == "step" and not step.skipped:
                 scheduler.step()
             done = progress.epoch + progress.batch / len(batches)
             if progress.step % plan.log_every == 0:

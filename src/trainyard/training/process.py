@@ -99,7 +99,7 @@ def _device(name: str, local: int | None) -> torch.device:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError([f"run.device={name!r}, but no CUDA device is there"], "Use run.device=cpu or auto.")
-        index = device.index if device.index is not None else (local or 0)
+        index = device.index if ":" in name else (local or 0)
         if index >= torch.cuda.device_count():
             raise ConfigError(
                 [f"run.device={name!r}, but there are {torch.cuda.device_count()} CUDA devices"],

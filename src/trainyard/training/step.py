@@ -33,7 +33,8 @@ class Step:
     """Callable on the micro-batches of one optimizer step; returns their mean loss.
 
     `scaler` is on for fp16 alone. `grad_norm` is the norm before clipping at the last step that
-    clipped.
+    clipped. `skipped` says that the last step changed nothing, because fp16 overflowed: the scaler
+    tries again with a smaller scale, and a schedule by step should wait.
     """
 
     model: nn.Module
@@ -44,6 +45,7 @@ class Step:
     grad_clip: float | None = None
     scaler: torch.amp.GradScaler = field(init=False)
     grad_norm: Tensor | None = None
+    skipped: bool = False
 
     def __post_init__(self) -> None:
         self.scaler = torch.amp.GradScaler(self.process.device.type, enabled=self.precision == "fp16")
@@ -61,8 +63,10 @@ class Step:
         if self.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
             self.grad_norm = nn.utils.clip_grad_norm_(self._parameters, self.grad_clip)
+        scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.skipped = self.scaler.get_scale() < scale
         return total
 
     def _forward(self, batch: Batch) -> Tensor:
