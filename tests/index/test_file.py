@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -279,17 +280,25 @@ def _as_nobody(check: Callable[[], bool]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@pytest.mark.parametrize("errno", ["ENOSPC", "EROFS", "EACCES"])
+@pytest.mark.parametrize("name", ["ENOSPC", "EROFS", "EACCES"])
 def test_a_disk_that_takes_nothing_does_not_stop_the_reading(
-    filled: Yard, monkeypatch: pytest.MonkeyPatch, errno: str
+    filled: Yard, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    import errno as numbers
-
     def refuse(source: Path, target: Path) -> None:
-        raise OSError(getattr(numbers, errno), "refused", str(target))
+        raise OSError(getattr(errno, name), "refused", str(target))
 
     monkeypatch.setattr(durable.calls, "rename", refuse, raising=False)
     index = Index(filled)
     assert _answer(index) == EXPECTED
     assert index.rebuild() == 30
     assert [path.name for path in filled.own.iterdir() if durable.is_temporary(path)] == []
+
+
+def test_what_a_killed_builder_left_is_swept(filled: Yard) -> None:
+    filled.own.mkdir(exist_ok=True)
+    child = subprocess.Popen(["true"])
+    child.wait()
+    left = durable._temporary(filled.own).name.replace(f"-{os.getpid()}-", f"-{child.pid}-")
+    (filled.own / left).write_bytes(b"half")
+    assert _answer(Index(filled)) == EXPECTED
+    assert not (filled.own / left).exists()

@@ -31,7 +31,7 @@ ALONE = Process(0, 1, CPU)
 CLASSES = ("a", "b", "c")
 
 
-def toy_dataset(train: int = 37, val: int = 11, seed: int = 0) -> Dataset:
+def toy_dataset(train: int = 38, val: int = 11, seed: int = 0) -> Dataset:
     """Items of six numbers in three overlapping classes."""
     numbers = np.random.default_rng(seed)
     count = train + val
@@ -130,13 +130,10 @@ class Toy:
         file = io.BytesIO()
         torch.save(state, file)
         file.seek(0)
-        request = copy.replace(request) if hasattr(copy, "replace") else copy.copy(request)
         self.saved.append((request, torch.load(file, weights_only=True)))
 
     def go_on_from(self, state: dict[str, Any]) -> None:
         """Restores what `keep` saved."""
-        from trainyard.training.progress import Progress
-
         progress = Progress.from_dict(copy.deepcopy(state["progress"]))
         parts = {key: copy.deepcopy(state[key]) for key in ("model", "optimizer", "scheduler", "scaler", "rng")}
         loaded = Loaded(model_config={}, progress=progress, **parts)

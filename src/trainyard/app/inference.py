@@ -20,7 +20,7 @@ from trainyard.data.unlabelled import load_items
 from trainyard.durable import open_log
 from trainyard.errors import DataError, UnknownCheckpointError
 from trainyard.models import from_model_config
-from trainyard.runs import RunReader, amend
+from trainyard.runs import Checkpoint, RunReader, Snapshot, amend
 from trainyard.training import process as processes
 from trainyard.training.state import load, load_weights
 
@@ -87,11 +87,7 @@ def evaluate_run(reader: RunReader, split: str, *, checkpoint: str | None = None
     setup = build(config, dataset, processes.start(device), trust=True)
     load_weights(setup.model, load(choice.path, weights_only=True).model, str(choice.path))
     found = setup.predict(split)
-    recorded = {
-        key.removeprefix(f"{split}_"): float(value)
-        for key, value in reader.snapshot.summary.items()
-        if key.startswith(f"{split}_")
-    }
+    recorded = _recorded(reader.snapshot, choice.checkpoint, split)
     times = int(reader.snapshot.summary.get("times_tested", 0)) + (split == "test")
     if reader.yard.writable:
         with amend(reader.yard, reader.home) as run:
@@ -106,6 +102,13 @@ def evaluate_run(reader: RunReader, split: str, *, checkpoint: str | None = None
                 run.note_record("evaluation_log", path)
     table = records.predictions_text(found, dataset)
     return Evaluation(split, choice.checkpoint.step, found.metrics, recorded, table, times)
+
+
+def _recorded(run: Snapshot, checkpoint: Checkpoint, split: str) -> dict[str, float]:
+    """What the run wrote down for this split with this checkpoint; its summary is of the best one."""
+    known = dict(run.summary) if run.summary.get("best_step") == checkpoint.step else dict(checkpoint.metrics)
+    prefix = f"{split}_"
+    return {key.removeprefix(prefix): float(value) for key, value in known.items() if key.startswith(prefix)}
 
 
 def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = None, device: str = "auto") -> str:

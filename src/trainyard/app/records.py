@@ -87,7 +87,7 @@ class PredictionsSink:
 
     def emit(self, event: Event) -> None:
         """Writes one file when it is time."""
-        if isinstance(event, EpochEnded) and event.epoch % self._every == 0 and event.predictions is not None:
+        if isinstance(event, EpochEnded) and event.epoch % self._every == 0 and event.predictions and event.val:
             text = predictions_text(event.predictions, self._dataset)
             self._run.write("predictions", text, split="val", epoch=event.epoch)
 

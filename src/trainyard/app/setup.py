@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,18 +13,19 @@ import torch
 from torch import nn
 
 from trainyard.config.convert import to_dict
-from trainyard.config.schema import Config, CsvData, DigitsData, ImageFolderData, NpzData
+from trainyard.config.faults import nearest, show
+from trainyard.config.schema import Config, CsvData, DigitsData, ImageFolderData, NpzData, TrainingSection
 from trainyard.config.targets import build_target
 from trainyard.data.batches import Batches
 from trainyard.data.dataset import Dataset
 from trainyard.data.sources import csv, digits, image_folder, npz
-from trainyard.errors import ConfigError
+from trainyard.errors import CheckpointError, ConfigError
 from trainyard.models import build_model, model_config
 from trainyard.training.evaluate import Predictions, evaluate
 from trainyard.training.loop import Plan, Scheduler
 from trainyard.training.losses import build_criterion, class_weights
 from trainyard.training.process import Process
-from trainyard.training.state import Trainee, seed_everything
+from trainyard.training.state import Trainee, load, load_weights, seed_everything
 from trainyard.training.step import Step
 from trainyard.training.stopping import resolve_mode
 from trainyard.training.tasks import SingleLabel
@@ -113,9 +116,11 @@ def build(config: Config, dataset: Dataset, process: Process, *, trust: bool = F
         target = dict(training.scheduler)
         if str(target["_target_"]).endswith(".ReduceLROnPlateau"):
             target.setdefault("mode", resolve_mode(training.monitor, training.mode))
-        scheduler = build_target(target, optimizer, trust=trust)
-        if not isinstance(scheduler, Scheduler):
-            raise ConfigError([f"training.scheduler={training.scheduler['_target_']} is no learning-rate scheduler"])
+        scheduler = _part(
+            "training.scheduler", target, optimizer, of=Scheduler, trust=trust,
+            remedy="Name a learning-rate scheduler, such as torch.optim.lr_scheduler.StepLR, and its arguments.",
+        )  # fmt: skip
+    _check_monitor(training, task, dataset)
     step = Step(process.wrap(model), task, optimizer, process, training.precision, training.grad_clip)
     trainee = Trainee(
         model, optimizer, scheduler, step.scaler, process.device, model_config(config.model.name, **described),
@@ -125,14 +130,61 @@ def build(config: Config, dataset: Dataset, process: Process, *, trust: bool = F
     return Setup(config, dataset, process, task, model, step, scheduler, trainee)
 
 
+def load_initial_weights(setup: Setup) -> None:
+    """Puts the weights of `run.checkpoint_path` into the model, if there is one.
+
+    Raises:
+        ConfigError: there is no checkpoint, or it does not fit the model.
+    """
+    path = setup.config.run.checkpoint_path
+    if path is None:
+        return
+    if not Path(path).exists():
+        raise ConfigError(
+            [f"`run.checkpoint_path` is {show(path)}, where nothing is"],
+            "Name the directory or file of a checkpoint; `trainyard show RUN` lists those of a run.",
+        )
+    try:
+        load_weights(setup.model, load(Path(path), weights_only=True).model, path)
+    except CheckpointError as error:
+        raise ConfigError([f"`run.checkpoint_path`: {error.what}"], error.remedy) from error
+
+
 def _optimizer(config: Config, model: nn.Module, device: torch.device, *, trust: bool) -> torch.optim.Optimizer:
     target = copy.deepcopy(dict(config.training.optimizer))
     target.setdefault("lr", config.training.learning_rate)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer: object = None
     if "fused" not in target and str(target["_target_"]).rpartition(".")[2] in ("Adam", "AdamW", "SGD", "Adagrad"):
         target["fused"] = device.type in ("cpu", "cuda") and str(target["_target_"]).startswith("torch.optim.")
-    optimizer = build_target(target, trainable, trust=trust)
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise ConfigError([f"training.optimizer={target['_target_']} is no torch.optim.Optimizer"])
+    optimizer: torch.optim.Optimizer = _part(
+        "training.optimizer", target, trainable, of=torch.optim.Optimizer, trust=trust,
+        remedy="Name an optimizer, such as torch.optim.AdamW, and its arguments.",
+    )  # fmt: skip
     return optimizer
+
+
+def _part(key: str, target: Mapping[str, Any], *args: Any, of: Any, trust: bool, remedy: str) -> Any:
+    """What a `_target_` section builds, of the wanted type; its faults are told with the section's key."""
+    try:
+        part = build_target(target, *args, trust=trust)
+    except ConfigError as error:
+        problems = [f"`{key}`: {problem}" for problem in error.problems]
+        raise ConfigError(problems, error.remedy or remedy) from error
+    if not isinstance(part, of):
+        raise ConfigError([f"`{key}` is {target['_target_']}, which is none"], remedy)
+    return part
+
+
+def _check_monitor(training: TrainingSection, task: SingleLabel, dataset: Dataset) -> None:
+    """Raises ConfigError when nothing will measure `training.monitor`: told now, not after an epoch."""
+    train = ["loss", "learning_rate", *(["grad_norm"] if training.grad_clip is not None else [])]
+    n_classes = len(dataset.classes)
+    val = list(task.metrics(np.full((1, n_classes), 1 / n_classes), [0], 0.0)) if len(dataset.indices("val")) else []
+    measured = [*(f"train_{name}" for name in train), *(f"val_{name}" for name in val)]
+    if training.monitor not in measured:
+        why = "" if val else ": there is no validation split"
+        near = nearest(training.monitor, measured)
+        raise ConfigError(
+            [f"`training.monitor` is {show(training.monitor)}, which is not measured{why}"],
+            f"{f'Did you mean {near}? ' if near else ''}Choose one of {', '.join(measured)}.",
+        )

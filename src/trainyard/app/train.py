@@ -14,16 +14,16 @@ from rich.console import Console
 from trainyard.app import records
 from trainyard.app.lineage import source_of, used_steps
 from trainyard.app.logs import SpeedSink, logging_to
-from trainyard.app.setup import Setup, build, load_dataset
+from trainyard.app.setup import Setup, build, load_dataset, load_initial_weights
 from trainyard.checkpoints import choose, quarantine
 from trainyard.config.convert import from_dict, to_dict
 from trainyard.config.names import model_label
 from trainyard.config.schema import Config
 from trainyard.data.dataset import Dataset, explain_change
 from trainyard.errors import ChangedDataError, ConfigError, NotResumableError, TrainyardError
-from trainyard.layouts import load_layout
+from trainyard.layouts import Layout, load_layout
 from trainyard.retention import KeepPolicy
-from trainyard.runs import RunReader, RunWriter, Yard, create_run, environment, resume_run
+from trainyard.runs import RunReader, RunWriter, Yard, checked_names, create_run, environment, resume_run
 from trainyard.runs.snapshot import Checkpoint
 from trainyard.tracking.tensorboard import TensorBoardSink
 from trainyard.training import process as processes
@@ -64,13 +64,14 @@ def train(
     if not config.run.train and not config.run.checkpoint_path:
         raise ConfigError(["run.train=false, but run.checkpoint_path is not set"], "Name the checkpoint to test.")
     layout = load_layout(config.layout)
+    if yard_root.exists():
+        Yard(yard_root)  # no file: better known before the data is read than after
+    _check_names(config, layout, config.data.dataset or "data")
     with _processes(config.run.device) as process:
         dataset = load_dataset(config.data)
+        _check_names(config, layout, dataset.name)
         setup = build(config, dataset, process, trust=trust)
-        if config.run.checkpoint_path:
-            load_weights(
-                setup.model, load(Path(config.run.checkpoint_path), weights_only=True).model, config.run.checkpoint_path
-            )
+        load_initial_weights(setup)
         run = None
         if process.is_main:
             run = create_run(
@@ -89,6 +90,12 @@ def train(
                     run.warn(warning)
             _work(setup, run, Progress(), overrides, console, resumed=False)
         return run.home if run is not None else None
+
+
+def _check_names(config: Config, layout: Layout, dataset: str) -> None:
+    """Raises BadNameError for what `create_run` would refuse, before there is even a yard."""
+    run = config.run
+    layout.check(checked_names(project=run.project, dataset=dataset, model=model_label(config), name=run.name))
 
 
 def resume(yard: Yard, home: Path, *, step: int | None = None, console: Console | None = None) -> None:

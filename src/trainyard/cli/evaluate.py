@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from trainyard.cli.options import echo_json, find_run, json_option, run_argument, yard_option
+from trainyard.cli.options import (
+    checkpoint_option,
+    device_option,
+    echo_json,
+    find_run,
+    json_option,
+    out_option,
+    run_argument,
+    yard_option,
+)
 
 
 @click.command("evaluate")

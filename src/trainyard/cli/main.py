@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": "Predict new data with a run's checkpoint.",
     "runs": "List runs: filter, sort, page.",
     "show": "Show everything about a run.",
+    "compare": "Compare runs: settings, data, results.",
     "clean": "Plan and make room: checkpoints, runs, logs, caches. Undoable.",
     "undo": "Bring back what the last clean took away.",
     "verify": "Check that files are what was written.",
@@ -31,7 +32,7 @@ COMMANDS = {
 }
 _GROUPS = {
     "Train": ("train", "resume", "evaluate", "predict"),
-    "Look": ("runs", "show"),
+    "Look": ("runs", "show", "compare"),
     "Keep": ("clean", "undo", "verify", "reindex", "doctor"),
 }
 
@@ -93,6 +94,9 @@ def main() -> None:
         app.main(standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         _report(error.format_message(), _help_for(error))
         sys.exit(2)

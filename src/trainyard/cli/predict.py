@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from trainyard.cli.options import find_run, run_argument, yard_option
+from trainyard.cli.options import (
+    checkpoint_option,
+    device_option,
+    find_run,
+    out_option,
+    run_argument,
+    yard_option,
+)
 
 
 @click.command("predict")

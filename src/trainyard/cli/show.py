@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -41,6 +42,7 @@ def _print(reader: RunReader) -> None:
         ("model", run.model),
         ("created", run.created),
         ("trained", _trained(run)),
+        ("data", _data(run.data)),
         ("tags", ", ".join(run.tags)),
         ("note", run.note),
         ("error", run.error or ""),
@@ -73,6 +75,14 @@ def _trained(run: Snapshot) -> str:
     counts = ((run.epoch, "epoch"), (run.step, "step"), (len(run.attempts), "attempt"))
     told = [f"{count:g} {noun}{'' if count == 1 else 's'}" for count, noun in counts]
     return ", ".join([*told, f"seed {run.seed}"])
+
+
+def _data(data: dict[str, Any]) -> str:
+    """Items, splits and the fingerprint, as far as the run recorded them."""
+    if not data:
+        return ""
+    splits = ", ".join(f"{count} {split}" for split, count in data["splits"].items())
+    return f"{data['items']} items ({splits}), {len(data['classes'])} classes, fingerprint {data['digest'][:12]}"
 
 
 def _section(title: str, rows: list[tuple[str, str]]) -> None:

@@ -109,7 +109,8 @@ def _read(
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 at byte {error.start}"
-        faults.append(Fault(f"the recipe {show(recipe)} cannot be read: {reason}", **unread))
+        remedy = f"Name a YAML file that is there, or a recipe that ships: {', '.join(shipped_recipes())}."
+        faults.append(Fault(f"the recipe {show(recipe)} cannot be read: {reason}", remedy=remedy, **unread))
         return []
     file = YamlFile(name, text)
     faults.extend(replace(fault, clouds=tuple(SELECTORS)) for fault in file.faults)

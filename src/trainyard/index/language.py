@@ -45,6 +45,7 @@ class Part:
     starts: tuple[int, ...]  # of each character in the query, and of the end
 
     def part(self, start: int, stop: int) -> Part:
+        """The characters from `start` up to `stop`."""
         return Part(self.text[start:stop], self.quoted[start:stop], self.starts[start : stop + 1])
 
     @property
@@ -54,6 +55,7 @@ class Part:
 
     @property
     def span(self) -> tuple[int, int]:
+        """Where it begins and ends in the query."""
         return self.starts[0], self.starts[-1]
 
     def split(self, separator: str) -> list[Part]:

@@ -187,6 +187,7 @@ def open_index(yard: Yard, fill: Fill) -> sqlite3.Connection:
         with _flock(yard, fcntl.LOCK_EX):
             db = _try_open(yard.index_path)  # another process may have been first
             if db is None:
+                durable.sweep(yard.own)  # what a process that was killed while building left
                 with durable.replacing(yard.index_path, sync=False) as temporary:
                     _build(temporary, fill)
                     _set_aside(yard, keep=True)

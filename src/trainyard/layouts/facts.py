@@ -17,6 +17,8 @@ from trainyard.errors import BadNameError
 MAX_COMPONENT_BYTES = 255  # NAME_MAX of every file system in use
 RESERVED = frozenset({".run", ".yard"})  # the yard's own folders
 
+_SHOWN = 60  # characters of a name in a message
+
 _NUMBER = "0|[1-9][0-9]*"
 _AGAIN = "(?:-(?:[2-9]|[1-9][0-9]+))?"  # -2, -3 …: the second, third … in the same second
 _MANY = 999_999_999_999  # more steps than any run takes: as long as a path will ever get
@@ -82,6 +84,13 @@ def read_fact(name: str, text: str) -> str | int:
     return int(text) if FACTS[name].is_number else text
 
 
+def shown(value: object) -> str:
+    """The value for a message; a long text is cut, with its length said."""
+    if isinstance(value, str) and len(value) > _SHOWN:
+        return f"{value[:_SHOWN]!r}… ({len(value)} characters)"
+    return repr(value)
+
+
 def name_fault(text: str) -> str | None:
     """Why the text cannot be (part of) one path component, as "is …" or "has …"; None when it can."""
     if not text:
@@ -120,9 +129,10 @@ def _has_surrogates(text: str) -> bool:
 
 def _refused(name: str, value: object, rule: str) -> BadNameError:
     wanted = FACTS[name].form
+    name = name if wanted else f"{name} name"
     remedy = (
         f"Give {wanted}."
         if wanted
         else f"Choose another {name}: letters, digits, '-', '_' and '.' always work."
     )
-    return BadNameError(f"The {name} {value!r} cannot be part of a path: it {rule}.", remedy)
+    return BadNameError(f"The {name} {shown(value)} cannot be part of a path: it {rule}.", remedy)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from trainyard.errors import BadNameError
-from trainyard.layouts.facts import FACTS, MAX_COMPONENT_BYTES, read_fact, write_fact
+from trainyard.layouts.facts import FACTS, MAX_COMPONENT_BYTES, read_fact, shown, write_fact
 
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 
@@ -104,10 +104,10 @@ class Template:
 def _refuse_component(component: str, facts: list[tuple[str, object]]) -> None:
     if component.isascii() and len(component) <= MAX_COMPONENT_BYTES:
         return
-    values = " and ".join(f"{name} {value!r}" for name, value in facts) or "literal text"
+    values = " and ".join(f"{name} name {shown(value)}" for name, value in facts) or "literal text"
     if (size := len(component.encode())) > MAX_COMPONENT_BYTES:
         raise BadNameError(
-            f"The {values} cannot be part of a path: the name {component!r} would be {size} bytes long, "
+            f"The {values} cannot be part of a path: {shown(component)} would be {size} bytes long, "
             f"and file systems take {MAX_COMPONENT_BYTES}.",
             "Choose a shorter one.",
         )

@@ -7,7 +7,7 @@ Knows nothing of torch, of tensors or of what trains. Everything a run says abou
 from trainyard.runs.history import read_history
 from trainyard.runs.reader import RunReader, find_homes
 from trainyard.runs.snapshot import Attempt, Checkpoint, Record, Snapshot
-from trainyard.runs.writer import RunWriter, amend, create_run, resume_run
+from trainyard.runs.writer import RunWriter, amend, checked_names, create_run, resume_run
 from trainyard.runs.yard import Yard
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Snapshot",
     "Yard",
     "amend",
+    "checked_names",
     "create_run",
     "find_homes",
     "read_history",

@@ -68,9 +68,7 @@ def create_run(
         DiskFullError: there is no room.
         TypeError: `config` is not JSON-able.
     """
-    names = {"project": project, "dataset": dataset, "model": model, "run": model if name is None else name}
-    for fact, value in names.items():  # a layout that has no {run} in its paths takes no bad names either
-        names[fact] = Template(f"{{{fact}}}").write({fact: value})
+    names = checked_names(project=project, dataset=dataset, model=model, name=name)
     identity = Identity(new_id(), names["project"], names["dataset"], names["model"], names["run"])
     first = identity.facts(datetime.now())
     for n in range(1, _ATTEMPTS_AT_A_NAME):
@@ -94,6 +92,18 @@ def create_run(
                 f"`trainyard resume {name}`.",
             )
     raise NameTakenError(f"No free name like {first['run']!r} was found in {yard.root}.", "Give a run.name.")
+
+
+def checked_names(*, project: str, dataset: str, model: str, name: str | None = None) -> dict[str, str]:
+    """The names of a run to be, as facts of its paths; its layout may still refuse them (`Layout.check`).
+
+    Raises:
+        BadNameError: one of them cannot be part of any path.
+    """
+    names = {"project": project, "dataset": dataset, "model": model, "run": model if name is None else name}
+    for fact, value in names.items():  # a layout that has no {run} in its paths takes no bad names either
+        names[fact] = Template(f"{{{fact}}}").write({fact: value})
+    return names
 
 
 def _refuse_nesting(yard: Yard, home: str) -> None:

@@ -26,7 +26,7 @@ class Predictions:
         indices: int64 [N], positions in the data set.
         labels: int64 [N], the truth.
         probabilities: float32 [N, classes].
-        metrics: the loss and the task's metrics over all N.
+        metrics: the loss and the task's metrics over all N; none when N is 0.
     """
 
     indices: npt.NDArray[np.int64]
@@ -56,6 +56,9 @@ def evaluate(model: nn.Module, task: Task, batches: Batches, process: Process, p
             probabilities.append(task.predict(outputs).float().cpu().numpy())
     model.train(was_training)
     parts = process.gather((indices, labels, probabilities, loss_sum, weight))
+    if not any(part[0] for part in parts):  # a split without items has nothing to measure
+        nothing = np.empty(0, dtype=np.int64)
+        return Predictions(nothing, nothing, np.empty((0, len(task.classes)), dtype=np.float32), {})
     all_indices = np.concatenate([array for part in parts for array in part[0]])
     order = np.argsort(all_indices, kind="stable")
     all_labels = np.concatenate([array for part in parts for array in part[1]])[order]

@@ -6,8 +6,10 @@ checkpoint; it knows nothing of runs, files or configs.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -83,17 +85,18 @@ def fit(
         describe: names the items of a batch (indices), for the error about a diverged loss.
 
     Raises:
-        DivergedError: a loss became NaN or infinite.
+        DivergedError: a loss or a weight became NaN or infinite; nothing was saved since.
         Interrupted: `should_stop` said so; a checkpoint of this very step was asked for.
     """
     mode = resolve_mode(plan.monitor, plan.mode)
     steps_per_epoch = math.ceil(len(batches) / plan.grad_accumulation)
-    window = _Window(plan.log_every, step.process.device, progress, describe)
+    window = _Window(plan.log_every, step, progress, describe)
     clock = _Clock()
 
     def tell(event: Event) -> None:
-        for sink in sinks:
-            sink.emit(event)
+        with _random_numbers_kept():
+            for sink in sinks:
+                sink.emit(event)
 
     while progress.epoch < plan.epochs and not progress.stopped_early:
         step.model.train()
@@ -110,18 +113,18 @@ def fit(
                 window.settle()
                 values = {"step_loss": progress.window_loss / progress.window_items, **_rates(step)}
                 progress.window_loss, progress.window_items = 0.0, 0
-                tell(StepLogged(progress.step, done, values))
                 progress.log.append({"epoch": done, "step": progress.step, "loss": values["step_loss"], **_rates(step)})
+                tell(StepLogged(progress.step, done, values))
             if progress.batch < len(batches):  # the end of an epoch saves by itself, below
                 stop = should_stop()
                 if stop or (plan.save_every_steps and progress.step % plan.save_every_steps == 0):
-                    window.settle()
+                    window.verify()
                     save(SaveRequest(progress, done, {}, inside_epoch=True, improved=False, last=False))
                 if stop:
                     raise Interrupted(
                         f"Stopped on request after step {progress.step}.", "Continue with `trainyard resume`."
                     )
-        window.settle()
+        window.verify()
         predictions = validate()
         train = {"loss": progress.epoch_loss / max(progress.epoch_items, 1), **_rates(step)}
         val = predictions.metrics
@@ -180,14 +183,27 @@ def _rates(step: Step) -> dict[str, float]:
     return rates
 
 
+@contextlib.contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """What the block draws from python's, numpy's and torch's generators, the training draws all the same."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
 class _Window:
     """The losses of the last few steps, left on the device until someone asks, so that no step waits for it."""
 
-    def __init__(
-        self, size: int, device: torch.device, progress: Progress, describe: Callable[[np.ndarray], str]
-    ) -> None:
+    def __init__(self, size: int, step: Step, progress: Progress, describe: Callable[[np.ndarray], str]) -> None:
+        device = step.process.device
         self._losses = torch.zeros(size, dtype=torch.float64, device=device if device.type != "mps" else "cpu")
         self._groups: list[list[Batch]] = []
+        self._last: list[Batch] = []
+        self._step = step
         self._progress = progress
         self._describe = describe
 
@@ -196,6 +212,7 @@ class _Window:
             self.settle()
         self._losses[len(self._groups)] = loss
         self._groups.append(group)
+        self._last = group
 
     def settle(self) -> None:
         """Adds the losses to the running sums.
@@ -207,14 +224,29 @@ class _Window:
         first = self._progress.step - len(losses) + 1
         for number, (loss, group) in enumerate(zip(losses, self._groups, strict=True)):
             if not math.isfinite(loss):
-                items = np.concatenate([np.asarray(batch.indices) for batch in group])
-                raise DivergedError(
-                    f"The loss became {loss} at step {first + number}, on the batch of {self._describe(items)}.",
-                    "Lower training.learning_rate, set training.grad_clip=1.0, or look at those items; "
-                    "the last checkpoint is from before.",
-                )
-            self._progress.add(loss, sum(len(batch.labels) for batch in group))
+                raise self._diverged(f"The loss became {loss}", first + number, group)
+            self._progress.add(loss, sum(batch.global_size for batch in group))
         self._groups.clear()
+
+    def verify(self) -> None:
+        """Settles, and looks at the weights: a step with a finite loss can spoil them, and they are to be kept.
+
+        Raises:
+            DivergedError: a loss or a weight is NaN or infinite.
+        """
+        self.settle()
+        if not self._step.is_sound():
+            raise self._diverged("The weights became NaN or infinite", self._progress.step, self._last)
+
+    def _diverged(self, what: str, number: int, group: list[Batch]) -> DivergedError:
+        own = [np.asarray(batch.indices) for batch in group]
+        parts = self._step.process.gather(own)  # every process sees the same loss and comes here
+        items = np.concatenate([array for part in parts for array in part])
+        return DivergedError(
+            f"{what} at step {number}, on the batch of {self._describe(items)}.",
+            "Lower training.learning_rate, set training.grad_clip=1.0, or look at those items; "
+            "the last checkpoint is from before.",
+        )
 
 
 class _Clock:

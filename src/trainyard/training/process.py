@@ -95,18 +95,18 @@ def _device(name: str, local: int | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError([f"run.device={name!r} is no device"], "Use auto, cpu, cuda, cuda:N or mps.") from None
+        raise ConfigError([f"{name!r} is no device"], "Use auto, cpu, cuda, cuda:N or mps.") from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise ConfigError([f"run.device={name!r}, but no CUDA device is there"], "Use run.device=cpu or auto.")
+            raise ConfigError([f"the device {name!r} is not there: PyTorch sees no GPU"], "Use cpu, or auto for whatever is there.")
         index = device.index if ":" in name else (local or 0)
         if index >= torch.cuda.device_count():
             raise ConfigError(
-                [f"run.device={name!r}, but there are {torch.cuda.device_count()} CUDA devices"],
-                "Use run.device=auto.",
+                [f"the device {name!r} is not there: PyTorch sees {torch.cuda.device_count()} GPUs, counted from 0"],
+                "Use one of those, or auto.",
             )
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(["run.device='mps', but it is not available here"], "Use run.device=cpu or auto.")
+        raise ConfigError(["the device 'mps' is not there"], "Use cpu, or auto for whatever is there.")
     return device

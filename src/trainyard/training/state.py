@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -333,9 +334,16 @@ def load(path: Path, *, weights_only: bool = False) -> Loaded:
         raise
     except Exception as error:  # whatever a damaged or foreign file makes the readers raise
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: {type(error).__name__}: {error}",
+            f"{path} cannot be read as a checkpoint: {_reason(error)}.",
             "`trainyard verify` checks a run's checkpoints; choose another one.",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    # torch's own words for these tell how to run the code in the file
+    if isinstance(error, pickle.UnpicklingError | LookupError | EOFError):
+        return "it is no file of tensors"
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['?'])[0].rstrip('.')}"
 
 
 def _read(path: Path) -> Any:

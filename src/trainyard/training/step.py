@@ -7,6 +7,7 @@ processes. Knows nothing of epochs, metrics or files.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -68,6 +69,12 @@ class Step:
         self.scaler.update()
         self.skipped = self.scaler.get_scale() < scale
         return total
+
+    def is_sound(self) -> bool:
+        """Whether every trained weight is a finite number. Waits for the device."""
+        with torch.no_grad():
+            largest = nn.utils.get_total_norm(self._parameters, math.inf)
+        return bool(largest.isfinite())
 
     def _forward(self, batch: Batch) -> Tensor:
         with autocast(self.precision, self.process.device):

@@ -101,7 +101,8 @@ def load(
 
 def _read(table: Path, columns: Sequence[str]) -> list[Row]:
     if not table.is_file():
-        raise DataError(f"There is no file {table}.", "Set data.path to a CSV file.")
+        what = f"{table} is a folder, not a file." if table.is_dir() else f"There is no file {table}."
+        raise DataError(what, "Set data.path to a CSV file.")
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             separator = "\t" if table.suffix.lower() == ".tsv" else ","

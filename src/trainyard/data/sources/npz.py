@@ -95,7 +95,8 @@ def load(
 
 def _read(path: Path) -> dict[str, Array]:
     if not path.is_file():
-        raise DataError(f"There is no file {path}.", "Set data.path to an .npz file.")
+        what = f"{path} is a folder, not a file." if path.is_dir() else f"There is no file {path}."
+        raise DataError(what, "Set data.path to an .npz file.")
     try:
         # Opened here: NumPy leaves a file that it cannot read open.
         with path.open("rb") as file:
@@ -148,7 +149,8 @@ def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, st
             wanted = f"labels for {' and '.join(found[split, 'images'] for split in lacking)}"
         elif splits:
             wanted = "train_images"
-        hint = next(filter(None, (nearest(key, ("images", "labels", "train_images")) for key in arrays)), "")
+        known = ("images", "labels", "train_images")
+        hint = next(filter(None, (nearest(key, known) for key in arrays if key not in known)), "")
         raise DataError(
             f"{path} has no {wanted}; its keys are: {listed(list(arrays))}.",
             "Name the arrays images and labels, or train_images, train_labels, test_images and so on." + hint,
@@ -212,7 +214,10 @@ def _labels(
     names = list(classes)
     if together.dtype.kind == "i":
         outside = np.flatnonzero((together < 0) | (together >= len(names)))
-        hint = f"Labels run from 0 to {len(names) - 1} for {len(names)} classes."
+        hint = (
+            f"Mend the label, or name more classes in data.classes: {len(names)} classes have the labels"
+            f" 0 to {len(names) - 1}."
+        )
         positions = together
     else:
         order = {name: position for position, name in enumerate(names)}
