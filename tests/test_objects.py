@@ -95,7 +95,7 @@ from trainyard.objects import Objects
 Objects(Path({str(tmp_path)!r})).create(lambda path: durable.write_bytes(path, {BYTES!r}))
 """
     for nth in (1, 2, 3):
-        assert faults.run_killed(code, nth_call=nth, kinds={"write", "rename"}).returncode == -signal.SIGKILL
+        assert faults.run_killed(code, nth_call=nth, kinds={"write", "rename", "link"}).returncode == -signal.SIGKILL
         assert Objects(tmp_path).unreferenced() == []
     assert len(everything(tmp_path)) >= 1
     Objects(tmp_path).create(lambda path: durable.write_bytes(path, BYTES))

@@ -176,7 +176,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     with explained(path):
         try:
             yield written
-            _settle(written, sync=sync)
+            settle(written, sync=sync)
             calls.rename(written, path)
         finally:  # after a rename too: between two links of one file it does nothing
             with contextlib.suppress(OSError):
@@ -185,12 +185,13 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
             _fsync_path(path.parent)
 
 
-def _settle(file: Path, *, sync: bool = True) -> None:
-    """Gives a file just written the permissions of any other (savers make theirs private), and its bytes to the disk."""
-    if file.stat().st_nlink == 1:  # a hard link's permissions are shared
-        os.chmod(file, 0o666 & ~_UMASK)
-    if sync:
-        _fsync_path(file)
+def settle(file: Path, *, sync: bool = True) -> None:
+    """Puts a file just written on the disk, with the permissions of any other: some libraries make theirs private."""
+    with explained(file):
+        if file.stat().st_nlink == 1:  # a hard link's permissions are shared
+            os.chmod(file, 0o666 & ~_UMASK)
+        if sync:
+            _fsync_path(file)
 
 
 def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
@@ -234,7 +235,7 @@ def staging(path: Path, *, replace: bool = False) -> Iterator[Path]:
             yield staged
             for directory, _, names in os.walk(staged):
                 for name in names:
-                    _settle(Path(directory, name))
+                    settle(Path(directory, name))
                 _fsync_path(Path(directory))
             if not replace:
                 _refuse_existing(path)  # an empty directory would be replaced by the rename

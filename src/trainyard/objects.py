@@ -48,14 +48,10 @@ class Objects:
         written = durable.temporary(self._root)
         try:
             write(written)
-            digest = durable.sha256_file(written)
-            if not self.has(digest):
-                durable.sweep(self.path(digest).parent)
-                with durable.replacing(self.path(digest)) as temporary:
-                    os.rename(written, temporary)
+            durable.settle(written)
+            return self.put(written)  # linked, not renamed: never over the same object, which others may be linking
         finally:
             written.unlink(missing_ok=True)
-        return digest
 
     def link(self, digest: str, target: Path) -> None:
         """Makes `target` the blob.
@@ -63,12 +59,13 @@ class Objects:
         Raises:
             CorruptError: the blob is not here.
         """
-        if not self.has(digest):
+        try:
+            durable.link_or_copy(self.path(digest), target)
+        except FileNotFoundError:
             raise CorruptError(
                 f"The object {digest[:12]}… that {target} needs is missing from {self._root}.",
                 "Restore it from a copy of the yard, or use another checkpoint.",
-            )
-        durable.link_or_copy(self.path(digest), target)
+            ) from None
 
     def unreferenced(self) -> list[tuple[Path, int]]:
         """Blobs that nothing links to any more: (path, size in bytes)."""

@@ -298,7 +298,7 @@ def test_what_a_killed_builder_left_is_swept(filled: Yard) -> None:
     filled.own.mkdir(exist_ok=True)
     child = subprocess.Popen(["true"])
     child.wait()
-    left = durable._temporary(filled.own).name.replace(f"-{os.getpid()}-", f"-{child.pid}-")
+    left = durable.temporary(filled.own).name.replace(f"-{os.getpid()}-", f"-{child.pid}-")
     (filled.own / left).write_bytes(b"half")
     assert _answer(Index(filled)) == EXPECTED
     assert not (filled.own / left).exists()

@@ -14,7 +14,7 @@ _COLOURS = {"finished": "green", "running": "cyan", "crashed": "red", "failed": 
 _PAGE = 30
 
 
-@click.command("runs")
+@click.command("runs", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("query", nargs=-1, metavar="[FILTER]...")
 @yard_option
 @click.option("--limit", type=click.IntRange(0), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json.")
@@ -35,8 +35,14 @@ def command(query: tuple[str, ...], yard_root: Path, limit: int | None, offset: 
     from trainyard.index import Index
     from trainyard.runs import Yard
 
+    for word in query:
+        if word.startswith("--"):
+            raise click.NoSuchOption(word, ctx=click.get_current_context())
     text = " ".join(query)
-    page = Index(Yard(yard_root)).query(text, limit=limit or (None if as_json else _PAGE), offset=offset)
+    index = Index(Yard(yard_root))
+    page = index.query(text, limit=limit or (None if as_json else _PAGE), offset=offset)
+    for home, why in index.problems():
+        click.echo(f"left out: {home}: {why}", err=True)
     if as_json:
         echo_json(page.rows)
         return

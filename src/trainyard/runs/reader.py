@@ -5,6 +5,7 @@ Works on yards that are read-only, moved or copied. Never writes.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -32,10 +33,9 @@ def read_snapshot(home: Path) -> Snapshot:
     """
     own = home / ".run"
     snapshot = None
-    try:
+    # half-written by a power cut, or by another version: then the journal says it all
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         snapshot = Snapshot.from_dict(json.loads((own / "run.json").read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # half-written by a power cut, or by another version: the journal says it all
     journal = own / "journal.jsonl"
     size = journal.stat().st_size if journal.exists() else 0
     if snapshot is None or snapshot.journal_bytes != size:

@@ -130,6 +130,7 @@ def _place(yard: Yard, layout: Layout, home: str, created: dict[str, Any]) -> Ru
                 with contextlib.closing(Journal(own / "journal.jsonl")) as journal:
                     journal.append("created", created)
                     journal.append("attempt", _attempt(1, None))
+                yard.note_change(home)  # and again below: an index that looked in between found nothing yet
         except FileExistsError:
             return None  # another process was first
         undo.callback(durable.discard, path)
@@ -153,7 +154,8 @@ def resume_run(yard: Yard, home: Path) -> RunWriter:
     layout = reader.layout
     run = RunWriter(yard, layout, home, RunLock(home / ".run" / "lock"))
     samples = {"step": 0, "epoch": 0, "split": "val"}
-    for directory in {home, home / ".run", *(run.path(kind, **samples).parent for kind in layout.kinds)}:
+    inside = {Path(directory) for directory, _, _ in os.walk(home)}
+    for directory in inside | {run.path(kind, **samples).parent for kind in layout.kinds}:
         durable.sweep(directory)
     return run
 
@@ -217,6 +219,7 @@ class RunWriter:
     def begin_attempt(self, resumed_from: int | None) -> None:
         """Starts a new attempt at step `resumed_from` (None: at the beginning); later rows are taken back."""
         n = len(self.snapshot.attempts) + 1
+        self._note_change()  # before as well as after, so that a kill in between leaves no stale index
         self.event("attempt", **_attempt(n, resumed_from))
         self._history.take_back(-1 if resumed_from is None else resumed_from, n)
         self._note_change()

@@ -27,15 +27,15 @@ class Yard:
 
     def __init__(self, root: str | os.PathLike[str], *, create: bool = False) -> None:
         self.root = Path(os.path.abspath(root))
-        if not self.root.is_dir():
-            if self.root.exists():
-                raise YardError(f"The yard {self.root} is not a directory.", "Choose another with --yard DIR.")
-            if not create:
-                raise YardError(
-                    f"There is no yard at {self.root}.",
-                    "`trainyard train` makes one; name another with --yard DIR or TRAINYARD_YARD.",
-                )
+        if create:
             durable.make_directories(self.root)
+        elif not self.root.exists():
+            raise YardError(
+                f"There is no yard at {self.root}.",
+                "`trainyard train` makes one; name another with --yard DIR or TRAINYARD_YARD.",
+            )
+        elif not self.root.is_dir():
+            raise YardError(f"The yard {self.root} is not a directory.", "Choose another with --yard DIR.")
         self.own = self.root / ".yard"
         self.trash = self.own / "trash"
         self.index_path = self.own / "index.sqlite"

@@ -197,7 +197,7 @@ class LayoutContract:
                 for attempt in (lambda k=kind, f=facts: layout.path(k, f), lambda f=facts: layout.check(f)):
                     with pytest.raises(BadNameError) as caught:
                         attempt()
-                    assert repr(name) in caught.value.what, "the error must show the value"
+                    assert repr(name[:60]) in caught.value.what, "the error must show the value, a long one cut"
 
     def test_a_missing_fact_is_named(self) -> None:
         """The error for a missing fact names the kind, the fact, the layout and the template."""

@@ -215,8 +215,8 @@ def _labels(
     if together.dtype.kind == "i":
         outside = np.flatnonzero((together < 0) | (together >= len(names)))
         hint = (
-            f"Mend the label, or name more classes in data.classes: {len(names)} classes have the labels"
-            f" 0 to {len(names) - 1}."
+            "Mend the label, or name more classes in data.classes:"
+            f" labels run from 0 to {len(names) - 1} for {len(names)} classes."
         )
         positions = together
     else:
