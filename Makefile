@@ -14,6 +14,8 @@ export PIP_ROOT_USER_ACTION := ignore
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 VENV_PYTHON := .venv/bin/python
+# One process a core, a file's tests together (they share what they set up). Debugging: make test ARGS="-n 0 -k …"
+PYTEST := $(VENV_PYTHON) -m pytest -n auto --maxprocesses 8 --dist loadfile
 STAMP := .venv/.installed
 BENCH_STAMP := .venv-bench/.installed
 
@@ -28,10 +30,14 @@ help:
 
 else
 
-.PHONY: help venv demo test check format stress bench clean-venv
+.PHONY: help venv demo test lint check format stress bench clean-venv
 
 help:
 	@sed -n 's/^#   //p' Makefile
+
+# A virtual environment knows its own path: one that came along with a moved or copied checkout is made anew.
+$(shell for stamp in $(STAMP) $(BENCH_STAMP); do \
+  [[ ! -s $$stamp || "$$(<$$stamp)" == "$(HERE)" ]] || rm -rf "$${stamp%/*}"; done)
 
 venv: $(STAMP)
 
@@ -39,14 +45,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(call make_venv,.venv)
 	@echo "Installing Trainyard and its tools into .venv (once; a few minutes) …"
 	@$(VENV_PYTHON) -m pip install -qq -c constraints.txt -e '.[train,dev]'
-	@touch $@
+	@echo "$(HERE)" > $@
 
 $(BENCH_STAMP): benchmarks/requirements.txt constraints.txt pyproject.toml
 	@$(call make_venv,.venv-bench)
 	@echo "Installing the other tools into .venv-bench (once; a few minutes) …"
 	@.venv-bench/bin/python -m pip install -qq -r benchmarks/requirements.txt
 	@.venv-bench/bin/python -m pip install -qq -c benchmarks/requirements.txt -e '.[train]'
-	@touch $@
+	@echo "$(HERE)" > $@
 
 demo: $(STAMP)
 	@.venv/bin/trainyard train digits --yard outputs
@@ -54,21 +60,22 @@ demo: $(STAMP)
 	@echo; .venv/bin/trainyard show last --yard outputs
 
 test: $(STAMP)
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
-check: $(STAMP)
+lint: $(STAMP)
 	@.venv/bin/ruff format --check --quiet . || { echo "Not formatted; run: make format"; exit 1; }
 	@.venv/bin/ruff check --quiet .
 	@$(VENV_PYTHON) -m mypy --no-error-summary
 	@.venv/bin/lint-imports --no-cache
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+check: lint test
 
 format: $(STAMP)
 	@.venv/bin/ruff check --quiet --fix-only .
 	@.venv/bin/ruff format --quiet .
 
 stress: $(STAMP)
-	@$(VENV_PYTHON) -m pytest -m stress $(ARGS)
+	@$(PYTEST) --dist worksteal -m stress $(ARGS)
 
 bench: $(BENCH_STAMP)
 	@.venv-bench/bin/python -m benchmarks $(ARGS)

@@ -44,9 +44,9 @@ def main() -> int:
         sections.append(f"## {ALL[name]}\n\n`python -m benchmarks.{name}`\n\n```text\n{''.join(lines).strip()}\n```\n")
     if options.save and not failed:
         head = (
-            "# Measured\n\nWritten by `make bench ARGS=--save`. Each table is one run of one command on an otherwise idle\n"
-            "machine, the tools in turn, medians; what is measured and how the other tools are set up is said at the\n"
-            "top of each benchmark's file.\n"
+            "# Measured\n\nWritten by `make bench ARGS=--save`. Each table is one run of one command on an otherwise\n"
+            "idle machine, the tools in turn, medians; what is measured and how the other tools are set up is said\n"
+            "at the top of each benchmark's file.\n"
         )
         (REPOSITORY / "benchmarks" / "RESULTS.md").write_text("\n".join([head, *sections]))
     if failed:

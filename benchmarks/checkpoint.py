@@ -82,7 +82,9 @@ def keeper(model: Any, optimizer: Any, *, keep: int | None, optimizer_in: str) -
     from trainyard.training.progress import Progress
     from trainyard.training.state import Capture, Trainee
 
-    run = create_run(Yard("yard", create=True), load_layout("grouped"), project="bench", dataset="none", model="encoder")
+    run = create_run(
+        Yard("yard", create=True), load_layout("grouped"), project="bench", dataset="none", model="encoder"
+    )
     process = start("cpu")
     trainee = Trainee(model, optimizer, None, torch.amp.GradScaler("cpu", enabled=False), process.device, {}, {})
     checkpointer = Checkpointer(

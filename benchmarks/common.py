@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-# Set before any peer is imported: no network, no telemetry, no progress bars; nothing that makes a peer faster or slower.
+# Set before any peer is imported: no network, no telemetry, no progress bars; nothing that changes its speed.
 QUIET = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
@@ -102,7 +102,7 @@ def _serve(tool: Tool, pipe: Connection, directory: str) -> None:
 
 
 def interleave(tools: Sequence[Tool], repeats: int, *, warm_up: int = 1) -> dict[str, Result]:
-    """The results of all tools by name: `repeats` rounds, each tool once a round, after `warm_up` rounds not counted."""
+    """The results of all tools by name: `repeats` rounds, each tool once a round, after `warm_up` more."""
     context = multiprocessing.get_context("spawn")
     results = {tool.name: Result() for tool in tools}
     with scratch() as directory:
@@ -170,7 +170,7 @@ def show(title: str, results: Mapping[str, Result], columns: Sequence[Column], b
         for column in columns:
             values = result.samples.get(column.quantity)
             if not values:
-                cells.append("–")
+                cells.append("-")
                 continue
             middle = statistics.median(values)
             text = f"{middle * column.scale + 0.0:,.{column.digits}f} {column.unit}".rstrip()
@@ -182,7 +182,8 @@ def show(title: str, results: Mapping[str, Result], columns: Sequence[Column], b
                 text += f"  {middle / reference:,.2f} x"
             cells.append(text)
         rows.append(cells)
-    widths = [max(len(row[i]) for row in [heads, *rows] if i < len(row) and len(row) == len(heads)) for i in range(len(heads))]
+    full = [row for row in [heads, *rows] if len(row) == len(heads)]  # the others say why they are not measured
+    widths = [max(len(row[i]) for row in full) for i in range(len(heads))]
     widths[0] = max(len(row[0]) for row in rows)
     repeats = max((len(v) for r in results.values() for v in r.samples.values()), default=0)
     print(f"\n{title}")
@@ -219,7 +220,7 @@ def versions(*packages: str) -> str:
         try:
             found.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
-            found.append(f"{package} –")
+            found.append(f"{package} -")
     return ", ".join(found)
 
 

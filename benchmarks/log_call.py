@@ -104,10 +104,8 @@ def count_wandb(directory: Path) -> int:
         for payload in _leveldb_records(path.read_bytes()):
             record = Record()
             record.ParseFromString(payload)
-            if record.HasField("history"):
-                rows += 1
-            elif record.HasField("request") and record.request.HasField("partial_history"):
-                rows += 1
+            partial = record.HasField("request") and record.request.HasField("partial_history")
+            rows += record.HasField("history") or partial
     return rows
 
 
@@ -254,6 +252,11 @@ def victim(name: str, directory: Path) -> None:
         time.sleep(max(0.0, due - time.perf_counter()))
 
 
+def again(part: str, name: str, directory: Path) -> list[str]:
+    """The command that does one part of this benchmark in a process of its own."""
+    return [sys.executable, "-m", "benchmarks.log_call", part, name, "--directory", str(directory)]
+
+
 def kill(names: list[str], rounds: int) -> dict[str, Result]:
     """Rows lost when killed, each tool `rounds` times; the tools of a round log at the same time."""
     results = {name: Result() for name in names}
@@ -265,9 +268,10 @@ def kill(names: list[str], rounds: int) -> dict[str, Result]:
                 own = directory / str(number)
                 own.mkdir()
                 (own / "acknowledged").write_bytes(bytes(8))
-                command = [sys.executable, "-m", "benchmarks.log_call", "--victim", name, "--directory", str(own)]
                 with open(own / "output.txt", "wb") as output:
-                    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=output, stderr=output)
+                    process = subprocess.Popen(
+                        again("--victim", name, own), cwd=REPOSITORY, stdout=output, stderr=output
+                    )
                 running[name] = (process, own)
 
             def acknowledged(own: Path) -> int:
@@ -286,15 +290,17 @@ def kill(names: list[str], rounds: int) -> dict[str, Result]:
             for name, (_, own) in running.items():
                 logged = acknowledged(own)
                 if not logged:
-                    tail = (own / "output.txt").read_text(errors="replace").strip().splitlines() or ["it logged nothing"]
-                    results[name].reason = tail[-1]
+                    tail = (own / "output.txt").read_text(errors="replace").strip().splitlines()
+                    results[name].reason = tail[-1] if tail else "it logged nothing"
                     continue
-                command = [sys.executable, "-m", "benchmarks.log_call", "--count", name, "--directory", str(own / "work")]
-                counted = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+                counted = subprocess.run(
+                    again("--count", name, own / "work"), cwd=REPOSITORY, capture_output=True, text=True
+                )
                 if counted.returncode:
                     results[name].reason = counted.stderr.strip().splitlines()[-1]
                     continue
-                lost = max(0, logged - json.loads(counted.stdout.splitlines()[-1]))  # one may be kept but not yet counted
+                kept = json.loads(counted.stdout.splitlines()[-1])
+                lost = max(0, logged - kept)  # one may be kept whose call had not returned yet
                 for quantity, value in (("logged", logged), ("lost", lost), ("lost_s", lost * PACE_S)):
                     results[name].samples.setdefault(quantity, []).append(float(value))
     return results

@@ -322,4 +322,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-

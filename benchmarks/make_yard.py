@@ -37,12 +37,13 @@ def events(number: int, rng: random.Random) -> list[dict[str, Any]]:
         found.append({"at": clock.isoformat(timespec="milliseconds").replace("+00:00", "Z"), "event": event, **data})
 
     config = {
-        "data": {"source": "npz", "path": f"/data/{dataset}.npz", "dataset": dataset, "split": {"val_fraction": 0.1, "seed": 0}},
+        "data": {"source": "npz", "path": f"/data/{dataset}.npz", "dataset": dataset, "split": {"seed": 0}},
         "model": {"name": model, "hidden": [rng.choice((64, 128, 453))], "dropout": rng.choice((0.0, 0.1, 0.5))},
         "run": {"project": project, "name": None, "seed": rng.randrange(5), "tags": [], "note": ""},
         "training": {
             "epochs": 10, "batch_size": rng.choice((32, 64, 128)), "learning_rate": 10 ** rng.uniform(-4, -2),
-            "optimizer": {"_target_": "torch.optim.AdamW", "weight_decay": 0.01}, "precision": "fp32", "monitor": "val_loss",
+            "optimizer": {"_target_": "torch.optim.AdamW", "weight_decay": 0.01},
+            "precision": "fp32", "monitor": "val_loss",
         },
         "layout": "grouped",
     }  # fmt: skip
@@ -52,8 +53,8 @@ def events(number: int, rng: random.Random) -> list[dict[str, Any]]:
     }  # fmt: skip
     add(
         "created", id=run_id, name=name, project=project, dataset=dataset, model=model, layout="grouped", home=home,
-        facts=facts, seed=config["run"]["seed"], tags=rng.sample(["paper", "baseline", "ablation", "keep"], rng.randrange(3)),
-        note="", config=config,
+        facts=facts, seed=config["run"]["seed"],
+        tags=rng.sample(["paper", "baseline", "ablation", "keep"], rng.randrange(3)), note="", config=config,
     )  # fmt: skip
     add("attempt", n=1, pid=1000 + number, host="bench", resumed_from=None)
     add("data", data={"fingerprint": rng.randbytes(16).hex(), "items": 1797, "classes": [str(n) for n in range(10)]})
@@ -81,8 +82,22 @@ def events(number: int, rng: random.Random) -> list[dict[str, Any]]:
         ("final_predictions", "predictions/test.csv"), ("per_class", "stats/per_class_test.csv"),
         ("learning_curves", "learning_curves.png"), ("confusion_matrix", "confusion_matrix_test.png"),
     ):  # fmt: skip
-        add("record", kind=kind, path=home + path, size=rng.randrange(500, 90_000), sha256=rng.randbytes(32).hex(), facts={})
-    add("summary", values={**{k: v for k, v in metrics.items() if k.startswith("val_")}, "test_accuracy": accuracy, "best_step": 1570})
+        add(
+            "record",
+            kind=kind,
+            path=home + path,
+            size=rng.randrange(500, 90_000),
+            sha256=rng.randbytes(32).hex(),
+            facts={},
+        )
+    add(
+        "summary",
+        values={
+            **{k: v for k, v in metrics.items() if k.startswith("val_")},
+            "test_accuracy": accuracy,
+            "best_step": 1570,
+        },
+    )
     state = rng.choices(("finished", "failed", "stopped"), (90, 6, 4))[0]
     add("ended", state=state, error="RuntimeError: out of memory" if state == "failed" else None)
     return found
@@ -112,7 +127,9 @@ def make(root: Path, count: int) -> None:
         snapshot.journal_bytes = len(lines)
         (own / "journal.jsonl").write_bytes(lines)
         (own / "run.json").write_text(json.dumps(snapshot.to_dict()) + "\n")
-        (own / "config.yaml").write_text(yaml.dump(snapshot.config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
+        (own / "config.yaml").write_text(
+            yaml.dump(snapshot.config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
+        )
         (own / "lock").touch()
 
 

@@ -28,7 +28,9 @@ def command(arguments_: list[str], yard: str = "") -> Measure:
         done = subprocess.run(program, capture_output=True, env=environment)
         seconds = time.perf_counter() - start
         if done.returncode:
-            raise RuntimeError(f"exit code {done.returncode}: {(done.stderr.decode().strip().splitlines() or [''])[-1]}")
+            raise RuntimeError(
+                f"exit code {done.returncode}: {(done.stderr.decode().strip().splitlines() or [''])[-1]}"
+            )
         return {"seconds": seconds}
 
     return measure
@@ -52,9 +54,7 @@ def main() -> None:
             ["python", "-c", "import torch"],
             ["python", "-c", "import transformers"],
         ]
-        tools = [
-            Tool(" ".join(line), command, {"arguments_": line, "yard": yard}) for line in lines
-        ]
+        tools = [Tool(" ".join(line), command, {"arguments_": line, "yard": yard}) for line in lines]
         results = interleave(chosen(tools, options.only), options.repeats)
         show(
             f"start to exit, {options.runs:,} runs in the yard", results, [Column("seconds", "time", "s", 1, 3)],

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -13,11 +12,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from trainyard import durable
-from trainyard.errors import CorruptError, DiskFullError, YardError
+from trainyard.errors import DiskFullError, YardError
 from trainyard.testing import faults
 
 OLD, NEW = b"old bytes\n" * 40, b"the new bytes\n" * 50
@@ -25,20 +22,6 @@ OLD, NEW = b"old bytes\n" * 40, b"the new bytes\n" * 50
 
 def temporaries(directory: Path) -> list[Path]:
     return [path for path in directory.rglob(".tmp-*") if durable.is_temporary(path)]
-
-
-class States:
-    """Fresh directories, each with what a primitive finds before it starts."""
-
-    def __init__(self, root: Path, prepare: Callable[[Path], object]) -> None:
-        self.root, self.prepare, self.n = root, prepare, 0
-
-    def __call__(self) -> Path:
-        self.n += 1
-        state = self.root / str(self.n)
-        state.mkdir()
-        self.prepare(state)
-        return state
 
 
 def old_file(state: Path) -> None:
@@ -71,9 +54,7 @@ REPLACERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize("name", REPLACERS)
 def test_replacing_a_file_leaves_the_old_or_the_new(name: str, error: int, tmp_path: Path) -> None:
-    tried = faults.sweep(
-        REPLACERS[name], old_or_new, fresh=States(tmp_path, old_file), succeeded=new, error=error
-    )
+    tried = faults.sweep(REPLACERS[name], old_or_new, fresh=faults.States(tmp_path, old_file), succeeded=new, error=error)
     assert tried >= (4 if "unsynced" not in name else 3)
 
 
@@ -87,7 +68,7 @@ def test_creating_a_file_leaves_nothing_or_all_of_it(name: str, tmp_path: Path) 
         assert not (state / "f").exists() or (state / "f").read_bytes() == NEW
         assert temporaries(state) == []
 
-    faults.sweep(REPLACERS[name], nothing_or_all, fresh=States(tmp_path, prepare), succeeded=new)
+    faults.sweep(REPLACERS[name], nothing_or_all, fresh=faults.States(tmp_path, prepare), succeeded=new)
 
 
 @pytest.mark.parametrize("replace", [False, True])
@@ -116,9 +97,9 @@ def test_staging_a_directory_leaves_the_old_or_the_new(replace: bool, error: int
         assert temporaries(state) == []
 
     if not replace:  # the retry after a late fault must still find the name free
-        assert faults.sweep(stage, check, fresh=States(tmp_path, prepare), succeeded=done, error=error) > 8
+        assert faults.sweep(stage, check, fresh=faults.States(tmp_path, prepare), succeeded=done, error=error) > 8
     else:
-        assert faults.sweep(stage, check, fresh=States(tmp_path, prepare), succeeded=done, error=error) > 8
+        assert faults.sweep(stage, check, fresh=faults.States(tmp_path, prepare), succeeded=done, error=error) > 8
 
 
 def test_staging_never_replaces_unless_told(tmp_path: Path) -> None:
@@ -135,7 +116,7 @@ def test_staging_never_replaces_unless_told(tmp_path: Path) -> None:
             (path / "x").write_text("x")
         with pytest.raises(FileExistsError), durable.staging(path):
             pytest.fail("it should not have begun")
-    with pytest.raises(FileExistsError), durable.staging(tmp_path / "late") as staged:
+    with pytest.raises(FileExistsError), durable.staging(tmp_path / "late") as staged:  # noqa: PT012
         (staged / "x").write_text("x")
         (tmp_path / "late").mkdir()  # another process
     assert temporaries(tmp_path) == []
@@ -144,10 +125,10 @@ def test_staging_never_replaces_unless_told(tmp_path: Path) -> None:
 
 def test_an_exception_in_the_block_leaves_the_old(tmp_path: Path) -> None:
     old_file(tmp_path)
-    with pytest.raises(KeyboardInterrupt), durable.replacing(tmp_path / "f") as temporary:
+    with pytest.raises(KeyboardInterrupt), durable.replacing(tmp_path / "f") as temporary:  # noqa: PT012
         temporary.write_bytes(NEW)
         raise KeyboardInterrupt
-    with pytest.raises(ValueError, match="mine"), durable.staging(tmp_path / "d") as staged:
+    with pytest.raises(ValueError, match="mine"), durable.staging(tmp_path / "d") as staged:  # noqa: PT012
         (staged / "a").write_bytes(NEW)
         raise ValueError("mine")
     assert (tmp_path / "f").read_bytes() == OLD
@@ -177,7 +158,7 @@ def test_files_have_the_permissions_of_any_other(umask: str, tmp_path: Path) -> 
     code = f"""
 import os; os.umask(0o{umask})
 from pathlib import Path
-from trainyard import durable
+from trainyard import durable, jsonl
 p = Path({str(tmp_path)!r})
 durable.write_bytes(p / "bytes", b"x")
 with durable.replacing(p / "saved") as t:
@@ -185,9 +166,11 @@ with durable.replacing(p / "saved") as t:
 with durable.staging(p / "dir") as t:
     os.close(os.open(t / "inner", os.O_CREAT | os.O_WRONLY, 0o600))
 durable.make_directories(p / "made")
-durable.Appender(p / "lines").close()
+jsonl.Appender(p / "lines").close()
 """
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
     mask = int(umask, 8)
     for name in ("bytes", "saved", "dir/inner", "lines"):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~mask, name
@@ -200,7 +183,7 @@ def test_what_a_kill_leaves_is_swept(nth: int, tmp_path: Path) -> None:
     old_file(tmp_path)
     code = f"""
 from pathlib import Path
-from trainyard import durable
+from trainyard import durable, jsonl
 p = Path({str(tmp_path)!r})
 durable.write_bytes(p / "f", {NEW!r})
 with durable.staging(p / "d") as staged:
@@ -356,7 +339,7 @@ def test_a_failed_claim_holds_nothing(claim: Callable[[Path], bool], tmp_path: P
     def action(state: Path) -> None:
         assert claim(state / "parent" / "name")
 
-    tried = faults.sweep(action, lambda state: None, fresh=States(tmp_path, lambda state: None))
+    tried = faults.sweep(action, lambda state: None, fresh=faults.States(tmp_path, lambda state: None))
     assert tried >= 4
     assert not claim(tmp_path / "1" / "parent" / "name")
 
@@ -383,9 +366,9 @@ def test_locked_excludes_other_processes_and_threads(tmp_path: Path) -> None:
 
 def test_locked_gives_up_and_lets_go(tmp_path: Path) -> None:
     with durable.locked(tmp_path / "lock"):
-        with pytest.raises(YardError, match="has been locked by another process"):
-            with durable.locked(tmp_path / "lock", timeout_s=0.05):
-                pytest.fail("two hold it")
+        again = durable.locked(tmp_path / "lock", timeout_s=0.05)
+        with pytest.raises(YardError, match="has been locked by another process"), again:
+            pytest.fail("two hold it")
         child = os.fork()  # has the file open, too, and outlives the block
         if child == 0:
             signal.pause()
@@ -395,188 +378,6 @@ def test_locked_gives_up_and_lets_go(tmp_path: Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-
-
-# -- lines
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec=None)),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
-    max_leaves=8,
-)
-records = st.dictionaries(st.text(st.characters(exclude_categories=())), json_values, min_size=1, max_size=5)
-
-
-@given(records)
-def test_a_line_reads_back_as_what_was_written(record: dict[str, object]) -> None:
-    line = durable.encode_line(record)
-    assert line.count(b"\n") == 1
-    assert line.endswith(b"\n")
-    assert durable.decode_line(line) == record
-    assert json.loads(line)  # any JSON reader can
-
-
-def test_nan_and_surrogates_survive_lines_and_files(tmp_path: Path) -> None:
-    record = {"loss": float("nan"), "best": float("-inf"), "name": "half\ud800", "end": "\\", "both": "\\\udc80", "é": "模型"}
-    found = durable.decode_line(durable.encode_line(record))
-    assert repr(found) == repr(record)
-    durable.write_json(tmp_path / "f.json", record)
-    text = (tmp_path / "f.json").read_text(encoding="utf-8")  # valid UTF-8 whatever was in it
-    assert "模型" in text
-    assert repr(json.loads(text)) == repr(record)
-    durable.write_text(tmp_path / "f.txt", "a half\ud800")
-    assert (tmp_path / "f.txt").read_text(encoding="utf-8") == "a half\\ud800"
-
-
-@given(records, st.data())
-def test_a_damaged_line_is_never_taken_for_a_record(record: dict[str, object], data: st.DataObject) -> None:
-    line = bytearray(durable.encode_line(record))
-    position = data.draw(st.integers(0, len(line) - 1))
-    line[position] ^= data.draw(st.integers(1, 255))
-    assert durable.decode_line(bytes(line)) is None
-    cut = data.draw(st.integers(0, len(line) - 1))
-    assert durable.decode_line(durable.encode_line(record)[:cut]) is None
-
-
-LINES = [{"n": n, "text": "x" * n} for n in range(4)]
-
-
-def write_lines(path: Path) -> None:
-    appender = durable.Appender(path)
-    for record in LINES:
-        appender.append(durable.encode_line(record))
-    appender.close()
-    appender.close()
-
-
-def test_a_torn_tail_is_passed_over_and_cut_off_whatever_its_length(tmp_path: Path) -> None:
-    path = tmp_path / "lines"
-    write_lines(path)
-    whole = path.read_bytes()
-    last = len(durable.encode_line(LINES[-1]))
-    for torn in range(1, last + 1):
-        path.write_bytes(whole[: len(whole) - torn])
-        assert durable.read_lines(path) == (LINES[:-1], len(whole) - last)
-        appender = durable.Appender(path)
-        assert path.stat().st_size == len(whole) - last
-        appender.append(durable.encode_line({"after": torn}))
-        appender.close()
-        assert durable.read_lines(path)[0] == [*LINES[:-1], {"after": torn}]
-
-
-@pytest.mark.parametrize("rubbish", [b"\0" * 100, b"\n", b'{"crc":"', b"\r\n\r", b'{"n": 1}\n'])
-def test_rubbish_at_the_end_is_a_torn_tail(rubbish: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "lines"
-    write_lines(path)
-    with path.open("ab") as file:
-        file.write(rubbish)
-    assert durable.read_lines(path)[0] == LINES
-    appender = durable.Appender(path)
-    appender.append(durable.encode_line({"after": 1}))
-    appender.close()
-    assert durable.read_lines(path)[0] == [*LINES, {"after": 1}]
-
-
-def test_damage_with_whole_lines_after_it_is_an_error_and_kept(tmp_path: Path) -> None:
-    path = tmp_path / "lines"
-    write_lines(path)
-    before = path.read_bytes()
-    for offset in range(len(before) - len(durable.encode_line(LINES[-1]))):
-        path.write_bytes(before)
-        faults.flip_byte(path, offset)
-        damaged = path.read_bytes()
-        with pytest.raises(CorruptError, match=r"Line \d of .*lines is damaged"):
-            durable.read_lines(path)
-        with pytest.raises(CorruptError):
-            durable.Appender(path)
-        assert path.read_bytes() == damaged
-
-
-@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
-def test_a_failed_append_leaves_the_lines_before_and_the_next_one_works(error: int, tmp_path: Path) -> None:
-    n = 0
-
-    def fresh() -> durable.Appender:
-        nonlocal n
-        n += 1
-        write_lines(tmp_path / str(n))
-        return durable.Appender(tmp_path / str(n))
-
-    line = durable.encode_line({"new": 1})
-
-    def check(appender: durable.Appender) -> None:
-        assert durable.read_lines(appender.path)[0] == LINES
-        assert appender.size == len(appender.path.read_bytes())
-
-    def succeeded(appender: durable.Appender) -> None:
-        assert durable.read_lines(appender.path)[0] == [*LINES, {"new": 1}]
-        appender.close()
-
-    tried = faults.sweep(lambda a: a.append(line), check, fresh=fresh, succeeded=succeeded, error=error)
-    assert tried == 2
-
-
-def test_a_tear_that_cannot_be_mended_at_once_is_mended_before_the_next_line(tmp_path: Path) -> None:
-    class Broken(faults.FaultyCalls):
-        def truncate(self, fd: int, size: int) -> None:
-            raise OSError(errno.EIO, "truncate fails, too")
-
-    write_lines(tmp_path / "lines")
-    appender = durable.Appender(tmp_path / "lines")
-    with faults.installed(Broken(1, kinds={"write"})), pytest.raises(OSError, match="injected"):
-        appender.append(durable.encode_line({"lost": 1}))
-    assert (tmp_path / "lines").stat().st_size > appender.size
-    assert durable.read_lines(tmp_path / "lines")[0] == LINES
-    with faults.installed(Broken()), pytest.raises(OSError, match="truncate fails"):
-        appender.append(durable.encode_line({"lost": 2}))
-    appender.append(durable.encode_line({"kept": 3}))
-    appender.close()
-    assert durable.read_lines(tmp_path / "lines")[0] == [*LINES, {"kept": 3}]
-
-
-def test_opening_an_appender_survives_faults_without_leaking(tmp_path: Path) -> None:
-    def prepare(state: Path) -> None:
-        write_lines(state / "lines")
-        faults.truncate(state / "lines", -3)
-
-    def action(state: Path) -> None:
-        durable.Appender(state / "lines").close()
-        durable.Appender(state / "new").close()
-
-    before = len(os.listdir("/proc/self/fd"))
-    faults.sweep(
-        action,
-        lambda state: durable.read_lines(state / "lines"),
-        fresh=States(tmp_path, prepare),
-        succeeded=lambda state: durable.read_lines(state / "lines")[0] == LINES[:-1],
-    )
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_closed_appender_says_so(tmp_path: Path) -> None:
-    appender = durable.Appender(tmp_path / "lines")
-    appender.close()
-    with pytest.raises(ValueError, match="closed"):
-        appender.append(b"x\n")
-
-
-@pytest.mark.parametrize("nth", [1, 2, 3])
-def test_a_killed_append_keeps_every_line_that_returned(nth: int, tmp_path: Path) -> None:
-    code = f"""
-from pathlib import Path
-from trainyard import durable
-appender = durable.Appender(Path({str(tmp_path)!r}) / "lines")
-for n in range(3):
-    appender.append(durable.encode_line({{"n": n, "text": "x" * n}}))
-"""
-    assert faults.run_killed(code, nth_call=nth, kinds={"write"}).returncode == -signal.SIGKILL
-    path = tmp_path / "lines"
-    assert path.stat().st_size > durable.read_lines(path)[1]  # half a line is there
-    assert durable.read_lines(path)[0] == LINES[: nth - 1]
-    appender = durable.Appender(path)
-    appender.append(durable.encode_line({"after": 1}))
-    appender.close()
-    assert durable.read_lines(path)[0] == [*LINES[: nth - 1], {"after": 1}]
 
 
 def test_a_log_shows_its_lines_at_once(tmp_path: Path) -> None:
@@ -607,13 +408,11 @@ def test_the_fault_tools_do_what_they_say(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown kinds"):
         faults.failing(1, kinds={"wriet"})
     half = tmp_path / "half"
+    half.touch()
+    fd = os.open(half, os.O_WRONLY)
     with faults.failing(1, kinds={"write"}), pytest.raises(OSError, match="injected"):
-        appender = durable.Appender(half)
-        try:
-            appender._mend = lambda: None  # type: ignore[method-assign]
-            appender.append(b"0123456789")
-        finally:
-            appender.close()
+        durable.calls.write(fd, memoryview(b"0123456789"))
+    os.close(fd)
     assert half.read_bytes() == b"01234"
 
 
@@ -626,7 +425,7 @@ def test_a_sweep_finds_what_is_not_atomic(tmp_path: Path) -> None:
             os.close(fd)
 
     with pytest.raises(AssertionError) as caught:
-        faults.sweep(overwrite, old_or_new, fresh=States(tmp_path, old_file))
+        faults.sweep(overwrite, old_or_new, fresh=faults.States(tmp_path, old_file))
     assert any("call 2 (write) failed with EIO" in note for note in caught.value.__notes__)
 
 

@@ -2,8 +2,8 @@
 
 Every write is: temporary file in the same directory, write, fsync, rename, fsync of the directory;
 whatever fails, the temporary goes and the old file stays. An existing path is never written into,
-because hard links share their bytes. Appends are whole lines, each with a CRC; a torn tail is cut
-before the next append. Knows nothing of runs, layouts or tensors.
+because hard links share their bytes. (`jsonl` appends lines, with this module's means.) Knows nothing
+of runs, layouts or tensors.
 
 All system calls go through `calls`, so that a test can make the n-th one fail.
 """
@@ -22,12 +22,11 @@ import secrets
 import shutil
 import socket
 import time
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from trainyard.errors import CorruptError, DiskFullError, YardError
+from trainyard.errors import DiskFullError, YardError
 
 _CHUNK = 1 << 20  # bytes read at once when hashing or copying
 _TEMPORARY = re.compile(r"\.tmp-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}")
@@ -39,30 +38,39 @@ class SystemCalls:
     """The system calls a write is made of. `trainyard.testing.faults` puts a failing one in place."""
 
     def open(self, path: Path, flags: int) -> int:
+        """Opens `path` with these flags, closed on exec; returns the descriptor."""
         return os.open(path, flags | os.O_CLOEXEC, 0o666)
 
     def write(self, fd: int, data: memoryview) -> int:
+        """Writes some of `data`; returns how many bytes."""
         return os.write(fd, data)
 
     def fsync(self, fd: int) -> None:
+        """Returns when the file or directory is on the disk."""
         os.fsync(fd)
 
     def rename(self, source: Path, target: Path) -> None:
+        """Puts `source` in the place of `target`, in one step."""
         os.rename(source, target)
 
     def link(self, source: Path, target: Path) -> None:
+        """Makes `target` another name of `source`."""
         os.link(source, target)
 
     def mkdir(self, path: Path) -> None:
+        """Makes a directory that must not exist."""
         os.mkdir(path)
 
     def unlink(self, path: Path) -> None:
+        """Removes a name of a file."""
         os.unlink(path)
 
     def truncate(self, fd: int, size: int) -> None:
+        """Cuts an open file to `size` bytes."""
         os.ftruncate(fd, size)
 
     def free_bytes(self, directory: Path) -> int:
+        """Bytes that may still be written below `directory`."""
         return shutil.disk_usage(directory).free
 
 
@@ -106,13 +114,15 @@ def explained(path: Path) -> Iterator[None]:
         raise
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
+    """Writes all of `data`, however many calls that takes."""
     view = memoryview(data)
     while view:
         view = view[calls.write(fd, view) :]
 
 
-def _fsync_path(path: Path) -> None:
+def fsync_path(path: Path) -> None:
+    """Puts a file's bytes, or a directory's entries, on the disk."""
     fd = calls.open(path, os.O_RDONLY)
     try:
         calls.fsync(fd)
@@ -134,7 +144,7 @@ def make_directories(directory: Path) -> None:
             except FileExistsError:  # another process was first, or it is a file
                 if not path.is_dir():
                     raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(path)) from None
-            _fsync_path(path.parent)
+            fsync_path(path.parent)
 
 
 def claim_directory(path: Path) -> bool:
@@ -146,7 +156,7 @@ def claim_directory(path: Path) -> bool:
         except FileExistsError:
             return False
         try:
-            _fsync_path(path.parent)
+            fsync_path(path.parent)
         except BaseException:
             os.rmdir(path)
             raise
@@ -182,7 +192,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 os.unlink(written)
         if sync:
-            _fsync_path(path.parent)
+            fsync_path(path.parent)
 
 
 def settle(file: Path, *, sync: bool = True) -> None:
@@ -191,7 +201,7 @@ def settle(file: Path, *, sync: bool = True) -> None:
         if file.stat().st_nlink == 1:  # a hard link's permissions are shared
             os.chmod(file, 0o666 & ~_UMASK)
         if sync:
-            _fsync_path(file)
+            fsync_path(file)
 
 
 def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
@@ -199,7 +209,7 @@ def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
     with replacing(path, sync=sync) as written:
         fd = calls.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
-            _write_all(fd, data)
+            write_all(fd, data)
         finally:
             os.close(fd)
 
@@ -236,7 +246,7 @@ def staging(path: Path, *, replace: bool = False) -> Iterator[Path]:
             for directory, _, names in os.walk(staged):
                 for name in names:
                     settle(Path(directory, name))
-                _fsync_path(Path(directory))
+                fsync_path(Path(directory))
             if not replace:
                 _refuse_existing(path)  # an empty directory would be replaced by the rename
             elif os.path.lexists(path):
@@ -244,7 +254,7 @@ def staging(path: Path, *, replace: bool = False) -> Iterator[Path]:
             try:
                 calls.rename(staged, path)
                 try:
-                    _fsync_path(path.parent)
+                    fsync_path(path.parent)
                 except BaseException:
                     os.rename(path, staged)
                     raise
@@ -281,8 +291,8 @@ def move(source: Path, target: Path) -> None:
     with explained(target):
         _refuse_existing(target)
         calls.rename(source, target)
-        _fsync_path(target.parent)
-        _fsync_path(source.parent)
+        fsync_path(target.parent)
+        fsync_path(source.parent)
 
 
 def remove(path: Path) -> None:
@@ -326,7 +336,7 @@ def copy(source: Path, target: Path) -> None:
         fd = calls.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             while chunk := reader.read(_CHUNK):
-                _write_all(fd, chunk)
+                write_all(fd, chunk)
         finally:
             os.close(fd)
 
@@ -336,7 +346,7 @@ def publish(source: Path, target: Path) -> None:
     with replacing(target, sync=False) as linked:
         link_or_copy(source, linked)
     with explained(target):
-        _fsync_path(target.parent)
+        fsync_path(target.parent)
 
 
 def sha256_file(path: Path) -> str:
@@ -416,116 +426,9 @@ def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
         os.close(fd)
 
 
-def encode_line(record: Mapping[str, Any]) -> bytes:
-    """One line of JSON that starts with the CRC-32 of the rest. `record` must not be empty."""
-    body = json.dumps(record, separators=(",", ":")).encode()
-    return b'{"crc":"%08x",%b\n' % (zlib.crc32(body), body[1:])
-
-
-def decode_line(line: bytes) -> dict[str, Any] | None:
-    """The record of a line, or None when the line is torn or its CRC is wrong."""
-    if not (line.startswith(b'{"crc":"') and line[16:18] == b'",' and line.endswith(b"}\n")):
-        return None
-    body = b"{" + line[18:-1]
-    if b"%08x" % zlib.crc32(body) != line[8:16]:
-        return None
-    record: dict[str, Any] = json.loads(body)
-    return record
-
-
-def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The records of a file of lines up to the first bad one, and how many bytes they take.
-
-    A missing file has none. A torn last line is the mark of a kill and is passed over.
-
-    Raises:
-        CorruptError: a bad line has good ones after it: not a torn tail, but damage.
-    """
-    records: list[dict[str, Any]] = []
-    good = 0
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return records, good
-    lines = data.splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        record = decode_line(line)
-        if record is None:
-            if _holds_a_line(data[good:]):
-                raise CorruptError(
-                    f"Line {number + 1} of {path} is damaged (its CRC does not match), and whole lines follow it.",
-                    "Restore the file from a copy; `trainyard verify` names every damaged file.",
-                )
-            break
-        records.append(record)
-        good += len(line)
-    return records, good
-
-
-def _holds_a_line(data: bytes) -> bool:
-    """Whether there is a whole line anywhere, even glued to the one before it."""
-    return any(
-        decode_line(data[begin.start() : data.find(b"\n", begin.start()) + 1]) is not None
-        for begin in re.finditer(rb'\{"crc":"', data)
-    )
-
-
 def open_log(path: Path) -> TextIO:
     """A text file that lines are appended to, each in the file once written: for logs that people read."""
     make_directories(path.parent)
     with explained(path):
         fd = calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     return open(fd, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
-
-
-class Appender:
-    """Appends whole lines to a file that one process at a time writes.
-
-    Opening cuts a torn tail off. When an append fails half-way, the half is cut off at once, or
-    else before the next append. After a kill the file holds every line whose `append` returned.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        make_directories(path.parent)
-        _, self.size = read_lines(path)
-        is_new = not path.exists()
-        with explained(path):
-            self._fd = calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            try:
-                if is_new:
-                    _fsync_path(path.parent)
-                self._torn = os.fstat(self._fd).st_size != self.size
-                self._mend()
-            except BaseException:
-                self.close()
-                raise
-
-    def _mend(self) -> None:
-        if self._torn:
-            calls.truncate(self._fd, self.size)
-            self._torn = False
-
-    def append(self, lines: bytes, *, sync: bool = True) -> None:
-        """Appends `lines`; with `sync` they survive a power cut once this returns."""
-        if self._fd < 0:
-            raise ValueError(f"{self.path} is closed")
-        with explained(self.path):
-            self._mend()
-            self._torn = True
-            try:
-                _write_all(self._fd, lines)
-                if sync:
-                    calls.fsync(self._fd)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    self._mend()
-                raise
-            self._torn = False
-            self.size += len(lines)
-
-    def close(self) -> None:
-        """Closes the file; a second call does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1

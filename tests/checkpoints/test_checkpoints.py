@@ -136,7 +136,7 @@ def test_files_that_do_not_fit_the_format_are_refused(
 ) -> None:
     run = new_run(layout)
     with pytest.raises(CheckpointError, match="does not fit"):
-        commit(run, {name: Path.touch for name in files}, step=1, epoch=1, linked=linked)  # type: ignore[misc]
+        commit(run, dict.fromkeys(files, Path.touch), step=1, epoch=1, linked=linked)  # type: ignore[misc]
     assert reread(run).snapshot.checkpoints == []
 
 
@@ -237,7 +237,9 @@ def _kill(layout: str, new_run: NewRun, chosen: Callable[[int], list[int]]) -> N
     assert temporaries(run.yard) == []
 
 
-@pytest.mark.parametrize(("layout", "part"), [("grouped", 0.3), ("files", 0.5), ("files", 0.75), ("dated", 0.4), ("shared", 0.7)])
+@pytest.mark.parametrize(
+    ("layout", "part"), [("grouped", 0.3), ("files", 0.5), ("files", 0.75), ("dated", 0.4), ("shared", 0.7)]
+)
 def test_a_kill_leaves_the_old_checkpoint_or_the_new(layout: str, part: float, new_run: NewRun) -> None:
     _kill(layout, new_run, lambda total: [round(total * part)])
 
@@ -349,7 +351,9 @@ def test_publishing_links_and_moves_on(layout: str, new_run: NewRun) -> None:
             assert part.samefile(source / part.name if target.is_dir() else source)
         if target.is_dir():
             assert {part.name for part in part_of(target)} == {"pytorch_model.bin", "config.json"}
-        assert [place for c in run.snapshot.checkpoints for place in c.paths].count("best") == (1 if fixed else step // 10)
+        assert [place for c in run.snapshot.checkpoints for place in c.paths].count("best") == (
+            1 if fixed else step // 10
+        )
         assert temporaries(run.yard) == []
     assert run.snapshot == reread(run).snapshot
     assert [problems(reread(run), c) for c in run.snapshot.checkpoints] == [[], []]

@@ -101,7 +101,7 @@ ESCAPES = [
     "transformers.optimization.math.sqrt",
     "transformers.optimization.torch.load",
     "trainyard.durable.write_bytes",
-    "trainyard.durable.Appender",
+    "trainyard.jsonl.Appender",
     "trainyard.errors.TrainyardError",
     "trainyard.config.compose.compose",
     "trainyard.models.build_model",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from retention_yards import LOSSES, content, facts, reread, save, train, trained, tree
 
-from trainyard import durable
+from trainyard import durable, jsonl
 from trainyard.checkpoints import choose, problems
 from trainyard.layouts import load_layout
 from trainyard.retention import (
@@ -98,7 +98,7 @@ def test_applying_again_finds_nothing_left_to_do(yard: Yard) -> None:
 def test_the_journal_says_what_went_and_why(yard: Yard) -> None:
     run = trained(yard, "grouped")
     apply(yard, clean_checkpoints(yard, [run], INTERMEDIATE))
-    events = durable.read_lines(run.home / ".run" / "journal.jsonl")[0]
+    events = jsonl.read_lines(run.home / ".run" / "journal.jsonl")[0]
     dropped = [event for event in events if event["event"] == "dropped"]
     assert [(e["step"], e["place"], e["path"]) for e in dropped] == [
         (step, "checkpoint", f"p/d/cnn/checkpoint-{step}/") for step in (10, 20, 40)

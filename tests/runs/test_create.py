@@ -110,8 +110,8 @@ def test_hostile_names_work_or_are_refused_before_anything_is_made(
         try:
             run = create_run(yard, layout, **{**WHO, "name": "mine", fact: name})
         except BadNameError as error:
-            assert error.remedy
-            assert list(yard.root.iterdir()) == []
+            if not error.remedy or any(yard.root.iterdir()):
+                raise
             continue
         made += 1
         run.write("log", "a line")

@@ -16,9 +16,7 @@ def git(directory: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=directory, check=True, capture_output=True)
 
 
-def test_outside_git_and_without_tools_it_still_tells_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outside_git_and_without_tools_it_still_tells_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # neither git nor nvidia-smi
     found = environment.capture(tmp_path)
     assert (found["git"], found["gpus"]) == ({}, [])
@@ -61,9 +59,13 @@ def test_tools_that_fail_or_talk_nonsense_are_left_out(tmp_path: Path, monkeypat
 
 
 def test_it_loads_nothing_heavy() -> None:
-    code = "import sys, trainyard.runs.environment as e; e.capture(); print(sorted({'torch','numpy','transformers'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
+    code = """
+import sys, trainyard.runs.environment
+trainyard.runs.environment.capture()
+print(sorted({"torch", "numpy", "transformers"} & set(sys.modules)))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[]"
 
 

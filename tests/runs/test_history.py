@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainyard import durable
+from trainyard import jsonl
 from trainyard.errors import BadNameError, DiskFullError
 from trainyard.runs import read_history
 from trainyard.runs.history import History
@@ -227,5 +227,5 @@ def test_torn_rows_are_passed_over(path: Path) -> None:
         assert steps(path) == [1, 2]
     assert read_history(path.with_name("missing")) == []
     with path.open("ab") as file:
-        file.write(durable.encode_line({"resume": 1, "attempt": 2})[:-5])
+        file.write(jsonl.encode_line({"resume": 1, "attempt": 2})[:-5])
     assert steps(path) == [1, 2]

@@ -190,9 +190,7 @@ def test_the_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_faults_while_locking_hold_nothing(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    tried = faults.sweep(
-        lambda path: RunLock(path).release(), lambda path: None, fresh=lambda: tmp_path / "lock"
-    )
+    tried = faults.sweep(lambda path: RunLock(path).release(), lambda path: None, fresh=lambda: tmp_path / "lock")
     assert tried == 3
     assert len(os.listdir("/proc/self/fd")) == before
     with faults.failing(1, error=13), pytest.raises(YardError):

@@ -21,10 +21,8 @@ PLACES = ("checkpoint", "best", "final")
 numbers = st.floats(allow_nan=False) | st.integers(-5, 5)
 steps = st.integers(0, 8)
 metrics = st.dictionaries(st.sampled_from(["val_loss", "val_accuracy", "half\ud800"]), numbers, max_size=2)
-files = st.lists(
-    st.fixed_dictionaries({"name": st.sampled_from(["a", "b", "optimizer.pt"]), "size": st.integers(0, 99), "sha256": st.just("0")}),
-    max_size=3,
-)  # fmt: skip
+names = st.sampled_from(["a", "b", "optimizer.pt"])
+files = st.lists(st.fixed_dictionaries({"name": names, "size": st.integers(0, 99), "sha256": st.just("0")}), max_size=3)
 paths = st.sampled_from(["p/1", "p/2", "best", "final"])
 best = st.none() | st.fixed_dictionaries(
     {"step": steps, "epoch": st.integers(0, 3), "metric": st.just("val_loss"), "value": numbers}
@@ -35,9 +33,7 @@ checkpoints = st.fixed_dictionaries(
 )  # fmt: skip
 
 EVENTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
-    "progress": st.fixed_dictionaries(
-        {"step": steps, "epoch": numbers, "metrics": metrics}, optional={"best": best}
-    ),
+    "progress": st.fixed_dictionaries({"step": steps, "epoch": numbers, "metrics": metrics}, optional={"best": best}),
     "checkpoint": checkpoints,
     "published": st.fixed_dictionaries({"step": steps, "place": st.sampled_from(PLACES), "path": paths}),
     "dropped": st.fixed_dictionaries({"step": steps, "place": st.sampled_from(PLACES), "path": paths}),
@@ -47,9 +43,14 @@ EVENTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "stripped": st.fixed_dictionaries({"step": steps, "files": st.just(["optimizer.pt"])}),
     "restored": st.fixed_dictionaries({"checkpoint": checkpoints}),
     "record": st.fixed_dictionaries(
-        {"kind": st.just("log"), "path": paths, "size": st.integers(0, 9), "sha256": st.none() | st.just("0"),
-         "facts": st.just({"split": "val"})}
-    ),  # fmt: skip
+        {
+            "kind": st.just("log"),
+            "path": paths,
+            "size": st.integers(0, 9),
+            "sha256": st.none() | st.just("0"),
+            "facts": st.just({"split": "val"}),
+        }
+    ),
     "removed": st.fixed_dictionaries({"path": paths}),
     "warning": st.fixed_dictionaries({"text": st.sampled_from(["a", "b\n", "é"])}),
     "data": st.fixed_dictionaries({"data": st.just({"fingerprint": "0"})}),
@@ -128,7 +129,9 @@ class Runs(RuleBasedStateMachine):
         assert repr(found.to_dict() | {"journal_bytes": 0}) == repr(expected | {"journal_bytes": 0})
         assert repr(Snapshot.from_dict(json.loads(json.dumps(found.to_dict()))).to_dict()) == repr(found.to_dict())
         if not self.run.closed:
-            assert repr(self.run.snapshot.to_dict() | {"journal_bytes": 0}) == repr(folded.to_dict() | {"journal_bytes": 0})
+            assert repr(self.run.snapshot.to_dict() | {"journal_bytes": 0}) == repr(
+                folded.to_dict() | {"journal_bytes": 0}
+            )
         assert all(c.paths for c in found.checkpoints)
         assert [c.step for c in found.checkpoints] == sorted({c.step for c in found.checkpoints})
 
@@ -167,9 +170,7 @@ def checkpoint(step: int, **more: Any) -> dict[str, Any]:
 
 
 def test_checkpoints_come_and_go() -> None:
-    published = [
-        {"at": "t", "event": "published", "step": step, "place": "best", "path": "best/"} for step in (10, 20)
-    ]
+    published = [{"at": "t", "event": "published", "step": step, "place": "best", "path": "best/"} for step in (10, 20)]
     run = fold([CREATED, ATTEMPT, checkpoint(20), checkpoint(10), published[0]])
     assert [(c.step, c.paths) for c in run.checkpoints] == [
         (10, {"checkpoint": "c-10/", "best": "best/"}), (20, {"checkpoint": "c-20/"})
@@ -197,15 +198,27 @@ def test_a_resume_goes_back_to_its_step() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "null", "[]", "3", '"x"', "{}", '{"id": 1}', "{", "\0" * 100, '{"attempts": 3, "records": [], "checkpoints": []}']
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "3",
+        '"x"',
+        "{}",
+        '{"id": 1}',
+        "{",
+        "\x00" * 100,
+        '{"attempts": 3, "records": [], "checkpoints": []}',
+    ],
+)
 def test_an_unreadable_run_json_is_folded_anew(text: str, yard: Yard) -> None:
     with create_run(yard, load_layout("grouped"), project="p", dataset="d", model="m") as run:
         run.summary(accuracy=1.0)
     (run.home / ".run" / "run.json").write_text(text)
     assert RunReader(yard, run.home).snapshot.summary == {"accuracy": 1.0}
     (run.home / ".run" / "journal.jsonl").unlink()
-    with pytest.raises(CorruptError, match="neither a readable run.json nor a journal"):
+    with pytest.raises(CorruptError, match=r"neither a readable run\.json nor a journal"):
         RunReader(yard, run.home)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -38,13 +39,10 @@ def test_leaving_the_block_ends_the_run(
     error: BaseException | None, state: str, reason: str | None, yard: Yard
 ) -> None:
     run = create_run(yard, load_layout("grouped"), **WHO)
-    try:
-        with run:
-            run.log({"loss": 1.0}, step=1)
-            if error is not None:
-                raise error
-    except BaseException as caught:
-        assert caught is error
+    with pytest.raises(type(error)) if error is not None else contextlib.nullcontext(), run:
+        run.log({"loss": 1.0}, step=1)
+        if error is not None:
+            raise error
     found = reread(run)
     assert (found.snapshot.state, found.snapshot.error, found.is_alive()) == (state, reason, False)
     assert (found.snapshot.attempts[-1].state, found.snapshot.attempts[-1].reason) == (state, reason)
@@ -70,9 +68,7 @@ def test_events_do_not_share_what_the_caller_changes_later(yard: Yard) -> None:
 
 def test_events_from_many_threads_are_all_kept(yard: Yard) -> None:
     with create_run(yard, load_layout("grouped"), **WHO) as run:
-        threads = [
-            threading.Thread(target=lambda n=n: [run.warn(f"{n}-{i}") for i in range(10)]) for n in range(6)
-        ]
+        threads = [threading.Thread(target=lambda n=n: [run.warn(f"{n}-{i}") for i in range(10)]) for n in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -95,7 +91,10 @@ def test_records_are_written_and_kept(yard: Yard, layout_name: str) -> None:
         run.note_record("tensorboard", run.path("tensorboard"))
     found = reread(run)
     kept = {record.path: record for record in found.snapshot.records}
-    assert set(kept) == {layout.path(kind, {**run.snapshot.facts, "split": "val", "epoch": 3}) for kind in ("log", "predictions", "tensorboard")}
+    assert set(kept) == {
+        layout.path(kind, {**run.snapshot.facts, "split": "val", "epoch": 3})
+        for kind in ("log", "predictions", "tensorboard")
+    }
     record = kept[run.relative(path)]
     assert (record.size, record.sha256) == (5, durable.sha256_file(path))
     assert found.files()[record.path] == path
@@ -241,7 +240,7 @@ def test_every_fault_while_resuming_leaves_a_run_that_resumes(error: int, yard: 
         assert [row["step"] for row in found.history()] in ([1, 2], [1])
         if found.snapshot.state == "finished":
             assert [row["loss"] for row in found.history()] == [1.0, 2.0]
-        assert [path for path in run.home.rglob(".tmp-*")] == []
+        assert list(run.home.rglob(".tmp-*")) == []
 
     def succeeded(run: RunWriter) -> None:
         check(run)

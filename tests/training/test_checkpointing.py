@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from typing import Any
 
 import pytest
 import torch
@@ -152,8 +153,19 @@ def test_the_same_step_twice_is_an_error(new_run, make) -> None:
 def test_closing_finishes_what_is_being_written(new_run, make) -> None:
     run, gate = new_run(), Gate()
     checkpointer = make(run)
-    checkpointer.save(request(10))
+    checkpointer.do(gate)
+    checkpointer.do(lambda: run.event("warning", text="said behind"))
+    closing = threading.Thread(target=checkpointer.close)
+    closing.start()
     gate.opened.set()
+    closing.join(10)
+    assert run.snapshot.warnings == ["said behind"]
+
+
+def test_closing_right_after_saving_loses_nothing(new_run, make) -> None:
+    run = new_run()
+    checkpointer = make(run)
+    checkpointer.save(request(10))
     checkpointer.close()
     assert [c.step for c in reread(run).snapshot.checkpoints] == [10], "a kept promise"
     checkpointer.close()
@@ -167,7 +179,7 @@ def test_the_best_and_the_last_get_their_names(new_run, make, layout: str) -> No
     checkpointer.save(request(20, improved=True, best=20))
     checkpointer.save(request(30, best=20))
     run.event("progress", step=30, epoch=3, metrics={}, best={"step": 20, "epoch": 2, "value": 0.5})
-    checkpointer.publish_chosen()
+    checkpointer.catch_up(done=True)
     reader = reread(run)
     places = {c.step: set(c.paths) for c in reader.snapshot.checkpoints}
     assert places[30] == {"checkpoint", *(["final"] if run.keeps("final") else [])}
@@ -179,7 +191,7 @@ def test_the_best_and_the_last_get_their_names(new_run, make, layout: str) -> No
         assert bits(load(best, weights_only=True).model) == bits(load(reader.locate(reader.snapshot.checkpoint(20))).model)
         file = best if best.is_file() else next(best.glob("*model*"))
         assert file.stat().st_nlink >= 2, "a published name is a link, not a copy"
-    checkpointer.publish_chosen()  # a resumed run does it again
+    checkpointer.catch_up(done=True)  # a resumed run does it again
     assert {c.step: set(c.paths) for c in reread(run).snapshot.checkpoints} == places
 
 
@@ -229,6 +241,6 @@ def test_a_process_that_keeps_no_run_takes_part_and_writes_nothing(tmp_path: Pat
     checkpointer = Checkpointer(None, Capture(toy.trainee, Objects(tmp_path)), ALONE, ALL, monitor="val_loss", mode="min")
     toy.keep = checkpointer.save  # type: ignore[method-assign]
     toy.run(Plan(epochs=1, scheduler_interval="step"))
-    checkpointer.publish_chosen()
+    checkpointer.catch_up(done=True)
     checkpointer.close()
     assert list(tmp_path.iterdir()) == []

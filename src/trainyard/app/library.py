@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 
+from trainyard.app import provenance
+from trainyard.app.resuming import choose_to_resume
 from trainyard.checkpoints import FORMATS, FileWriter, choose, commit, publish
 from trainyard.checkpoints import formats as names
 from trainyard.errors import CheckpointError
@@ -87,8 +89,7 @@ class Run:
         self.name = writer.name
         self.home = writer.home
         if not resuming:
-            captured = environment.capture()
-            writer.write("environment", _json_text(captured))
+            provenance.write_start(writer, writer.snapshot.config, (), environment.capture())
 
     def __repr__(self) -> str:
         return repr(self._writer)
@@ -182,13 +183,16 @@ class Run:
     def resume_from(self, step: int | str | None = None) -> ResumePoint | None:
         """The newest whole checkpoint to continue from; None when there is none: begin at the beginning.
 
-        Metric rows after its step no longer count. Call it before logging.
+        Metric rows after its step no longer count, and damaged checkpoints are set aside. Call it before logging.
 
         Args:
             step: a step, or "best"; None for the newest.
+
+        Raises:
+            CheckpointError: no such step, or nothing whole is left.
+            NotResumableError: there are checkpoints after that step.
         """
-        reader = RunReader(self._writer.yard, self._writer.home)
-        choice = choose(reader, step=step, resuming=True)
+        choice = choose_to_resume(self._writer, step)
         self._begin(choice.checkpoint.step if choice else None)
         return ResumePoint(choice.checkpoint, choice.path) if choice else None
 
@@ -211,6 +215,9 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._resuming and error is not None:  # nothing was done: the run stays as it was
+            self._writer.abandon()
+            return
         self._begin(None)
         self._writer.__exit__(kind, error, trace)
 
@@ -226,42 +233,60 @@ class ResumePoint:
         """What was given to `save_checkpoint`, tensors on the CPU.
 
         Raises:
-            CheckpointError: it cannot be read.
+            CheckpointError: it cannot be read; names it.
         """
-        import torch
+        from trainyard.training.state import reading
 
-        if self.path.is_file():
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            return state
-        from safetensors.torch import load_file
-
-        loaded: dict[str, Any] = {}
-        for file in sorted(self.path.iterdir()):
-            if file.name == names.SAFETENSORS:
-                loaded["model"] = load_file(file)
-            elif file.suffix in (".pt", ".pth", ".bin"):
-                key = "model" if file.name == names.PYTORCH_BIN else file.stem
-                loaded[key] = torch.load(file, map_location="cpu", weights_only=True)
-        return loaded
+        with reading(self.path):
+            return _load(self.path)
 
 
-def _json_text(value: Any) -> str:
-    import json
+def _load(path: Path) -> dict[str, Any]:
+    import torch
+    from safetensors.torch import load_file
 
-    return json.dumps(value, indent=2) + "\n"
+    if path.is_file():
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    loaded: dict[str, Any] = {}
+    for file in sorted(path.iterdir()):
+        if file.suffix == ".safetensors":  # one, or the shards of frozen and trained weights
+            loaded.setdefault("model", {}).update(load_file(file))
+        elif file.suffix in (".pt", ".pth", ".bin"):
+            key = "model" if file.name == names.PYTORCH_BIN else file.stem
+            loaded[key] = torch.load(file, map_location="cpu", weights_only=True)
+    return loaded
 
 
 def _single_file(state: Mapping[str, Any]) -> FileWriter:
+    functions = [key for key, value in state.items() if callable(value)]
+    if functions:
+        raise CheckpointError(
+            f"{', '.join(map(repr, functions))} writes a file of its own, but this layout keeps a checkpoint in one.",
+            "Give the values themselves, or use a layout of directories: grouped or files.",
+        )
+    return _loadable(dict(state))
+
+
+def _loadable(value: Any) -> FileWriter:
+    """A writer of what `ResumePoint.load` can read, which runs no code: better known now than after a crash."""
+    import torch
+
     from trainyard.training.state import torch_file
 
-    return torch_file(dict(state))
+    def write(path: Path) -> None:
+        torch_file(value)(path)
+        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        if unsafe:
+            raise CheckpointError(
+                f"A checkpoint cannot hold {', '.join(sorted(unsafe))}: loading it would run code.",
+                "Save tensors, numbers, strings, lists and dictionaries; torch.from_numpy makes tensors of arrays.",
+            )
+
+    return write
 
 
 def _directory_files(state: Mapping[str, Any], weights: str) -> dict[str, FileWriter]:
-    from safetensors.torch import save_file
-
-    from trainyard.training.state import torch_file
-
     files: dict[str, FileWriter] = {}
     for key, value in state.items():
         if "/" in key or key.startswith("."):
@@ -269,11 +294,23 @@ def _directory_files(state: Mapping[str, Any], weights: str) -> dict[str, FileWr
         if callable(value):
             files[key] = value
         elif key == "model" and weights == names.SAFETENSORS:
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in value.items()}
-            files[weights] = lambda path, tensors=tensors: save_file(tensors, path, metadata={"format": "pt"})  # type: ignore[misc]
+            files[weights] = _safetensors(value)
         else:
-            files[weights if key == "model" else f"{key}.pt"] = torch_file(value)
+            files[weights if key == "model" else f"{key}.pt"] = _loadable(value)
     return files
+
+
+def _safetensors(tensors: Mapping[str, Any]) -> FileWriter:
+    from safetensors.torch import save_file
+
+    plain: dict[str, Any] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        copied = tensor.detach().cpu().contiguous()
+        place = copied.untyped_storage().data_ptr()
+        plain[name] = copied.clone() if place in places else copied  # tied weights: safetensors wants each by itself
+        places.add(place)
+    return lambda path: save_file(plain, path, metadata={"format": "pt"})
 
 
 def open_yard(yard: str | os.PathLike[str] = "outputs") -> OpenYard:

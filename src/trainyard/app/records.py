@@ -9,74 +9,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import yaml
 
 from trainyard import durable
 from trainyard.analysis import metrics as measures
 from trainyard.analysis import plots, predictions
 from trainyard.data.dataset import Dataset
-from trainyard.runs import RunWriter, environment, read_history
+from trainyard.runs import RunWriter, read_history
 from trainyard.training.evaluate import Predictions
 from trainyard.training.events import EpochEnded, Event
-
-
-def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-
-
-def write_start(
-    run: RunWriter, config: Mapping[str, Any], overrides: Sequence[str], captured: Mapping[str, Any]
-) -> None:
-    """Config, environment and requirements, in every form that the layout asks for."""
-    run.write("config", _yaml(dict(config)))
-    run.write("hydra_config", _yaml(dict(config)))
-    run.write("hydra_overrides", _yaml(list(overrides)))
-    run.write("hydra_settings", _yaml(_hydra_settings(run, overrides)))
-    run.write("wandb_config", _yaml({key: {"desc": None, "value": value} for key, value in config.items()}))
-    run.write("wandb_metadata", json.dumps(_wandb_metadata(captured, run), indent=2) + "\n")
-    run.write("requirements", environment.requirements(captured["packages"]))
-    run.write("environment", json.dumps(captured, indent=2) + "\n")
-    if run.keeps("default_config") and not run.path("default_config").exists():
-        run.write("default_config", _yaml(dict(config)))
-
-
-def _hydra_settings(run: RunWriter, overrides: Sequence[str]) -> dict[str, Any]:
-    """hydra.yaml, as far as it means something here."""
-    return {
-        "hydra": {
-            "run": {"dir": run.yard.relative(run.home)},
-            "job": {"name": "trainyard", "override_dirname": ",".join(sorted(overrides))},
-            "overrides": {"hydra": [], "task": list(overrides)},
-            "runtime": {"version": environment.packages().get("hydra-core"), "output_dir": run.yard.relative(run.home)},
-        }
-    }
-
-
-def _wandb_metadata(captured: Mapping[str, Any], run: RunWriter) -> dict[str, Any]:
-    """wandb-metadata.json: what other tools look for, under the names they look for."""
-    packages, git = captured["packages"], captured["git"]
-    return {
-        "os": captured["os"],
-        "python": f"{platform.python_implementation()} {captured['python']}",
-        "startedAt": run.snapshot.started,
-        "host": captured["host"],
-        "executable": captured["executable"],
-        "args": captured["command"][1:],
-        "program": captured["command"][0],
-        "cpu_count": captured["cpu"]["cores"],
-        "memory": {"total": captured["cpu"]["memory_bytes"]},
-        "gpu": captured["gpus"][0]["name"] if captured["gpus"] else None,
-        "gpu_count": len(captured["gpus"]),
-        "gpu_devices": captured["gpus"],
-        "cuda": captured.get("cuda"),
-        "torch": packages.get("torch"),
-        "transformers": packages.get("transformers"),
-        "git": {"commit": git.get("commit"), "remote": git.get("remote"), "dirty": git.get("dirty")},
-    }
 
 
 class PredictionsSink:

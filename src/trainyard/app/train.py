@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
-from trainyard.app import records
+from trainyard.app import provenance, records
 from trainyard.app.lineage import source_of, used_steps
 from trainyard.app.logs import SpeedSink, logging_to
+from trainyard.app.resuming import choose_to_resume
 from trainyard.app.setup import Setup, build, load_dataset, load_initial_weights
-from trainyard.checkpoints import choose, quarantine
+from trainyard.checkpoints import choose
 from trainyard.config.convert import from_dict, to_dict
 from trainyard.config.names import model_label
 from trainyard.config.schema import Config
 from trainyard.data.dataset import Dataset, explain_change
-from trainyard.errors import ChangedDataError, ConfigError, NotResumableError, TrainyardError
+from trainyard.errors import ChangedDataError, ConfigError, Interrupted, NotResumableError, TrainyardError
 from trainyard.layouts import Layout, load_layout
 from trainyard.retention import KeepPolicy
 from trainyard.runs import RunReader, RunWriter, Yard, checked_names, create_run, environment, resume_run
@@ -136,7 +139,9 @@ def resume(yard: Yard, home: Path, *, step: int | None = None, console: Console 
             chosen: tuple[str | None, int | None] = (None, None)
             if run is not None:
                 stack.callback(run.abandon)
-                chosen = _choose(run, step, console)
+                choice = choose_to_resume(run, step, tell=functools.partial(_tell_damage, console))
+                if choice is not None:
+                    chosen = (str(choice.path), choice.checkpoint.step)
             chosen = process.share(chosen)
             progress = Progress()
             if chosen[0] is not None:
@@ -150,7 +155,7 @@ def resume(yard: Yard, home: Path, *, step: int | None = None, console: Console 
         with run or contextlib.nullcontext():
             if run is not None:
                 where = f"step {progress.step}" if chosen[0] else "the beginning (no checkpoint yet)"
-                console.print(f"resuming {run.name} from {where}", highlight=False)
+                _tell(console, f"resuming {run.name} from {where}")
             _work(setup, run, progress, (), console, resumed=True)
 
 
@@ -163,28 +168,6 @@ def refuse_changed_data(reader: RunReader, dataset: Dataset) -> None:
             "Put the data back, or train a new run on the new data with "
             f"`trainyard train --like {reader.snapshot.id}`.",
         )
-
-
-def _choose(run: RunWriter, step: int | None, console: Console) -> tuple[str | None, int | None]:
-    """Path and step of the checkpoint to resume from; damaged newer ones are set aside."""
-    reader = RunReader(run.yard, run.home)
-    newest = reader.snapshot.checkpoints[-1].step if reader.snapshot.checkpoints else None
-    if step is not None and newest is not None and step < newest:
-        later = [c.step for c in reader.snapshot.checkpoints if c.step > step]
-        raise NotResumableError(
-            f"Run {run.name} has checkpoints after step {step}: {', '.join(map(str, later))}.",
-            "Resume from the newest, or clean those away first: "
-            + " ".join(f"`trainyard clean {run.id} --step {s}`" for s in later),
-        )
-    choice = choose(reader, step=step, resuming=True)
-    if choice is None:
-        return None, None
-    for checkpoint, why in choice.damaged:
-        quarantine(run, checkpoint, why)
-        console.print(
-            f"[yellow]checkpoint of step {checkpoint.step} is damaged and was set aside:[/] {why}", highlight=False
-        )
-    return str(choice.path), choice.checkpoint.step
 
 
 @contextlib.contextmanager
@@ -236,28 +219,34 @@ def _work(
         return
     with logging_to(run, "log", "error_log") as logger, _stop_requests() as asked:
         try:
-            if not resumed:
+            if not provenance.is_complete(run):
                 captured = environment.capture()
                 if process.device.type == "cuda":
                     import torch
 
                     captured["cuda"] = torch.version.cuda
-                records.write_start(run, run.snapshot.config, overrides, captured)
+                provenance.write_start(run, run.snapshot.config, overrides, captured)
             logger.info("%s %s (%s) in %s", "resuming" if resumed else "training", run.name, run.id, run.home)
             for warning in run.snapshot.warnings:
                 logger.warning("%s", warning)
-                console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+                _tell(console, warning, label="warning: ")
             if config.run.train:
                 checkpointer = _checkpointer(setup, run)
+                if resumed:
+                    checkpointer.catch_up(done=False)
                 sinks = _sinks(setup, run, checkpointer, logger, console, progress)
                 try:
-                    _fit(setup, checkpointer, sinks, progress, asked)
+                    try:
+                        _fit(setup, checkpointer, sinks, progress, asked)
+                    except Interrupted:
+                        checkpointer.wait()  # the checkpoint it stopped at is promised
+                        raise
                     checkpointer.wait()
                 finally:
                     for sink in sinks:
                         sink.close()
                     checkpointer.close()
-                checkpointer.publish_chosen()
+                checkpointer.catch_up(done=True)
             _finish(setup, run, console)
             logger.info("finished %s", run.name)
         except BaseException as error:
@@ -345,4 +334,13 @@ def _finish(setup: Setup, run: RunWriter | None, console: Console) -> None:
     records.write_end(run, summary, with_plots=config.outputs.plots)
     for split, predictions in found.items():
         line = "  ".join(f"{key} {predictions.metrics[key]:.4f}" for key in ("loss", "accuracy", "f1_macro"))
-        console.print(f"{split:<5}{line}", highlight=False)
+        _tell(console, f"{split:<5}{line}")
+
+
+def _tell_damage(console: Console, checkpoint: Checkpoint, why: str) -> None:
+    _tell(console, why, label=f"checkpoint of step {checkpoint.step} is damaged and was set aside: ")
+
+
+def _tell(console: Console, text: str, *, label: str = "") -> None:
+    """One line, unbroken; square brackets in names and paths are no markup."""
+    console.print(Text.assemble((label, "yellow"), text), soft_wrap=True, highlight=False)

@@ -61,9 +61,9 @@ def commit(
     else:
         fits = names == [""]
     if not fits:
+        shape = "directories" if format_.is_directory else "single files"
         raise CheckpointError(
-            f"Layout {run.layout.name} keeps checkpoints as {'directories' if format_.is_directory else 'single files'},"
-            f" which does not fit the files {sorted(names)}.",
+            f"Layout {run.layout.name} keeps checkpoints as {shape}, which does not fit the files {sorted(names)}.",
             f'Name the files of a directory, none of them {MANIFEST!r}, or give one file named "".',
         )
     relative = run.relative(path) + ("/" if format_.is_directory else "")

@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-from trainyard.cli.options import dry_run_option, echo_json, human_size, json_option, yard_option
+from trainyard.cli.options import (
+    FILTERED,
+    dry_run_option,
+    echo_json,
+    filter_argument,
+    human_size,
+    json_option,
+    yard_option,
+)
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0}
@@ -38,8 +46,8 @@ class _Size(click.ParamType[int]):
         return int(float(match[1]) * _UNITS[match[2]])
 
 
-@click.command("clean")
-@click.argument("query", nargs=-1, metavar="[FILTER]...")
+@click.command("clean", context_settings=FILTERED)
+@filter_argument
 @yard_option
 @click.option("--checkpoints", is_flag=True, help="Intermediate checkpoints: all but the best and the final one.")
 @click.option("--keep-last", type=click.IntRange(0), metavar="N", help="With --checkpoints: keep the N newest, too.")
@@ -65,7 +73,7 @@ class _Size(click.ParamType[int]):
 @dry_run_option
 @json_option
 def command(
-    query: tuple[str, ...], yard_root: Path, checkpoints: bool, keep_last: int | None, keep_best: int,
+    query: str, yard_root: Path, checkpoints: bool, keep_last: int | None, keep_best: int,
     keep_every: int | None, step: int | None, optimizer: bool, runs: bool, older_than: float | None,
     states: tuple[str, ...], until_below: int | None, logs: float | None, cache: bool, trash: float | None,
     force: bool, yes: bool, dry_run: bool, as_json: bool,
@@ -108,7 +116,7 @@ def command(
     keep = KeepPolicy(keep_last or 0, keep_best, keep_every) if checkpoints or not chosen else None
     plan = make_clean_plan(
         yard,
-        Wanted(" ".join(query), keep, step, optimizer, runs, older_than, states, until_below, logs, cache, force),
+        Wanted(query, keep, step, optimizer, runs, older_than, states, until_below, logs, cache, force),
     )
     if as_json:
         echo_json(plan.to_dict())

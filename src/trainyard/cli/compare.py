@@ -15,7 +15,10 @@ from trainyard.cli.options import echo_json, find_run, json_option, yard_option
 @yard_option
 @json_option
 def command(runs: tuple[str, ...], yard_root: Path, as_json: bool) -> None:
-    """Compare runs: settings and data that differ, results side by side."""
+    """Compare runs: settings, data, results.
+
+    Prints the settings and the data that differ, and the results side by side.
+    """
     from trainyard.analysis.compare import compare
 
     if len(runs) < 2:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
+import signal
 import sys
+import threading
 from typing import Any
 
 import click
@@ -90,8 +93,12 @@ def app() -> None:
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that a terminal cannot show must not end in a traceback
+        sys.stdout.reconfigure(errors="surrogateescape" if sys.stdout.encoding == "utf-8" else "backslashreplace")
     try:
-        app.main(standalone_mode=False)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left half-made
+        app.main(prog_name="trainyard", standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable
@@ -49,6 +50,24 @@ device_option = click.option(
 )
 run_argument = click.argument("run", metavar="RUN")
 
+# A filter may begin with a dash (-state:finished), so -h cannot be an option beside it.
+FILTERED = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+
+
+def _filter(context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> str:
+    """The words as one filter; what begins with two dashes was meant to be an option."""
+    if "-h" in words:
+        click.echo(context.get_help())
+        context.exit()
+    for word in words:
+        if word.startswith("--"):
+            known = [name for parameter in context.command.params for name in parameter.opts]
+            raise click.NoSuchOption(word, possibilities=known, ctx=context)
+    return " ".join(words)
+
+
+filter_argument = click.argument("query", nargs=-1, metavar="[FILTER]...", callback=_filter)
+
 
 def out_option(text: str) -> Callable[[F], F]:
     """`--out FILE`, with its help text."""
@@ -64,8 +83,20 @@ def find_run(yard_root: Path, reference: str) -> RunReader:
 
 
 def echo_json(value: Any) -> None:
-    """Prints `value` as indented JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Prints `value` as indented JSON; NaN and infinity, which JSON has not, as null."""
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    click.echo(text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def human_size(size_bytes: float) -> str:

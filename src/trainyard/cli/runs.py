@@ -8,20 +8,22 @@ from typing import Any
 
 import click
 
-from trainyard.cli.options import echo_json, human_size, json_option, yard_option
+from trainyard.cli.options import FILTERED, echo_json, filter_argument, human_size, json_option, yard_option
 
 _COLOURS = {"finished": "green", "running": "cyan", "crashed": "red", "failed": "red", "stopped": "yellow"}
 _PAGE = 30
 
 
-@click.command("runs", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
-@click.argument("query", nargs=-1, metavar="[FILTER]...")
+@click.command("runs", context_settings=FILTERED)
+@filter_argument
 @yard_option
-@click.option("--limit", type=click.IntRange(0), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json.")
 @click.option("--offset", type=click.IntRange(0), metavar="N", default=0, help="Rows to pass over first.")
 @json_option
-def command(query: tuple[str, ...], yard_root: Path, limit: int | None, offset: int, as_json: bool) -> None:
-    """List runs: filter, sort, page. Newest first unless sorted.
+def command(query: str, yard_root: Path, limit: int | None, offset: int, as_json: bool) -> None:
+    """List runs: filter, sort, page.
+
+    Newest first unless sorted.
 
     \b
     trainyard runs state:finished dataset:digits
@@ -35,19 +37,15 @@ def command(query: tuple[str, ...], yard_root: Path, limit: int | None, offset: 
     from trainyard.index import Index
     from trainyard.runs import Yard
 
-    for word in query:
-        if word.startswith("--"):
-            raise click.NoSuchOption(word, ctx=click.get_current_context())
-    text = " ".join(query)
     index = Index(Yard(yard_root))
-    page = index.query(text, limit=limit or (None if as_json else _PAGE), offset=offset)
+    page = index.query(query, limit=limit or (None if as_json else _PAGE), offset=offset)
     for home, why in index.problems():
         click.echo(f"left out: {home}: {why}", err=True)
     if as_json:
         echo_json(page.rows)
         return
     if not page.rows:
-        click.echo(f"No run matches {text!r}." if text else "No runs yet: `trainyard train` makes the first.")
+        click.echo(f"No run matches {query!r}." if query else "No runs yet: `trainyard train` makes the first.")
         return
     rows = [_cells(row) for row in page.rows]
     header = ("id", "run", "layout", "state", "epoch", "val_loss", "test_acc", "size", "created")

@@ -14,7 +14,7 @@ from trainyard.runs import RunReader, Snapshot
 @click.command("show")
 @run_argument
 @yard_option
-@click.option("--files", "only_files", is_flag=True, help="Only the paths of its files, one a line.")
+@click.option("--files", "only_files", is_flag=True, help="Only the paths of its files and checkpoints, one a line.")
 @json_option
 def command(run: str, yard_root: Path, only_files: bool, as_json: bool) -> None:
     """Show everything about a run.
@@ -23,14 +23,20 @@ def command(run: str, yard_root: Path, only_files: bool, as_json: bool) -> None:
     """
     reader = find_run(yard_root, run)
     if as_json and only_files:
-        echo_json([str(path) for path in reader.files().values()])
+        echo_json([str(path) for path in _paths(reader)])
     elif as_json:
         echo_json({**reader.snapshot.to_dict(), "path": str(reader.home)})
     elif only_files:
-        for path in reader.files().values():
+        for path in _paths(reader):
             click.echo(path)
     else:
         _print(reader)
+
+
+def _paths(reader: RunReader) -> list[Path]:
+    """Its recorded files, then its checkpoints under each of their names."""
+    named = (reader.resolve(path) for c in reader.snapshot.checkpoints for path in c.paths.values())
+    return [*reader.files().values(), *(path for path in named if path.exists())]
 
 
 def _print(reader: RunReader) -> None:
@@ -45,7 +51,7 @@ def _print(reader: RunReader) -> None:
         ("data", _data(run.data)),
         ("tags", ", ".join(run.tags)),
         ("note", run.note),
-        ("error", run.error or ""),
+        ("error", (run.error or "").replace("\n", "\n" + " " * 12)),
         ("from", ", ".join(f"{p['role']} {p['run']} step {p['step']}" for p in run.parents)),
     ]
     for label, value in rows:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat
 
-from trainyard import durable
+from trainyard import jsonl
 from trainyard.errors import BadNameError
 
 _FLUSH_EVERY_S = 0.25
@@ -32,7 +32,7 @@ class History:
     """
 
     def __init__(self, path: Path) -> None:
-        self._appender = durable.Appender(path)
+        self._appender = jsonl.Appender(path)
         self._queue: collections.deque[tuple[Any, ...]] = collections.deque()
         self._starting = threading.Lock()
         self._writing = threading.Lock()
@@ -77,7 +77,7 @@ class History:
         """Marks the rows of steps beyond `after_step` as superseded by a resume."""
         self.sync()
         with self._writing:
-            self._appender.append(durable.encode_line({"resume": after_step, "attempt": attempt}))
+            self._appender.append(jsonl.encode_line({"resume": after_step, "attempt": attempt}))
 
     def _flush(self) -> None:
         """Writes what is queued. Rows of a failed write are lost, so its error stays for whoever comes next."""
@@ -88,7 +88,7 @@ class History:
                 while queue:
                     at, step, epoch, split, values = queue.popleft()
                     lines.append(
-                        durable.encode_line(
+                        jsonl.encode_line(
                             {"step": step, "epoch": epoch, "split": split, "time": round(at, 3), "values": values}
                         )
                     )
@@ -133,7 +133,7 @@ def read_history(path: Path, *, superseded: bool = False) -> list[Row]:
     Rows that a resume took back are left out unless `superseded`; a torn last line always is.
     """
     rows: list[Row] = []
-    for record in durable.read_lines(path)[0]:
+    for record in jsonl.read_lines(path)[0]:
         if "resume" in record:
             if not superseded:
                 rows = [row for row in rows if row["step"] <= record["resume"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainyard import durable
+from trainyard import jsonl
 from trainyard.runs.identity import utc_now
 
 
@@ -13,7 +13,7 @@ class Journal:
     """Appends events to `journal.jsonl`, each durable when `append` returns. One writer at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._appender = durable.Appender(path)
+        self._appender = jsonl.Appender(path)
 
     @property
     def size(self) -> int:
@@ -22,9 +22,9 @@ class Journal:
 
     def append(self, event: str, data: dict[str, Any]) -> dict[str, Any]:
         """Writes one event and returns it as it will be read."""
-        line = durable.encode_line({"at": utc_now(), "event": event, **data})
+        line = jsonl.encode_line({"at": utc_now(), "event": event, **data})
         self._appender.append(line)
-        written = durable.decode_line(line)
+        written = jsonl.decode_line(line)
         assert written is not None
         return written
 
@@ -35,4 +35,4 @@ class Journal:
 
 def read_journal(path: Path) -> tuple[list[dict[str, Any]], int]:
     """The events in order (without a torn last line) and the bytes they take."""
-    return durable.read_lines(path)
+    return jsonl.read_lines(path)

@@ -88,8 +88,7 @@ def create_run(
         if name is not None and layout.claim == "run":
             raise NameTakenError(
                 f"The name {name!r} is taken: there is {yard.root / home} already.",
-                f"Choose another run.name, leave it out for a free one, or continue it with "
-                f"`trainyard resume {name}`.",
+                f"Choose another run.name, leave it out for a free one, or continue it with `trainyard resume {name}`.",
             )
     raise NameTakenError(f"No free name like {first['run']!r} was found in {yard.root}.", "Give a run.name.")
 
@@ -153,10 +152,13 @@ def resume_run(yard: Yard, home: Path) -> RunWriter:
     reader = RunReader(yard, home)
     layout = reader.layout
     run = RunWriter(yard, layout, home, RunLock(home / ".run" / "lock"))
-    samples = {"step": 0, "epoch": 0, "split": "val"}
-    inside = {Path(directory) for directory, _, _ in os.walk(home)}
-    for directory in inside | {run.path(kind, **samples).parent for kind in layout.kinds}:
-        durable.sweep(directory)
+    with contextlib.ExitStack() as undo:
+        undo.callback(run.abandon)
+        samples = {"step": 0, "epoch": 0, "split": "val"}
+        inside = {Path(directory) for directory, _, _ in os.walk(home)}
+        for directory in inside | {run.path(kind, **samples).parent for kind in layout.kinds}:
+            durable.sweep(directory)
+        undo.pop_all()
     return run
 
 

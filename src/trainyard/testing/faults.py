@@ -72,11 +72,11 @@ class FaultyCalls(durable.SystemCalls):
         if self._is_due(kind):
             self._strike()
 
-    def open(self, path: Path, flags: int) -> int:
+    def open(self, path: Path, flags: int) -> int:  # noqa: D102
         self._before("open")
         return super().open(path, flags)
 
-    def write(self, fd: int, data: memoryview) -> int:
+    def write(self, fd: int, data: memoryview) -> int:  # noqa: D102
         if self._is_due("write"):
             half = data[: len(data) // 2]
             while half:
@@ -84,27 +84,27 @@ class FaultyCalls(durable.SystemCalls):
             self._strike()
         return super().write(fd, data)
 
-    def fsync(self, fd: int) -> None:
+    def fsync(self, fd: int) -> None:  # noqa: D102
         self._before("fsync")
         super().fsync(fd)
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(self, source: Path, target: Path) -> None:  # noqa: D102
         self._before("rename")
         super().rename(source, target)
 
-    def link(self, source: Path, target: Path) -> None:
+    def link(self, source: Path, target: Path) -> None:  # noqa: D102
         self._before("link")
         super().link(source, target)
 
-    def mkdir(self, path: Path) -> None:
+    def mkdir(self, path: Path) -> None:  # noqa: D102
         self._before("mkdir")
         super().mkdir(path)
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, path: Path) -> None:  # noqa: D102
         self._before("unlink")
         super().unlink(path)
 
-    def truncate(self, fd: int, size: int) -> None:
+    def truncate(self, fd: int, size: int) -> None:  # noqa: D102
         self._before("truncate")
         super().truncate(fd, size)
 
@@ -116,6 +116,20 @@ class KillingCalls(FaultyCalls):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class States:
+    """Makes fresh directories below `root`, each with what `prepare` puts in it, for `sweep`."""
+
+    def __init__(self, root: Path, prepare: Callable[[Path], object]) -> None:
+        self.root, self.prepare, self.n = root, prepare, 0
+
+    def __call__(self) -> Path:
+        self.n += 1
+        state = self.root / str(self.n)
+        state.mkdir()
+        self.prepare(state)
+        return state
+
+
 class FullDisk(durable.SystemCalls):
     """A disk with room for `left` more bytes: beyond them, writes fail with ENOSPC. Add to `left` to make room.
 
@@ -125,14 +139,14 @@ class FullDisk(durable.SystemCalls):
     def __init__(self, left: int) -> None:
         self.left = left
 
-    def write(self, fd: int, data: memoryview) -> int:
+    def write(self, fd: int, data: memoryview) -> int:  # noqa: D102
         if self.left <= 0 < len(data):
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (injected)")
         written = super().write(fd, data[: self.left])
         self.left -= written
         return written
 
-    def free_bytes(self, directory: Path) -> int:
+    def free_bytes(self, directory: Path) -> int:  # noqa: D102
         return self.left
 
 
@@ -212,7 +226,9 @@ def sweep(
             if succeeded is not None:
                 succeeded(state)
         except Exception as finding:
-            finding.add_note(f"after call {nth} ({calls.made[nth - 1]}) failed with {errno.errorcode[error]}: {failed!r}")
+            finding.add_note(
+                f"after call {nth} ({calls.made[nth - 1]}) failed with {errno.errorcode[error]}: {failed!r}"
+            )
             raise
         nth += every
 

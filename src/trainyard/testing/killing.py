@@ -8,26 +8,12 @@ import signal
 import traceback
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any
+
+from trainyard import durable
+from trainyard.testing.faults import KillingCalls
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["trainyard.app.train", "sklearn.datasets", "sklearn.model_selection", "matplotlib.figure"])
-
-
-def _kill_at_call(n: int) -> None:
-    from trainyard import durable
-
-    class Killing(durable.SystemCalls):
-        count = 0
-
-        def __getattribute__(self, name: str) -> Any:
-            if not name.startswith("_") and name not in ("count", "free_bytes"):
-                Killing.count += 1
-                if Killing.count == n:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return super().__getattribute__(name)
-
-    durable.calls = Killing()
 
 
 def _work(yard: str, overrides: list[str], home: str | None, kill_at_call: int | None, errors: str) -> None:
@@ -40,7 +26,7 @@ def _work(yard: str, overrides: list[str], home: str | None, kill_at_call: int |
         from trainyard.runs import Yard
 
         if kill_at_call is not None:
-            _kill_at_call(kill_at_call)
+            durable.calls = KillingCalls(kill_at_call)
         if home is None:
             use.train(compose("digits", overrides), Path(yard))
         else:

@@ -77,8 +77,8 @@ class Checkpointer:
             self._jobs.pop(0).result()
 
     def close(self) -> None:
-        """Ends the thread, after what it is writing; raises nothing."""
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        """Ends the thread, after everything asked for so far; raises nothing."""
+        self._worker.shutdown(wait=True)
 
     def save(self, request: SaveRequest) -> None:
         """Captures a checkpoint, waiting only for the one before it to be written."""
@@ -108,18 +108,25 @@ class Checkpointer:
         )  # fmt: skip
         if request.improved and not format_.is_directory:
             publish(run, checkpoint, "best")
+        self._make_room(run)
+
+    def _make_room(self, run: RunWriter) -> None:
         rotate(run, self._policy, monitor=self._monitor, mode=self._mode, protected_steps=self._protected())
 
-    def publish_chosen(self) -> None:
-        """Gives the best checkpoint of a directory format, and the newest of any, their published names."""
+    def catch_up(self, *, done: bool) -> None:
+        """Publishes and drops what should be by now: after a resume, what a kill left undone; at the end, all.
+
+        The best checkpoint of a directory format and the final one get their names when `done`.
+        """
         run = self._run
-        if run is None:
+        if run is None or not run.snapshot.checkpoints:
             return
         self.wait()
-        checkpoints = run.snapshot.checkpoints
         best = run.snapshot.checkpoint(run.snapshot.best["step"]) if run.snapshot.best else None
-        for place, checkpoint in (("best", best), ("final", checkpoints[-1] if checkpoints else None)):
-            if checkpoint is None or not run.keeps(place) or place in checkpoint.paths:
+        chosen = {"best": best, "final": run.snapshot.checkpoints[-1] if done else None}
+        for place, checkpoint in chosen.items():
+            if checkpoint is None or place in checkpoint.paths or "checkpoint" not in checkpoint.paths:
                 continue
-            if "checkpoint" in checkpoint.paths:
+            if done or not FORMATS[checkpoint.format].is_directory:
                 publish(run, checkpoint, place)
+        self._make_room(run)

@@ -37,6 +37,7 @@ class Predictions:
 
 def evaluate(model: nn.Module, task: Task, batches: Batches, process: Process, precision: str = "fp32") -> Predictions:
     """Predictions for every item of `batches`, gathered from all processes; the same in each of them."""
+    process.share_buffers(model)  # a checkpoint holds rank 0's: those are what is measured
     was_training = model.training
     model.eval()
     indices, labels, probabilities = [], [], []

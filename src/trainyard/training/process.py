@@ -38,6 +38,12 @@ class Process:
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=ids)
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Gives `model` rank 0's buffers (running statistics), which differ between processes after a step."""
+        if self.world > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+
     def sum(self, value: Tensor) -> Tensor:
         """`value` summed over all processes."""
         if self.world > 1:

@@ -8,11 +8,12 @@ is `checkpoints`' matter.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import pickle
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -328,11 +329,18 @@ def load(path: Path, *, weights_only: bool = False) -> Loaded:
     Raises:
         CheckpointError: it cannot be read; names the file.
     """
-    try:
+    with reading(path):
         return _load_directory(path, weights_only) if path.is_dir() else _load_file(path)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns whatever a damaged or foreign file makes the readers raise into a CheckpointError that names it."""
+    try:
+        yield
     except CheckpointError:
         raise
-    except Exception as error:  # whatever a damaged or foreign file makes the readers raise
+    except Exception as error:
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {_reason(error)}.",
             "`trainyard verify` checks a run's checkpoints; choose another one.",

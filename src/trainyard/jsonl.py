@@ -1,0 +1,127 @@
+"""Files of lines that are only ever appended to: one JSON object a line, each with a CRC.
+
+A torn tail, the mark of a kill, is passed over by readers and cut off before the next append; damage
+anywhere else is an error, so that nothing whole is ever dropped in silence. Knows nothing of what
+the lines say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainyard import durable
+from trainyard.errors import CorruptError
+
+
+def encode_line(record: Mapping[str, Any]) -> bytes:
+    """One line of JSON that starts with the CRC-32 of the rest. `record` must not be empty."""
+    body = json.dumps(record, separators=(",", ":")).encode()
+    return b'{"crc":"%08x",%b\n' % (zlib.crc32(body), body[1:])
+
+
+def decode_line(line: bytes) -> dict[str, Any] | None:
+    """The record of a line, or None when the line is torn or its CRC is wrong."""
+    if not (line.startswith(b'{"crc":"') and line[16:18] == b'",' and line.endswith(b"}\n")):
+        return None
+    body = b"{" + line[18:-1]
+    if b"%08x" % zlib.crc32(body) != line[8:16]:
+        return None
+    record: dict[str, Any] = json.loads(body)
+    return record
+
+
+def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The records of a file of lines up to the first bad one, and how many bytes they take.
+
+    A missing file has none. A torn last line is the mark of a kill and is passed over.
+
+    Raises:
+        CorruptError: a bad line has good ones after it: not a torn tail, but damage.
+    """
+    records: list[dict[str, Any]] = []
+    good = 0
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return records, good
+    lines = data.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        record = decode_line(line)
+        if record is None:
+            if _holds_a_line(data[good:]):
+                raise CorruptError(
+                    f"Line {number + 1} of {path} is damaged (its CRC does not match), and whole lines follow it.",
+                    "Restore the file from a copy; `trainyard verify` names every damaged file.",
+                )
+            break
+        records.append(record)
+        good += len(line)
+    return records, good
+
+
+def _holds_a_line(data: bytes) -> bool:
+    """Whether there is a whole line anywhere, even glued to the one before it."""
+    return any(
+        decode_line(data[begin.start() : data.find(b"\n", begin.start()) + 1]) is not None
+        for begin in re.finditer(rb'\{"crc":"', data)
+    )
+
+
+class Appender:
+    """Appends whole lines to a file that one process at a time writes.
+
+    Opening cuts a torn tail off. When an append fails half-way, the half is cut off at once, or
+    else before the next append. After a kill the file holds every line whose `append` returned.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        durable.make_directories(path.parent)
+        _, self.size = read_lines(path)
+        is_new = not path.exists()
+        with durable.explained(path):
+            self._fd = durable.calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            try:
+                if is_new:
+                    durable.fsync_path(path.parent)
+                self._torn = os.fstat(self._fd).st_size != self.size
+                self._mend()
+            except BaseException:
+                self.close()
+                raise
+
+    def _mend(self) -> None:
+        if self._torn:
+            durable.calls.truncate(self._fd, self.size)
+            self._torn = False
+
+    def append(self, lines: bytes, *, sync: bool = True) -> None:
+        """Appends `lines`; with `sync` they survive a power cut once this returns."""
+        if self._fd < 0:
+            raise ValueError(f"{self.path} is closed")
+        with durable.explained(self.path):
+            self._mend()
+            self._torn = True
+            try:
+                durable.write_all(self._fd, lines)
+                if sync:
+                    durable.calls.fsync(self._fd)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._mend()
+                raise
+            self._torn = False
+            self.size += len(lines)
+
+    def close(self) -> None:
+        """Closes the file; a second call does nothing."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

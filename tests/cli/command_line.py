@@ -1,0 +1,126 @@
+"""The command line as a user meets it, in this process.
+
+A command that raises anything but `SystemExit` fails its test: users never see a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainyard.cli.main import main
+from trainyard.runs import RunReader, Yard
+
+SMALL = ("model=mlp", "model.hidden=[16]", "training.epochs=1", "outputs.plots=false", "run.device=cpu")
+PROGRAM = (sys.executable, "-c", "from trainyard.cli.main import main; main()")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, read as strictly as any JSON reader would."""
+        return json.loads(self.out, parse_constant=lambda name: 1 / 0)
+
+
+def trainyard(*arguments: object) -> Outcome:
+    """Runs `trainyard ARGUMENTS` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["trainyard", *map(str, arguments)]
+    handler = signal.getsignal(signal.SIGTERM)
+    code: Any = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = before
+        signal.signal(signal.SIGTERM, handler)
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def in_a_process(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs `trainyard ARGUMENTS` in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+    return subprocess.run(
+        [*PROGRAM, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=120, check=False,
+        **options,
+    )  # fmt: skip
+
+
+def main_to_files(arguments: list[str], err: str) -> None:
+    """For a process of its own: runs `trainyard ARGUMENTS` with what it says in a file."""
+    import torch
+
+    torch.set_num_threads(1)
+    said = os.open(err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.argv = ["trainyard", *arguments]
+    main()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A yard. Calling it runs a command on it."""
+
+    root: Path
+
+    def run(self, name: str) -> RunReader:
+        """The only run of that name, as it is now."""
+        (home,) = (path.parent for path in self.root.rglob(".run") if self._name(path) == name)
+        return RunReader(Yard(self.root), home)
+
+    def _name(self, own: Path) -> str:
+        return "" if ".yard" in own.parts else RunReader(Yard(self.root), own.parent).snapshot.name
+
+    def __call__(self, *arguments: object) -> Outcome:
+        return trainyard(*arguments, "--yard", self.root)
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Every directory and file (with its digest) below `root`, but for what the yard keeps for itself."""
+    found = {}
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name != ".yard"]
+        found.update({str(Path(folder, name).relative_to(root)): "directory" for name in folders})
+        for name in names:
+            path = Path(folder, name)
+            found[str(path.relative_to(root))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def flip_a_byte(path: Path, at: int = 100) -> None:
+    """Damages a file as a failing disk does: the same size, one byte other."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0xFF
+    path.unlink()  # its other hard links stay whole
+    path.write_bytes(data)
+
+
+def left_behind(run: RunReader) -> dict[str, Any]:
+    """What two runs that did the same have in common: metrics, weights, predictions."""
+    return {
+        "history": [{key: value for key, value in row.items() if key != "time"} for row in run.history()],
+        "summary": {key: value for key, value in run.snapshot.summary.items() if key != "times_tested"},
+        "weights": [
+            file["sha256"] for c in run.snapshot.checkpoints for file in c.files if file["name"] == "model.safetensors"
+        ],
+        "predictions": [record.sha256 for record in run.snapshot.records if record.kind == "final_predictions"],
+    }

@@ -1,0 +1,158 @@
+"""`trainyard resume`, after a kill, a signal, and a damaged checkpoint; and what a signal does to a training."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from command_line import SMALL, Kept, flip_a_byte, left_behind, main_to_files
+from trainyard.runs import RunReader
+from trainyard.testing import killing
+
+
+@pytest.fixture(scope="module")
+def never_killed(tmp_path_factory) -> RunReader:
+    """What `killed` would have been."""
+    yard = Kept(tmp_path_factory.mktemp("whole") / "yard")
+    changes = [*SMALL, "run.project=p", "run.name=killed", "checkpoint.keep_last=null", "training.epochs=8"]
+    assert yard("train", *changes, "--quiet").code == 0
+    return yard.run("killed")
+
+
+def test_a_killed_run_ends_as_if_it_never_was(yard: Kept, never_killed):
+    outcome = yard("resume", "killed")
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[0] == "resuming killed from step 100"
+    assert outcome.err == ""
+    run = yard.run("killed")
+    assert run.snapshot.state == "finished"
+    assert [attempt.state for attempt in run.snapshot.attempts] == ["crashed", "finished"]
+    assert left_behind(run) == left_behind(never_killed)
+    assert yard("verify").code == 0
+
+
+def test_last_names_the_newest_run_whatever_its_state(yard: Kept):
+    outcome = yard("resume", "last")
+    assert outcome.code == 2
+    assert "The loss became nan" in outcome.err, "the newest run diverges again"
+
+
+def test_quiet(yard: Kept):
+    outcome = yard("resume", "killed", "--quiet")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+
+
+def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_used(yard: Kept, never_killed):
+    damaged = yard.root / "p/digits/killed/checkpoint-100/model.safetensors"
+    flip_a_byte(damaged, at=3000)
+    outcome = yard("resume", "killed")
+    assert outcome.code == 0
+    first, second = outcome.out.splitlines()[:2]
+    assert first.startswith("checkpoint of step 100 is damaged and was set aside: ")
+    assert "checkpoint-100/model.safetensors has other bytes" in outcome.out
+    assert "resuming killed from step 80" in outcome.out
+    assert (yard.root / "p/digits/killed/checkpoint-100.corrupt").is_dir()
+    run = yard.run("killed")
+    assert left_behind(run) == left_behind(never_killed)
+    assert any("step 100 was damaged" in warning for warning in run.snapshot.warnings)
+    assert "damaged" in yard("show", "killed").out
+
+
+def test_all_checkpoints_damaged_is_said_and_nothing_is_lost(yard: Kept):
+    for folder in (yard.root / "p/digits/killed").glob("checkpoint-*"):
+        flip_a_byte(folder / "model.safetensors", at=3000)
+    outcome = yard("resume", "killed")
+    assert outcome.code == 1
+    assert "has no whole checkpoint" in outcome.err
+    assert "`trainyard train --like" in outcome.err
+    assert yard.run("killed").snapshot.state == "crashed"
+    assert len(list((yard.root / "p/digits/killed").glob("checkpoint-*"))) == 5
+
+
+def test_step_goes_back_once_later_ones_are_cleaned_away(yard: Kept, never_killed):
+    outcome = yard("resume", "killed", "--step", "60")
+    assert outcome.code == 2
+    assert "checkpoints after step 60: 80, 100" in outcome.err
+    commands = [part.split()[1:] for part in outcome.err.split("`") if part.startswith("trainyard clean")]
+    assert len(commands) == 2
+    for command in commands:
+        assert yard(*command, "--yes").code == 0
+    outcome = yard("resume", "killed", "--step", "60")
+    assert "resuming killed from step 60" in outcome.out
+    assert left_behind(yard.run("killed")) == left_behind(never_killed)
+
+
+def test_a_step_that_is_not_there(yard: Kept):
+    outcome = yard("resume", "killed", "--step", "101")
+    assert outcome.code == 2
+    assert "no checkpoint of step 101 (there are: 20, 40, 60, 80, 100)" in outcome.err
+
+
+# -- signals
+
+
+class Training:
+    """`trainyard train` in a process of its own, past its first checkpoint."""
+
+    def __init__(self, yard: Kept, *changes: str) -> None:
+        self._said = yard.root.parent / "stderr.txt"
+        self._said.parent.mkdir(exist_ok=True)
+        arguments = ["train", *SMALL, "run.name=stopped", *changes, "--yard", str(yard.root)]
+        self._process = killing.CONTEXT.Process(target=main_to_files, args=(arguments, str(self._said)))
+        self._process.start()
+        journal = yard.root / "digits/digits/stopped/.run/journal.jsonl"
+        deadline = time.monotonic() + 60
+        while not (journal.exists() and b'"event":"checkpoint"' in journal.read_bytes()):
+            assert self._process.is_alive(), self._said.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    def send(self, *numbers: int) -> tuple[int | None, str]:
+        """Sends signals; returns the exit code, and what was said."""
+        assert self._process.pid is not None
+        for number in numbers:
+            os.kill(self._process.pid, number)
+        self._process.join(60)
+        return self._process.exitcode, self._said.read_text()
+
+
+EPOCHS = 25
+
+
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory) -> RunReader:
+    yard = Kept(tmp_path_factory.mktemp("whole") / "yard")
+    assert yard("train", *SMALL, "run.name=stopped", f"training.epochs={EPOCHS}", "--quiet").code == 0
+    return yard.run("stopped")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_signal_stops_after_a_step_with_a_checkpoint_and_resume_goes_on_exactly(empty, number, never_stopped):
+    code, err = Training(empty, f"training.epochs={EPOCHS}").send(number)
+    assert code == 130
+    assert "Stopped on request after" in err
+    assert "`trainyard resume" in err
+    assert "Traceback" not in err
+    run = empty.run("stopped")
+    assert run.snapshot.state == "stopped"
+    stopped_at = run.history()[-1]["step"]
+    newest = run.snapshot.checkpoints[-1]
+    assert newest.step >= stopped_at, "the checkpoint must be of the very step where it stopped"
+    assert run.snapshot.epoch < EPOCHS
+    outcome = empty("resume", "stopped")
+    assert outcome.code == 0
+    assert f"resuming stopped from step {newest.step}" in outcome.out
+    assert left_behind(empty.run("stopped"))["history"] == left_behind(never_stopped)["history"]
+    assert left_behind(empty.run("stopped"))["predictions"] == left_behind(never_stopped)["predictions"]
+    assert left_behind(empty.run("stopped"))["weights"][-1] == left_behind(never_stopped)["weights"][-1]
+
+
+def test_a_second_ctrl_c_ends_at_once(empty):
+    training = Training(empty, "training.epochs=100000", "checkpoint.every_epochs=100000")
+    # stopped meanwhile, so that both arrive before the next step
+    code, err = training.send(signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT)
+    assert code == 130
+    assert "Traceback" not in err
+    assert empty.run("stopped").snapshot.state == "stopped"

@@ -1,0 +1,77 @@
+"""`trainyard verify`: names the file that is not what was written."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from command_line import Kept, flip_a_byte
+
+
+def test_a_whole_yard(kept: Kept):
+    outcome = kept("verify")
+    assert outcome.code == 0
+    assert outcome.out.startswith("4 runs, 9 checkpoints, ")
+    assert outcome.out.endswith(": all as written\n")
+    assert kept("verify", "--json").json["findings"] == []
+
+
+def test_leftovers_of_a_kill_are_named(kept: Kept, yard: Kept):
+    """`killed` was killed while it wrote; what is left of that is either gone already or named."""
+    left = [path for path in (yard.root / "p/digits/killed").iterdir() if path.name.startswith(".tmp-")]
+    assert (yard("verify", "killed").code == 1) == bool(left)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("done", "checkpoint-40/model.safetensors"),
+        ("done", "checkpoint-20/optimizer.pt"),
+        ("done", "checkpoint-60/manifest.json"),
+        ("done", "predictions/test.csv"),
+        ("done", "config.yaml"),
+        ("other", "checkpoints/mlp_epoch_1.pth"),
+        ("done", ".run/journal.jsonl"),
+        ("done", ".run/history.jsonl"),
+    ],
+)
+def test_one_flipped_byte_is_found_and_its_file_named(yard: Kept, name, file):
+    path = yard.run(name).home / file
+    flip_a_byte(path)
+    outcome = yard("verify")
+    assert outcome.code == 1
+    assert str(path) in outcome.out or file.startswith(".run/"), outcome.out
+    assert file.rpartition("/")[2] in outcome.out or ".run" in file
+    assert "→ " in outcome.out, "each finding says what to do"
+    assert outcome.out.splitlines()[-1].endswith("problems") or outcome.out.splitlines()[-1].endswith("problem")
+    assert yard("verify", "killed" if name == "done" else "done").code in (0, 1)
+    found = yard("verify", "--json")
+    assert found.code == 1
+    assert found.json["findings"]
+
+
+def test_one_run_only(yard: Kept):
+    flip_a_byte(yard.root / "p/digits/done/config.yaml")
+    assert yard("verify", "other").code == 0
+    assert yard("verify", "other", "nan").out.startswith("2 runs, ")
+    outcome = yard("verify", "done", "--json")
+    assert outcome.code == 1
+    assert [finding["home"] for finding in outcome.json["findings"]] == ["p/digits/done"]
+
+
+def test_what_is_missing_is_named(yard: Kept):
+    (yard.root / "p/digits/done/predictions/val.csv").unlink()
+    shutil.rmtree(yard.root / "p/digits/done/checkpoint-40")
+    out = yard("verify", "done").out
+    assert "predictions/val.csv is missing" in out
+    assert "checkpoint-40" in out
+    assert "earlier whole one" in out
+
+
+def test_it_changes_nothing(yard: Kept):
+    from command_line import tree
+
+    flip_a_byte(yard.root / "p/digits/done/checkpoint-40/model.safetensors", at=2000)
+    before = tree(yard.root)
+    yard("verify")
+    assert tree(yard.root) == before
