@@ -179,7 +179,8 @@ def show(title: str, results: Mapping[str, Result], columns: Sequence[Column], b
                 text += f" ({low}-{high})"
             reference = base.median(column.quantity)
             if column.ratio and reference:
-                text += f"  {middle / reference:,.2f} x"
+                ratio = middle / reference
+                text += f"  {ratio:.2g} x" if ratio < 0.1 else f"  {ratio:,.{0 if ratio >= 100 else 2}f} x"
             cells.append(text)
         rows.append(cells)
     full = [row for row in [heads, *rows] if len(row) == len(heads)]  # the others say why they are not measured

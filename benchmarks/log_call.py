@@ -192,7 +192,7 @@ def count_mlflow_files(directory: Path) -> int:
 
 @dataclass(frozen=True)
 class Kind:
-    """How to use a tool, and calls a burst: about half a second for each."""
+    """How to use a tool, and calls a burst: long enough for background writers to get in the way."""
 
     open: Callable[[Path], Session]
     count: Callable[[Path], int]
@@ -200,8 +200,8 @@ class Kind:
 
 
 KINDS = {
-    US: Kind(open_trainyard, count_trainyard, 20_000),
-    "trackio": Kind(open_trackio, count_trackio, 20_000),
+    US: Kind(open_trainyard, count_trainyard, 200_000),
+    "trackio": Kind(open_trackio, count_trackio, 30_000),
     "wandb offline": Kind(open_wandb, count_wandb, 5_000),
     "TensorBoard (torch)": Kind(open_tensorboard, count_tensorboard, 1_000),
     "TensorBoard (tensorboardX)": Kind(open_tensorboardx, count_tensorboard, 1_000),
@@ -307,7 +307,7 @@ def kill(names: list[str], rounds: int) -> dict[str, Result]:
 
 
 def main() -> None:
-    parser = arguments(__doc__, repeats=5)
+    parser = arguments(__doc__, repeats=3)
     parser.add_argument("--kills", type=int, default=3, help="rounds of killing (default %(default)s)")
     parser.add_argument("--victim", choices=KINDS, help="internal: log until killed")
     parser.add_argument("--count", choices=KINDS, help="internal: count what was kept")

@@ -117,7 +117,7 @@ def make(root: Path, count: int) -> None:
     """Writes a yard of `count` runs below `root`, which must not hold any."""
     import yaml
 
-    from trainyard.durable import encode_line
+    from trainyard.jsonl import encode_line
 
     (root / ".yard").mkdir(parents=True)
     for journal, snapshot in snapshots(count):

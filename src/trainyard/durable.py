@@ -5,7 +5,8 @@ whatever fails, the temporary goes and the old file stays. An existing path is n
 because hard links share their bytes. (`jsonl` appends lines, with this module's means.) Knows nothing
 of runs, layouts or tensors.
 
-All system calls go through `calls`, so that a test can make the n-th one fail.
+All system calls go through `calls`, so that a test can make the n-th one fail. The file is longer than
+most because there must be no second place where a file of record is written.
 """
 
 from __future__ import annotations

@@ -5,22 +5,18 @@ Regenerate the trees: `TRAINYARD_UPDATE_GOLDEN=1 pytest tests/app/test_trees.py`
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from trainyard.app.verify import Tally, verify_yard
 from trainyard.layouts import LAYOUTS
-from trainyard.layouts.kinds import KINDS, SHAREABLE
+from trainyard.layouts.kinds import KINDS
 from trainyard.runs import RunReader, Yard, find_homes
-from trainyard.testing import killing
 
 GOLDEN = Path(__file__).parent / "golden"
 Trained = Callable[[str], RunReader]
@@ -106,40 +102,6 @@ def test_every_kind_that_the_layout_has_is_written(trained: Trained, layout: str
     wanted = {kind for kind in KINDS if run.layout.has(kind)} - others
     assert wanted <= written, f"not written: {wanted - written}"
     assert any("tfevents" in path for path in files(run.yard))
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_two_trainings_at_the_same_moment_never_collide(tmp_path: Path, small: list[str], layout: str) -> None:
-    yard = tmp_path / "yard"
-    overrides = [*small, "training.epochs=1", "outputs.plots=false", f"layout={layout}"]
-    overrides.remove("training.epochs=2")
-    codes: list[int] = []
-    threads = []
-    for seed in (0, 1):
-        (tmp_path / str(seed)).mkdir()
-        arguments = (tmp_path / str(seed) / ".." / "yard", [*overrides, f"run.seed={seed}"])
-        threads.append(threading.Thread(target=lambda arguments=arguments: codes.append(killing.run(*arguments))))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert codes == [0, 0]
-    runs = [RunReader(Yard(yard), home) for home in sorted(find_homes(Yard(yard)))]
-    assert [run.snapshot.state for run in runs] == ["finished", "finished"]
-    assert {run.snapshot.seed for run in runs} == {0, 1}
-    assert runs[0].snapshot.id != runs[1].snapshot.id
-    paths = []
-    for run in runs:
-        own = {record.path for record in run.snapshot.records if record.kind not in SHAREABLE}
-        paths.append(own | {path for c in run.snapshot.checkpoints for path in c.paths.values()})
-    assert paths[0].isdisjoint(paths[1])
-    assert len(paths[0]) == len(paths[1]) > 5
-    assert list(verify_yard(Yard(yard), Tally())) == []
-    if layout == "grouped":
-        rows = list(csv.DictReader((yard / "demo/metrics.csv").read_text().splitlines()))
-        assert sorted((row["id"], row["split"]) for row in rows) == sorted(
-            (run.snapshot.id, split) for run in runs for split in ("val", "test")
-        )
 
 
 def test_the_real_recipe_reaches_97_percent(tmp_path: Path) -> None:

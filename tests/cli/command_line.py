@@ -64,14 +64,16 @@ def in_a_process(*arguments: object, **options: Any) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
-def main_to_files(arguments: list[str], err: str) -> None:
-    """For a process of its own: runs `trainyard ARGUMENTS` with what it says in a file."""
+def main_to_files(arguments: list[str], out: str, err: str) -> None:
+    """For a process of its own: runs `trainyard ARGUMENTS` with what it prints in files, or on terminals."""
     import torch
 
     torch.set_num_threads(1)
-    said = os.open(err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(said, 2)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.environ.update(TERM="xterm-256color", COLUMNS="100")
+    sys.stdout, sys.stderr = (
+        os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY), "w", buffering=1)
+        for path in (out, err)
+    )
     sys.argv = ["trainyard", *arguments]
     main()
 

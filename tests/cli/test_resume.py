@@ -100,7 +100,7 @@ class Training:
         self._said = yard.root.parent / "stderr.txt"
         self._said.parent.mkdir(exist_ok=True)
         arguments = ["train", *SMALL, "run.name=stopped", *changes, "--yard", str(yard.root)]
-        self._process = killing.CONTEXT.Process(target=main_to_files, args=(arguments, str(self._said)))
+        self._process = killing.CONTEXT.Process(target=main_to_files, args=(arguments, os.devnull, str(self._said)))
         self._process.start()
         journal = yard.root / "digits/digits/stopped/.run/journal.jsonl"
         deadline = time.monotonic() + 60

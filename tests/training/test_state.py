@@ -16,8 +16,9 @@ from torch import nn
 from toy_training import CPU, Toy, adamw, bits, linear, restless_toy, toy_dataset
 
 from trainyard.checkpoints import FORMATS, commit
-from trainyard.errors import CheckpointError
+from trainyard.errors import CheckpointError, DiskFullError
 from trainyard.objects import Objects
+from trainyard.testing import faults
 from trainyard.testing.tiny import FrozenBackbone
 from trainyard.training.loop import Plan
 from trainyard.training.progress import Progress
@@ -30,7 +31,9 @@ from trainyard.training.state import (
     restore,
     restore_rng,
     rng_state,
+    safetensors_file,
     seed_everything,
+    torch_file,
 )
 
 PLAN = Plan(epochs=2, scheduler_interval="step")
@@ -291,6 +294,33 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(CheckpointError):
         load(tmp_path / "evil.pth")
     assert not (tmp_path / "PWNED").exists()
+
+
+# -- a full disk
+
+
+@pytest.mark.parametrize("saver", ["torch", "safetensors", "object"])
+def test_a_disk_that_fills_up_under_a_library_is_called_full(tmp_path: Path, saver: str) -> None:
+    """torch and safetensors write by themselves, and wrap what the system says."""
+    (tmp_path / "disk").mkdir()
+    tensors = {"w": torch.zeros(3 << 18)}
+    try:
+        with faults.tmpfs(tmp_path / "disk", 1) as disk, pytest.raises(DiskFullError, match="disk is full"):
+            if saver == "torch":
+                torch_file(tensors)(disk / "w.pt")
+            elif saver == "safetensors":
+                safetensors_file(tensors)(disk / "w.safetensors")
+            else:
+                Objects(disk).create(safetensors_file(tensors))
+    except faults.NotPermittedError as error:
+        pytest.skip(str(error))
+
+
+def test_other_errors_of_the_savers_stay_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError):
+        torch_file(lambda: None)(tmp_path / "x.pt")
+    with pytest.raises(FileNotFoundError):
+        torch_file(1)(tmp_path / "none" / "x.pt")
 
 
 # -- transformers' trainer_state.json

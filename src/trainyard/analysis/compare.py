@@ -33,7 +33,7 @@ def compare(snapshots: Sequence[Snapshot]) -> Comparison:
     """The runs side by side, in the order given."""
     configs = [_flat(snapshot.config) for snapshot in snapshots]
     facts = [_flat({k: v for k, v in snapshot.data.items() if k != "class_counts"}) for snapshot in snapshots]
-    results = [{key: value for key, value in snapshot.summary.items()} for snapshot in snapshots]
+    results = [dict(snapshot.summary) for snapshot in snapshots]
     return Comparison(
         [{"id": s.id, "run": f"{s.project}/{s.dataset}/{s.name}", "state": s.state} for s in snapshots],
         _side_by_side(configs, only_different=True),

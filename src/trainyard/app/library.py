@@ -301,7 +301,7 @@ def _directory_files(state: Mapping[str, Any], weights: str) -> dict[str, FileWr
 
 
 def _safetensors(tensors: Mapping[str, Any]) -> FileWriter:
-    from safetensors.torch import save_file
+    from trainyard.training.state import safetensors_file
 
     plain: dict[str, Any] = {}
     places: set[int] = set()
@@ -310,7 +310,7 @@ def _safetensors(tensors: Mapping[str, Any]) -> FileWriter:
         place = copied.untyped_storage().data_ptr()
         plain[name] = copied.clone() if place in places else copied  # tied weights: safetensors wants each by itself
         places.add(place)
-    return lambda path: save_file(plain, path, metadata={"format": "pt"})
+    return safetensors_file(plain)
 
 
 def open_yard(yard: str | os.PathLike[str] = "outputs") -> OpenYard:

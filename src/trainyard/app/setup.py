@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,12 +104,14 @@ def build(config: Config, dataset: Dataset, process: Process, *, trust: bool = F
     seed_everything(config.run.seed)
     parameters = {key: value for key, value in asdict(config.model).items() if key != "name"}
     described = {"item_shape": dataset.item_shape, "classes": dataset.classes, **parameters}
-    model = build_model(config.model.name, **described).to(process.device)
+    with _advising("Choose another model, or other sizes in model.*."):
+        model = build_model(config.model.name, **described).to(process.device)
     weights = class_weights(training.class_weights, dataset.labels[dataset.indices("train")], dataset.classes)
-    criterion = build_criterion(
-        training.criterion, n_classes=len(dataset.classes), weights=weights,
-        label_smoothing=training.label_smoothing, trust=trust,
-    )  # fmt: skip
+    with _advising("Name a loss in training.criterion, such as torch.nn.CrossEntropyLoss, and its arguments."):
+        criterion = build_criterion(
+            training.criterion, n_classes=len(dataset.classes), weights=weights,
+            label_smoothing=training.label_smoothing, trust=trust,
+        )  # fmt: skip
     task = SingleLabel(dataset.classes, criterion).to(process.device)
     optimizer = _optimizer(config, model, process.device, trust=trust)
     scheduler = None
@@ -128,6 +131,17 @@ def build(config: Config, dataset: Dataset, process: Process, *, trust: bool = F
     )  # fmt: skip
     seed_everything(config.run.seed, process.rank)
     return Setup(config, dataset, process, task, model, step, scheduler, trainee)
+
+
+@contextlib.contextmanager
+def _advising(remedy: str) -> Iterator[None]:
+    """Adds what to do to a ConfigError that does not say it."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.remedy:
+            raise
+        raise ConfigError(error.problems, remedy) from error
 
 
 def load_initial_weights(setup: Setup) -> None:

@@ -27,7 +27,7 @@ from trainyard.errors import ChangedDataError, ConfigError, Interrupted, NotResu
 from trainyard.layouts import Layout, load_layout
 from trainyard.retention import KeepPolicy
 from trainyard.runs import RunReader, RunWriter, Yard, checked_names, create_run, environment, resume_run
-from trainyard.runs.snapshot import Checkpoint
+from trainyard.runs.snapshot import Checkpoint, Snapshot
 from trainyard.tracking.tensorboard import TensorBoardSink
 from trainyard.training import process as processes
 from trainyard.training.checkpointing import Checkpointer
@@ -119,11 +119,7 @@ def resume(yard: Yard, home: Path, *, step: int | None = None, console: Console 
     """
     console = console or Console(quiet=True)
     reader = RunReader(yard, home)
-    if reader.snapshot.state == "finished":
-        raise NotResumableError(
-            f"Run {reader.snapshot.name} is finished: nothing is left to resume.",
-            f"Train another like it with `trainyard train --like {reader.snapshot.id}`.",
-        )
+    _refuse_finished(reader.snapshot)
     if not reader.snapshot.config:
         raise NotResumableError(
             f"Run {reader.snapshot.name} was not made by `trainyard train`, which cannot repeat its loop.",
@@ -139,6 +135,7 @@ def resume(yard: Yard, home: Path, *, step: int | None = None, console: Console 
             chosen: tuple[str | None, int | None] = (None, None)
             if run is not None:
                 stack.callback(run.abandon)
+                _refuse_finished(run.snapshot)  # another process may have finished it while this one waited
                 choice = choose_to_resume(run, step, tell=functools.partial(_tell_damage, console))
                 if choice is not None:
                     chosen = (str(choice.path), choice.checkpoint.step)
@@ -157,6 +154,14 @@ def resume(yard: Yard, home: Path, *, step: int | None = None, console: Console 
                 where = f"step {progress.step}" if chosen[0] else "the beginning (no checkpoint yet)"
                 _tell(console, f"resuming {run.name} from {where}")
             _work(setup, run, progress, (), console, resumed=True)
+
+
+def _refuse_finished(run: Snapshot) -> None:
+    if run.state == "finished":
+        raise NotResumableError(
+            f"Run {run.name} is finished: nothing is left to resume.",
+            f"Train another like it with `trainyard train --like {run.id}`.",
+        )
 
 
 def refuse_changed_data(reader: RunReader, dataset: Dataset) -> None:

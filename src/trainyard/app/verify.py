@@ -15,11 +15,15 @@ from trainyard.runs.yard import Yard
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong: in which run (its home, relative to the yard), with what, and what to do."""
+    """Something wrong: in which run (its home, relative to the yard), with what, and what to do.
+
+    `harmless`: what a kill leaves behind. Everything that was written is still there.
+    """
 
     home: str
     what: str
     remedy: str
+    harmless: bool = False
 
 
 @dataclass
@@ -39,9 +43,8 @@ def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
     try:
         _, good = read_journal(reader.home / ".run" / "journal.jsonl")
         if good != (reader.home / ".run" / "journal.jsonl").stat().st_size and not reader.is_alive():
-            yield Finding(
-                home, "the journal ends in a torn line", "The next resume cuts it off; nothing whole is lost."
-            )
+            remedy = "The next resume cuts it off; nothing whole is lost."
+            yield Finding(home, "the journal ends in a torn line", remedy, harmless=True)
     except CorruptError as error:
         yield Finding(home, error.what, error.remedy)
     try:
@@ -64,7 +67,7 @@ def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
         elif durable.sha256_file(path) != record.sha256:
             yield Finding(home, f"{path} has other bytes than were written", "It was edited, or the disk is failing.")
     for fault in _leftovers(reader):
-        yield Finding(home, fault, "It is removed when the run is resumed.")
+        yield Finding(home, fault, "It is removed when the run is resumed.", harmless=True)
 
 
 def _use_another(reader: RunReader, step: int) -> str:

@@ -11,6 +11,7 @@ import click
 
 from trainyard.cli.options import (
     FILTERED,
+    counted,
     dry_run_option,
     echo_json,
     filter_argument,
@@ -106,12 +107,20 @@ def command(
             raise click.UsageError("--trash empties the trash and does nothing else: leave the rest out.")
         waiting = [entry for entry in list_trash(yard) if entry.done]
         if dry_run:
-            click.echo(f"{len(waiting)} entries in the trash" + "".join(f"\n  {entry.name}" for entry in waiting))
+            if as_json:
+                echo_json([entry.name for entry in waiting])
+                return
+            for entry in waiting:
+                click.echo(f"{entry.name}  {counted(len(entry.items), 'item')}")
+            click.echo(f"{counted(len(waiting), 'entry', 'entries')} in the trash")
             return
         if not yes:
             _confirm("Empty the trash for good? This cannot be undone.", otherwise="Add --yes.")
         freed = empty_trash(yard, older_than_days=trash or None)
-        click.echo(f"{human_size(freed)} came free")
+        if as_json:
+            echo_json({"bytes_freed": freed})
+        else:
+            click.echo(f"{human_size(freed)} came free")
         return
     keep = KeepPolicy(keep_last or 0, keep_best, keep_every) if checkpoints or not chosen else None
     plan = make_clean_plan(
@@ -136,4 +145,6 @@ def command(
 def _confirm(question: str, *, otherwise: str) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError(f"Nobody is there to answer: {question} {otherwise}")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        click.echo("Nothing was changed.", err=True)
+        raise click.exceptions.Exit(1)

@@ -99,6 +99,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def counted(number: float, noun: str, nouns: str = "") -> str:
+    """`1 run`, `2 runs`; `nouns` where adding an s will not do."""
+    return f"{number:g} {noun if number == 1 else nouns or f'{noun}s'}"
+
+
 def human_size(size_bytes: float) -> str:
     """Bytes for people: 1.2 GB, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -8,6 +8,7 @@ import click
 
 from trainyard.cli.options import (
     checkpoint_option,
+    counted,
     device_option,
     find_run,
     out_option,
@@ -37,4 +38,4 @@ def command(run: str, data: Path, yard_root: Path, checkpoint: str | None, devic
         click.echo(text, nl=False)
     else:
         durable.write_text(out, text)
-        click.echo(f"{text.count(chr(10)) - 1} predictions in {out}")
+        click.echo(f"{counted(text.count(chr(10)) - 1, 'prediction')} in {out}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from trainyard.cli.options import yard_option
+from trainyard.cli.options import counted, yard_option
 
 
 @click.command("reindex")
@@ -25,4 +25,4 @@ def command(yard_root: Path) -> None:
     index = Index(Yard(yard_root))
     index.rebuild()
     total = index.query("", limit=1).total
-    click.echo(f"{total} runs indexed in {time.perf_counter() - started:.2f} s")
+    click.echo(f"{counted(total, 'run')} indexed in {time.perf_counter() - started:.2f} s")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trainyard.cli.options import echo_json, find_run, human_size, json_option, run_argument, yard_option
+from trainyard.cli.options import counted, echo_json, find_run, human_size, json_option, run_argument, yard_option
 from trainyard.runs import RunReader, Snapshot
 
 
@@ -79,8 +79,7 @@ def _print(reader: RunReader) -> None:
 
 def _trained(run: Snapshot) -> str:
     counts = ((run.epoch, "epoch"), (run.step, "step"), (len(run.attempts), "attempt"))
-    told = [f"{count:g} {noun}{'' if count == 1 else 's'}" for count, noun in counts]
-    return ", ".join([*told, f"seed {run.seed}"])
+    return ", ".join([*(counted(count, noun) for count, noun in counts), f"seed {run.seed}"])
 
 
 def _data(data: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trainyard.cli.options import yard_option
+from trainyard.cli.options import counted, yard_option
 
 
 @click.command("undo")
@@ -25,6 +25,6 @@ def command(entry: str | None, yard_root: Path, only_list: bool) -> None:
     yard = Yard(yard_root)
     if only_list:
         for item in list_trash(yard):
-            click.echo(f"{item.name}  {item.kind:<9} {len(item.items)} items")
+            click.echo(f"{item.name}  {item.kind:<9} {counted(len(item.items), 'item')}")
         return
     click.echo(undo(yard, entry).describe(), nl=False)

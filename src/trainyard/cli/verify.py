@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from trainyard.cli.options import echo_json, find_run, human_size, json_option, yard_option
+from trainyard.cli.options import counted, echo_json, find_run, human_size, json_option, yard_option
 
 
 @click.command("verify")
@@ -19,7 +19,7 @@ def command(runs: tuple[str, ...], yard_root: Path, as_json: bool) -> None:
 
     Compares every checkpoint and every file of record with the digest it was written with, and
     reads every journal and history. Without RUN, the whole yard. Exits with 1 when something is
-    wrong.
+    wrong; what a kill left half-written is named, but is not.
     """
     from trainyard.app.verify import Tally, verify_run, verify_yard
     from trainyard.runs import Yard
@@ -29,13 +29,13 @@ def command(runs: tuple[str, ...], yard_root: Path, as_json: bool) -> None:
         found = [finding for name in runs for finding in verify_run(find_run(yard_root, name), tally)]
     else:
         found = list(verify_yard(Yard(yard_root), tally))
+    wrong = sum(not finding.harmless for finding in found)
     if as_json:
         echo_json({"checked": vars(tally), "findings": [vars(finding) for finding in found]})
     else:
         for finding in found:
             click.echo(f"{click.style(finding.home, bold=True)}: {finding.what}\n  → {finding.remedy}")
-        click.echo(
-            f"{tally.runs} runs, {tally.checkpoints} checkpoints, {tally.files} files, {human_size(tally.bytes)}: "
-            + (f"{len(found)} problems" if found else "all as written")
-        )
-    sys.exit(1 if found else 0)
+        looked_at = (counted(tally.runs, "run"), counted(tally.checkpoints, "checkpoint"), counted(tally.files, "file"))
+        verdict = counted(wrong, "problem") if wrong else "all as written"
+        click.echo(f"{', '.join(looked_at)}, {human_size(tally.bytes)}: {verdict}")
+    sys.exit(1 if wrong else 0)

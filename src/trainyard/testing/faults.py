@@ -123,6 +123,7 @@ class States:
         self.root, self.prepare, self.n = root, prepare, 0
 
     def __call__(self) -> Path:
+        """The next one."""
         self.n += 1
         state = self.root / str(self.n)
         state.mkdir()

@@ -13,7 +13,7 @@ from trainyard import durable
 from trainyard.testing.faults import KillingCalls
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["trainyard.app.train", "sklearn.datasets", "sklearn.model_selection", "matplotlib.figure"])
+CONTEXT.set_forkserver_preload(["trainyard.app.train", "sklearn.datasets", "matplotlib.figure"])
 
 
 def _work(yard: str, overrides: list[str], home: str | None, kill_at_call: int | None, errors: str) -> None:

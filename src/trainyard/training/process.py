@@ -104,7 +104,9 @@ def _device(name: str, local: int | None) -> torch.device:
         raise ConfigError([f"{name!r} is no device"], "Use auto, cpu, cuda, cuda:N or mps.") from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise ConfigError([f"the device {name!r} is not there: PyTorch sees no GPU"], "Use cpu, or auto for whatever is there.")
+            raise ConfigError(
+                [f"the device {name!r} is not there: PyTorch sees no GPU"], "Use cpu, or auto for whatever is there."
+            )
         index = device.index if ":" in name else (local or 0)
         if index >= torch.cuda.device_count():
             raise ConfigError(

@@ -4,6 +4,7 @@
 written; frozen weights never change and are not copied. Every file loads with
 `torch.load(weights_only=True)` or safetensors. Which files make a checkpoint, and when it exists,
 is `checkpoints`' matter.
+The file is longer than most because what one half writes the other reads: they change together.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
 import pickle
 import random
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +26,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trainyard import durable
 from trainyard.checkpoints import FileWriter, Format
 from trainyard.checkpoints import formats as names
 from trainyard.errors import CheckpointError
@@ -157,7 +161,7 @@ class Capture:
         versions = [tensor._version for tensor in tensors.values()]
         if self._frozen is None or self._frozen[0] != versions:
             written = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-            digest = self.objects.create(lambda path: save_file(written, path, metadata={"format": "pt"}))
+            digest = self.objects.create(safetensors_file(written))
             self._frozen = (versions, digest)
         return self._frozen[1], set(tensors)
 
@@ -238,13 +242,13 @@ def _add_safetensors(
     """Adds the weights as one file, or as two shards of which the frozen one is linked. Returns bytes saved."""
     frozen = capture.frozen_object()
     if frozen is None:
-        writers[names.SAFETENSORS] = lambda path: save_file(dict(model), path, metadata={"format": "pt"})
+        writers[names.SAFETENSORS] = safetensors_file(model)
         return 0
     digest, frozen_names = frozen
     trained = {name: tensor for name, tensor in model.items() if name not in frozen_names}
     weight_map = {name: _FROZEN_SHARD if name in frozen_names else _TRAINED_SHARD for name in model}
     total = sum(tensor.nbytes for tensor in model.values())
-    writers[_TRAINED_SHARD] = lambda path: save_file(trained, path, metadata={"format": "pt"})
+    writers[_TRAINED_SHARD] = safetensors_file(trained)
     writers[names.SAFETENSORS_INDEX] = _json({"metadata": {"total_size": total}, "weight_map": weight_map})
     linked[_FROZEN_SHARD] = digest
     return total - sum(tensor.nbytes for tensor in trained.values())
@@ -254,10 +258,38 @@ def torch_file(value: Any) -> FileWriter:
     """A writer of what `torch.load` reads. Its bytes do not depend on the path it is written to."""
 
     def write(path: Path) -> None:
-        with path.open("wb") as file:
+        with _system_errors(path), path.open("wb") as file:
             torch.save(value, file)
 
     return write
+
+
+def safetensors_file(tensors: Mapping[str, Tensor]) -> FileWriter:
+    """A writer of tensors that safetensors and transformers read."""
+
+    def write(path: Path) -> None:
+        with _system_errors(path):
+            save_file(dict(tensors), path, metadata={"format": "pt"})
+
+    return write
+
+
+@contextlib.contextmanager
+def _system_errors(path: Path) -> Iterator[None]:
+    """Brings out what the system said, such as that the disk is full; torch and safetensors wrap it in their own."""
+    with durable.explained(path):
+        try:
+            yield
+        except Exception as error:
+            said: BaseException | None = error
+            while said is not None and not isinstance(said, OSError):
+                said = said.__context__
+            number = re.search(r"os error (\d+)", str(error))
+            if said is None and number is not None:
+                said = OSError(int(number[1]), os.strerror(int(number[1])), str(path))
+            if said is None or said is error:
+                raise
+            raise said from error
 
 
 def _json(value: Any) -> FileWriter:
