@@ -280,7 +280,7 @@ REFERENCE = "torch.save + fsync"
 
 
 def main() -> None:
-    parser = arguments(__doc__, repeats=7)
+    parser = arguments(__doc__, repeats=5)
     options = begin(parser, "torch", "transformers", "safetensors")
     for trained, share in (("head", "1 %"), ("layer", "10 %")):
         tools = [Tool(US, disk_trainyard, {"trained": trained}), Tool("HF Trainer", disk_hf, {"trained": trained})]

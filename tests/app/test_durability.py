@@ -186,14 +186,31 @@ def test_a_full_disk(small_disk: Path, layout: str, predicted: bool, monkeypatch
     assert [f for f in verify_yard(run.yard, Tally()) if "log" not in f.what] == []
 
 
-def test_a_full_disk_at_the_command_line(small_disk: Path) -> None:
+def _command_line(arguments: list[str], out: str) -> None:
+    """`trainyard …`, its output in a file."""
+    import torch
+
+    from trainyard.cli.main import main
+
+    torch.set_num_threads(1)
+    file = os.open(out, os.O_WRONLY | os.O_CREAT)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.argv = ["trainyard", *arguments]
+    main()
+
+
+def test_a_full_disk_at_the_command_line(small_disk: Path, tmp_path: Path) -> None:
     (small_disk / "filler").write_bytes(bytes(16 << 20))
-    command = [sys.executable, "-m", "trainyard", "train", "digits", *PLAIN, *LARGE, "--yard", str(small_disk / "yard")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1
-    assert "The disk is full" in done.stderr
-    assert "Free some space" in done.stderr
-    assert "Traceback" not in done.stderr
+    arguments = ["train", "digits", *PLAIN, *LARGE, "--yard", str(small_disk / "yard")]
+    process = killing.CONTEXT.Process(target=_command_line, args=(arguments, str(tmp_path / "out.txt")))
+    process.start()
+    process.join(120)
+    text = (tmp_path / "out.txt").read_text()
+    assert process.exitcode == 1, text
+    assert "The disk is full" in text
+    assert "Free some space" in text
+    assert "Traceback" not in text
 
 
 @pytest.mark.parametrize("left", [20_000, 100_000, 250_000])
@@ -485,7 +502,11 @@ def _fewer(arrays: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(_pixel, "content of the items changed"), (_label, "other labels"), (_fewer, "number of items was 60 and is now 57")],
+    [
+        (_pixel, "content of the items changed"),
+        (_label, "other labels"),
+        (_fewer, "number of items was 60 and is now 57"),
+    ],
 )
 def test_changed_data_is_refused_and_the_change_named(
     on_npz: tuple[Path, Path], change: Callable[..., None], message: str
@@ -531,7 +552,9 @@ def fails_once(yard: Path, nth: int, error: int, undisturbed: dict[str, Any]) ->
         states = [run.state for run in trainyard.open(yard).runs()]
         run = only_run(yard)
         assert states == [run.snapshot.state], note
-        assert run.snapshot.state == "finished" if failure is None else run.snapshot.state in ("failed", "crashed"), note
+        assert run.snapshot.state == "finished" if failure is None else run.snapshot.state in ("failed", "crashed"), (
+            note
+        )
         assert all(problems(run, c) == [] for c in run.snapshot.checkpoints), note
         if run.snapshot.state != "finished":
             resume(yard)
@@ -539,7 +562,7 @@ def fails_once(yard: Path, nth: int, error: int, undisturbed: dict[str, Any]) ->
         assert failure is not None, note
         train(yard)
     assert outcome(yard) == undisturbed, note
-    assert [f for f in verify_yard(Yard(yard), Tally())] == [], note
+    assert list(verify_yard(Yard(yard), Tally())) == [], note
     assert no_litter(yard), note
     return True
 

@@ -52,7 +52,8 @@ def test_safetensors_opens_the_model(trained: Trained) -> None:
         path = run.resolve(checkpoint.paths["checkpoint"])
         tensors = load_file(path / "model.safetensors")
         assert {name: tuple(t.shape) for name, t in tensors.items()} == {
-            "hidden.0.weight": (16, 64), "hidden.0.bias": (16,), "classifier.weight": (10, 16), "classifier.bias": (10,),
+            "hidden.0.weight": (16, 64), "hidden.0.bias": (16,),
+            "classifier.weight": (10, 16), "classifier.bias": (10,),
         }  # fmt: skip
         assert all(torch.isfinite(t).all() for t in tensors.values())
 
@@ -96,7 +97,9 @@ def test_transformers_reads_the_trainer_state(trained: Trained) -> None:
         assert [row["step"] for row in history] == sorted(row["step"] for row in history)
         assert all(isinstance(row["epoch"], float) and isinstance(row["step"], int) for row in history)
         for row in history:
-            assert ("loss" in row) != ("eval_loss" in row), "either of training or of an evaluation, as the Trainer does"
+            assert ("loss" in row) != ("eval_loss" in row), (
+                "either of training or of an evaluation, as the Trainer does"
+            )
     assert [row["step"] for row in history if "loss" in row] == list(range(7, 41, 7))
     assert [row["step"] for row in history if "eval_loss" in row] == [20, 40]
     assert state.best_metric == min(row["eval_loss"] for row in history if "eval_loss" in row)

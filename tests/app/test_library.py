@@ -33,6 +33,7 @@ from trainyard.errors import (
 )
 from trainyard.layouts import LAYOUTS
 from trainyard.runs import Yard
+from trainyard.testing import killing
 from trainyard.testing.faults import flip_byte
 
 README = Path(__file__).parents[2] / "README.md"
@@ -43,7 +44,9 @@ def layout(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def bare_loop(steps: int, keep: Callable[[int, float, dict[str, Any]], None], state: dict[str, Any] | None = None) -> Any:
+def bare_loop(
+    steps: int, keep: Callable[[int, float, dict[str, Any]], None], state: dict[str, Any] | None = None
+) -> Any:
     """Someone's own training: returns the weights after `steps`."""
     torch.manual_seed(0)
     model = nn.Linear(4, 2)
@@ -71,16 +74,21 @@ def test_a_whole_run_in_any_layout(tmp_path: Path, layout: str) -> None:
     yard = tmp_path / "yard"
     classes = ["cat", "dog"]
     with trainyard.start_run(
-        "pets", config={"lr": 1e-3, "sizes": [1, 2]}, model="net", layout=layout, yard=yard, seed=3, tags=["x"], note="hi"
+        "pets",
+        config={"lr": 1e-3, "sizes": [1, 2]},
+        model="net",
+        layout=layout,
+        yard=yard,
+        seed=3,
+        tags=["x"],
+        note="hi",
     ) as run:
 
         def keep(step: int, loss: float, state: dict[str, Any]) -> None:
             run.log({"loss": loss}, step=step)
             if step % 4 == 0:
                 run.log({"loss": loss / 2, "accuracy": step / 12}, step=step, epoch=step / 4, split="val")
-                run.save_checkpoint(
-                    state, step=step, epoch=step / 4, metrics={"val_loss": loss / 2}, best=step == 8
-                )
+                run.save_checkpoint(state, step=step, epoch=step / 4, metrics={"val_loss": loss / 2}, best=step == 8)
 
         weights = bare_loop(12, keep)
         probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
@@ -122,7 +130,11 @@ def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= 2
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "-W", "error", "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[1:] == ["1.0", "100"]
@@ -132,10 +144,15 @@ def test_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_an_exception_fails_the_run_and_goes_on_up(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), trainyard.start_run(yard=tmp_path / "yard") as run:
-        run.log({"loss": 1.0}, step=1)
-        1 / 0  # noqa: B018
-    stored = trainyard.open(tmp_path / "yard").run(run.id)
+    def loop() -> str:
+        with trainyard.start_run(yard=tmp_path / "yard") as run:
+            run.log({"loss": 1.0}, step=1)
+            run.log({"loss": 1 / 0}, step=2)
+        return run.id
+
+    with pytest.raises(ZeroDivisionError):
+        loop()
+    stored = trainyard.open(tmp_path / "yard").run("last")
     assert stored.state == "failed"
     assert len(stored.history()) == 1
     assert "ZeroDivisionError" in str(stored._reader.snapshot.error)
@@ -189,26 +206,28 @@ def test_runs_are_found_by_a_query(tmp_path: Path) -> None:
 # -- resuming
 
 
-@pytest.mark.parametrize("layout", ["grouped", "shared"])
-def test_a_crashed_loop_goes_on_from_what_it_saved(tmp_path: Path, layout: str) -> None:
-    """The process dies without a word at step 7; its last checkpoint is of step 4."""
-    yard = tmp_path / "yard"
-    code = f"""
-    import os, sys
-    sys.path.insert(0, {str(Path(__file__).parent)!r})
-    import trainyard
-    from test_library import bare_loop
-    run = trainyard.start_run("p", yard={str(yard)!r}, layout={layout!r})
-    def keep(step, loss, state):
-        run.log({{"loss": loss}}, step=step)
+def _dies_at_seven(yard: str, layout: str) -> None:
+    run = trainyard.start_run("p", yard=yard, layout=layout)
+
+    def keep(step: int, loss: float, state: dict[str, Any]) -> None:
+        run.log({"loss": loss}, step=step)
         if step % 4 == 0:
             run.save_checkpoint(state, step=step, epoch=step // 4)
         if step == 7:
             run._writer.sync_history()
             os._exit(9)
+
     bare_loop(12, keep)
-    """
-    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=120).returncode == 9
+
+
+@pytest.mark.parametrize("layout", ["grouped", "shared"])
+def test_a_crashed_loop_goes_on_from_what_it_saved(tmp_path: Path, layout: str) -> None:
+    """The process dies without a word at step 7; its last checkpoint is of step 4."""
+    yard = tmp_path / "yard"
+    process = killing.CONTEXT.Process(target=_dies_at_seven, args=(str(yard), layout))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 9
     crashed = trainyard.open(yard).run("last")
     assert crashed.state == "crashed"
     assert [row["step"] for row in crashed.history()] == list(range(1, 8))
@@ -233,11 +252,12 @@ def test_a_crashed_loop_goes_on_from_what_it_saved(tmp_path: Path, layout: str) 
 
 
 def saved(yard: Path, *steps: int, layout: str = "grouped") -> str:
-    with pytest.raises(RuntimeError), trainyard.start_run("p", yard=yard, layout=layout) as run:
-        for step in steps:
-            run.log({"loss": 1.0}, step=step)
-            run.save_checkpoint({"model": {"w": torch.full((50,), float(step))}}, step=step, epoch=step)
-        raise RuntimeError
+    """A run that failed after saving these steps; its id."""
+    run = trainyard.start_run("p", yard=yard, layout=layout)
+    for step in steps:
+        run.log({"loss": 1.0}, step=step)
+        run.save_checkpoint({"model": {"w": torch.full((50,), float(step))}}, step=step, epoch=step)
+    run.__exit__(RuntimeError, RuntimeError("stop"), None)
     return run.id
 
 
@@ -285,7 +305,10 @@ def test_a_chosen_step(tmp_path: Path) -> None:
     assert len(trainyard.open(tmp_path / "yard").run(run_id)._reader.snapshot.attempts) == 1, "nothing was begun"
     with trainyard.start_run(resume=run_id, yard=tmp_path / "yard") as run:
         assert run.resume_from(3).step == 3  # type: ignore[union-attr]
-    with pytest.raises(CheckpointError, match="step 7"), trainyard.start_run(resume=run_id, yard=tmp_path / "yard") as run:
+    with (
+        pytest.raises(CheckpointError, match="step 7"),
+        trainyard.start_run(resume=run_id, yard=tmp_path / "yard") as run,
+    ):
         run.resume_from(7)
 
 
@@ -327,7 +350,10 @@ def test_a_function_writes_a_file_of_its_own(tmp_path: Path) -> None:
         path = run.save_checkpoint({"numbers.npy": write}, step=1)
     assert np.load(path / "numbers.npy").tolist() == [0, 1, 2]
     assert (path / "manifest.json").exists()
-    with trainyard.start_run(yard=tmp_path / "yard", layout="shared") as run, pytest.raises(CheckpointError, match="numbers"):
+    with (
+        trainyard.start_run(yard=tmp_path / "yard", layout="shared") as run,
+        pytest.raises(CheckpointError, match="numbers"),
+    ):
         run.save_checkpoint({"numbers.npy": write}, step=1)
 
 
@@ -416,9 +442,10 @@ def test_a_yard_that_is_not_there(tmp_path: Path) -> None:
 def test_logging_and_files_need_no_torch(tmp_path: Path) -> None:
     code = """
     import sys
+    HEAVY = {"torch", "numpy", "pandas", "sklearn", "matplotlib", "safetensors", "transformers"}
     class Blocked:
         def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] in {"torch", "numpy", "pandas", "sklearn", "matplotlib", "safetensors", "transformers"}:
+            if name.split(".")[0] in HEAVY:
                 raise ImportError(f"{name} is not installed")
     sys.meta_path.insert(0, Blocked())
     import trainyard
@@ -426,7 +453,8 @@ def test_logging_and_files_need_no_torch(tmp_path: Path) -> None:
         for step in range(10):
             run.log({"loss": 1 / (step + 1)}, step=step)
         run.save_file(b"x", "a.txt")
-        run.save_checkpoint({"weights.bin": lambda path: path.write_bytes(b"123")}, step=9) if sys.argv[1] == "grouped" else 0
+        if sys.argv[1] == "grouped":
+            run.save_checkpoint({"weights.bin": lambda path: path.write_bytes(b"123")}, step=9)
         run.summary(done=True)
     stored = trainyard.open("yard").run("last")
     print(stored.state, len(stored.history()), len(stored.files()) > 1)
@@ -434,14 +462,19 @@ def test_logging_and_files_need_no_torch(tmp_path: Path) -> None:
     for layout in LAYOUTS:
         (tmp_path / layout).mkdir()
         done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code), layout], cwd=tmp_path / layout, capture_output=True, text=True,
+            [sys.executable, "-c", textwrap.dedent(code), layout],
+            cwd=tmp_path / layout,
+            capture_output=True,
+            text=True,
             timeout=120,
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.split() == ["finished", "10", "True"]
 
 
 def test_importing_the_library_is_light() -> None:
-    code = "import sys, trainyard; trainyard.start_run; print([m for m in ('torch','numpy','pandas') if m in sys.modules])"
+    code = (
+        "import sys, trainyard; trainyard.start_run; print([m for m in ('torch','numpy','pandas') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr

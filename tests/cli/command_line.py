@@ -13,12 +13,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainyard.cli.main import main
 from trainyard.runs import RunReader, Yard
+from trainyard.testing import killing
 
 SMALL = ("model=mlp", "model.hidden=[16]", "training.epochs=1", "outputs.plots=false", "run.device=cpu")
 PROGRAM = (sys.executable, "-c", "from trainyard.cli.main import main; main()")
@@ -76,6 +78,34 @@ def main_to_files(arguments: list[str], out: str, err: str) -> None:
     )
     sys.argv = ["trainyard", *arguments]
     main()
+
+
+class Training:
+    """`trainyard train run.name=stopped` in a process of its own, past its first checkpoint.
+
+    Ends with the test at the latest: a training that a failed test forgets must not go on.
+    """
+
+    def __init__(self, yard: Kept, *changes: str, out: str = os.devnull, err: str) -> None:
+        arguments = ["train", *SMALL, "run.name=stopped", *changes, "--yard", str(yard.root)]
+        self._process = killing.CONTEXT.Process(target=main_to_files, args=(arguments, out, err), daemon=True)
+        self._process.start()
+        journal = yard.root / "digits/digits/stopped/.run/journal.jsonl"
+        deadline = time.monotonic() + 60
+        while not (journal.exists() and b'"event":"checkpoint"' in journal.read_bytes()):
+            assert self._process.is_alive(), "it ended by itself"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    def send(self, *numbers: int) -> int | None:
+        """Sends signals, waits for the end and returns the exit code."""
+        assert self._process.pid is not None
+        for number in numbers:
+            os.kill(self._process.pid, number)
+        self._process.join(60)
+        if self._process.is_alive():
+            self._process.kill()
+        return self._process.exitcode
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from trainyard.testing import killing
 
 sys.path.insert(0, str(Path(__file__).parent))  # for command_line, which the tests here share

@@ -52,7 +52,9 @@ def test_without_options_it_drops_intermediate_checkpoints_and_undo_brings_them_
     after = tree(yard.root)
     assert content(after) == content(before)
     same = ("id", "summary", "metrics", "state", "best")
-    assert [[row[key] for key in same] for row in yard("runs", "--json").json] == [[row[key] for key in same] for row in runs]
+    assert [[row[key] for key in same] for row in yard("runs", "--json").json] == [
+        [row[key] for key in same] for row in runs
+    ]
     assert yard("verify").code == 0
 
 

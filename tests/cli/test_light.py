@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 from command_line import Kept
 
-HEAVY = ("torch", "transformers", "pandas", "matplotlib", "sklearn", "numpy", "scipy", "PIL", "safetensors", "tensorboardX")
+HEAVY = (
+    "torch",
+    "transformers",
+    "pandas",
+    "matplotlib",
+    "sklearn",
+    "numpy",
+    "scipy",
+    "PIL",
+    "safetensors",
+    "tensorboardX",
+)
 SCRIPT = """
 import json, sys
 statement, arguments = json.loads(sys.argv[1])

@@ -8,6 +8,7 @@ import importlib.metadata
 import click
 import pytest
 from command_line import Kept, in_a_process, trainyard
+
 from trainyard.cli.main import COMMANDS
 
 
@@ -54,7 +55,14 @@ def test_without_a_command_it_shows_the_help():
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("trian", "train"), ("show-run", "show"), ("eval", "evaluate"), ("re-index", "reindex"), ("RUNS", None), ("xyzzy", None)],
+    [
+        ("trian", "train"),
+        ("show-run", "show"),
+        ("eval", "evaluate"),
+        ("re-index", "reindex"),
+        ("RUNS", None),
+        ("xyzzy", None),
+    ],
 )
 def test_an_unknown_command_is_refused_and_the_nearest_offered(word, meant):
     outcome = trainyard(word, "x")
@@ -84,7 +92,9 @@ def test_the_yard_comes_from_the_option_then_the_environment_then_outputs(kept, 
     assert "done" in trainyard("runs").out
 
 
-@pytest.mark.parametrize("command", ["runs", "show last", "verify", "reindex", "clean", "undo", "resume last", "evaluate last"])
+@pytest.mark.parametrize(
+    "command", ["runs", "show last", "verify", "reindex", "clean", "undo", "resume last", "evaluate last"]
+)
 def test_commands_that_read_need_a_yard_and_make_none(command, empty):
     outcome = empty(*command.split())
     assert outcome.code == 2
@@ -110,9 +120,7 @@ def test_a_pipe_that_closes_is_no_error(kept):
 
 
 def test_what_a_terminal_cannot_show_is_escaped(kept: Kept):
-    done = in_a_process(
-        "runs", "cnn→", "--yard", kept.root, env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
-    )
+    done = in_a_process("runs", "cnn→", "--yard", kept.root, env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
     assert done.returncode == 0
     assert done.stdout == "No run matches 'cnn\\u2192'.\n"
     assert done.stderr == ""

@@ -58,9 +58,7 @@ def test_a_folder_of_images_and_one_image(kept: Kept, images):
 
 
 def test_another_checkpoint(kept: Kept, images):
-    best, last, first = (
-        kept("predict", "done", images, "--checkpoint", which).out for which in ("best", "last", "20")
-    )
+    best, last, first = (kept("predict", "done", images, "--checkpoint", which).out for which in ("best", "last", "20"))
     assert best == last != first
     assert kept("predict", "done", images).out == best
 

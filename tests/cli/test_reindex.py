@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from command_line import Kept
+
 from trainyard.runs import Yard
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import time
+from pathlib import Path
 
 import pytest
-from command_line import SMALL, Kept, flip_a_byte, left_behind, main_to_files
+from command_line import SMALL, Kept, Training, flip_a_byte, left_behind
+
 from trainyard.runs import RunReader
-from trainyard.testing import killing
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_used(yard: 
     flip_a_byte(damaged, at=3000)
     outcome = yard("resume", "killed")
     assert outcome.code == 0
-    first, second = outcome.out.splitlines()[:2]
+    first = outcome.out.splitlines()[0]
     assert first.startswith("checkpoint of step 100 is damaged and was set aside: ")
     assert "checkpoint-100/model.safetensors has other bytes" in outcome.out
     assert "resuming killed from step 80" in outcome.out
@@ -93,32 +92,13 @@ def test_a_step_that_is_not_there(yard: Kept):
 # -- signals
 
 
-class Training:
-    """`trainyard train` in a process of its own, past its first checkpoint."""
-
-    def __init__(self, yard: Kept, *changes: str) -> None:
-        self._said = yard.root.parent / "stderr.txt"
-        self._said.parent.mkdir(exist_ok=True)
-        arguments = ["train", *SMALL, "run.name=stopped", *changes, "--yard", str(yard.root)]
-        self._process = killing.CONTEXT.Process(target=main_to_files, args=(arguments, os.devnull, str(self._said)))
-        self._process.start()
-        journal = yard.root / "digits/digits/stopped/.run/journal.jsonl"
-        deadline = time.monotonic() + 60
-        while not (journal.exists() and b'"event":"checkpoint"' in journal.read_bytes()):
-            assert self._process.is_alive(), self._said.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-
-    def send(self, *numbers: int) -> tuple[int | None, str]:
-        """Sends signals; returns the exit code, and what was said."""
-        assert self._process.pid is not None
-        for number in numbers:
-            os.kill(self._process.pid, number)
-        self._process.join(60)
-        return self._process.exitcode, self._said.read_text()
-
-
 EPOCHS = 25
+
+
+@pytest.fixture
+def said(tmp_path) -> Path:
+    """Where a training says what went wrong."""
+    return tmp_path / "stderr.txt"
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +109,9 @@ def never_stopped(tmp_path_factory) -> RunReader:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_a_signal_stops_after_a_step_with_a_checkpoint_and_resume_goes_on_exactly(empty, number, never_stopped):
-    code, err = Training(empty, f"training.epochs={EPOCHS}").send(number)
+def test_a_signal_stops_after_a_step_with_a_checkpoint_and_resume_goes_on_exactly(empty, number, never_stopped, said):
+    code = Training(empty, f"training.epochs={EPOCHS}", err=str(said)).send(number)
+    err = said.read_text()
     assert code == 130
     assert "Stopped on request after" in err
     assert "`trainyard resume" in err
@@ -149,10 +130,11 @@ def test_a_signal_stops_after_a_step_with_a_checkpoint_and_resume_goes_on_exactl
     assert left_behind(empty.run("stopped"))["weights"][-1] == left_behind(never_stopped)["weights"][-1]
 
 
-def test_a_second_ctrl_c_ends_at_once(empty):
-    training = Training(empty, "training.epochs=100000", "checkpoint.every_epochs=100000")
+def test_a_second_ctrl_c_ends_at_once(empty, said):
+    training = Training(empty, "training.epochs=2000", err=str(said))
     # stopped meanwhile, so that both arrive before the next step
-    code, err = training.send(signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT)
+    code = training.send(signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT)
+    err = said.read_text()
     assert code == 130
     assert "Traceback" not in err
     assert empty.run("stopped").snapshot.state == "stopped"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from command_line import Kept
+
 from trainyard.runs import Yard
 
 ALL = ["nan", "other", "done", "killed"]  # newest first

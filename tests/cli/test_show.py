@@ -34,7 +34,8 @@ def test_for_people(kept: Kept):
     run = kept.run("done").snapshot
     assert out.splitlines()[0] == f"p/digits/done  {run.id}  finished"
     for words in (
-        "3 epochs, 60 steps, 1 attempt, seed 5", "1797 items (1258 train, 180 val, 359 test), 10 classes", "tags      paper",
+        "3 epochs, 60 steps, 1 attempt, seed 5", "1797 items (1258 train, 180 val, 359 test), 10 classes",
+        "tags      paper",
         f"test_accuracy            {run.summary['test_accuracy']:.6g}", "p/digits/done/checkpoint-60/  best",
         "p/digits/done/predictions/test.csv",
     ):  # fmt: skip
@@ -63,7 +64,9 @@ def test_files_are_paths_that_are_there(kept: Kept, name):
     home = {str(path) for path in run.home.rglob("*") if path.is_file() and "/.run/" not in str(path)}
     listed = {Path(line) for line in lines}
     unlisted = [path for path in home if not listed & {Path(path), *Path(path).parents}]
-    assert [path for path in unlisted if ".tmp-" not in path and "tfevents" not in path and not path.endswith("train.log")] == []
+    assert [
+        path for path in unlisted if ".tmp-" not in path and "tfevents" not in path and not path.endswith("train.log")
+    ] == []
 
 
 def test_a_yard_that_was_renamed_and_made_read_only_shows_the_same(yard: Kept, tmp_path):

@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from command_line import SMALL, Kept, main_to_files
+from command_line import SMALL, Kept, Training, main_to_files
+
 from trainyard.testing import killing
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -84,15 +85,10 @@ def test_training_on_a_terminal_leaves_the_same_lines_as_in_a_file(empty: Kept):
 
 def test_a_run_that_is_stopped_gives_the_cursor_back(empty: Kept):
     terminal = Terminal()
-    words = ["train", *SMALL, "training.epochs=100000", "checkpoint.every_epochs=100000", "--yard", str(empty.root)]
-    process = killing.CONTEXT.Process(target=main_to_files, args=(words, terminal.name, terminal.name))
-    process.start()
-    while not list(empty.root.rglob("checkpoint-20")):
-        assert process.is_alive()
-    os.kill(process.pid or 0, signal.SIGINT)
-    process.join(60)
+    training = Training(empty, "training.epochs=2000", out=terminal.name, err=terminal.name)
+    code = training.send(signal.SIGINT)
     sent = terminal.close()
-    assert process.exitcode == 130
+    assert code == 130
     assert sent.rindex("\x1b[?25h") > sent.rindex("\x1b[?25l")
     assert "Stopped on request" in shown(sent)[-2]
 

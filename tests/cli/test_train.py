@@ -98,7 +98,9 @@ def test_a_run_can_start_from_another_ones_weights(yard: Kept):
 
 
 def test_training_without_a_validation_split(empty):
-    outcome = empty("train", *SMALL, "data.split.val_fraction=0", "training.monitor=train_loss", "outputs.val_predictions_every=1")
+    outcome = empty(
+        "train", *SMALL, "data.split.val_fraction=0", "training.monitor=train_loss", "outputs.val_predictions_every=1"
+    )
     assert outcome.code == 0
     run = empty.run("mlp").snapshot
     assert run.best["value"] == run.metrics["train_loss"]

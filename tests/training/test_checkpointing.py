@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from typing import Any
 
 import pytest
 import torch
@@ -188,7 +187,9 @@ def test_the_best_and_the_last_get_their_names(new_run, make, layout: str) -> No
         assert problems(reader, checkpoint) == []
     if run.keeps("best"):
         best = reader.resolve(reader.snapshot.checkpoint(20).paths["best"])
-        assert bits(load(best, weights_only=True).model) == bits(load(reader.locate(reader.snapshot.checkpoint(20))).model)
+        assert bits(load(best, weights_only=True).model) == bits(
+            load(reader.locate(reader.snapshot.checkpoint(20))).model
+        )
         file = best if best.is_file() else next(best.glob("*model*"))
         assert file.stat().st_nlink >= 2, "a published name is a link, not a copy"
     checkpointer.catch_up(done=True)  # a resumed run does it again
@@ -238,7 +239,9 @@ def test_a_process_that_keeps_no_run_takes_part_and_writes_nothing(tmp_path: Pat
     from trainyard.objects import Objects
 
     toy = restless_toy()
-    checkpointer = Checkpointer(None, Capture(toy.trainee, Objects(tmp_path)), ALONE, ALL, monitor="val_loss", mode="min")
+    checkpointer = Checkpointer(
+        None, Capture(toy.trainee, Objects(tmp_path)), ALONE, ALL, monitor="val_loss", mode="min"
+    )
     toy.keep = checkpointer.save  # type: ignore[method-assign]
     toy.run(Plan(epochs=1, scheduler_interval="step"))
     checkpointer.catch_up(done=True)

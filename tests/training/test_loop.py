@@ -138,21 +138,14 @@ class Vandal:
     """A sink that spoils whatever it is given, and draws random numbers besides."""
 
     def emit(self, event: Event) -> None:
-        for value in (
-            (event.values,) if isinstance(event, StepLogged) else (event.train, event.val, event.predictions.metrics)
-        ):
-            try:
-                value.clear()  # type: ignore[union-attr]
-                value["loss"] = -1.0  # type: ignore[index]
-            except (TypeError, AttributeError):
-                pass
-        if isinstance(event, EpochEnded):
-            assert event.predictions is not None
+        tables: list[Any] = [event.values] if isinstance(event, StepLogged) else [event.train, event.val]
+        if isinstance(event, EpochEnded) and event.predictions is not None:
+            tables.append(event.predictions.metrics)
             for array in (event.predictions.probabilities, event.predictions.labels, event.predictions.indices):
-                try:
-                    array[:] = 0
-                except ValueError:
-                    pass
+                array[:] = 0
+        for table in tables:
+            table.clear()
+            table["loss"] = -1.0
         torch.rand(3)
         np.random.rand(3)
 
@@ -376,10 +369,6 @@ def test_weights_spoilt_by_the_last_step_of_an_epoch_are_never_kept() -> None:
 
 
 # -- resuming
-
-
-class Stop(Exception):
-    pass
 
 
 PLAN = Plan(

@@ -67,16 +67,12 @@ def ours(cls: type) -> dict[str, str]:
     return {"_target_": f"{HERE}.{cls.__name__}"}
 
 
-@given(
-    st.integers(2, 6).flatmap(lambda n: st.lists(st.integers(0, n - 1), max_size=60).map(lambda x: (n, x)))
-)
+@given(st.integers(2, 6).flatmap(lambda n: st.lists(st.integers(0, n - 1), max_size=60).map(lambda x: (n, x))))
 def test_balanced_weights_are_scikit_learns(case: tuple[int, list[int]]) -> None:
     n, more = case
     labels = np.array([*range(n), *more])
     expected = compute_class_weight("balanced", classes=np.arange(n), y=labels)
-    np.testing.assert_allclose(
-        balanced_class_weights(labels, [str(i) for i in range(n)]), expected, rtol=1e-12
-    )
+    np.testing.assert_allclose(balanced_class_weights(labels, [str(i) for i in range(n)]), expected, rtol=1e-12)
 
 
 def test_balanced_weights_name_the_empty_classes() -> None:
@@ -88,9 +84,7 @@ def test_class_weight_settings() -> None:
     labels = [0, 1, 2, 3, 3]
     assert class_weights("none", labels, CLASSES) is None
     np.testing.assert_array_equal(class_weights((1, 2, 3, 0.5), labels, CLASSES), [1, 2, 3, 0.5])
-    np.testing.assert_array_equal(
-        class_weights("balanced", labels, CLASSES), balanced_class_weights(labels, CLASSES)
-    )
+    np.testing.assert_array_equal(class_weights("balanced", labels, CLASSES), balanced_class_weights(labels, CLASSES))
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,9 @@ def test_the_history_gets_every_value_and_the_journal_each_epoch(new_run) -> Non
     for job in deferred:
         job()
     assert (run.snapshot.step, run.snapshot.epoch) == (20, 2)
-    assert run.snapshot.metrics == {"train_loss": 0.25, "train_learning_rate": 0.1} | {f"val_{k}": v for k, v in VAL.items()}
+    assert run.snapshot.metrics == {"train_loss": 0.25, "train_learning_rate": 0.1} | {
+        f"val_{k}": v for k, v in VAL.items()
+    }
     assert run.snapshot.best == {"step": 20, "epoch": 2, "value": 0.5}
 
 

@@ -304,14 +304,14 @@ def test_a_disk_that_fills_up_under_a_library_is_called_full(tmp_path: Path, sav
     """torch and safetensors write by themselves, and wrap what the system says."""
     (tmp_path / "disk").mkdir()
     tensors = {"w": torch.zeros(3 << 18)}
+    save = {
+        "torch": lambda disk: torch_file(tensors)(disk / "w.pt"),
+        "safetensors": lambda disk: safetensors_file(tensors)(disk / "w.safetensors"),
+        "object": lambda disk: Objects(disk).create(safetensors_file(tensors)),
+    }[saver]
     try:
         with faults.tmpfs(tmp_path / "disk", 1) as disk, pytest.raises(DiskFullError, match="disk is full"):
-            if saver == "torch":
-                torch_file(tensors)(disk / "w.pt")
-            elif saver == "safetensors":
-                safetensors_file(tensors)(disk / "w.safetensors")
-            else:
-                Objects(disk).create(safetensors_file(tensors))
+            save(disk)
     except faults.NotPermittedError as error:
         pytest.skip(str(error))
 

@@ -9,8 +9,8 @@ from torch import nn
 from toy_training import ALONE, CPU, adamw, bits, linear, toy_dataset, toy_task
 
 from trainyard.data.batches import Batch, Batches
-from trainyard.training.state import Loaded, Trainee, restore, rng_state
 from trainyard.training.progress import Progress
+from trainyard.training.state import Loaded, Trainee, restore, rng_state
 from trainyard.training.step import Step
 
 DATASET = toy_dataset(60)
@@ -19,9 +19,7 @@ WEIGHTS = np.array([0.3, 1.0, 4.0])
 
 def batch(*indices: int) -> Batch:
     positions = np.array(indices, dtype=np.int64)
-    return Batch(
-        DATASET.fetch(positions), torch.from_numpy(DATASET.labels[positions]), positions, len(positions)
-    )
+    return Batch(DATASET.fetch(positions), torch.from_numpy(DATASET.labels[positions]), positions, len(positions))
 
 
 def bare_epochs(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Batches, epochs: int) -> list[float]:
@@ -193,9 +191,7 @@ def test_an_fp16_overflow_skips_the_step_and_halves_the_scale() -> None:
 def test_the_scalers_state_survives_a_checkpoint() -> None:
     parts = [batch(*range(start, start + 8)) for start in (0, 8, 16, 24)]
     models = linear(), linear()
-    steps = [
-        Step(model, toy_task(), torch.optim.SGD(model.parameters(), 0.1), ALONE, "fp16") for model in models
-    ]
+    steps = [Step(model, toy_task(), torch.optim.SGD(model.parameters(), 0.1), ALONE, "fp16") for model in models]
     for part in parts[:2]:
         steps[0]([part])
     steps[0].scaler.update(512.0)

@@ -14,9 +14,7 @@ WEIGHTS = np.array([1.0, 2.0, 4.0])
 
 
 def task(**options: object) -> Task:
-    return SingleLabel(
-        CLASSES, build_criterion({"_target_": "torch.nn.CrossEntropyLoss"}, n_classes=3, **options)
-    )
+    return SingleLabel(CLASSES, build_criterion({"_target_": "torch.nn.CrossEntropyLoss"}, n_classes=3, **options))
 
 
 def test_loss_is_the_criterions() -> None:

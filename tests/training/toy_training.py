@@ -46,9 +46,7 @@ def toy_dataset(train: int = 38, val: int = 11, seed: int = 0) -> Dataset:
 
 
 def toy_task(**options: Any) -> SingleLabel:
-    return SingleLabel(
-        CLASSES, build_criterion({"_target_": "torch.nn.CrossEntropyLoss"}, n_classes=3, **options)
-    )
+    return SingleLabel(CLASSES, build_criterion({"_target_": "torch.nn.CrossEntropyLoss"}, n_classes=3, **options))
 
 
 class Restless(nn.Module):
@@ -105,9 +103,7 @@ class Toy:
 
     def __post_init__(self) -> None:
         self.step = Step(self.model, self.task, self.optimizer, ALONE, self.precision, self.grad_clip)
-        self.batches = Batches(
-            self.dataset, self.dataset.indices("train"), self.batch_size, shuffle=True, seed=3
-        )
+        self.batches = Batches(self.dataset, self.dataset.indices("train"), self.batch_size, shuffle=True, seed=3)
 
     def validate(self) -> Predictions:
         batches = Batches(self.dataset, self.dataset.indices("val"), 4, shuffle=False, seed=0)

@@ -62,7 +62,14 @@ class _Size(click.ParamType[int]):
 @click.option("--optimizer", is_flag=True, help="Optimizer state of superseded checkpoints.")
 @click.option("--runs", is_flag=True, help="Whole runs that match the filter.")
 @click.option("--older-than", type=_Age(), help="With --runs: only those that ended longer ago (7d, 12h, 2w).")
-@click.option("--state", "states", multiple=True, type=click.Choice(STATES), metavar="STATE", help="With --runs: only failed, crashed, …")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice(STATES),
+    metavar="STATE",
+    help="With --runs: only failed, crashed, …",
+)
 @click.option("--until-below", type=_Size(), help="Whole runs, oldest first, until the yard is below this (10GB).")
 @click.option("--logs", type=_Age(), help="Logs last written longer ago than this.")
 @click.option("--cache", is_flag=True, help="The yard's caches.")
@@ -110,8 +117,8 @@ def command(
             if as_json:
                 echo_json([entry.name for entry in waiting])
                 return
-            for entry in waiting:
-                click.echo(f"{entry.name}  {counted(len(entry.items), 'item')}")
+            for held in waiting:
+                click.echo(f"{held.name}  {counted(len(held.items), 'item')}")
             click.echo(f"{counted(len(waiting), 'entry', 'entries')} in the trash")
             return
         if not yes:

@@ -17,7 +17,7 @@ from trainyard.runs import RunReader, Yard
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Device(click.ParamType):
+class _Device(click.ParamType[str]):
     name = "DEVICE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -30,7 +30,7 @@ class _Device(click.ParamType):
 class _NewFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path of a file that can be written, told before the work is done and not after."""
-        path = Path(super().convert(value, param, ctx))
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if not path.parent.is_dir():
             self.fail(f"there is no folder {str(path.parent)!r} to write {path.name!r} into", param, ctx)
         if not os.access(path.parent, os.W_OK):

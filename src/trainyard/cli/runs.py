@@ -17,7 +17,9 @@ _PAGE = 30
 @click.command("runs", context_settings=FILTERED)
 @filter_argument
 @yard_option
-@click.option("--limit", type=click.IntRange(1), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json."
+)
 @click.option("--offset", type=click.IntRange(0), metavar="N", default=0, help="Rows to pass over first.")
 @json_option
 def command(query: str, yard_root: Path, limit: int | None, offset: int, as_json: bool) -> None:
