@@ -54,7 +54,9 @@ REPLACERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize("name", REPLACERS)
 def test_replacing_a_file_leaves_the_old_or_the_new(name: str, error: int, tmp_path: Path) -> None:
-    tried = faults.sweep(REPLACERS[name], old_or_new, fresh=faults.States(tmp_path, old_file), succeeded=new, error=error)
+    tried = faults.sweep(
+        REPLACERS[name], old_or_new, fresh=faults.States(tmp_path, old_file), succeeded=new, error=error
+    )
     assert tried >= (4 if "unsynced" not in name else 3)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from trainyard.cli.main import COMMANDS, app
 from trainyard.layouts import LAYOUTS
 

@@ -211,9 +211,7 @@ def test_a_matrix_that_does_not_fit_its_classes_is_refused() -> None:
 def test_same_input_same_bytes_whatever_the_users_style() -> None:
     curves, matrix = learning_curves(history(3), "run"), confusion_matrix(np.eye(3), ["a", "b", "c"], "run")
     before = dict(matplotlib.rcParams)
-    with matplotlib.rc_context(
-        {"font.size": 30, "axes.facecolor": "black", "lines.linewidth": 9, "savefig.dpi": 10}
-    ):
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black", "lines.linewidth": 9, "savefig.dpi": 10}):
         assert learning_curves(history(3), "run") == curves
         assert confusion_matrix(np.eye(3), ["a", "b", "c"], "run") == matrix
     assert dict(matplotlib.rcParams) == before

@@ -106,9 +106,7 @@ def test_pandas_with_default_arguments_sees_the_same_hits_and_nothing_missing(
     ids, true, predicted, probabilities, classes = case
     if not ids:
         return
-    frame = pd.read_csv(
-        io.StringIO(predictions_csv(ids, true, predicted, probabilities, classes), newline="")
-    )
+    frame = pd.read_csv(io.StringIO(predictions_csv(ids, true, predicted, probabilities, classes), newline=""))
     assert list(frame.columns[3:]) == [f"pred_prob_{name}" for name in classes]
     assert (frame.true_label == frame.pred_label).tolist() == (true == predicted).tolist()
     assert not frame[["id", "true_label", "pred_label"]].isna().any().any()
@@ -118,9 +116,7 @@ def test_pandas_with_default_arguments_sees_the_same_hits_and_nothing_missing(
     np.testing.assert_array_equal(frame.iloc[:, 3:].to_numpy(np.float32), probabilities)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in HOSTILE if name.strip('"') not in ("NA", "nan", "None", "null", "")]
-)
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name.strip('"') not in ("NA", "nan", "None", "null", "")])
 def test_names_come_back_from_pandas_unchanged(name: str) -> None:
     name = name if name != "+1" else "+1x"
     text = predictions_csv([name, "other id"], [0, 1], [0, 1], np.eye(2), [name, "other"])
@@ -130,9 +126,7 @@ def test_names_come_back_from_pandas_unchanged(name: str) -> None:
 
 
 def test_digits_are_numbers_and_missing_values_are_quoted() -> None:
-    frame = pd.read_csv(
-        io.StringIO(predictions_csv(["digits[3]"], [7], [9], np.eye(1, 10), list("0123456789")))
-    )
+    frame = pd.read_csv(io.StringIO(predictions_csv(["digits[3]"], [7], [9], np.eye(1, 10), list("0123456789"))))
     assert (frame.true_label[0], frame.pred_label[0]) == (7, 9)
     text = predictions_csv(["NA", ""], [0, 1], [1, 0], np.eye(2), ["nan", "x"])
     assert text.splitlines()[1:] == ['"""NA""","""nan""",x,1.0,0.0', '"""""",x,"""nan""",0.0,1.0']
@@ -159,9 +153,7 @@ def test_numbers_are_the_shortest_that_read_back_as_the_same_float32() -> None:
 
 
 def test_a_file_name_that_is_no_utf_8_is_written_visibly(file: Path) -> None:
-    text = predictions_csv(
-        [b"caf\xe9.png".decode("utf-8", "surrogateescape")], [0], [0], np.eye(1), ["\udcff"]
-    )
+    text = predictions_csv([b"caf\xe9.png".decode("utf-8", "surrogateescape")], [0], [0], np.eye(1), ["\udcff"])
     read = read_predictions(write(file, text))
     assert read.ids == ("caf\\udce9.png",)
     assert read.predicted.tolist() == [0]

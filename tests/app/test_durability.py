@@ -552,9 +552,9 @@ def fails_once(yard: Path, nth: int, error: int, undisturbed: dict[str, Any]) ->
         states = [run.state for run in trainyard.open(yard).runs()]
         run = only_run(yard)
         assert states == [run.snapshot.state], note
-        assert run.snapshot.state == "finished" if failure is None else run.snapshot.state in ("failed", "crashed"), (
-            note
-        )
+        # finished and failed: all was written, and then the note for the index was not
+        expected = ("finished",) if failure is None else ("failed", "crashed", "finished")
+        assert run.snapshot.state in expected, note
         assert all(problems(run, c) == [] for c in run.snapshot.checkpoints), note
         if run.snapshot.state != "finished":
             resume(yard)

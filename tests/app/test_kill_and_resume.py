@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-
 import pytest
-from trainyard.testing import killing
+
 from trainyard.layouts import LAYOUTS
 from trainyard.runs import RunReader, Yard, find_homes
+from trainyard.testing import killing
 from trainyard.training.state import load
 
 OVERRIDES = [
@@ -80,9 +80,7 @@ def finish(yard: Path, overrides: list[str]) -> int:
     return 1
 
 
-def kill_and_compare(
-    tmp_path: Path, never_killed: dict[str, tuple[dict[str, Any], float]], seed: int
-) -> None:
+def kill_and_compare(tmp_path: Path, never_killed: dict[str, tuple[dict[str, Any], float]], seed: int) -> None:
     dice = random.Random(seed)
     layout = LAYOUTS[seed % len(LAYOUTS)]
     expected, duration_s = never_killed[layout]
@@ -95,9 +93,9 @@ def kill_and_compare(
         code = killing.run(yard, overrides, kill_at_call=dice.randint(1, 900))
     assert code in (0, -signal.SIGKILL)
     homes = list(find_homes(Yard(yard))) if yard.exists() else []
-    if homes and dice.random() < 0.3:  # and killed again while it resumes
-        if RunReader(Yard(yard), homes[0]).snapshot.state == "crashed":
-            killing.run(yard, overrides, home=homes[0], kill_at_call=dice.randint(1, 500))
+    again = dice.random() < 0.3  # killed while it resumes, too
+    if again and homes and RunReader(Yard(yard), homes[0]).snapshot.state == "crashed":
+        killing.run(yard, overrides, home=homes[0], kill_at_call=dice.randint(1, 500))
     finish(yard, overrides)
     assert left_behind(yard) == expected
 

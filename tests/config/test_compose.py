@@ -139,9 +139,7 @@ class TestRecipes:
             ("a: &a [*a]\n", None, "not valid YAML"),
         ],
     )
-    def test_a_bad_file_is_told_with_its_line(
-        self, tmp_path: Path, text: str, line: int | None, words: str
-    ) -> None:
+    def test_a_bad_file_is_told_with_its_line(self, tmp_path: Path, text: str, line: int | None, words: str) -> None:
         path = yaml_file(tmp_path, text)
         told = fault(recipe=path)
         assert words in told
@@ -382,9 +380,7 @@ class TestLike:
         assert compose(base=to_dict(self.BASE)) == self.BASE
 
     def test_overrides_apply_on_top(self) -> None:
-        config = compose(
-            base=to_dict(self.BASE), overrides=["model.dropout=0.5", "training/scheduler=cosine"]
-        )
+        config = compose(base=to_dict(self.BASE), overrides=["model.dropout=0.5", "training/scheduler=cosine"])
         assert config.model == MlpModel(hidden=(9,), dropout=0.5)
         assert (config.data, config.layout, config.recipe) == (self.BASE.data, "dated", "mnist_mlp")
         assert config.training.scheduler == {
@@ -417,9 +413,7 @@ class TestLike:
     @example("???")
     def test_nothing_in_it_is_resolved_again(self, note: str) -> None:
         base = replace(self.BASE, run=replace(self.BASE.run, note=note, tags=(note,)))
-        assert (
-            compose(base=to_dict(base), overrides=["training.log_every=${training.epochs}"]).run == base.run
-        )
+        assert compose(base=to_dict(base), overrides=["training.log_every=${training.epochs}"]).run == base.run
 
 
 class TestManners:
@@ -456,7 +450,5 @@ class TestManners:
 
         module._composed.cache_clear()
         with ThreadPoolExecutor(8) as pool:
-            models = list(
-                pool.map(lambda name: compose("digits", [f"model={name}"]).model.name, ["mlp", "cnn"] * 8)
-            )
+            models = list(pool.map(lambda name: compose("digits", [f"model={name}"]).model.name, ["mlp", "cnn"] * 8))
         assert models == ["mlp", "cnn"] * 8

@@ -136,7 +136,7 @@ configs = st.builds(
     checkpoint=checkpoint,
     outputs=st.builds(OutputsSection, plots=st.booleans()),
     layout=name,
-    tracker=st.sampled_from(["none", "tensorboard", "wandb"]),
+    tracker=st.sampled_from(["none", "tensorboard"]),
     recipe=text,
 )
 

@@ -72,11 +72,6 @@ def test_bounds(good: str, bad: str) -> None:
         (["run.train=false", "run.checkpoint_path=x.pth"], ["run.train=false"], ["run.checkpoint_path=…"]),
         (["run.test=false"], ["run.train=false", "run.test=false"], ["both false", "nothing to do"]),
         (
-            ["training.precision=fp16", "run.device=cuda"],
-            ["training.precision=fp16", "run.device=cpu"],
-            ["fp16", "bf16 or fp32", "run.device=cpu"],
-        ),
-        (
             [*NPZ, "data.split.test_fraction=0"],
             ["data.split.test_fraction=0"],
             ["no test split", "add run.test=false"],

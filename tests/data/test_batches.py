@@ -51,9 +51,7 @@ SIZES = st.integers(1, 9)
 def test_an_epoch_has_every_item_once_over_all_processes(count, size, world, shuffle, epoch):
     data = dataset(40)
     wanted = np.arange(40)[::-1][:count]
-    ranks = [
-        batches(data, size, indices=wanted, shuffle=shuffle, rank=rank, world=world) for rank in range(world)
-    ]
+    ranks = [batches(data, size, indices=wanted, shuffle=shuffle, rank=rank, world=world) for rank in range(world)]
     steps = [list(rank.epoch(epoch)) for rank in ranks]
     assert {len(taken) for taken in steps} == {len(ranks[0])} == {-(-count // (size * world))}
     seen = []

@@ -59,9 +59,7 @@ def test_sixteen_bit_greys_are_scaled_and_not_clipped():
 def test_a_palette_with_transparency_is_read_without_a_warning():
     image = noise("RGB").quantize(16)
     data = encoded(image, transparency=bytes([0, 128] + [255] * 14))
-    np.testing.assert_array_equal(
-        decode(data, (14, 20), 3).transpose(1, 2, 0), np.asarray(image.convert("RGB"))
-    )
+    np.testing.assert_array_equal(decode(data, (14, 20), 3).transpose(1, 2, 0), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize(

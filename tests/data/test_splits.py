@@ -115,9 +115,7 @@ def test_three_groups_fill_three_splits():
 
 
 def test_too_few_groups_are_refused_in_words():
-    with pytest.raises(
-        DataError, match=r"nothing to put into the test split: 10 items in 2 groups.*fill 3 splits"
-    ):
+    with pytest.raises(DataError, match=r"nothing to put into the test split: 10 items in 2 groups.*fill 3 splits"):
         assign_splits([0, 1] * 5, ["a"] * 5 + ["b"] * 5, unique(10), 0.1, 0.2, 0)
 
 
@@ -149,10 +147,7 @@ def test_leaks_are_found_and_described():
     assert leaks.groups == (("p", ("train", "test")),)
     assert (leaks.repeated, leaks.held_out) == (1, 2)
     text = "\n".join(leaks.describe(shown=1))
-    assert (
-        "2 items of val or test equal items of another split: a (train) = c (val) = b (train); and 1 more."
-        in text
-    )
+    assert "2 items of val or test equal items of another split: a (train) = c (val) = b (train); and 1 more." in text
     assert "1 group lies in more than one split: p in train, test." in text
     assert "1 item of train repeats another item of train." in text
 
@@ -172,9 +167,7 @@ def test_after_dropping_nothing_leaks_and_test_is_whole(drawn, random):
     assert keep[splits == "test"].all()
     left = np.flatnonzero(keep)
     kept_groups = None if groups is None else [groups[index] for index in left]
-    assert not find_leaks(
-        [str(n) for n in left], [digests[index] for index in left], kept_groups, splits[left]
-    )
+    assert not find_leaks([str(n) for n in left], [digests[index] for index in left], kept_groups, splits[left])
     # Nothing is dropped without cause: each dropped item leaks if it alone is put back.
     for index in np.flatnonzero(~keep):
         again = sorted([*left.tolist(), int(index)])

@@ -73,9 +73,7 @@ all_facts = st.fixed_dictionaries(
         "date": st.dates().map(lambda day: day.isoformat()),
         "time": st.tuples(st.times(), suffixes).map(lambda pair: f"{pair[0]:%H-%M-%S}{pair[1]}"),
         "timestamp": st.tuples(st.datetimes(), suffixes).map(
-            lambda pair: (
-                pair[0].isoformat()[:19].replace("-", "").replace(":", "").replace("T", "-") + pair[1]
-            )
+            lambda pair: pair[0].isoformat()[:19].replace("-", "").replace(":", "").replace("T", "-") + pair[1]
         ),
         "id": st.text("abcxyz0123456789", min_size=8, max_size=8),
         "step": st.integers(0, 10**9),
@@ -310,9 +308,7 @@ def test_a_missing_fact() -> None:
 
 
 def test_what_is_shared() -> None:
-    shared = {
-        name: [k for k in load_layout(name).kinds if load_layout(name).is_shared(k)] for name in LAYOUTS
-    }
+    shared = {name: [k for k in load_layout(name).kinds if load_layout(name).is_shared(k)] for name in LAYOUTS}
     assert shared == {
         "grouped": ["metrics_table"],
         "shared": ["evaluation_log"],

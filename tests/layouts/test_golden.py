@@ -65,8 +65,7 @@ DOCUMENTED = {
         "best": "demo/run-20260131-204301-k3v9x0aq/files/checkpoint/mlp-20260131-204301/",
         "predictions": "demo/run-20260131-204301-k3v9x0aq/files/predictions/"
         "val_epoch3_predictions_mlp_20260131-204301.csv",
-        "per_class": "demo/run-20260131-204301-k3v9x0aq/files/stats/"
-        "per_class_metrics_mlp_20260131-204301.csv",
+        "per_class": "demo/run-20260131-204301-k3v9x0aq/files/stats/per_class_metrics_mlp_20260131-204301.csv",
         "wandb_config": "demo/run-20260131-204301-k3v9x0aq/files/config.yaml",
         "log": "demo/run-20260131-204301-k3v9x0aq/files/output.log",
         "requirements": "demo/run-20260131-204301-k3v9x0aq/files/requirements.txt",

@@ -22,9 +22,7 @@ def write(folder: Path, table: object, **kinds: object) -> Path:
         assert isinstance(table, dict)
         table = {**table, "kinds": {k: v for k, v in {**table["kinds"], **kinds}.items() if v is not ...}}
     path = folder / "mine.yaml"
-    path.write_text(
-        table if isinstance(table, str) else yaml.safe_dump(table, sort_keys=False), encoding="utf-8"
-    )
+    path.write_text(table if isinstance(table, str) else yaml.safe_dump(table, sort_keys=False), encoding="utf-8")
     return path
 
 
@@ -37,19 +35,12 @@ def fault(path: Path) -> str:
 
 
 def test_a_good_one_loads(tmp_path: Path) -> None:
-    layout = load_layout(
-        str(write(tmp_path, {**GOOD, "description": "Mine."}, history={"path": "{home}h.csv"}))
-    )
+    layout = load_layout(str(write(tmp_path, {**GOOD, "description": "Mine."}, history={"path": "{home}h.csv"})))
     assert (layout.name, layout.claim, layout.checkpoint_format) == ("mine", "run", "hf")
     assert layout.description == "Mine."
     assert layout.path("history", {"project": "p", "run": "r"}) == "p/r/h.csv"
     assert layout.tree() == (
-        "outputs/\n"
-        "└── {project}/\n"
-        "    └── {run}/\n"
-        "        ├── {step}/\n"
-        "        ├── log.txt\n"
-        "        └── h.csv\n"
+        "outputs/\n└── {project}/\n    └── {run}/\n        ├── {step}/\n        ├── log.txt\n        └── h.csv\n"
     )
 
 

@@ -25,9 +25,7 @@ names = st.lists(st.text(max_size=8), min_size=2, max_size=5, unique=True)
 models = st.one_of(
     st.tuples(
         st.just("mlp"),
-        st.fixed_dictionaries(
-            {}, optional={"hidden": st.lists(sizes, max_size=3), "dropout": st.floats(0, 0.9)}
-        ),
+        st.fixed_dictionaries({}, optional={"hidden": st.lists(sizes, max_size=3), "dropout": st.floats(0, 0.9)}),
     ),
     st.tuples(
         st.just("cnn"),
@@ -188,9 +186,7 @@ def test_a_broken_config_json_says_what_is_wrong(change: dict[str, object], said
         ("mlp", {"classes": ["twin", "b", "twin"]}, "'twin'"),
     ],
 )
-def test_what_cannot_be_built_is_a_user_error_that_names_it(
-    name: str, arguments: dict[str, object], said: str
-) -> None:
+def test_what_cannot_be_built_is_a_user_error_that_names_it(name: str, arguments: dict[str, object], said: str) -> None:
     arguments = {"item_shape": (1, 8, 8), "classes": CLASSES, **arguments}
     for use in (build_model, model_config):
         with pytest.raises(ConfigError) as caught:

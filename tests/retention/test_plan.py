@@ -23,8 +23,9 @@ from trainyard.retention import (
     run_facts,
     strip_optimizer,
 )
-from trainyard.retention.measure import human, measure
+from trainyard.retention.measure import measure
 from trainyard.runs import RunReader, Yard, amend
+from trainyard.units import human_size
 
 LAYOUTS = ("grouped", "shared", "dated", "trials", "files")
 INTERMEDIATE = KeepPolicy(last=0)
@@ -113,12 +114,12 @@ def test_a_name_whose_file_has_another_name_frees_nothing(yard: Yard) -> None:
 
 
 def test_human_sizes() -> None:
-    assert [human(n) for n in (0, 1023, 1536, 5 * 2**20, 2**40)] == [
+    assert [human_size(n) for n in (0, 1023, 1536, 5 * 2**20, 2**40)] == [
         "0 B",
-        "1023 B",
-        "1.5 KiB",
-        "5.0 MiB",
-        "1.0 TiB",
+        "1.0 kB",
+        "1.5 kB",
+        "5.2 MB",
+        "1.1 TB",
     ]
 
 
@@ -131,7 +132,7 @@ def test_description_and_json(yard: Yard) -> None:
     text = plan.describe()
     assert f"cnn ({run.snapshot.id})" in text
     assert "checkpoint 20: superseded: not among the 2 newest nor the best [frees " in text
-    assert f"{human(plan.bytes_freed)} come free" in text
+    assert f"{human_size(plan.bytes_freed)} come free" in text
     data = plan.to_dict()
     assert data["bytes_freed"] == plan.bytes_freed
     assert [(i["event"], i["data"]["step"], i["paths"]) for i in data["items"]] == [

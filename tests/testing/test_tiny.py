@@ -31,7 +31,5 @@ def test_nine_tenths_of_the_frozen_backbone_never_change(width: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
     nn.functional.cross_entropy(model(torch.randn(4, 8)), torch.tensor([0, 1, 2, 0])).backward()
     optimizer.step()
-    changed = {
-        key.split(".")[0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])
-    }
+    changed = {key.split(".")[0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert changed == {"head"}

@@ -65,9 +65,7 @@ def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, n: int) -> Counts
     """
     truth, guess = np.asarray(labels, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
     if truth.shape != guess.shape or truth.ndim != 1:
-        raise ValueError(
-            f"labels of shape {truth.shape} and predictions of shape {guess.shape} do not pair up"
-        )
+        raise ValueError(f"labels of shape {truth.shape} and predictions of shape {guess.shape} do not pair up")
     for name, values in (("label", truth), ("prediction", guess)):
         outside = values[(values < 0) | (values >= n)]
         if len(outside):
@@ -107,9 +105,7 @@ def single_label_metrics(probabilities: npt.ArrayLike, labels: npt.ArrayLike) ->
     }
 
 
-def per_class(
-    labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: Sequence[str]
-) -> list[ClassStatistics]:
+def per_class(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: Sequence[str]) -> list[ClassStatistics]:
     """One row a class, in class order; a class without items has support 0 and zeros for its scores.
 
     Args:

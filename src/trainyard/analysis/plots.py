@@ -57,9 +57,7 @@ Rows = Sequence[Mapping[str, Any]]
 Curve = tuple[list[float], list[float]]  # epochs, values
 
 
-def learning_curves(
-    rows: Rows, title: str, *, metric: str | None = None, best_epoch: float | None = None
-) -> bytes:
+def learning_curves(rows: Rows, title: str, *, metric: str | None = None, best_epoch: float | None = None) -> bytes:
     """A PNG of two panels over the epochs: the losses of train and val, and a metric of val.
 
     Args:
@@ -116,9 +114,7 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
         image = axes.imshow(shares, cmap="Blues", norm=_square_root(), interpolation="nearest")
         room = int((side + 1.2) / 0.12)  # characters
         axes.set_title(_shown(title, room), loc="left", pad=22, fontsize=12)
-        axes.annotate(
-            _summary(counts), (0, 1), (0, 7), "axes fraction", "offset points", color=_FAINT, fontsize=9
-        )
+        axes.annotate(_summary(counts), (0, 1), (0, 7), "axes fraction", "offset points", color=_FAINT, fontsize=9)
         axes.set_xlabel("Predicted")
         axes.set_ylabel("True")
         axes.set_yticks(range(0, n, step), names[::step], fontsize=size)
@@ -170,9 +166,7 @@ def _draw_counts(axes: Axes, counts: npt.NDArray[np.int64], colours: npt.NDArray
     brightness = colours[..., :3] @ (0.299, 0.587, 0.114)
     for row, column in np.argwhere(counts).tolist():
         colour = "white" if brightness[row, column] < 0.55 else _INK
-        text = axes.text(
-            column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9
-        )
+        text = axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
         text.set_in_layout(False)  # it lies inside anyway; measuring hundreds takes seconds
 
 
@@ -191,9 +185,7 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
         marker = "o" if len(epochs) <= 30 or not all(finite) else ""
         axes.plot(epochs, heights, color=_COLOURS[split], label=split, marker=marker, markersize=3.5)
     if not drawn:
-        axes.text(
-            0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", va="center", color=_FAINT
-        )
+        axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", va="center", color=_FAINT)
         axes.set_xticks([])
         axes.set_yticks([])
         return
@@ -202,11 +194,7 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
     if len(every) == 1:
         axes.set_xticks(list(every))
     epochs, values = curves.get("val", ([], []))
-    at = (
-        dict(zip(epochs, values, strict=True)).get(best_epoch, math.nan)
-        if best_epoch is not None
-        else math.nan
-    )
+    at = dict(zip(epochs, values, strict=True)).get(best_epoch, math.nan) if best_epoch is not None else math.nan
     if best_epoch is not None and math.isfinite(at):
         axes.axvline(best_epoch, color=_FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
         axes.plot(
@@ -277,9 +265,7 @@ def _shown(text: str, longest: int, number: int | None = None) -> str:
     What no font has is left out; the text is then led by its number, to be told from others.
     """
     plain = " ".join(unicodedata.normalize("NFC", text).split())
-    drawable = "".join(
-        character for character in plain if ord(character) in _fonts()[1] and character.isprintable()
-    )
+    drawable = "".join(character for character in plain if ord(character) in _fonts()[1] and character.isprintable())
     if number is not None and (drawable != plain or not plain):
         drawable = f"{number}: {drawable.strip()}" if drawable.strip() else f"class {number}"
     drawable = drawable.strip()

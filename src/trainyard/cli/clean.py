@@ -15,10 +15,10 @@ from trainyard.cli.options import (
     dry_run_option,
     echo_json,
     filter_argument,
-    human_size,
     json_option,
     yard_option,
 )
+from trainyard.units import human_size
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0}

@@ -102,12 +102,3 @@ def _finite(value: Any) -> Any:
 def counted(number: float, noun: str, nouns: str = "") -> str:
     """`1 run`, `2 runs`; `nouns` where adding an s will not do."""
     return f"{number:g} {noun if number == 1 else nouns or f'{noun}s'}"
-
-
-def human_size(size_bytes: float) -> str:
-    """Bytes for people: 1.2 GB, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size_bytes) < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} TB"

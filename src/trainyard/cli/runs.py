@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from trainyard.cli.options import FILTERED, echo_json, filter_argument, human_size, json_option, yard_option
+from trainyard.cli.options import FILTERED, echo_json, filter_argument, json_option, yard_option
+from trainyard.units import human_size
 
 _COLOURS = {"finished": "green", "running": "cyan", "crashed": "red", "failed": "red", "stopped": "yellow"}
 _PAGE = 30

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from trainyard.cli.options import counted, echo_json, find_run, human_size, json_option, run_argument, yard_option
+from trainyard.cli.options import counted, echo_json, find_run, json_option, run_argument, yard_option
 from trainyard.runs import RunReader, Snapshot
+from trainyard.units import human_size
 
 
 @click.command("show")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from trainyard.cli.options import counted, echo_json, find_run, human_size, json_option, yard_option
+from trainyard.cli.options import counted, echo_json, find_run, json_option, yard_option
+from trainyard.units import human_size
 
 
 @click.command("verify")

@@ -62,9 +62,7 @@ def compose(
         draft.tree["recipe"] = recipe
     else:
         if named:
-            faults.append(
-                Fault(f"`recipe` is {show(named[-1])}, but the run repeats another, which has its recipe")
-            )
+            faults.append(Fault(f"`recipe` is {show(named[-1])}, but the run repeats another, which has its recipe"))
         draft.start_from(base)
     draft.choose(choices)
     for said in values:

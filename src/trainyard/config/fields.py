@@ -34,9 +34,7 @@ def fill(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def text_keys() -> frozenset[str]:
     """The dotted keys whose value is text and nothing else (or null)."""
-    return frozenset(
-        key for key, hint in _all_keys() if {str} <= set(members_of(hint)) <= {str, types.NoneType}
-    )
+    return frozenset(key for key, hint in _all_keys() if {str} <= set(members_of(hint)) <= {str, types.NoneType})
 
 
 def section_keys() -> frozenset[str]:

@@ -82,11 +82,7 @@ def _parse_one(text: str, place: str, faults: list[Fault]) -> Said | None:
         if literal:
             return literal
         reason = (str(error).splitlines() or ["?"])[0]
-        says = (
-            f"cannot be read: {reason}"
-            if "=" in text or text.startswith("~")
-            else "is not of the form key=value"
-        )
+        says = f"cannot be read: {reason}" if "=" in text or text.startswith("~") else "is not of the form key=value"
         faults.append(Fault(f"the override {show(text)} {says}", place="command line", remedy=_QUOTING))
         return None
     key = parsed.key_or_group
@@ -98,9 +94,7 @@ def _parse_one(text: str, place: str, faults: list[Fault]) -> Said | None:
         )
         return None
     if parsed.package is not None:
-        faults.append(
-            Fault(f"`{key}@{parsed.package}` names a package, which has no meaning here", place=place)
-        )
+        faults.append(Fault(f"`{key}@{parsed.package}` names a package, which has no meaning here", place=place))
         return None
     return Said(key, value, typed, place, deletes=parsed.is_delete())
 

@@ -145,9 +145,7 @@ class _Reader:
             bad = [name for name in value if not isinstance(name, str) or not _encodes(name)]
             for name in bad:
                 self.wrong(key, name, "keys that are text")
-            inner = {
-                name: self.free(item, f"{key}.{name}") for name, item in value.items() if name not in bad
-            }
+            inner = {name: self.free(item, f"{key}.{name}") for name, item in value.items() if name not in bad}
             return _BAD if bad or any(item is _BAD for item in inner.values()) else inner
         if isinstance(value, list | tuple):
             items = [self.free(item, f"{key}[{index}]") for index, item in enumerate(value)]
@@ -216,11 +214,7 @@ class _Reader:
         elif elsewhere:
             hint = f"; did you mean `{elsewhere[0]}`?"
         else:
-            hint = (
-                f"; `{section}` takes: {', '.join(sorted(siblings))}"
-                if section
-                else suggestion(name, siblings)
-            )
+            hint = f"; `{section}` takes: {', '.join(sorted(siblings))}" if section else suggestion(name, siblings)
         self.faults.append(Fault(f"unknown key `{key}`{hint}", (key,)))
 
 

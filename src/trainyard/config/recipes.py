@@ -77,16 +77,12 @@ def _groups(folder: Traversable, prefix: str) -> Iterator[tuple[str, tuple[str, 
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.name.startswith("_"):
             group = f"{prefix}{entry.name}"
-            names = [
-                file.name.removesuffix(".yaml") for file in entry.iterdir() if file.name.endswith(".yaml")
-            ]
+            names = [file.name.removesuffix(".yaml") for file in entry.iterdir() if file.name.endswith(".yaml")]
             yield group, tuple(sorted(names))
             yield from _groups(entry, f"{group}/")
 
 
-def _read(
-    recipe: str, folder: Path, seen: tuple[str, ...], place: str | None, faults: list[Fault]
-) -> list[Layer]:
+def _read(recipe: str, folder: Path, seen: tuple[str, ...], place: str | None, faults: list[Fault]) -> list[Layer]:
     """The layers of a recipe; relative paths are below `folder`, `seen` are the files that led here."""
     unread: dict[str, Any] = {"place": place, "clouds": tuple(SELECTORS)}
     path = folder / recipe
@@ -129,9 +125,7 @@ def _defaults(
     if entries is None:
         return layers, choices
     if not isinstance(entries, list):
-        faults.append(
-            Fault(f"`defaults` is {show(entries)}, expected a list such as [model: cnn]", place=place)
-        )
+        faults.append(Fault(f"`defaults` is {show(entries)}, expected a list such as [model: cnn]", place=place))
         return layers, choices
     for entry in entries:
         if entry == "_self_":

@@ -13,9 +13,7 @@ from trainyard.config.faults import Fault, nearest, show
 from trainyard.config.fields import all_keys
 
 
-def resolve(
-    tree: Mapping[str, Any], is_literal: Callable[[str], bool], faults: list[Fault]
-) -> dict[str, Any]:
+def resolve(tree: Mapping[str, Any], is_literal: Callable[[str], bool], faults: list[Fault]) -> dict[str, Any]:
     """A copy of the tree with nothing left to resolve; what cannot be is null and a fault.
 
     Args:

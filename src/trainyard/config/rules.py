@@ -89,13 +89,9 @@ def _out_of_bounds(config: Config) -> Iterator[Fault]:
     if classes is not None:
         twice = sorted({name for name in classes if classes.count(name) > 1})
         if twice:
-            yield Fault(
-                f"`data.classes` names {', '.join(map(show, twice))} more than once", ("data.classes",)
-            )
+            yield Fault(f"`data.classes` names {', '.join(map(show, twice))} more than once", ("data.classes",))
         elif len(classes) < 2:
-            yield Fault(
-                f"`data.classes` is {show(list(classes))}, a classifier needs two or more", ("data.classes",)
-            )
+            yield Fault(f"`data.classes` is {show(list(classes))}, a classifier needs two or more", ("data.classes",))
     device = config.run.device
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         near = nearest(device, _DEVICES)
@@ -118,9 +114,7 @@ def _combinations(config: Config) -> Iterator[Fault]:
                 fractions,
             )
     if not run.train and not run.test:
-        yield Fault(
-            "`run.train` and `run.test` are both false: there is nothing to do", ("run.train", "run.test")
-        )
+        yield Fault("`run.train` and `run.test` are both false: there is nothing to do", ("run.train", "run.test"))
     elif not run.train and not run.checkpoint_path:
         yield Fault(
             "`run.train` is false, so there must be a checkpoint to test; add run.checkpoint_path=…",
@@ -138,11 +132,6 @@ def _combinations(config: Config) -> Iterator[Fault]:
                 "set training.monitor=train_loss or hold items out",
                 (fractions[0], "training.monitor"),
             )
-    if training.precision == "fp16" and run.device == "cpu":
-        yield Fault(
-            "`training.precision` fp16 does not train on `run.device` cpu; use bf16 or fp32",
-            ("training.precision", "run.device"),
-        )
     if "lr" in training.optimizer:
         yield Fault(
             f"`training.optimizer.lr` is {show(training.optimizer['lr'])}, but the learning rate is "

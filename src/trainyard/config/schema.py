@@ -174,5 +174,5 @@ class Config:
     checkpoint: CheckpointSection = CheckpointSection()
     outputs: OutputsSection = OutputsSection()
     layout: str = "grouped"  # a shipped layout, or the path of a YAML
-    tracker: Literal["none", "tensorboard", "wandb"] = "tensorboard"
+    tracker: Literal["none", "tensorboard"] = "tensorboard"
     recipe: str = "digits"

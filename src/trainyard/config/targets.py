@@ -55,9 +55,7 @@ def validate_target(spec: Mapping[str, Any], *, trust: bool = False) -> None:
         ConfigError: no `_target_`, not a dotted name, or a key that starts with `_` and is unknown.
     """
     if "_target_" not in spec:
-        raise ConfigError(
-            [f"{show(dict(spec))} has no `_target_`; it names the class, as in torch.optim.AdamW"]
-        )
+        raise ConfigError([f"{show(dict(spec))} has no `_target_`; it names the class, as in torch.optim.AdamW"])
     _validate(spec, trust)
 
 
@@ -112,13 +110,9 @@ def _validate(value: Any, trust: bool) -> None:
         name = value["_target_"]
         parts = name.split(".") if isinstance(name, str) else []
         if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-            raise ConfigError(
-                [f"`_target_` is {show(name)}, expected a dotted name such as torch.optim.AdamW"]
-            )
+            raise ConfigError([f"`_target_` is {show(name)}, expected a dotted name such as torch.optim.AdamW"])
         if not isinstance(value.get("_partial_", False), bool):
-            raise ConfigError(
-                [f"`_partial_` of {name} is {show(value['_partial_'])}, expected true or false"]
-            )
+            raise ConfigError([f"`_partial_` of {name} is {show(value['_partial_'])}, expected true or false"])
         unknown = sorted(key for key in value if str(key).startswith("_") and key not in _CONTROLS)
         if unknown:
             raise ConfigError([f"{name} has the key `{unknown[0]}`{suggestion(unknown[0], _CONTROLS)}"])
@@ -186,9 +180,7 @@ def _is_allowed(name: str, found: Any) -> bool:
     )
 
 
-def _check_arguments(
-    name: str, target: Any, args: tuple[Any, ...], given: Mapping[str, Any], partial: bool
-) -> None:
+def _check_arguments(name: str, target: Any, args: tuple[Any, ...], given: Mapping[str, Any], partial: bool) -> None:
     parameters = _parameters(target)
     if parameters is None:
         return

@@ -26,9 +26,7 @@ _FLOAT = re.compile(
     re.VERBOSE,
 )
 _FLOAT_STARTS = list("-+0123456789.")
-_PLAIN = frozenset(
-    f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null")
-)
+_PLAIN = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null"))
 _LARGEST = 100_000  # nodes; aliases of aliases can make a small file enormous
 
 
@@ -89,9 +87,7 @@ class YamlFile:
                 self._walk(value_node, prefix)
                 continue
             if key_node.tag != "tag:yaml.org,2002:str":
-                self._fault(
-                    f"the key `{getattr(key_node, 'value', '')}` is not text; put it in quotes", key_node
-                )
+                self._fault(f"the key `{getattr(key_node, 'value', '')}` is not text; put it in quotes", key_node)
                 continue
             key = f"{prefix}.{key_node.value}" if prefix else str(key_node.value)
             if key_node.value in seen:

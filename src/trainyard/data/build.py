@@ -130,9 +130,7 @@ def _pick(keep: Indices, *columns: Sequence[str]) -> list[tuple[str, ...]]:
 def _check_classes(where: str, classes: Sequence[str], labels: Indices) -> None:
     repeated = sorted({name for name in classes if list(classes).count(name) > 1})
     if repeated:
-        raise DataError(
-            f"{where}: the classes name {listed(repeated)} more than once.", "Name each class once."
-        )
+        raise DataError(f"{where}: the classes name {listed(repeated)} more than once.", "Name each class once.")
     if not len(labels):
         raise DataError(f"{where} holds no items.", "Check the path.")
     if len(classes) < 2:
@@ -201,9 +199,7 @@ def _check_coverage(where: str, classes: Sequence[str], labels: Indices, splits:
     for split in SPLITS:
         held = labels[splits == split]
         missing = [
-            name
-            for name, count in zip(classes, np.bincount(held, minlength=len(classes)), strict=True)
-            if not count
+            name for name, count in zip(classes, np.bincount(held, minlength=len(classes)), strict=True) if not count
         ]
         if split == "train" and missing:
             what = "no items" if not len(held) else f"no items of {listed(missing)}"

@@ -64,18 +64,14 @@ def build_from_files(
             them leaves a class empty.
     """
     if on_bad_file not in ON_BAD_FILE:
-        raise DataError(
-            f"on_bad_file is {on_bad_file!r}, which is no choice.", f"Use one of {', '.join(ON_BAD_FILE)}."
-        )
+        raise DataError(f"on_bad_file is {on_bad_file!r}, which is no choice.", f"Use one of {', '.join(ON_BAD_FILE)}.")
     if channels not in (1, 3) or min(image_size) < 1:
         raise DataError(
             f"Images of {channels} channels and size {tuple(image_size)} cannot be made.",
             "Use 1 or 3 channels, and a height and a width of at least 1.",
         )
     height, width = image_size
-    images = ImageFiles(
-        [file.path for file in files], [file.id for file in files], (height, width), channels, cache_mb
-    )
+    images = ImageFiles([file.path for file in files], [file.id for file in files], (height, width), channels, cache_mb)
     read = images.read_all()
     good = np.array([index for index, (_, fault) in enumerate(read) if not fault], dtype=np.int64)
     notes = list(warnings)

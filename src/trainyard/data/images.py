@@ -27,9 +27,7 @@ from trainyard.data.arrays import to_unit
 from trainyard.data.dataset import Indices
 from trainyard.errors import DataError
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
-)
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
 
 # What Pillow's decoders were seen to raise on damaged files; its plugins share no base class.
 _DECODER_ERRORS = (

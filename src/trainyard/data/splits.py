@@ -179,8 +179,7 @@ def _fill_empty(chosen: Indices, counts: csr_matrix, used: Indices) -> None:
         spare = (
             unit
             for unit in np.argsort(sizes, kind="stable")
-            if of_split[chosen[unit]] > 1
-            and (chosen[unit] != 0 or (in_train[counts[[unit]].indices] > 1).all())
+            if of_split[chosen[unit]] > 1 and (chosen[unit] != 0 or (in_train[counts[[unit]].indices] > 1).all())
         )
         unit = next(spare, None)
         if unit is None:
@@ -219,9 +218,7 @@ class Leaks:
         if self.identical:
             verb = "equals an item" if self.held_out == 1 else "equal items"
             pairs = [" = ".join(f"{id_} ({split})" for id_, split in twins[:4]) for twins in self.identical]
-            lines.append(
-                f"{_items(self.held_out)} of val or test {verb} of another split: {_some(pairs, shown)}."
-            )
+            lines.append(f"{_items(self.held_out)} of val or test {verb} of another split: {_some(pairs, shown)}.")
         if self.groups:
             places = [f"{group} in {', '.join(splits)}" for group, splits in self.groups]
             verb = "1 group lies" if len(self.groups) == 1 else f"{len(self.groups)} groups lie"
@@ -278,9 +275,7 @@ def find_leaks(
     return Leaks(tuple(identical), across, repeated, held_out)
 
 
-def without_leaks(
-    digests: Sequence[str], groups: Sequence[str] | None, splits: Splits
-) -> npt.NDArray[np.bool_]:
+def without_leaks(digests: Sequence[str], groups: Sequence[str] | None, splits: Splits) -> npt.NDArray[np.bool_]:
     """Which items to keep so that nothing leaks: test stays whole, and val beats train.
 
     Returns:

@@ -61,11 +61,7 @@ def _file_above(layout: Layout, path: str) -> str:
     for depth in range(1, len(parts)):
         parent = "/".join(parts[:depth])
         for kind, template in layout.templates.items():
-            if (
-                not template.is_directory
-                and len(template.components) == depth
-                and template.read(parent) is not None
-            ):
+            if not template.is_directory and len(template.components) == depth and template.read(parent) is not None:
                 return f"would lie below {parent!r}, which is the file of {kind!r}"
     return ""
 
@@ -82,9 +78,7 @@ def _foreign_inside(layout: Layout, template: Template, path: str) -> str:
     return ""
 
 
-def _probes(
-    layout: Layout, template: Template, facts: Mapping[str, object]
-) -> Iterator[Mapping[str, object]]:
+def _probes(layout: Layout, template: Template, facts: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     """The facts, completed with each choice of samples for those that change within a run."""
     choices: dict[str, list[object]] = {}
     for name in template.facts:
@@ -110,7 +104,6 @@ def _collision(
     names = [name for name in template.facts if not FACTS[name].form]
     values = " with ".join(f"{name} {facts[name]!r}" for name in names) or "facts of the run"
     return BadNameError(
-        f"The {values} cannot be used in layout {layout.name!r}: "
-        f"the path of its {kind!r}, {path!r}, {fault}.",
+        f"The {values} cannot be used in layout {layout.name!r}: the path of its {kind!r}, {path!r}, {fault}.",
         f"Choose another {' or '.join(names) or 'name'}.",
     )

@@ -130,9 +130,5 @@ def _has_surrogates(text: str) -> bool:
 def _refused(name: str, value: object, rule: str) -> BadNameError:
     wanted = FACTS[name].form
     name = name if wanted else f"{name} name"
-    remedy = (
-        f"Give {wanted}."
-        if wanted
-        else f"Choose another {name}: letters, digits, '-', '_' and '.' always work."
-    )
+    remedy = f"Give {wanted}." if wanted else f"Choose another {name}: letters, digits, '-', '_' and '.' always work."
     return BadNameError(f"The {name} {shown(value)} cannot be part of a path: it {rule}.", remedy)

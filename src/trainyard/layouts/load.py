@@ -153,9 +153,7 @@ class _Faults:
     def _check_settings(self, table: dict[str, Any]) -> None:
         for key in table:
             if key not in _KEYS:
-                self.found.append(
-                    f"{key}: unknown key{nearest(key, list(_KEYS))}; keys are {', '.join(_KEYS)}"
-                )
+                self.found.append(f"{key}: unknown key{nearest(key, list(_KEYS))}; keys are {', '.join(_KEYS)}")
         for key, choices in (("claim", CLAIMS), ("checkpoint_format", FORMATS)):
             if (value := table.get(key)) not in choices:
                 problem = f"{value!r} is unknown{nearest(value, choices)}" if key in table else "missing"
@@ -165,9 +163,7 @@ class _Faults:
 
     def _read_kind(self, kind: object, entry: object) -> None:
         if not isinstance(kind, str) or kind not in KINDS:
-            self.found.append(
-                f"kinds.{kind}: unknown kind{nearest(kind, list(KINDS))}; kinds are {', '.join(KINDS)}"
-            )
+            self.found.append(f"kinds.{kind}: unknown kind{nearest(kind, list(KINDS))}; kinds are {', '.join(KINDS)}")
             return
         about: object = ""
         if isinstance(entry, dict):
@@ -177,9 +173,7 @@ class _Faults:
             about = entry.get("about", "")
             entry = entry.get("path")
         if not isinstance(entry, str) or not isinstance(about, str):
-            self.found.append(
-                f"kinds.{kind}: must be a path in quotes, or {{path: …, about: …}} with text in both"
-            )
+            self.found.append(f"kinds.{kind}: must be a path in quotes, or {{path: …, about: …}} with text in both")
             return
         text = unicodedata.normalize("NFC", entry)
         if fault := _template_fault(kind, text):
@@ -202,26 +196,20 @@ class _Faults:
     def _check_shapes(self, checkpoint_format: str) -> None:
         for kind, text in self.templates.items():
             shape = KINDS[kind]
-            wanted = shape == "directory" or (
-                shape == "checkpoint" and checkpoint_format in DIRECTORY_FORMATS
-            )
+            wanted = shape == "directory" or (shape == "checkpoint" and checkpoint_format in DIRECTORY_FORMATS)
             if wanted != self._expanded(kind).endswith("/"):
                 why = f" in format {checkpoint_format!r}" if shape == "checkpoint" else ""
                 rule = 'a directory, and must end with "/"' if wanted else 'a file, and must not end with "/"'
                 self.found.append(f"kinds.{kind}: {text!r}: a {kind}{why} is {rule}")
         if "{step}" not in (text := self.templates["checkpoint"]) and "{epoch}" not in text:
-            self.found.append(
-                f"kinds.checkpoint: {text!r} has no {{step}} or {{epoch}}, so all have one path"
-            )
+            self.found.append(f"kinds.checkpoint: {text!r} has no {{step}} or {{epoch}}, so all have one path")
 
     def _check_distinct(self) -> None:
         first: dict[str, str] = {}
         for kind in self.templates:
             path = self._expanded(kind)
             other = first.setdefault(path, kind)
-            if other != kind and not (
-                path == self.templates["home"] and IN_HOME.issuperset({kind, other} - {"home"})
-            ):
+            if other != kind and not (path == self.templates["home"] and IN_HOME.issuperset({kind, other} - {"home"})):
                 self.found.append(f"kinds.{kind}: {path!r} is the path of {other!r} already")
 
     def _check_shared(self, claim: Any, checkpoint_format: Any) -> None:
@@ -273,12 +261,8 @@ def _faulty(path: Path, faults: list[str]) -> LayoutError:
     if len(faults) == 1:
         what = f"Layout file {str(path)!r} has a fault: {faults[0]}."
     else:
-        what = f"Layout file {str(path)!r} has {len(faults)} faults:" + "".join(
-            f"\n  - {fault}" for fault in faults
-        )
-    return LayoutError(
-        what, "Mend the file; a layout that ships with Trainyard is a good example to start from."
-    )
+        what = f"Layout file {str(path)!r} has {len(faults)} faults:" + "".join(f"\n  - {fault}" for fault in faults)
+    return LayoutError(what, "Mend the file; a layout that ships with Trainyard is a good example to start from.")
 
 
 def _type(value: object) -> str:

@@ -113,7 +113,6 @@ def _refuse_component(component: str, facts: list[tuple[str, object]]) -> None:
         )
     if not unicodedata.is_normalized("NFC", component):
         raise BadNameError(
-            f"The {values} cannot be part of a path: it begins with a character "
-            "that merges with the one before it.",
+            f"The {values} cannot be part of a path: it begins with a character that merges with the one before it.",
             "Begin it with a letter or a digit.",
         )

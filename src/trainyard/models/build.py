@@ -45,16 +45,12 @@ def build_model(name: str, *, item_shape: Sequence[int], classes: Sequence[str],
             return MLP(math.prod(shape), sizes["hidden"], len(classes), sizes["dropout"])
         case "cnn":
             in_channels, height, width = shape if len(shape) == 3 else (1, *shape)
-            return CNN(
-                in_channels, sizes["channels"], len(classes), size=(height, width), dropout=sizes["dropout"]
-            )
+            return CNN(in_channels, sizes["channels"], len(classes), size=(height, width), dropout=sizes["dropout"])
         case _:
             raise _unknown_model(name)
 
 
-def model_config(
-    name: str, *, item_shape: Sequence[int], classes: Sequence[str], **params: Any
-) -> dict[str, Any]:
+def model_config(name: str, *, item_shape: Sequence[int], classes: Sequence[str], **params: Any) -> dict[str, Any]:
     """The contents of `config.json` for `build_model` with the same arguments: plain JSON values.
 
     Raises:
@@ -106,9 +102,7 @@ def from_model_config(config: Mapping[str, Any]) -> nn.Module:
     return build_model(name, item_shape=config["item_shape"], classes=classes, **sizes)
 
 
-def _checked(
-    name: str, item_shape: Sequence[int], classes: Sequence[str], params: Mapping[str, Any]
-) -> dict[str, Any]:
+def _checked(name: str, item_shape: Sequence[int], classes: Sequence[str], params: Mapping[str, Any]) -> dict[str, Any]:
     """The model's parameters with defaults filled in and sequences as tuples."""
     if name not in _DEFAULTS:
         raise _unknown_model(name)

@@ -28,9 +28,7 @@ def freeze(model: nn.Module, names: Sequence[str]) -> list[str]:
         ConfigError: a name that is no parameter and no module with parameters. Nothing is frozen then.
     """
     parameters = dict(model.named_parameters())
-    modules = [
-        name for name, module in model.named_modules() if name and any(True for _ in module.parameters())
-    ]
+    modules = [name for name, module in model.named_modules() if name and any(True for _ in module.parameters())]
     problems = []
     chosen: dict[str, None] = {}
     for name in names:

@@ -255,9 +255,7 @@ def forget(entry: TrashEntry) -> None:
     _erase(entry.path)
 
 
-def empty_trash(
-    yard: Yard, *, older_than_days: float | None = None, entries: Collection[str] | None = None
-) -> int:
+def empty_trash(yard: Yard, *, older_than_days: float | None = None, entries: Collection[str] | None = None) -> int:
     """Deletes entries of the trash for good, and objects that nothing uses any more.
 
     Objects that a live run may be about to link stay until it has ended.

@@ -190,9 +190,7 @@ def _fixed_paths(run: RunReader, kinds: Collection[str] | None = None) -> Iterat
             yield layout.path(kind, facts)
 
 
-def remove_logs(
-    yard: Yard, runs: Sequence[RunReader], days: float, *, now: datetime, title: str = "Old logs"
-) -> Plan:
+def remove_logs(yard: Yard, runs: Sequence[RunReader], days: float, *, now: datetime, title: str = "Old logs") -> Plan:
     """A plan that removes logs last written more than `days` before `now`; live runs keep theirs."""
     items: list[PlanItem] = []
     spared: list[Spared] = []

@@ -101,13 +101,3 @@ def measure(yard: Yard, groups: Sequence[Sequence[Path]], *, alone: bool = False
                     freed += size
         found.append(Bytes(apparent, freed))
     return found
-
-
-def human(size_bytes: int) -> str:
-    """A size for people: 1536 is "1.5 KiB"."""
-    size = float(size_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from trainyard.retention.measure import human, measure
+from trainyard.retention.measure import measure
 from trainyard.runs import Yard
+from trainyard.units import human_size
 
 Action = Literal["drop", "strip", "remove", "delete", "file"]
 EVENTS: Mapping[Action, str] = {"drop": "dropped", "strip": "stripped", "remove": "removed"}
@@ -106,8 +107,8 @@ class Plan:
         if not self.items:
             yield "  Nothing to do."
             return
-        yield f"  {len(self.items)} to go, {human(self.bytes_apparent)} in files."
-        yield f"  {human(self.bytes_freed)} come free once the trash is emptied. Until then: `trainyard undo`."
+        yield f"  {len(self.items)} to go, {human_size(self.bytes_apparent)} in files."
+        yield f"  {human_size(self.bytes_freed)} come free once the trash is emptied. Until then: `trainyard undo`."
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -123,8 +124,8 @@ class Plan:
 
 def _sizes(apparent: int, freed: int) -> str:
     if freed == 0 < apparent:
-        return f"{human(apparent)}, shared: frees nothing by itself"
-    return f"frees {human(freed)}"
+        return f"{human_size(apparent)}, shared: frees nothing by itself"
+    return f"frees {human_size(freed)}"
 
 
 def make_plan(

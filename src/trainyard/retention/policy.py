@@ -127,8 +127,7 @@ def _best_steps(
     ranked = sorted(
         (sign * checkpoint.metrics[monitor], checkpoint.step)
         for checkpoint in ordered
-        if not math.isnan(checkpoint.metrics.get(monitor, math.nan))
-        and (BEST in checkpoint.paths or not named_apart)
+        if not math.isnan(checkpoint.metrics.get(monitor, math.nan)) and (BEST in checkpoint.paths or not named_apart)
     )
     steps = [step for _, step in ranked]
     if any(checkpoint.step == best_step for checkpoint in ordered):
@@ -187,14 +186,11 @@ def _never_all(decisions: list[Decision], named: Collection[int]) -> list[Decisi
         return decisions
     newest = max(d.step for d in spareable)
     return [
-        Decision(d.step, d.place, True, "the only one that would be left") if d.step == newest else d
-        for d in decisions
+        Decision(d.step, d.place, True, "the only one that would be left") if d.step == newest else d for d in decisions
     ]
 
 
-def superseded(
-    checkpoints: Sequence[Checkpoint], protected_steps: Mapping[int, str] | None = None
-) -> list[Decision]:
+def superseded(checkpoints: Sequence[Checkpoint], protected_steps: Mapping[int, str] | None = None) -> list[Decision]:
     """Which checkpoints may lose what only resuming needs: all but the newest that can be resumed.
 
     One decision for each checkpoint that can be resumed from and has its own path; `keep` is about

@@ -98,9 +98,7 @@ def by_choice(runs: Iterable[RunFacts], ids: Collection[str], why: str) -> list[
     return [RunDecision(run.id, run.id in ids, why if run.id in ids else "not chosen") for run in runs]
 
 
-def by_size(
-    runs: Sequence[RunFacts], limit_bytes: int, *, yard_bytes: int | None = None
-) -> list[RunDecision]:
+def by_size(runs: Sequence[RunFacts], limit_bytes: int, *, yard_bytes: int | None = None) -> list[RunDecision]:
     """Removes runs, those that ended first foremost, until the yard has at most `limit_bytes`.
 
     A run goes only when nothing that stays was made from it, so a child goes before its parent.
@@ -159,15 +157,10 @@ def spare(
             going.discard(run_id)
             if run_id in known:  # a run that stays can keep its parents, which can keep theirs
                 looked_at += [str(parent["run"]) for parent in known[run_id].parents]
-    return [
-        RunDecision(d.run_id, False, kept_because[d.run_id]) if d.run_id in kept_because else d
-        for d in decisions
-    ]
+    return [RunDecision(d.run_id, False, kept_because[d.run_id]) if d.run_id in kept_because else d for d in decisions]
 
 
-def _why_spared(
-    run: RunFacts | None, uses: Sequence[Use], going: Collection[str], *, forced: bool
-) -> str | None:
+def _why_spared(run: RunFacts | None, uses: Sequence[Use], going: Collection[str], *, forced: bool) -> str | None:
     if run is None:
         return "it is not in this yard"
     if run.live:
@@ -178,9 +171,7 @@ def _why_spared(
     return None
 
 
-def old_records(
-    records: Iterable[tuple[str, datetime]], days: float, *, now: datetime
-) -> list[tuple[str, str]]:
+def old_records(records: Iterable[tuple[str, datetime]], days: float, *, now: datetime) -> list[tuple[str, str]]:
     """Of (path, when it was last written): the paths older than `days`, and why."""
     limit = timedelta(days=days)
     return [(path, f"{_ago(now - at)} old") for path, at in records if now - at > limit]

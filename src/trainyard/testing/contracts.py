@@ -119,9 +119,7 @@ class LayoutContract:
         layout = self.load()
         assert layout.path("home", FACTS).endswith("/"), "a home is a directory"
         directory = layout.path("checkpoint", FACTS).endswith("/")
-        assert directory == (layout.checkpoint_format != "pth"), (
-            f"{layout.checkpoint_format} and its path disagree"
-        )
+        assert directory == (layout.checkpoint_format != "pth"), f"{layout.checkpoint_format} and its path disagree"
 
     def test_every_kind_reads_back(self) -> None:
         """A path written is read as the kind and the facts that gave it, and gives the path again."""
@@ -207,9 +205,7 @@ class LayoutContract:
                 with pytest.raises(LayoutError) as caught:
                     layout.path(kind, {name: value for name, value in FACTS.items() if name != fact})
                 for word in (repr(kind), repr(fact), repr(layout.name), repr(template)):
-                    assert word in caught.value.what, (
-                        f"{word} is not in the error for {kind!r} without {fact!r}"
-                    )
+                    assert word in caught.value.what, f"{word} is not in the error for {kind!r} without {fact!r}"
 
     def test_the_picture_shows_every_kind(self) -> None:
         """`tree` has a line for every name in the table."""
@@ -217,9 +213,7 @@ class LayoutContract:
         picture = layout.tree()
         for kind, template in layout.kinds.items():
             name = template.removesuffix("/").split("/")[-1]
-            assert name == "{home}" or name.removeprefix("{home}") in picture, (
-                f"{kind!r} is not in the picture"
-            )
+            assert name == "{home}" or name.removeprefix("{home}") in picture, f"{kind!r} is not in the picture"
 
 
 def _records(layout: Layout, run: Mapping[str, object]) -> Iterator[tuple[str, dict[str, object], str]]:
@@ -256,9 +250,7 @@ def _reads_back(layout: Layout, kind: str, facts: dict[str, object], path: str) 
     for name, value in first.facts.items():
         given = facts[name]
         # A decomposed name comes back composed: the same name, in the form that paths have.
-        same = value == given or layout.path(kind, {**facts, name: given}) == layout.path(
-            kind, {**facts, name: value}
-        )
+        same = value == given or layout.path(kind, {**facts, name: given}) == layout.path(kind, {**facts, name: value})
         assert same, f"{path!r}: {name} {given!r} is read as {value!r}"
     assert set(first.facts) == set(facts), f"{path!r} ({kind}) is read with the facts {sorted(first.facts)}"
 

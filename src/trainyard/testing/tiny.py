@@ -60,9 +60,7 @@ class FrozenBackbone(nn.Module):
                 nn.Tanh(),
                 nn.Linear(width, width),
             )
-            self.head = nn.Sequential(
-                nn.Linear(width, width // 5), nn.ReLU(), nn.Linear(width // 5, n_classes)
-            )
+            self.head = nn.Sequential(nn.Linear(width, width // 5), nn.ReLU(), nn.Linear(width // 5, n_classes))
         freeze(self, ["backbone"])
 
     def forward(self, items: Tensor) -> Tensor:

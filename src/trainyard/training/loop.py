@@ -225,7 +225,7 @@ class _Window:
         for number, (loss, group) in enumerate(zip(losses, self._groups, strict=True)):
             if not math.isfinite(loss):
                 raise self._diverged(f"The loss became {loss}", first + number, group)
-            self._progress.add(loss, sum(len(batch) for batch in group))
+            self._progress.add(loss, sum(batch.global_size for batch in group))
         self._groups.clear()
 
     def verify(self) -> None:

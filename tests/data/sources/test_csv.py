@@ -91,9 +91,7 @@ def test_tabs_a_byte_order_mark_blank_lines_and_other_columns(table):
 
 @pytest.mark.parametrize("column", ["path_column", "label_column", "group_column", "split_column"])
 def test_an_unknown_column_is_told_with_those_found_and_the_nearest(table, column):
-    with pytest.raises(
-        DataError, match=r"(?s)no column 'lable'; its columns are: path, label\..*mean 'label'"
-    ):
+    with pytest.raises(DataError, match=r"(?s)no column 'lable'; its columns are: path, label\..*mean 'label'"):
         load(table, **{column: "lable"})
 
 
@@ -152,9 +150,7 @@ def test_files_that_are_no_tables_are_told(tmp_path):
 
 def test_an_unknown_split_is_told_with_its_row(table):
     header, *rows = rows_of(table)
-    rewrite(
-        table, [[*header, "split"], *([*row, "tain" if n == 4 else "train"] for n, row in enumerate(rows))]
-    )
+    rewrite(table, [[*header, "split"], *([*row, "tain" if n == 4 else "train"] for n, row in enumerate(rows))])
     with pytest.raises(DataError, match=r"(?s)row 6 has split 'tain'.*Did you mean 'train'"):
         load(table, split_column="split")
 

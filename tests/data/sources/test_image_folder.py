@@ -23,9 +23,7 @@ def test_folders_are_classes_and_pixels_are_pillows(tmp_path):
     got = data.fetch(np.arange(20))
     for index, path in enumerate(paths):
         want = np.asarray(Image.open(path).convert("RGB").resize((7, 6), Image.Resampling.BILINEAR))
-        np.testing.assert_array_equal(
-            got[index].permute(1, 2, 0).numpy(), want.astype(np.float32) / np.float32(255)
-        )
+        np.testing.assert_array_equal(got[index].permute(1, 2, 0).numpy(), want.astype(np.float32) / np.float32(255))
     assert data.labels.tolist() == [0] * 10 + [1] * 10
     assert data.warnings == ()
 
@@ -159,9 +157,7 @@ def test_an_empty_class_and_a_single_class_are_told(tmp_path):
 def test_classes_give_the_order_and_must_match_the_folders(tmp_path):
     image_tree(tmp_path, ("cat", "dog"), 6)
     assert load(tmp_path, classes=("dog", "cat")).classes == ("dog", "cat")
-    with pytest.raises(
-        DataError, match=r"(?s)folder dog in .* is not one of the classes cat, dgo.*mean 'dgo'"
-    ):
+    with pytest.raises(DataError, match=r"(?s)folder dog in .* is not one of the classes cat, dgo.*mean 'dgo'"):
         load(tmp_path, classes=("cat", "dgo"))
     with pytest.raises(DataError, match="no folder for class emu"):
         load(tmp_path, classes=("cat", "dog", "emu"))

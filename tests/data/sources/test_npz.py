@@ -31,9 +31,7 @@ def test_grey_bytes_become_one_channel_between_0_and_1(tmp_path):
     assert data.name == "data"
     assert data.item_shape == (1, 6, 5)
     assert data.classes == ("0", "1", "2")
-    np.testing.assert_array_equal(
-        data.fetch(np.arange(30)).numpy()[:, 0], raw.astype(np.float32) / np.float32(255)
-    )
+    np.testing.assert_array_equal(data.fetch(np.arange(30)).numpy()[:, 0], raw.astype(np.float32) / np.float32(255))
     assert data.ids[4] == "images[4]"
 
 
@@ -59,14 +57,10 @@ def test_colours_become_channels_first(tmp_path):
 )
 def test_official_splits_under_the_names_people_use(tmp_path, keys):
     arrays = (images(60), labels(60), images(15, seed=1), labels(15))
-    data = npz.load(
-        save(tmp_path, **dict(zip(keys, arrays, strict=True))), val_fraction=0.1, test_fraction=0.5
-    )
+    data = npz.load(save(tmp_path, **dict(zip(keys, arrays, strict=True))), val_fraction=0.1, test_fraction=0.5)
     # The test split is theirs whatever was asked for; val is cut from train.
     assert data.fingerprint()["splits"] == {"train": 54, "val": 6, "test": 15}
-    assert [data.ids[index] for index in data.indices("test")] == [
-        f"{keys[2]}[{index}]" for index in range(15)
-    ]
+    assert [data.ids[index] for index in data.indices("test")] == [f"{keys[2]}[{index}]" for index in range(15)]
 
 
 def test_three_official_splits_stay_as_they_are(tmp_path):

@@ -65,9 +65,7 @@ def load(
     for column in (path_column, label_column):
         empty = [number for number, cells in rows if not cells[column]]
         if empty:
-            raise DataError(
-                f"{table}: row {empty[0]} has nothing in column {column}.", "Fill it, or remove the row."
-            )
+            raise DataError(f"{table}: row {empty[0]} has nothing in column {column}.", "Fill it, or remove the row.")
     names = list(classes) if classes is not None else _sorted({cells[label_column] for _, cells in rows})
     _check_labels(table, rows, label_column, names)
     position = {name: index for index, name in enumerate(names)}
@@ -108,13 +106,9 @@ def _read(table: Path, columns: Sequence[str]) -> list[Row]:
             separator = "\t" if table.suffix.lower() == ".tsv" else ","
             lines = list(csv.reader(file, delimiter=separator, strict=True))
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{table} is not UTF-8: {error.reason} at byte {error.start}.", "Save it as UTF-8."
-        ) from error
+        raise DataError(f"{table} is not UTF-8: {error.reason} at byte {error.start}.", "Save it as UTF-8.") from error
     except (csv.Error, OSError) as error:
-        raise DataError(
-            f"{table} cannot be read as a CSV: {error}.", "Check its quotes and its encoding."
-        ) from error
+        raise DataError(f"{table} cannot be read as a CSV: {error}.", "Check its quotes and its encoding.") from error
     if not lines or not any(lines[0]):
         raise DataError(f"{table} has no header.", f"Name the columns in row 1: {', '.join(columns)}.")
     header = [cell.strip() for cell in lines[0]]
@@ -156,8 +150,7 @@ def _check_labels(table: Path, rows: Sequence[Row], column: str, names: Sequence
         others = [f"{other!r} (row {row})" for other, row in unknown.items() if other != value]
         more = f" Also unknown: {listed(others, 5)}." if others else ""
         raise DataError(
-            f"{table}: row {number} has label {value!r}, which is not one of the classes"
-            f" {listed(list(names))}.{more}",
+            f"{table}: row {number} has label {value!r}, which is not one of the classes {listed(list(names))}.{more}",
             f"Mend the label, or add it to data.classes.{nearest(value, list(names))}",
         )
 

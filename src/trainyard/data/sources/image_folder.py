@@ -72,9 +72,7 @@ def load(
                 )
             ignored += [file.relative_to(root).as_posix() for file in inside if not is_image(file)]
             label = names.index(folder.name)
-            files += [
-                FoundFile(file, file.relative_to(root).as_posix(), label, split=split) for file in images
-            ]
+            files += [FoundFile(file, file.relative_to(root).as_posix(), label, split=split) for file in images]
     if ignored:
         warnings.append(f"Ignored what is no image ({len(ignored)}): {listed(ignored, 3)}.")
     return build_from_files(
@@ -121,9 +119,7 @@ def _class_names(root: Path, found: list[str], classes: Sequence[str] | None) ->
     if not found:
         loose = sum(is_image(entry) for entry in root.iterdir())
         what = f" ({loose} images lie in it without a class)" if loose else ""
-        raise DataError(
-            f"{root} holds no class folders{what}.", "Make one folder per class and put its images there."
-        )
+        raise DataError(f"{root} holds no class folders{what}.", "Make one folder per class and put its images there.")
     if classes is None:
         return found
     for folder in found:

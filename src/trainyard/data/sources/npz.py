@@ -70,9 +70,7 @@ def load(
     digests = [digest for array in images for digest in row_digests(array)]
     ids = [f"{key}[{index}]" for key, _, _ in parts.values() for index in range(len(arrays[key]))]
     official = [split for split, array in zip(parts, images, strict=True) for _ in range(len(array)) if split]
-    groups = [
-        group for _, labels_key, key in parts.values() for group in _groups(path, arrays, key, labels_key)
-    ]
+    groups = [group for _, labels_key, key in parts.values() for group in _groups(path, arrays, key, labels_key)]
     tensors, warnings = _tensors(path, [key for key, _, _ in parts.values()], images)
     return build_dataset(
         name or path.stem,
@@ -111,9 +109,7 @@ def _read(path: Path) -> dict[str, Array]:
                 f"{path} holds Python objects, which are not loaded: they could run code.",
                 "Save plain arrays of numbers or strings, not of dtype object.",
             ) from error
-        raise DataError(
-            f"{path} is not a readable .npz file: {error}", "Write it again with numpy.savez."
-        ) from error
+        raise DataError(f"{path} is not a readable .npz file: {error}", "Write it again with numpy.savez.") from error
 
 
 def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, str]]:
@@ -156,16 +152,13 @@ def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, st
             "Name the arrays images and labels, or train_images, train_labels, test_images and so on." + hint,
         )
     return {
-        split: (found[split, "images"], found[split, "labels"], found.get((split, "groups"), ""))
-        for split in splits
+        split: (found[split, "images"], found[split, "labels"], found.get((split, "groups"), "")) for split in splits
     }
 
 
 def _images(path: Path, key: str, array: Array, labels: Array) -> Array:
     if array.dtype.kind not in "buif":
-        raise DataError(
-            f"{path}: {key} holds {array.dtype}, not numbers.", "Save pixels as uint8 or float32."
-        )
+        raise DataError(f"{path}: {key} holds {array.dtype}, not numbers.", "Save pixels as uint8 or float32.")
     try:
         items = channels_first(array)
     except ValueError as error:
@@ -175,9 +168,7 @@ def _images(path: Path, key: str, array: Array, labels: Array) -> Array:
         ) from error
     if labels.ndim == 0 or len(array) != len(labels):
         count = len(labels) if labels.ndim else 1
-        raise DataError(
-            f"{path}: {key} holds {len(array)} items and there are {count} labels.", "Save one label each."
-        )
+        raise DataError(f"{path}: {key} holds {len(array)} items and there are {count} labels.", "Save one label each.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         first = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
         raise DataError(f"{path}: {key}[{first}] holds NaN or infinity.", "Remove or mend such items.")
@@ -246,9 +237,7 @@ def _groups(path: Path, arrays: dict[str, Array], key: str, labels_key: str) -> 
         return [""] * count
     groups = arrays[key].reshape(-1)
     if len(groups) != count:
-        raise DataError(
-            f"{path}: {key} names {len(groups)} groups for {count} items.", "Save one group an item."
-        )
+        raise DataError(f"{path}: {key} names {len(groups)} groups for {count} items.", "Save one group an item.")
     return [value.decode() if isinstance(value, bytes) else str(value) for value in groups.tolist()]
 
 
@@ -287,8 +276,6 @@ def read_images(path: Path) -> tuple[list[str], torch.Tensor]:
     try:
         images = [channels_first(arrays[key]) for key in keys]
     except ValueError as error:
-        raise DataError(
-            f"{path}: {keys[0]} has {error}, not 2 to 4.", "Save [N, H, W] or [N, H, W, C]."
-        ) from None
+        raise DataError(f"{path}: {keys[0]} has {error}, not 2 to 4.", "Save [N, H, W] or [N, H, W, C].") from None
     tensors, _ = _tensors(path, keys, images)
     return [f"{key}[{index}]" for key in keys for index in range(len(arrays[key]))], tensors
