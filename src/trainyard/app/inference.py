@@ -61,7 +61,9 @@ def pick(reader: RunReader, which: str | None) -> Choice:
     return choice
 
 
-def evaluate_run(reader: RunReader, split: str, *, checkpoint: str | None = None, device: str = "auto") -> Evaluation:
+def evaluate_run(
+    reader: RunReader, split: str, *, checkpoint: str | None = None, device: str = "auto", trust: bool = False
+) -> Evaluation:
     """Measures a run's checkpoint on a split, with the run's own data and settings.
 
     The evaluation is kept with the run: a log of its own, and how often the test split was used.
@@ -71,20 +73,22 @@ def evaluate_run(reader: RunReader, split: str, *, checkpoint: str | None = None
         split: train, val or test.
         checkpoint: best (None), last, or a step.
         device: where to compute.
+        trust: let the run's config name `_target_` objects outside the allow-list: they can run any code.
 
     Raises:
+        UnsafeTargetError: the config names such an object, and `trust` is off.
         ChangedDataError: the data is not what the run was trained on.
         DataError: the split is empty.
         UnknownCheckpointError: no such checkpoint.
         CheckpointError: it is damaged.
     """
     choice = pick(reader, checkpoint)
-    config = from_dict(reader.snapshot.config, where=str(reader.home), trust=True)
+    config = from_dict(reader.snapshot.config, where=str(reader.home), trust=trust)
     dataset = load_dataset(config.data)
     refuse_changed_data(reader, dataset)
     if not len(dataset.indices(split)):
         raise DataError(f"The data has no {split} split.", "Choose another with --split.")
-    setup = build(config, dataset, processes.start(device), trust=True)
+    setup = build(config, dataset, processes.start(device), trust=trust)
     load_weights(setup.model, load(choice.path, weights_only=True).model, str(choice.path))
     found = setup.predict(split)
     recorded = _recorded(reader.snapshot, choice.checkpoint, split)

@@ -101,7 +101,9 @@ def _check_names(config: Config, layout: Layout, dataset: str) -> None:
     layout.check(checked_names(project=run.project, dataset=dataset, model=model_label(config), name=run.name))
 
 
-def resume(yard: Yard, home: Path, *, step: int | None = None, console: Console | None = None) -> None:
+def resume(
+    yard: Yard, home: Path, *, step: int | None = None, console: Console | None = None, trust: bool = False
+) -> None:
     """Continues a run from its newest whole checkpoint, exactly as if it had never stopped.
 
     Damaged checkpoints are set aside and named. A run killed before its first checkpoint starts over.
@@ -111,8 +113,10 @@ def resume(yard: Yard, home: Path, *, step: int | None = None, console: Console 
         home: the run's home.
         step: resume from this checkpoint instead; later ones must be cleaned away first.
         console: where to print.
+        trust: let the run's config name `_target_` objects outside the allow-list: they can run any code.
 
     Raises:
+        UnsafeTargetError: the config names such an object, and `trust` is off.
         ChangedDataError: the data is not what the run began with.
         NotResumableError: nothing is left to do, or no checkpoint holds optimizer state.
         RunBusyError: it is running.
@@ -125,11 +129,11 @@ def resume(yard: Yard, home: Path, *, step: int | None = None, console: Console 
             f"Run {reader.snapshot.name} was not made by `trainyard train`, which cannot repeat its loop.",
             "Continue it from your own code with `trainyard.start_run(resume=…)`.",
         )
-    config = from_dict(reader.snapshot.config, where=str(home / ".run"), trust=True)
+    config = from_dict(reader.snapshot.config, where=str(home / ".run"), trust=trust)
     with _processes(config.run.device) as process:
         dataset = load_dataset(config.data)
         refuse_changed_data(reader, dataset)
-        setup = build(config, dataset, process, trust=True)
+        setup = build(config, dataset, process, trust=trust)
         run = resume_run(yard, home) if process.is_main else None
         with contextlib.ExitStack() as stack:
             chosen: tuple[str | None, int | None] = (None, None)

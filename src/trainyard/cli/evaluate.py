@@ -14,6 +14,7 @@ from trainyard.cli.options import (
     json_option,
     out_option,
     run_argument,
+    trust_option,
     yard_option,
 )
 
@@ -24,10 +25,18 @@ from trainyard.cli.options import (
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
 @checkpoint_option
 @device_option
+@trust_option
 @out_option("Also write the predictions here, as CSV.")
 @json_option
 def command(
-    run: str, yard_root: Path, split: str, checkpoint: str | None, device: str, out: Path | None, as_json: bool
+    run: str,
+    yard_root: Path,
+    split: str,
+    checkpoint: str | None,
+    device: str,
+    trust: bool,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Measure a run's checkpoint on a split again.
 
@@ -38,7 +47,7 @@ def command(
     from trainyard.app.inference import evaluate_run
 
     reader = find_run(yard_root, run)
-    found = evaluate_run(reader, split, checkpoint=checkpoint, device=device)
+    found = evaluate_run(reader, split, checkpoint=checkpoint, device=device, trust=trust)
     if out is not None:
         durable.write_text(out, found.table)
     if as_json:

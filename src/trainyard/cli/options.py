@@ -48,6 +48,9 @@ checkpoint_option = click.option("--checkpoint", metavar="best|last|STEP", help=
 device_option = click.option(
     "--device", type=_Device(), default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
 )
+trust_option = click.option(
+    "--trust", is_flag=True, help="Let _target_ name objects outside the allowed packages: they can run any code."
+)
 run_argument = click.argument("run", metavar="RUN")
 
 # A filter may begin with a dash (-state:finished), so -h cannot be an option beside it.

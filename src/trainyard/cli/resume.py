@@ -6,15 +6,16 @@ from pathlib import Path
 
 import click
 
-from trainyard.cli.options import find_run, run_argument, yard_option
+from trainyard.cli.options import find_run, run_argument, trust_option, yard_option
 
 
 @click.command("resume")
 @run_argument
 @yard_option
 @click.option("--step", type=int, help="Resume from this checkpoint instead of the newest whole one.")
+@trust_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def command(run: str, yard_root: Path, step: int | None, quiet: bool) -> None:
+def command(run: str, yard_root: Path, step: int | None, trust: bool, quiet: bool) -> None:
     """Continue a run that was stopped, failed or killed, exactly.
 
     RUN is a name, an id, a path, or `last`. The newest checkpoint that is whole is used; damaged
@@ -25,4 +26,4 @@ def command(run: str, yard_root: Path, step: int | None, quiet: bool) -> None:
 
     from trainyard.app.train import resume
 
-    resume(reader.yard, reader.home, step=step, console=Console(quiet=quiet))
+    resume(reader.yard, reader.home, step=step, trust=trust, console=Console(quiet=quiet))

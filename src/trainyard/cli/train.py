@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from trainyard.cli.options import find_run, yard_option
+from trainyard.cli.options import find_run, trust_option, yard_option
 
 
 @click.command("train", context_settings={"ignore_unknown_options": False})
 @click.argument("what", nargs=-1, metavar="[RECIPE|FILE] [KEY=VALUE]...")
 @yard_option
 @click.option("--like", metavar="RUN", help="Repeat the configuration of another run; changes go on top.")
-@click.option("--trust", is_flag=True, help="Let _target_ name objects outside the allowed packages.")
+@trust_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--print-config", is_flag=True, help="Print the resolved configuration and stop.")
 def command(

@@ -355,7 +355,8 @@ class RunWriter:
     def _end(self, state: str, error: str | None) -> None:
         self.snapshot.apply(self._journal.append("ended", {"state": state, "error": error}))
         self._save_snapshot(sync=True)
-        self._note_change()
+        with contextlib.suppress(OSError, TrainyardError):  # an index looks at a running run again by itself
+            self._note_change()
 
     def abandon(self) -> None:
         """Lets go of the run without an event: its state and attempts stay as they were."""
