@@ -6,6 +6,7 @@ import json
 
 import pytest
 from command_line import Kept
+
 from trainyard import jsonl
 
 
