@@ -38,11 +38,26 @@ def source_of(yard: Yard, checkpoint: Path, role: str) -> dict[str, Any] | None:
     return None
 
 
-def used_steps(yard: Yard, run_id: str) -> dict[int, str]:
-    """The steps of a run that other runs were made from, and by whom."""
-    return {
-        int(parent["step"]): f"{child['name']} ({child['id']}) was made from it"
-        for child in Index(yard).children(run_id)
-        for parent in child["parents"]
-        if parent["run"] == run_id and parent["step"] is not None
-    }
+class UsedSteps:
+    """Callable: the steps of a run that other runs were made from, and by whom.
+
+    Asked after every checkpoint, so it looks again only when some run of the yard has changed.
+    """
+
+    def __init__(self, yard: Yard, run_id: str) -> None:
+        self._yard, self._run_id = yard, run_id
+        self._changes = -1  # bytes of the yard's list of changes when last looked
+        self._used: dict[int, str] = {}
+
+    def __call__(self) -> dict[int, str]:
+        """Step to a sentence that says who uses it."""
+        changes = self._yard.changes_path.stat().st_size if self._yard.changes_path.exists() else 0
+        if changes != self._changes:
+            self._changes = changes
+            self._used = {
+                int(parent["step"]): f"{child['name']} ({child['id']}) was made from it"
+                for child in Index(self._yard).children(self._run_id)
+                for parent in child["parents"]
+                if parent["run"] == self._run_id and parent["step"] is not None
+            }
+        return self._used

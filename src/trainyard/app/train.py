@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from trainyard.app import provenance, records
-from trainyard.app.lineage import source_of, used_steps
+from trainyard.app.lineage import UsedSteps, source_of
 from trainyard.app.logs import SpeedSink, logging_to
 from trainyard.app.resuming import choose_to_resume
 from trainyard.app.setup import Setup, build, load_dataset, load_initial_weights
@@ -273,7 +273,7 @@ def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
         run, Capture(setup.trainee, objects, keep.single_file), setup.process,
         KeepPolicy(keep.keep_last, keep.keep_best, keep.keep_every, optimizer=keep.keep_optimizer),
         monitor=config.training.monitor, mode=resolve_mode(config.training.monitor, config.training.mode),
-        protected=lambda: used_steps(run.yard, run.id) if run is not None else {}, background=keep.background,
+        protected=UsedSteps(run.yard, run.id) if run is not None else dict, background=keep.background,
     )  # fmt: skip
 
 
