@@ -13,6 +13,7 @@ from trainyard.retention import (
     Plan,
     RunDecision,
     RunFacts,
+    Uses,
     by_age,
     by_choice,
     by_size,
@@ -99,7 +100,7 @@ def _named_step(
     chosen: Sequence[RunReader],
     step: int,
     query: str,
-    uses: dict,  # type: ignore[type-arg]
+    uses: Uses,
 ) -> Plan:
     if len(chosen) != 1:
         raise UserError(

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from typing import TextIO
 
 from trainyard import durable
 from trainyard.runs import RunWriter
@@ -22,7 +23,7 @@ def logging_to(run: RunWriter, *kinds: str) -> Iterator[logging.Logger]:
     logger = logging.getLogger(f"trainyard.run.{run.id}")
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    opened: list[tuple[str, logging.StreamHandler]] = []  # type: ignore[type-arg]
+    opened: list[tuple[str, logging.StreamHandler[TextIO]]] = []
     for kind in kinds:
         if not run.keeps(kind):
             continue

@@ -17,6 +17,7 @@ from trainyard.retention.policy import Decision, KeepPolicy, decide
 from trainyard.retention.run_policy import (
     RunDecision,
     RunFacts,
+    Uses,
     by_age,
     by_choice,
     by_size,
@@ -37,6 +38,7 @@ __all__ = [
     "RunFacts",
     "Spared",
     "TrashEntry",
+    "Uses",
     "apply",
     "by_age",
     "by_choice",
