@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from trainyard.data.arrays import InMemory, to_unit
-from trainyard.data.dataset import Dataset, Fetch, Indices
+from trainyard.data.dataset import Dataset, Fetch, Indices, Remembers, View
 from trainyard.data.images import ImageFiles
 from trainyard.data.order import shuffled
 from trainyard.errors import TrainyardError
@@ -38,12 +38,14 @@ class Batch:
         indices: int64 [B], positions in the dataset, always on the CPU.
         global_size: items of this step in all processes together: what a mean over the step is
             divided by, whichever way the items are spread.
+        lengths: int64 [B], samples of signal in each item before its padding; None for items that have no such thing.
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     indices: npt.NDArray[np.int64]
     global_size: int
+    lengths: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -69,6 +71,7 @@ class Batches:
         workers: processes that decode files; 0 decodes here. They are started only for an epoch in
             which something is not in memory yet, and ignored for data that always is.
         device: where inputs and labels are put.
+        augment: see the items as the dataset changes them for training, if it does.
     """
 
     def __init__(
@@ -83,10 +86,13 @@ class Batches:
         world: int = 1,
         workers: int = 0,
         device: str | torch.device = "cpu",
+        augment: bool = False,
     ) -> None:
         if batch_size < 1 or not 0 <= rank < world or workers < 0:
             raise ValueError(f"batch_size={batch_size}, rank={rank}, world={world}, workers={workers}")
-        self._fetch = dataset.fetch
+        self._view = View(dataset.fetch, dataset.finish)
+        self._augment = dataset.augment if augment else None
+        self._lengths = None if dataset.lengths is None else torch.from_numpy(dataset.lengths)
         self._item_shape = dataset.item_shape
         self._indices = np.array(indices, dtype=np.int64, order="C")
         self._shuffle = shuffle
@@ -118,12 +124,13 @@ class Batches:
         order = self.order(number)
         if self._items is not None:
             return self._from_memory(self._items, order, start)
-        return self._from_files(order, start)
+        view = self._view if self._augment is None else self._augment(self._seed, number)
+        return self._from_files(view, order, start)
 
     def _resident(self) -> torch.Tensor | None:
-        if not isinstance(self._fetch, InMemory):
+        if not isinstance(self._view.fetch, InMemory):
             return None
-        items = self._fetch.items
+        items = self._view.fetch.items
         if self._device.type == "cpu" or items.numel() * items.element_size() > RESIDENT_LIMIT_BYTES:
             return items
         return items.to(self._device)
@@ -142,18 +149,25 @@ class Batches:
                 inputs = self._send(inputs)
             yield Batch(inputs, labels[low:high], order[low:high], global_size)
 
-    def _from_files(self, order: Indices, start: int) -> Iterator[Batch]:
+    def _from_files(self, view: View, order: Indices, start: int) -> Iterator[Batch]:
         bounds = self._bounds[start:]
         shards = [order[low:high] for low, high, _ in bounds]
-        labels = self._labels[torch.from_numpy(order)].to(self._device)
-        for (low, high, global_size), shard, raw in zip(bounds, shards, self._read(shards), strict=True):
-            inputs = to_unit(raw).reshape(len(shard), *self._item_shape)
-            yield Batch(self._send(inputs), labels[low:high], shard, global_size)
+        positions = torch.from_numpy(order)
+        labels = self._labels[positions].to(self._device)
+        lengths = None if self._lengths is None else self._lengths[positions].to(self._device)
+        for (low, high, global_size), shard, raw in zip(bounds, shards, self._read(view.fetch, shards), strict=True):
+            inputs = self._send(to_unit(raw))
+            if view.finish is not None:
+                inputs = view.finish(inputs, shard)
+            inputs = inputs.reshape(len(shard), *self._item_shape)
+            known = None if lengths is None else lengths[low:high]
+            yield Batch(inputs, labels[low:high], shard, global_size, known)
 
-    def _read(self, shards: Sequence[Indices]) -> Iterator[torch.Tensor]:
-        # Pixels travel between processes as 8 bits and become floats here: a quarter of the bytes.
-        fetch: Fetch = self._fetch.raw if isinstance(self._fetch, ImageFiles) else self._fetch
-        in_memory = isinstance(self._fetch, ImageFiles) and all(map(self._fetch.cached, shards))
+    def _read(self, fetch: Fetch, shards: Sequence[Indices]) -> Iterator[torch.Tensor]:
+        in_memory = _has(fetch, shards)
+        if isinstance(fetch, ImageFiles):
+            # Pixels travel between processes as 8 bits and become floats here: a quarter of the bytes.
+            fetch = fetch.raw
         if self._workers == 0 or in_memory or not shards:
             yield from map(fetch, shards)
             return
@@ -177,6 +191,11 @@ class Batches:
         if self._device.type == "cuda":
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor.to(self._device)
+
+
+def _has(fetch: object, shards: Sequence[Indices]) -> bool:
+    """Whether nothing is left to be read for those items."""
+    return isinstance(fetch, Remembers) and all(map(fetch.cached, shards))
 
 
 def _bounds(count: int, batch_size: int, rank: int, world: int) -> list[tuple[int, int, int]]:

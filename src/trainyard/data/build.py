@@ -56,6 +56,8 @@ def build_dataset(
     official: Sequence[str] | Splits | None = None,
     groups: Sequence[str] | None = None,
     warnings: Sequence[str] = (),
+    test_groups: Sequence[str] = (),
+    by_group: bool = True,
     val_fraction: float,
     test_fraction: float,
     seed: int,
@@ -76,6 +78,8 @@ def build_dataset(
             train where it brought none.
         groups: one per item, "" for none.
         warnings: what the source has to say.
+        test_groups: groups that make up the test split, in place of any official split.
+        by_group: keep groups on one side of the splits made here.
         val_fraction: share for a val split of our own.
         test_fraction: share for a test split of our own.
         seed: of the split.
@@ -90,7 +94,9 @@ def build_dataset(
     labels = np.asarray(labels, dtype=np.int64)
     notes = list(warnings)
     _check_classes(where, classes, labels)
-    splits, made = _complete(labels, official, groups, digests, val_fraction, test_fraction, seed)
+    if test_groups:
+        official = _test_groups(where, groups, test_groups)
+    splits, made = _complete(labels, official, groups if by_group else None, digests, val_fraction, test_fraction, seed)
     notes += _missed_shares(splits, made)
 
     leaks = find_leaks(ids, digests, groups, splits)
@@ -121,6 +127,19 @@ def build_dataset(
         fetch=fetch(keep),
         warnings=tuple(notes),
     )
+
+
+def _test_groups(where: str, groups: Sequence[str] | None, chosen: Sequence[str]) -> list[str]:
+    """Test for the items of those groups, train for the rest."""
+    known = sorted(set(groups or ()) - {""})
+    for name in chosen:
+        if name not in known:
+            has = f"its groups are {listed(known)}" if known else "no item of it is in a group"
+            raise DataError(
+                f"{where}: data.split.test_groups names {name!r}, but {has}.",
+                f"Name groups that are there.{nearest(name, known)}",
+            )
+    return ["test" if group in chosen else "train" for group in groups or ()]
 
 
 def _pick(keep: Indices, *columns: Sequence[str]) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,31 @@ import torch
 Indices = npt.NDArray[np.int64]
 Splits = npt.NDArray[np.str_]
 Fetch = Callable[[Indices], torch.Tensor]
+Finish = Callable[[torch.Tensor, Indices], torch.Tensor]
 
 SPLITS = ("train", "val", "test")
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A fetch that keeps what it read, so that workers may not be worth starting."""
+
+    def cached(self, indices: Indices) -> bool:
+        """Whether those items can be had without reading or computing."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A way to read the items, in two parts, so that the second can run where the model is.
+
+    Attributes:
+        fetch: int64 indices [B] -> float32 [B, ...], here or in a worker process.
+        finish: the fetched items, on the device of the batch, and their indices -> float32
+            [B, *item_shape]; None: they are ready.
+    """
+
+    fetch: Fetch
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +61,11 @@ class Dataset:
         item_shape: of one fetched item, channels first, e.g. (1, 8, 8).
         fetch: int64 indices [B] -> float32 [B, *item_shape].
         warnings: what a person should know about this data, one sentence or more each.
+        finish: what is left to do after `fetch`, see `View`.
+        lengths: int64 [N], samples of sound before an item's padding; None: nothing is padding.
+        augment: (seed, epoch) -> what the training sees in that epoch; None: the items as they are.
+            Every draw depends on the seed, the epoch and the item alone.
+        cache: what the cache of this data holds and did so far; None: there is none.
     """
 
     name: str
@@ -50,6 +78,10 @@ class Dataset:
     item_shape: tuple[int, ...]
     fetch: Fetch
     warnings: tuple[str, ...] = ()
+    finish: Finish | None = None
+    lengths: Indices | None = None
+    augment: Callable[[int, int], View] | None = None
+    cache: Callable[[], dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.labels), len(self.splits), len(self.digests)}

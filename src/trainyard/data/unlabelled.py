@@ -1,4 +1,4 @@
-"""Items to predict, without labels or splits: image files, folders of them, or an `.npz`.
+"""Items to predict, without labels or splits: image files, recordings, folders of them, or an `.npz`.
 
 What a trained model takes is known, so items are brought to that shape. Knows no model and no run.
 """
@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from trainyard.data.arrays import InMemory
-from trainyard.data.dataset import Fetch
+from trainyard.data.audio import Frontend, Listening, look_at
+from trainyard.data.dataset import Fetch, Finish, Indices
+from trainyard.data.decode import is_audio
+from trainyard.data.folders import walk
 from trainyard.data.images import ImageFiles, describe_bad, is_image
 from trainyard.data.sources.npz import read_images
 from trainyard.errors import DataError
@@ -18,10 +23,15 @@ from trainyard.errors import DataError
 
 @dataclass(frozen=True)
 class Items:
-    """Names, and a fetch from positions int64 [B] to float32 [B, *item_shape]."""
+    """Names, and a fetch from positions int64 [B] to float32 [B, *item_shape].
+
+    `finish` and `lengths` are there for sound, as in a `Dataset`.
+    """
 
     ids: tuple[str, ...]
     fetch: Fetch
+    finish: Finish | None = None
+    lengths: Indices | None = None
 
 
 def load_items(path: Path, item_shape: Sequence[int]) -> Items:
@@ -59,3 +69,32 @@ def load_items(path: Path, item_shape: Sequence[int]) -> Items:
     if bad:
         raise DataError(f"Not every file is an image:{describe_bad(bad)}", "Take them out, or mend them.")
     return Items(tuple(names), images)
+
+
+def load_clips(path: Path, listening: Listening, frontend: Frontend, cache_dir: Path, cache_mb: float) -> Items:
+    """The recordings at `path`, as a model hears them.
+
+    Args:
+        path: a recording, or a folder of recordings (at any depth).
+        listening: how a recording becomes a clip.
+        frontend: what the model hears of it.
+        cache_dir: where decoded sound and features are kept.
+        cache_mb: how much of it.
+
+    Raises:
+        DataError: nothing there, or a file that cannot be used.
+    """
+    if path.is_dir():
+        files = sorted(file for file in walk(path) if is_audio(file))
+        names = [file.relative_to(path).as_posix() for file in files]
+    else:
+        files, names = ([path], [path.name]) if path.is_file() else ([], [])
+    if not files:
+        raise DataError(f"There are no recordings at {path}.", "Name a recording, or a folder of recordings.")
+    looked = look_at(files, listening, frontend, cache_dir, cache_mb)
+    bad = [(name, why) for name, why in zip(names, looked.faults, strict=True) if why]
+    if bad:
+        raise DataError(f"Not every file can be heard:{describe_bad(bad)}", "Take them out, or mend them.")
+    every = np.arange(len(files), dtype=np.int64)
+    lengths = looked.clips.lengths(every) if frontend.masked else None
+    return Items(tuple(names), looked.clips, looked.clips.finish, lengths)

@@ -40,6 +40,8 @@ def load(
     test_fraction: float = 0.2,
     seed: int = 0,
     on_leak: str = "warn",
+    test_groups: Sequence[str] = (),
+    by_group: bool = True,
 ) -> Dataset:
     """The items of an `.npz`, channels first; uint8 is scaled to [0, 1].
 
@@ -54,6 +56,8 @@ def load(
         test_fraction: share of the items for testing, when the file has no test split.
         seed: of the split.
         on_leak: "warn", "error" or "drop".
+        test_groups: groups that make up the test split, in place of an official one.
+        by_group: keep groups on one side of the splits made here.
 
     Raises:
         DataError: an unreadable file, missing arrays, or arrays that do not fit together.
@@ -84,6 +88,8 @@ def load(
         official=official or None,
         groups=groups if any(groups) else None,
         warnings=warnings,
+        test_groups=test_groups,
+        by_group=by_group,
         val_fraction=val_fraction,
         test_fraction=test_fraction,
         seed=seed,

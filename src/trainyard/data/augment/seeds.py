@@ -1,0 +1,59 @@
+"""Random numbers that belong to an item, not to the moment at which it is fetched.
+
+A generator that is drawn from in turn gives other numbers after a resume or with another number of
+workers. Here an item's numbers are a hash of the run's seed, the epoch and its index, computed for a
+whole batch at once. Integer arithmetic only, so they are the same in any version of NumPy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Seeds = npt.NDArray[np.uint64]
+
+# SplitMix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) with the
+# constants of Vigna's splitmix64.c (Stafford's variant 13): state += GAMMA, output = mix(state).
+_GAMMA = 0x9E3779B97F4A7C15
+_MASK = 2**64 - 1
+
+
+def item_seeds(seed: int, epoch: int, indices: npt.ArrayLike) -> Seeds:
+    """A seed for each item, uint64 [B], that depends on nothing but these three.
+
+    Within an epoch no two indices share a seed: the hash of the index is a bijection.
+
+    Args:
+        seed: of the run; any integer, taken modulo 2**64.
+        epoch: counted from anywhere.
+        indices: integers [B], positions in the dataset.
+    """
+    origin = _mixed(_mixed(np.array([seed & _MASK], np.uint64)) + _step(epoch))
+    return _mixed(origin + _steps(np.asarray(indices, np.int64).astype(np.uint64)))
+
+
+def uniforms(seeds: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+    """Numbers in [0, 1), float64 [B, count]; row b depends on seeds[b] alone, and its start not on `count`.
+
+    Args:
+        seeds: uint64 [B].
+        count: how many numbers an item needs.
+    """
+    start = np.asarray(seeds, np.uint64)[:, np.newaxis]
+    bits = _mixed(start + _steps(np.arange(1, count + 1, dtype=np.uint64)))
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53  # the 53 bits that a float64 in [0, 1) holds
+
+
+def _step(count: int) -> Seeds:
+    return np.array([count * _GAMMA & _MASK], np.uint64)
+
+
+def _steps(counts: Seeds) -> Seeds:
+    return counts * np.uint64(_GAMMA)  # arrays wrap around, as meant
+
+
+def _mixed(state: Seeds) -> Seeds:
+    """The output function of SplitMix64: a bijection of 64-bit integers in which every bit moves every other."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))

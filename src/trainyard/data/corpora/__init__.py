@@ -1,0 +1,103 @@
+"""Where the recordings of each corpus are, and what its names and tables say of them.
+
+One module a corpus: its label set, its grammar of names, who speaks, and its official split where
+there is one. Nothing here opens a recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainyard.data.corpora import (
+    asvp_esd,
+    asvp_esd_babies,
+    cnvve,
+    csv,
+    donateacry,
+    esc,
+    folder,
+    fsdd,
+    nonverbal_vocalization_dataset,
+    recanvo,
+    vivae,
+)
+from trainyard.data.corpora.corpus import Corpus
+
+__all__ = ["CORPORA", "Corpus", "find"]
+
+CORPORA = (
+    "folder",
+    "csv",
+    "asvp_esd",
+    "asvp_esd_babies",
+    "cnvve",
+    "nonverbal_vocalization_dataset",
+    "recanvo",
+    "vivae",
+    "donateacry",
+    "fsdd",
+    "esc",
+)
+
+
+def find(
+    name: str,
+    root: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    path_column: str = "path",
+    label_column: str = "label",
+    group_column: str | None = None,
+    split_column: str | None = None,
+) -> Corpus:
+    """The recordings of a corpus.
+
+    Args:
+        name: one of CORPORA.
+        root: its folder; a table for "csv".
+        classes: names in label order; None: those of the corpus that have recordings. A corpus with a
+            label set takes these classes and leaves the others out; a folder or a CSV must have
+            these and no others.
+        path_column: of a csv, like the three below.
+        label_column: of labels.
+        group_column: of groups; None: there are none.
+        split_column: of official splits; None: there are none.
+
+    Raises:
+        DataError: the corpus is not there, or not as it should be.
+        ValueError: a name that is not in CORPORA.
+    """
+    root = Path(root)
+    match name:
+        case "folder":
+            return folder.find(root, classes=classes)
+        case "csv":
+            return csv.find(
+                root,
+                classes=classes,
+                path_column=path_column,
+                label_column=label_column,
+                group_column=group_column,
+                split_column=split_column,
+            )
+        case "asvp_esd":
+            return asvp_esd.find(root, classes=classes)
+        case "asvp_esd_babies":
+            return asvp_esd_babies.find(root, classes=classes)
+        case "cnvve":
+            return cnvve.find(root, classes=classes)
+        case "nonverbal_vocalization_dataset":
+            return nonverbal_vocalization_dataset.find(root, classes=classes)
+        case "recanvo":
+            return recanvo.find(root, classes=classes)
+        case "vivae":
+            return vivae.find(root, classes=classes)
+        case "donateacry":
+            return donateacry.find(root, classes=classes)
+        case "fsdd":
+            return fsdd.find(root, classes=classes)
+        case "esc":
+            return esc.find(root, classes=classes)
+        case _:
+            raise ValueError(f"{name!r} is not one of {', '.join(CORPORA)}")

@@ -1,0 +1,38 @@
+"""A CSV of recordings and labels, with optional columns for groups and splits.
+
+For recordings that follow no corpus. Paths are relative to the table, so that both can be moved
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainyard.data.corpora.corpus import Corpus
+from trainyard.data.tables import find_in_table
+
+
+def find(
+    root: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    path_column: str = "path",
+    label_column: str = "label",
+    group_column: str | None = None,
+    split_column: str | None = None,
+) -> Corpus:
+    """The recordings that a table lists, named after it; see `find_in_table`.
+
+    Raises:
+        DataError: an unreadable table, an unknown column, a label or split that is wrong.
+    """
+    names, files = find_in_table(
+        root,
+        classes,
+        path_column=path_column,
+        label_column=label_column,
+        group_column=group_column,
+        split_column=split_column,
+    )
+    return Corpus(root.stem, tuple(names), files, [])

@@ -1,0 +1,128 @@
+"""A folder of files per class, optionally below `train`, `val` and `test` folders.
+
+Shared by the image folder and the folder of recordings: what a class folder is, which files are
+passed over, and how its faults are told. Knows names alone, nothing of what is inside a file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from trainyard.data.build import SPLIT_ALIASES, listed, nearest
+from trainyard.data.dataset import SPLITS
+from trainyard.data.files import FoundFile
+from trainyard.errors import DataError
+
+
+def find_in_folders(
+    root: Path,
+    classes: Sequence[str] | None,
+    *,
+    wanted: Callable[[Path], bool],
+    suffixes: frozenset[str],
+    noun: str,
+) -> tuple[list[str], list[FoundFile], list[str]]:
+    """The files below a folder; the folder that a file is in, at any depth below it, is its class.
+
+    When the folder holds `train`, its subfolders are the classes, and `val` (or `valid`, `validation`)
+    and `test` beside it are official splits.
+
+    Args:
+        root: the folder.
+        classes: names in label order; None: the class folders, sorted.
+        wanted: whether a file's name says that it is one of those to find.
+        suffixes: the names that `wanted` accepts, for messages.
+        noun: what the files are called, such as "image".
+
+    Returns:
+        The class names, the files in order, and what to warn about.
+
+    Raises:
+        DataError: no such folder, no class folders, a class without files, classes that do not match.
+    """
+    if not root.is_dir():
+        kind = "is a file, not a folder" if root.exists() else "does not exist"
+        raise DataError(f"{root} {kind}.", f"Set data.path to a folder with one folder of {noun}s per class.")
+    tops, warnings = _split_folders(root)
+    folders = {split: _subfolders(top) for split, top in tops.items()}
+    found = sorted({folder.name for below in folders.values() for folder in below})
+    if not found:
+        loose = sum(wanted(entry) for entry in root.iterdir())
+        what = f" ({loose} {noun}s lie in it without a class)" if loose else ""
+        raise DataError(
+            f"{root} holds no class folders{what}.", f"Make one folder per class and put its {noun}s there."
+        )
+    names = _class_names(root, found, classes)
+    files: list[FoundFile] = []
+    ignored: list[str] = []
+    for split, below in folders.items():
+        for folder in below:
+            inside = sorted(walk(folder))
+            here = [file for file in inside if wanted(file)]
+            if not here and split in ("", "train"):
+                raise DataError(
+                    f"The class folder {folder} holds no {noun}s.",
+                    f"Put {noun}s into it ({', '.join(sorted(suffixes))}), or remove the folder.",
+                )
+            ignored += [file.relative_to(root).as_posix() for file in inside if not wanted(file)]
+            label = names.index(folder.name)
+            files += [FoundFile(file, file.relative_to(root).as_posix(), label, split=split) for file in here]
+    if ignored:
+        warnings.append(f"Ignored what is no {noun} ({len(ignored)}): {listed(ignored, 3)}.")
+    return names, files, warnings
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Every visible file below a folder, through links, each folder once."""
+    seen: set[str] = set()
+    for top, below, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(top)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        yield from (Path(top) / file for file in files if not file.startswith("."))
+
+
+def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """The folder of each split, or the root alone under ""; and what to warn about."""
+    tops: dict[str, Path] = {}
+    others = []
+    for folder in _subfolders(root):
+        split = SPLIT_ALIASES.get(folder.name.lower())
+        if split is None:
+            others.append(folder.name)
+        elif split in tops:
+            raise DataError(f"{tops[split]} and {folder} are both {split} folders.", "Keep one of them.")
+        else:
+            tops[split] = folder
+    if "train" not in tops or not _subfolders(tops["train"]):
+        return {"": root}, []
+    warnings = [f"Ignored folders beside train ({len(others)}): {listed(others, 3)}."] if others else []
+    return {split: tops[split] for split in SPLITS if split in tops}, warnings
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    below = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(below, key=lambda entry: entry.name)
+
+
+def _class_names(root: Path, found: list[str], classes: Sequence[str] | None) -> list[str]:
+    if classes is None:
+        return found
+    for folder in found:
+        if folder not in classes:
+            raise DataError(
+                f"The folder {folder} in {root} is not one of the classes {listed(list(classes))}.",
+                f"Add it to data.classes, or rename or remove the folder.{nearest(folder, list(classes))}",
+            )
+    for name in classes:
+        if name not in found:
+            raise DataError(
+                f"There is no folder for class {name} in {root}; the folders are: {listed(found)}.",
+                f"Make the folder, or leave the class out of data.classes.{nearest(name, found)}",
+            )
+    return list(classes)
