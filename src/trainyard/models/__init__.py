@@ -7,7 +7,30 @@ knows of runs, files, datasets or training.
 
 from trainyard.models.build import build_model, from_model_config, model_config
 from trainyard.models.cnn import CNN
+from trainyard.models.efficientnet import EfficientNetV2
 from trainyard.models.mlp import MLP
+from trainyard.models.mobilenet import MobileNetV2
+from trainyard.models.panns import PannsCnn14
 from trainyard.models.parameters import count_parameters, freeze
+from trainyard.models.quantize import QuantAware, converted, quantization_aware, unquantised
+from trainyard.models.weights import Report, load_matching, read_weights
 
-__all__ = ["CNN", "MLP", "build_model", "count_parameters", "freeze", "from_model_config", "model_config"]
+__all__ = [
+    "CNN",
+    "MLP",
+    "EfficientNetV2",
+    "MobileNetV2",
+    "PannsCnn14",
+    "QuantAware",
+    "Report",
+    "build_model",
+    "converted",
+    "count_parameters",
+    "freeze",
+    "from_model_config",
+    "load_matching",
+    "model_config",
+    "quantization_aware",
+    "read_weights",
+    "unquantised",
+]

@@ -1,0 +1,270 @@
+"""ONNX files: a network for programs without torch, in float32, or in int8 after quantisation-aware training.
+
+A file is published only when ONNX Runtime gives the network's own outputs on real inputs; beside it
+lies a JSON with what was compared, the classes and the versions. Says nothing on the terminal.
+Knows nothing of runs, and of data only the inputs it is given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from trainyard import durable
+from trainyard.errors import ConfigError, TrainyardError
+from trainyard.models.quantize import QuantAware, converted, unquantised
+from trainyard.models.quiet import quiet
+
+_OPSET = 18  # the newest that torch writes without converting
+_AT_ONCE = 64  # items
+_LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "torchao")
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How a published file compares with the network.
+
+    Attributes:
+        path: the file.
+        items: how many were compared.
+        max_abs_error: largest difference of a logit.
+        agreement: share of items with the same largest logit.
+        size_bytes: of the file.
+        sha256: of the file.
+    """
+
+    path: Path
+    items: int
+    max_abs_error: float
+    agreement: float
+    size_bytes: int
+    sha256: str
+
+
+def export_onnx(
+    model: nn.Module,
+    inputs: Tensor,
+    path: Path,
+    *,
+    classes: Sequence[str],
+    tolerance: float = 1e-4,
+    input_name: str = "input",
+    output_name: str = "logits",
+    details: Mapping[str, Any] | None = None,
+) -> Parity:
+    """Writes `model` as a float32 ONNX file for any batch size, and its description to `path` with `.json`.
+
+    Args:
+        model: takes float32 [B, ...] to logits [B, classes]; unchanged. Of a `QuantAware` network, the
+            float network with its weights is written.
+        inputs: float32 [N, ...], real items to compare on.
+        path: where; an existing file is replaced in one step.
+        classes: names in the order of the logits.
+        tolerance: largest difference of a logit, as a share of the largest logit (or of 1, if that is more).
+        input_name: of the graph's input.
+        output_name: of its output.
+        details: anything else for the description, as plain JSON values.
+
+    Raises:
+        ConfigError: a library is missing.
+        TrainyardError: the network cannot be exported, or the file's outputs differ by more: nothing is written.
+    """
+    whole = unquantised(model) if isinstance(model, QuantAware) else copy.deepcopy(model).cpu().eval()
+    proto, content = _exported(whole, inputs, input_name, output_name)
+    parity = _compared(whole, content, inputs, path)
+    largest = max(1.0, float(_outputs(whole, inputs).abs().max()))
+    if not parity.max_abs_error <= tolerance * largest:
+        raise TrainyardError(
+            f"The ONNX file of {path.name} is not the network: a logit differs by {parity.max_abs_error:.2g} "
+            f"on {parity.items} items, {tolerance * largest:.2g} is allowed. It was not written.",
+            "Report this with the model's settings; the checkpoints are not affected.",
+        )
+    _publish(parity, proto, content, "float32", inputs, classes, details)
+    return parity
+
+
+def export_int8(
+    model: QuantAware,
+    inputs: Tensor,
+    path: Path,
+    *,
+    classes: Sequence[str],
+    least_agreement: float = 0.95,
+    input_name: str = "input",
+    output_name: str = "logits",
+    details: Mapping[str, Any] | None = None,
+) -> Parity:
+    """Writes `model` as an int8 ONNX file (QuantizeLinear and DequantizeLinear), like `export_onnx`.
+
+    Logits are not held to a tolerance: the tiny differences between two programs become whole steps of
+    int8 wherever a number lies between two. What must agree is the answer.
+
+    Args:
+        model: trained; unchanged.
+        inputs: float32 [N, C, H, W], real items to compare on.
+        path: where; an existing file is replaced in one step.
+        classes: names in the order of the logits.
+        least_agreement: share of the inputs whose largest logit must be the same.
+        input_name: of the graph's input.
+        output_name: of its output.
+        details: anything else for the description, as plain JSON values.
+
+    Raises:
+        ConfigError: a library is missing.
+        UserError: the network was never trained.
+        TrainyardError: the network cannot be exported, or fewer items agree: nothing is written.
+    """
+    twin = copy.deepcopy(model).cpu()
+    twin.eval()
+    proto, content = _exported(converted(model), inputs, input_name, output_name)
+    parity = _compared(twin, content, inputs, path)
+    if not parity.agreement >= least_agreement:
+        raise TrainyardError(
+            f"The int8 ONNX file of {path.name} agrees with the network on {parity.agreement:.1%} of "
+            f"{parity.items} items; {least_agreement:.1%} must. It was not written.",
+            "Train longer, so that the int8 ranges settle. Processors without VNNI or dot-product "
+            "instructions also compute int8 inexactly: try another machine.",
+        )
+    _publish(parity, proto, content, "int8", inputs, classes, details)
+    return parity
+
+
+def session(content: bytes | Path, *, threads: int = 1) -> Any:
+    """An `onnxruntime.InferenceSession` of a file, or of its bytes, on the CPU.
+
+    Raises:
+        ConfigError: onnxruntime is not installed.
+    """
+    with _installed():
+        import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.log_severity_level = 3  # errors
+    source = content if isinstance(content, bytes) else str(content)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def run(running: Any, inputs: Tensor) -> npt.NDArray[np.float32]:
+    """Logits float32 [N, classes] by a `session` of inputs float32 [N, ...], some at a time."""
+    name = running.get_inputs()[0].name
+    batches = [running.run(None, {name: batch.numpy()})[0] for batch in inputs.float().cpu().split(_AT_ONCE)]
+    return np.concatenate(batches)
+
+
+@contextlib.contextmanager
+def _installed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            [f"an export to ONNX needs {error.name}, which is not installed"],
+            "Install it: pip install 'trainyard[export]'.",
+        ) from error
+
+
+def _exported(model: nn.Module, inputs: Tensor, input_name: str, output_name: str) -> tuple[Any, bytes]:
+    """The ONNX graph of a network on the CPU in evaluation mode, and its bytes."""
+    with _installed():
+        import onnx
+        import onnxruntime  # noqa: F401  (asked for before the minutes an export may take)
+        import onnxscript  # noqa: F401
+    example = inputs[:1].float().cpu().expand(2, *inputs.shape[1:]).clone()  # a batch of one would be taken for fixed
+    try:
+        with quiet(), torch.random.fork_rng(devices=[]):
+            program = torch.onnx.export(
+                model, (example,), dynamo=True, dynamic_shapes=({0: "batch"},), input_names=[input_name],
+                output_names=[output_name], opset_version=_OPSET, external_data=False, verbose=False,
+            )  # fmt: skip
+    except torch.onnx.OnnxExporterError as error:
+        raise TrainyardError(
+            f"The network cannot be written as ONNX: {(str(error).splitlines() or ['?'])[0]}",
+            "Report this with the model's settings; the checkpoints are not affected.",
+        ) from error
+    assert program is not None
+    proto = program.model_proto
+    _strip(proto)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto, proto.SerializeToString()
+
+
+def _strip(proto: Any) -> None:
+    """Removes what torch notes about the making of each node: source paths of this machine, and a third of the size."""
+    graph = proto.graph
+    functions = [node for function in proto.functions for node in function.node]
+    noted = (graph, *proto.functions, *graph.node, *functions, *graph.input, *graph.output, *graph.value_info)
+    for part in (proto, *noted, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return torch.cat([model(batch) for batch in inputs.float().cpu().split(_AT_ONCE)])
+
+
+def _compared(model: nn.Module, content: bytes, inputs: Tensor, path: Path) -> Parity:
+    running = session(content)
+    ours, theirs = _outputs(model, inputs).numpy(), run(running, inputs)
+    return Parity(
+        path=path,
+        items=len(inputs),
+        max_abs_error=float(np.abs(ours - theirs).max()),
+        agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _publish(
+    parity: Parity,
+    proto: Any,
+    content: bytes,
+    precision: str,
+    inputs: Tensor,
+    classes: Sequence[str],
+    details: Mapping[str, Any] | None,
+) -> None:
+    """Writes the file, then the description that names its digest."""
+    durable.write_bytes(parity.path, content)
+    installed = {name: metadata.version(name) for name in _LIBRARIES if _is_installed(name)}
+    durable.write_json(
+        parity.path.with_suffix(".json"),
+        {
+            "format": "onnx",
+            "precision": precision,
+            "file": parity.path.name,
+            "size_bytes": parity.size_bytes,
+            "sha256": parity.sha256,
+            "opset": next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")),
+            "input": {"name": proto.graph.input[0].name, "dtype": "float32", "shape": ["batch", *inputs.shape[1:]]},
+            "output": {"name": proto.graph.output[0].name, "dtype": "float32", "shape": ["batch", len(classes)]},
+            "classes": list(classes),
+            "item_shape": list(inputs.shape[1:]),
+            "compared": {
+                "items": parity.items,
+                "max_abs_error": parity.max_abs_error,
+                "agreement": parity.agreement,
+            },
+            "versions": installed,
+            **(details or {}),
+        },
+    )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

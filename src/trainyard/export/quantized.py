@@ -1,0 +1,100 @@
+"""What int8 costs and saves: size, accuracy and latency of two ONNX files, as measured on this machine.
+
+An int8 network is smaller; whether it is also faster depends on the processor, so nothing is promised
+and everything is timed. Knows nothing of runs and of training.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from torch import Tensor
+
+from trainyard.export.onnx import run, session
+
+_WARM_UP = 5  # runs that are not counted: the first ones allocate
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file, as measured.
+
+    Attributes:
+        precision: `float32` or `int8`.
+        size_bytes: of the file.
+        accuracy: share of the items whose largest logit is their label's.
+        items: how many that is of.
+        mean_ms: of one item by ONNX Runtime with one thread, in milliseconds.
+        median_ms: likewise.
+        runs: how many times it was timed.
+    """
+
+    precision: str
+    size_bytes: int
+    accuracy: float
+    items: int
+    mean_ms: float
+    median_ms: float
+    runs: int
+
+
+def quantization_table(
+    float_path: Path, int8_path: Path, inputs: Tensor, labels: Tensor, *, runs: int = 50
+) -> tuple[Row, Row]:
+    """The two files compared on the same items, timed in turns, so that a busy moment of the machine meets both.
+
+    Args:
+        float_path: the float32 ONNX file.
+        int8_path: the int8 ONNX file.
+        inputs: float32 [N, ...].
+        labels: int64 [N].
+        runs: timed runs of one item for each file.
+
+    Raises:
+        ConfigError: onnxruntime is not installed.
+    """
+    paths = (float_path, int8_path)
+    running = [session(path) for path in paths]
+    names = [each.get_inputs()[0].name for each in running]
+    single = inputs[:1].float().cpu().numpy()
+    times: list[list[float]] = [[], []]
+    for _ in range(runs + _WARM_UP):
+        for each, name, taken in zip(running, names, times, strict=True):
+            begin = time.perf_counter()
+            each.run(None, {name: single})
+            taken.append((time.perf_counter() - begin) * 1000)
+    truth = labels.cpu().numpy()
+
+    def row(which: int, precision: str) -> Row:
+        taken = times[which][_WARM_UP:]
+        return Row(
+            precision=precision,
+            size_bytes=paths[which].stat().st_size,
+            accuracy=float((run(running[which], inputs).argmax(1) == truth).mean()),
+            items=len(inputs),
+            mean_ms=statistics.fmean(taken),
+            median_ms=statistics.median(taken),
+            runs=runs,
+        )
+
+    return row(0, "float32"), row(1, "int8")
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """The rows as CSV, with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def as_dict(rows: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:
+    """The rows as plain values by precision: `{"float32": {"size_bytes": …}, "int8": …}`."""
+    return {row.precision: {key: value for key, value in asdict(row).items() if key != "precision"} for row in rows}

@@ -1,0 +1,182 @@
+"""What the spectrogram networks have in common: a convolution with its norm, an embedding under a
+classifier, and blocks that stay as they are.
+
+Each network is the sum of these and a table from its paper. Modules are named and nested as in the
+published code, so that published weights load. Nothing here knows names of models, classes or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainyard.errors import ConfigError
+
+Norm = Literal["batch", "group", "instance"]
+NORMS: tuple[Norm, ...] = ("batch", "group", "instance")
+_GROUP_CHANNELS = 16  # a group's, at least: as good as a fixed number of groups (Wu & He, 2018, table 3)
+
+
+def make_norm(norm: Norm, channels: int, *, eps: float = 1e-5) -> nn.Module:
+    """A normalisation of [B, channels, H, W] with a scale and a shift for each channel.
+
+    Args:
+        norm: `batch`; `group`: each item by itself, in groups of 16 channels or the next larger that
+            divides them; `instance`: each item and channel by itself.
+        channels: how many.
+        eps: added to the variance.
+    """
+    match norm:
+        case "batch":
+            return nn.BatchNorm2d(channels, eps=eps)
+        case "group":
+            groups = max(
+                n for n in range(1, channels + 1) if channels % n == 0 and n <= max(1, channels // _GROUP_CHANNELS)
+            )
+            return nn.GroupNorm(groups, channels, eps=eps)
+        case "instance":
+            return nn.InstanceNorm2d(channels, eps=eps, affine=True)
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution without bias, padded to keep the size, its norm, and an activation unless None."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        norm: Norm,
+        kernel: int = 3,
+        stride: int = 1,
+        groups: int = 1,
+        eps: float = 1e-5,
+        activation: type[nn.Module] | None = None,
+    ) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(inputs, outputs, kernel, stride, padding=(kernel - 1) // 2, groups=groups, bias=False),
+            make_norm(norm, outputs, eps=eps),
+        ]
+        if activation is not None:
+            layers.append(activation())
+        super().__init__(*layers)
+
+
+class StochasticDepth(nn.Module):
+    """In training, drops a residual branch of an item with a probability, and scales the kept ones up.
+
+    Huang et al., 2016, with the scaling of dropout: the expectation is the branch itself.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """The branch, float32 [B, C, H, W], with some items zero."""
+        if not self.training or not self.probability:
+            return branch
+        kept = 1 - self.probability
+        return branch * torch.empty(branch.shape[0], 1, 1, 1, device=branch.device).bernoulli_(kept).div_(kept)
+
+    def extra_repr(self) -> str:
+        """Shown by print."""
+        return f"{self.probability}"
+
+
+class SpectrogramNetwork(nn.Module):
+    """A network whose `forward` is `classifier(embed(x))`, so that another head can take the classifier's place.
+
+    Attributes:
+        embedding_size: width of the embedding.
+        classifier: from embeddings to logits; may be replaced.
+        published_names: the beginnings of names in published weights that differ from ours, and ours.
+    """
+
+    published_names: ClassVar[Mapping[str, str]] = {}
+    embedding_size: int
+    classifier: nn.Module
+    _frozen: Sequence[nn.Module] = ()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings: float32 [B, embedding_size] of images or spectrograms: float32 [B, C, H, W]."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits: float32 [B, classes] of float32 [B, C, H, W], or [B, H, W] for one channel.
+
+        The last batch of an epoch may hold one item, and a batch norm at the end of the network needs
+        two values to have a variance: in training, a single item counts twice.
+        """
+        if images.ndim == 3:
+            images = images.unsqueeze(1)
+        if self.training and images.shape[0] == 1:
+            twice: Tensor = self.classifier(self.embed(torch.cat([images, images])))
+            return twice[:1]
+        logits: Tensor = self.classifier(self.embed(images))
+        return logits
+
+    def train(self, mode: bool = True) -> SpectrogramNetwork:
+        """As `nn.Module.train`, but frozen blocks stay in eval mode: their batch norms keep their statistics."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
+
+    def _train_last(self, trainable: int | None, blocks: Sequence[Sequence[nn.Module]]) -> None:
+        """Freezes all but the last `trainable` of `blocks` (None: freezes nothing); the head always trains.
+
+        Raises:
+            ConfigError: there are fewer blocks.
+        """
+        if trainable is None:
+            return
+        if not 0 <= trainable <= len(blocks):
+            raise ConfigError(
+                [f"model.trainable_blocks={trainable}, but this network has {len(blocks)} blocks"],
+                f"Choose 0 (the head alone trains) to {len(blocks)}, or null for all.",
+            )
+        self._frozen = [part for block in blocks[: len(blocks) - trainable] for part in block]
+        for part in self._frozen:
+            part.requires_grad_(False)
+
+
+def check_size(name: str, size: tuple[int, int], *, halvings: int, norm: Norm, rounds_up: bool) -> None:
+    """Checks that images of `size` survive a network that halves them `halvings` times.
+
+    Args:
+        name: the network's, for the error.
+        size: height and width of the smallest image, in pixels.
+        halvings: how often.
+        norm: an instance norm needs two pixels or more wherever it stands.
+        rounds_up: strided convolutions round a half up, pooling rounds it down.
+
+    Raises:
+        ConfigError: naming the size and the smallest that does.
+    """
+    factor = 2**halvings
+    height, width = ((-(-side // factor) if rounds_up else side // factor) for side in size)
+    here = f"model.name={name!r} halves {size[0]} x {size[1]} items {halvings} times, which leaves {height} x {width}"
+    if not height or not width:
+        raise ConfigError(
+            [here],
+            f"Make both sides {factor} or more (for sound: more data.n_mels, longer clips or a shorter "
+            "data.hop_length), or choose another model.",
+        )
+    if norm == "instance" and height * width == 1:
+        raise ConfigError(
+            [f"{here}: an instance norm has nothing to average there"],
+            f"Choose model.norm=batch or group, or a side of {factor + 1 if rounds_up else 2 * factor} or more.",
+        )
+
+
+def init_convolutions(model: nn.Module) -> None:
+    """He's initialisation by fan-out, for every convolution; biases are zero."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,172 @@
+"""EfficientNetV2 (Tan & Le, 2021: arXiv 2104.00298) for spectrograms and images of any size.
+
+The sizes s, m and l are those published; `small` is theirs scaled down for devices at the edge. Names
+and shapes are torchvision's, so that its weights load. It knows sizes only, no class names and no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from trainyard.models.blocks import (
+    ConvNorm,
+    Norm,
+    SpectrogramNetwork,
+    StochasticDepth,
+    check_size,
+    init_convolutions,
+)
+
+Size = Literal["small", "s", "m", "l"]
+_EPS = 1e-3  # of the norms, in the published weights
+_STOCHASTIC_DEPTH = 0.2  # of the last residual; the first has 0
+
+
+class _Stage(NamedTuple):
+    fused: bool  # one 3x3 convolution in place of a 1x1 and a depthwise one
+    expansion: int
+    stride: int
+    channels: int
+    layers: int
+
+
+_STAGES: dict[Size, tuple[_Stage, ...]] = {
+    "small": (
+        _Stage(True, 1, 1, 16, 1),
+        _Stage(True, 4, 2, 32, 2),
+        _Stage(True, 4, 2, 40, 2),
+        _Stage(False, 4, 2, 80, 3),
+        _Stage(False, 6, 1, 96, 4),
+        _Stage(False, 6, 2, 152, 5),
+    ),
+    "s": (
+        _Stage(True, 1, 1, 24, 2),
+        _Stage(True, 4, 2, 48, 4),
+        _Stage(True, 4, 2, 64, 4),
+        _Stage(False, 4, 2, 128, 6),
+        _Stage(False, 6, 1, 160, 9),
+        _Stage(False, 6, 2, 256, 15),
+    ),
+    "m": (
+        _Stage(True, 1, 1, 24, 3),
+        _Stage(True, 4, 2, 48, 5),
+        _Stage(True, 4, 2, 80, 5),
+        _Stage(False, 4, 2, 160, 7),
+        _Stage(False, 6, 1, 176, 14),
+        _Stage(False, 6, 2, 304, 18),
+        _Stage(False, 6, 1, 512, 5),
+    ),
+    "l": (
+        _Stage(True, 1, 1, 32, 4),
+        _Stage(True, 4, 2, 64, 7),
+        _Stage(True, 4, 2, 96, 7),
+        _Stage(False, 4, 2, 192, 10),
+        _Stage(False, 6, 1, 224, 19),
+        _Stage(False, 6, 2, 384, 25),
+        _Stage(False, 6, 1, 640, 7),
+    ),
+}
+SIZES: tuple[Size, ...] = tuple(_STAGES)
+
+
+class _SqueezeExcitation(nn.Module):
+    """Scales each channel by a number in (0, 1) that depends on the averages of all (Hu et al., 2018)."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, squeezed, 1)
+        self.fc2 = nn.Conv2d(squeezed, channels, 1)
+        self.activation = nn.SiLU()
+
+    def forward(self, images: Tensor) -> Tensor:
+        averages = images.mean(dim=(2, 3), keepdim=True)
+        return images * self.fc2(self.activation(self.fc1(averages))).sigmoid()
+
+
+class _Residual(nn.Module):
+    """MBConv or, fused, Fused-MBConv, around which the input is added where the shapes allow it."""
+
+    def __init__(self, stage: _Stage, inputs: int, stride: int, norm: Norm, drop: float) -> None:
+        super().__init__()
+        outputs, inner = stage.channels, inputs * stage.expansion
+        layers: list[nn.Module] = []
+        if stage.fused:
+            first = outputs if stage.expansion == 1 else inner
+            layers.append(ConvNorm(inputs, first, norm=norm, stride=stride, eps=_EPS, activation=nn.SiLU))
+        else:
+            layers.append(ConvNorm(inputs, inner, norm=norm, kernel=1, eps=_EPS, activation=nn.SiLU))
+            depthwise = ConvNorm(inner, inner, norm=norm, stride=stride, groups=inner, eps=_EPS, activation=nn.SiLU)
+            layers += [depthwise, _SqueezeExcitation(inner, max(1, inputs // 4))]
+        if not stage.fused or stage.expansion != 1:
+            layers.append(ConvNorm(inner, outputs, norm=norm, kernel=1, eps=_EPS))
+        self.block = nn.Sequential(*layers)
+        self.adds = stride == 1 and inputs == outputs
+        self.stochastic_depth = StochasticDepth(drop)
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.block(images)
+        return images + self.stochastic_depth(result) if self.adds else result
+
+
+class EfficientNetV2(SpectrogramNetwork):
+    """EfficientNetV2: a strided stem, six or seven stages, a 1x1 convolution, the average over pixels, a linear layer.
+
+    Args:
+        size: `s`, `m` or `l` as published, or `small`.
+        in_channels: channels of the image: 1 for a spectrogram.
+        n_classes: width of the output.
+        image_size: height and width of the smallest image it will see, in pixels.
+        norm: what normalises after each convolution.
+        dropout: share of the embedding dropped in training; 0 also turns stochastic depth off.
+        trainable_blocks: how many of the last blocks (the stem, then each stage) train besides the last
+            convolution and the classifier; None: all.
+
+    Raises:
+        ConfigError: more trainable blocks than there are, or images too small for the norm.
+    """
+
+    published_names: ClassVar[Mapping[str, str]] = {"classifier.1.": "classifier."}
+
+    def __init__(
+        self,
+        size: Size,
+        in_channels: int,
+        n_classes: int,
+        *,
+        image_size: tuple[int, int],
+        norm: Norm = "batch",
+        dropout: float = 0.2,
+        trainable_blocks: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_size("efficientnet_v2", image_size, halvings=5, norm=norm, rounds_up=True)
+        stages = _STAGES[size]
+        width = stages[0].channels
+        features: list[nn.Module] = [
+            ConvNorm(in_channels, width, norm=norm, stride=2, eps=_EPS, activation=nn.SiLU),
+        ]
+        total, built = sum(stage.layers for stage in stages), 0
+        for stage in stages:
+            layers = []
+            for layer in range(stage.layers):
+                drop = _STOCHASTIC_DEPTH * built / total if dropout else 0.0
+                layers.append(_Residual(stage, width, 1 if layer else stage.stride, norm, drop))
+                width, built = stage.channels, built + 1
+            features.append(nn.Sequential(*layers))
+        self.embedding_size = 1280 if size != "small" else 640
+        features.append(ConvNorm(width, self.embedding_size, norm=norm, kernel=1, eps=_EPS, activation=nn.SiLU))
+        self.features = nn.Sequential(*features)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.classifier = nn.Linear(self.embedding_size, n_classes)
+        init_convolutions(self)
+        nn.init.uniform_(self.classifier.weight, -(n_classes**-0.5), n_classes**-0.5)
+        nn.init.zeros_(self.classifier.bias)
+        self._train_last(trainable_blocks, [[stage] for stage in features[:-1]])
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings: float32 [B, embedding_size] of float32 [B, C, H, W]."""
+        dropped: Tensor = self.dropout(self.features(images).mean(dim=(2, 3)))
+        return dropped

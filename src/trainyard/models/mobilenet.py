@@ -1,0 +1,107 @@
+"""MobileNetV2 (Sandler et al., 2018: arXiv 1801.04381) for spectrograms and images of any size.
+
+The smallest of the published networks here, and the one that quantises best: its ReLU6 bounds every
+activation. Names and shapes are torchvision's. It knows sizes only, no class names and no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from trainyard.models.blocks import ConvNorm, Norm, SpectrogramNetwork, check_size, init_convolutions
+
+# expansion, channels, layers, stride: table 2 of the paper
+_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+_STEM, _LAST = 32, 1280
+
+
+class _InvertedResidual(nn.Module):
+    """Expand by a 1x1 convolution, filter each channel, project back; added to the input where shapes allow it."""
+
+    def __init__(self, inputs: int, outputs: int, *, expansion: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        layers: list[nn.Module] = []
+        if expansion != 1:
+            layers.append(ConvNorm(inputs, inner, norm=norm, kernel=1, activation=nn.ReLU6))
+        layers.append(ConvNorm(inner, inner, norm=norm, stride=stride, groups=inner, activation=nn.ReLU6))
+        layers.extend(ConvNorm(inner, outputs, norm=norm, kernel=1))  # not nested, as in the published names
+        self.conv = nn.Sequential(*layers)
+        self.adds = stride == 1 and inputs == outputs
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.conv(images)
+        return images + result if self.adds else result
+
+
+class MobileNetV2(SpectrogramNetwork):
+    """MobileNetV2: a strided stem, 17 inverted residuals, a 1x1 convolution, the average over pixels, a linear layer.
+
+    Args:
+        width: multiplies the channels; each is rounded to a multiple of 8.
+        in_channels: channels of the image: 1 for a spectrogram.
+        n_classes: width of the output.
+        image_size: height and width of the smallest image it will see, in pixels.
+        norm: what normalises after each convolution.
+        dropout: share of the embedding dropped in training.
+        trainable_blocks: how many of the last of 18 blocks (the stem, then each residual) train besides
+            the last convolution and the classifier; None: all.
+
+    Raises:
+        ConfigError: more trainable blocks than there are, or images too small for the norm.
+    """
+
+    published_names: ClassVar[Mapping[str, str]] = {"classifier.1.": "classifier."}
+
+    def __init__(
+        self,
+        width: float,
+        in_channels: int,
+        n_classes: int,
+        *,
+        image_size: tuple[int, int],
+        norm: Norm = "batch",
+        dropout: float = 0.2,
+        trainable_blocks: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_size("mobilenet_v2", image_size, halvings=5, norm=norm, rounds_up=True)
+        inputs = _divisible(_STEM * width)
+        features: list[nn.Module] = [ConvNorm(in_channels, inputs, norm=norm, stride=2, activation=nn.ReLU6)]
+        for expansion, channels, layers, first_stride in _STAGES:
+            outputs = _divisible(channels * width)
+            for layer in range(layers):
+                stride = 1 if layer else first_stride
+                features.append(_InvertedResidual(inputs, outputs, expansion=expansion, stride=stride, norm=norm))
+                inputs = outputs
+        self.embedding_size = _divisible(_LAST * max(1.0, width))
+        features.append(ConvNorm(inputs, self.embedding_size, norm=norm, kernel=1, activation=nn.ReLU6))
+        self.features = nn.Sequential(*features)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.classifier = nn.Linear(self.embedding_size, n_classes)
+        init_convolutions(self)
+        nn.init.normal_(self.classifier.weight, 0.0, 0.01)
+        nn.init.zeros_(self.classifier.bias)
+        self._train_last(trainable_blocks, [[block] for block in features[:-1]])
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings: float32 [B, embedding_size] of float32 [B, C, H, W]."""
+        dropped: Tensor = self.dropout(self.features(images).mean(dim=(2, 3)))
+        return dropped
+
+
+def _divisible(channels: float) -> int:
+    """The nearest multiple of 8, at least 8, that is not more than a tenth below `channels`."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded

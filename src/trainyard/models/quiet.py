@@ -1,0 +1,47 @@
+"""Silence for what torch's exporters and torchao say on every use and no reader can act on.
+
+Each entry is one message of one library, matched by its beginning: anything new is heard. It knows
+nothing of models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+_WARNINGS = (
+    # torch's own exporters use what torch deprecates
+    (DeprecationWarning, r"`torch\.jit\.script(_method)?` is deprecated"),
+    (FutureWarning, r"`isinstance\(treespec, LeafSpec\)` is deprecated"),
+    (FutureWarning, r"`torch\.utils\._pytree\.treespec_dumps"),
+)
+_LOGGED = {
+    # operators of a library that no network here uses
+    "torch.onnx._internal.exporter._registration": "torchvision is not installed",
+    # torchao ships kernels for several GPUs and Pythons, and tries to load them all
+    "torchao": "Failed to load ",
+    # torchao's enum, registered the old way
+    "torch.utils._pytree": "<enum 'KernelPreference'>",
+}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within it, the warnings and log lines listed in this module are not shown."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(_LOGGED[record.name])
+
+    loggers = [logging.getLogger(name) for name in _LOGGED]
+    for logger in loggers:
+        logger.addFilter(is_news)
+    try:
+        with warnings.catch_warnings():
+            for category, message in _WARNINGS:
+                warnings.filterwarnings("ignore", message, category)
+            yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_news)

@@ -1,0 +1,170 @@
+"""Starting from weights that somebody else trained: reading them, and fitting what fits.
+
+A published file rarely matches a network in full (other classes, three channels instead of one), and
+a silent partial load looks like a bad hyper-parameter. So every tensor is accounted for in a report.
+Knows state dicts only, no checkpoints of runs.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainyard.errors import ConfigError
+
+_WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys under which files keep the state dict
+_PREFIXES = ("module.", "model.", "_orig_mod.")  # of DataParallel, of Lightning, of torch.compile
+_NAMED = 3  # tensors of each kind that a description names
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of each tensor of a file and of a model.
+
+    Attributes:
+        where: the file.
+        matched: names loaded as they are.
+        reshaped: names loaded after summing the input channels, with what was done.
+        skipped: names in both whose shapes differ, with both shapes: left as initialised.
+        missing: names of the model's that the file lacks: left as initialised.
+        unexpected: names of the file's that the model has no use for.
+    """
+
+    where: str
+    matched: tuple[str, ...]
+    reshaped: Mapping[str, str]
+    skipped: Mapping[str, str]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+    def describe(self) -> str:
+        """One paragraph for a log."""
+        total = len(self.matched) + len(self.reshaped) + len(self.skipped) + len(self.missing)
+        parts = [f"{len(self.matched) + len(self.reshaped)} of the model's {total} tensors were loaded"]
+        parts += [f"{name}: {done}" for name, done in self.reshaped.items()]
+        skipped = [f"{name} ({shapes})" for name, shapes in self.skipped.items()]
+        for found, what in (
+            (skipped, "of another shape, left as initialised"),
+            (self.missing, "not in the file, left as initialised"),
+            (self.unexpected, "in the file only, not used"),
+        ):
+            if found:
+                more = ", …" if len(found) > _NAMED else ""
+                parts.append(f"{len(found)} {what}: {', '.join(found[:_NAMED])}{more}")
+        return f"Weights from {self.where}: {'; '.join(parts)}."
+
+
+def read_weights(path: Path | str) -> dict[str, Any]:
+    """The contents of a `.safetensors` file, or of a file of torch.save's, on the CPU.
+
+    Raises:
+        ConfigError: nothing is there, or it is no such file (one that would run code when read included).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError([f"`model.weights` is {str(path)!r}, where no file is"], "Name a .pth or .safetensors file.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        whole = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, LookupError, RuntimeError, ValueError, OSError) as error:
+        raise _unreadable(path, type(error).__name__) from error
+    except Exception as error:  # safetensors' own class derives from Exception alone
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise _unreadable(path, str(error)) from error
+    if not isinstance(whole, Mapping):
+        raise _unreadable(path, f"it holds a {type(whole).__name__}")
+    return dict(whole)
+
+
+def load_matching(model: nn.Module, state: Mapping[str, Any], where: str) -> Report:
+    """Puts into `model` every tensor of `state` whose name and shape fit; says what became of all others.
+
+    Names lose the prefixes of common wrappers, and take this network's spelling where it differs from
+    the published one (`model.published_names`). The first convolution of weights for colour images fits
+    a network for one channel by summing over its input channels: what it made of a grey image, it
+    makes of its one channel.
+
+    Args:
+        model: changed in place.
+        state: a state dict, or a mapping that holds one as `state_dict`, `model` or `model_state_dict`.
+        where: the file, for the report.
+
+    Raises:
+        ConfigError: nothing fits.
+    """
+    own = model.state_dict()
+    given = {_spelled(name, model, own): tensor for name, tensor in _unwrapped(state).items()}
+    fitting: dict[str, Tensor] = {}
+    reshaped, skipped = {}, {}
+    for name, tensor in given.items():
+        if name not in own:
+            continue
+        target = own[name]
+        if tensor.shape == target.shape:
+            fitting[name] = tensor
+        elif target.ndim == tensor.ndim == 4 and target.shape[1] == 1 and tensor.shape[1] == 3 and (
+            target.shape[0] == tensor.shape[0] and target.shape[2:] == tensor.shape[2:]
+        ):  # fmt: skip
+            fitting[name] = tensor.sum(dim=1, keepdim=True)
+            reshaped[name] = "3 input channels summed into 1"
+        else:
+            skipped[name] = f"{_size(tensor)} in the file, {_size(target)} in the model"
+    if not fitting:
+        some = ", ".join(list(given)[:_NAMED]) or "nothing"
+        raise ConfigError(
+            [f"`model.weights`: no tensor of {where} fits this network; it holds {some}"],
+            "Choose the model.name and sizes that the weights are of, or set model.weights=null.",
+        )
+    model.load_state_dict(fitting, strict=False)
+    return Report(
+        where=where,
+        matched=tuple(name for name in fitting if name not in reshaped),
+        reshaped=reshaped,
+        skipped=skipped,
+        missing=tuple(name for name in own if name not in given),
+        unexpected=tuple(name for name in given if name not in own),
+    )
+
+
+def _unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    for key in _WRAPPERS:
+        inner = state.get(key)
+        if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
+            return _unwrapped(inner)
+    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _spelled(name: str, model: nn.Module, own: Mapping[str, Tensor]) -> str:
+    """The name as this network spells it."""
+    published: Mapping[str, str] = getattr(model, "published_names", {})
+    while name not in own:
+        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None)
+        if prefix is None:
+            break
+        name = name.removeprefix(prefix)
+    for theirs, ours in published.items():
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
+
+
+def _size(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "one number"
+
+
+def _unreadable(path: Path, why: str) -> ConfigError:
+    return ConfigError(
+        [f"`model.weights` is {str(path)!r}, which cannot be read as weights: {why}"],
+        "Name a .safetensors file, or a .pth that holds tensors only, such as "
+        "torch.save(model.state_dict(), path) writes.",
+    )
