@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from trainyard.data.batches import Batches
+from trainyard.training.forward import autocast, forward
 from trainyard.training.process import Process
-from trainyard.training.step import autocast
 from trainyard.training.tasks import Task
 
 
@@ -47,7 +47,7 @@ def evaluate(model: nn.Module, task: Task, batches: Batches, process: Process, p
             if not len(batch.labels):
                 continue
             with autocast(precision, process.device):
-                outputs = model(batch.inputs)
+                outputs = forward(model, batch)
                 loss = task.loss(outputs, batch.labels)
             share = float(task.normaliser(batch.labels))
             loss_sum += float(loss) * share

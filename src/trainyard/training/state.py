@@ -2,8 +2,8 @@
 
 `Capture` copies the tensors into memory of its own, so that training goes on while they are
 written; frozen weights never change and are not copied. Every file loads with
-`torch.load(weights_only=True)` or safetensors. Which files make a checkpoint, and when it exists,
-is `checkpoints`' matter.
+`torch.load(weights_only=True)` or safetensors. A model may say how it is kept (`SavesItself`). Which
+files make a checkpoint, and when it exists, is `checkpoints`' matter.
 The file is longer than most because what one half writes the other reads: they change together.
 """
 
@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,28 @@ from trainyard.training.progress import Progress
 _WORTH_SHARING_BYTES = 1 << 16  # below this, a second shard costs more than it saves
 _FROZEN_SHARD = "model-frozen.safetensors"
 _TRAINED_SHARD = "model-trained.safetensors"
+_ADAPTER = "adapter_model.safetensors"  # peft's name
+
+
+@runtime_checkable
+class SavesItself(Protocol):
+    """A model whose checkpoints other libraries read: under the names, and beside the files, that they expect.
+
+    Names of the model's own `state_dict` are told apart from those in files; one is kept under one other.
+    """
+
+    def saved_name(self, name: str) -> str:
+        """What a tensor is called in a file."""
+
+    def is_adapter(self, name: str) -> bool:
+        """Whether a tensor was added to a model that is whole without it: it lies in a file of its own."""
+
+    def extra_files(self) -> Mapping[str, str]:
+        """Further files of a checkpoint that is a directory: name to text."""
+
+
+def _saved_name(model: nn.Module, name: str) -> str:
+    return model.saved_name(name) if isinstance(model, SavesItself) else name
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:
@@ -102,7 +124,10 @@ class Capture:
     _frozen: tuple[list[int], str] | None = None  # versions of the frozen tensors, digest of their object
 
     def take(self) -> dict[str, Any]:
-        """The state now: {"model", "optimizer", "scheduler", "scaler"}, safe until the next `take`."""
+        """The state now: {"model", "optimizer", "scheduler", "scaler"}, safe until the next `take`.
+
+        Tensors of the model are under the names they have in files.
+        """
         trainee = self.trainee
         state = {
             "model": self._model_state(),
@@ -127,7 +152,8 @@ class Capture:
                 continue  # tied to one that is in already
             seen.add(identity)
             keep = name in frozen and tensor.device.type == "cpu" and tensor.is_contiguous()
-            state[name] = tensor.detach() if keep else self._copy(tensor, f"model/{name}")
+            saved = _saved_name(self.trainee.model, name)
+            state[saved] = tensor.detach() if keep else self._copy(tensor, f"model/{name}")
         return state
 
     def _copied(self, value: Any, key: str) -> Any:
@@ -148,14 +174,15 @@ class Capture:
         return buffer.copy_(tensor, non_blocking=True)
 
     def frozen_object(self) -> tuple[str, set[str]] | None:
-        """Digest and tensor names of the frozen weights, kept as one object of the yard; None if too few.
+        """Digest and names in files of the frozen weights, kept as one object of the yard; None if too few.
 
         Written again only if a frozen tensor was changed in place since.
         """
         if self.single_file:
             return None
         frozen = self._frozen_names()
-        tensors = {k: v for k, v in self._model_state_references().items() if k in frozen}
+        model = self.trainee.model
+        tensors = {_saved_name(model, k): v for k, v in self._model_state_references().items() if k in frozen}
         if sum(t.nbytes for t in tensors.values()) < _WORTH_SHARING_BYTES:
             return None
         versions = [tensor._version for tensor in tensors.values()]
@@ -220,11 +247,12 @@ def encode(
         return Files({"": torch_file(whole)}, {}, size)
     writers: dict[str, FileWriter] = {names.CONFIG: _json(trainee.model_config)}
     linked: dict[str, str] = {}
+    weights = _without_adapter(writers, trainee.model, state["model"])
     if format_.weights == names.PYTORCH_BIN:
-        writers[names.PYTORCH_BIN] = torch_file(state["model"])
+        writers[names.PYTORCH_BIN] = torch_file(weights)
         writers[names.METRICS] = _json({"step": step, "epoch": epoch, **metrics})
     else:
-        size -= _add_safetensors(writers, linked, capture, state["model"])
+        size -= _add_safetensors(writers, linked, capture, weights)
     writers[names.OPTIMIZER] = torch_file(state["optimizer"])
     if state["scheduler"] is not None:
         writers[names.SCHEDULER] = torch_file(state["scheduler"])
@@ -234,6 +262,19 @@ def encode(
     writers[names.TRAINING_ARGS] = torch_file(trainee.config)
     writers[names.TRAINER_STATE] = _json(_trainer_state(progress, trainee.config, best_checkpoint))
     return Files(writers, linked, size)
+
+
+def _without_adapter(
+    writers: dict[str, FileWriter], model: nn.Module, weights: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """The weights of the model that other libraries load; adds the files that a model has besides."""
+    if not isinstance(model, SavesItself):
+        return weights
+    added = {model.saved_name(name) for name in model.state_dict() if model.is_adapter(name)}
+    if added:
+        writers[_ADAPTER] = safetensors_file({name: weights[name] for name in weights if name in added})
+    writers |= {name: _text(text) for name, text in model.extra_files().items()}
+    return {name: tensor for name, tensor in weights.items() if name not in added}
 
 
 def _add_safetensors(
@@ -293,8 +334,11 @@ def _system_errors(path: Path) -> Iterator[None]:
 
 
 def _json(value: Any) -> FileWriter:
-    text = json.dumps(value, indent=2)
-    return lambda path: _write(path, text + "\n")
+    return _text(json.dumps(value, indent=2) + "\n")
+
+
+def _text(text: str) -> FileWriter:
+    return lambda path: _write(path, text)
 
 
 def _write(path: Path, text: str) -> None:
@@ -414,6 +458,8 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
         model = _read(path / names.PYTORCH_BIN)
     else:
         raise CheckpointError(f"{path} holds no model weights.", "Choose another checkpoint.")
+    if (path / _ADAPTER).exists():
+        model = {**model, **load_file(path / _ADAPTER)}
     if weights_only:
         return Loaded(model, model_config)
     state = path / names.TRAINER_STATE
@@ -432,10 +478,16 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
     """Puts `weights` into `model`; tensors tied to a loaded one may be absent.
 
+    Args:
+        model: filled in place.
+        weights: under the names they have in files.
+        where: they come from, for the error.
+
     Raises:
         CheckpointError: names or shapes do not fit.
     """
-    own = model.state_dict()
+    live = {_saved_name(model, name): name for name in model.state_dict()}
+    own = dict(zip(live, model.state_dict().values(), strict=True))
     loaded = {own[name].data_ptr() for name in weights if name in own}
     missing = [name for name in own if name not in weights and own[name].data_ptr() not in loaded]
     unexpected = [name for name in weights if name not in own]
@@ -454,7 +506,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
             f"The weights in {where} do not fit the model: {'; '.join(parts)}.",
             "Use the model.* settings they were trained with.",
         )
-    model.load_state_dict(dict(weights), strict=False)
+    model.load_state_dict({live[name]: tensor for name, tensor in weights.items()}, strict=False)
 
 
 def restore(trainee: Trainee, loaded: Loaded, where: str, *, rank: int = 0) -> Progress:

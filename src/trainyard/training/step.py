@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,17 +16,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainyard.data.batches import Batch
+from trainyard.training.forward import autocast, forward
+from trainyard.training.objective import Objective
 from trainyard.training.process import Process
 from trainyard.training.tasks import Task
-
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """The context that forward passes run in: nothing for fp32, autocast for bf16 and fp16."""
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=DTYPES[precision])
 
 
 @dataclass
@@ -36,6 +29,8 @@ class Step:
     `scaler` is on for fp16 alone. `grad_norm` is the norm before clipping at the last step that
     clipped. `skipped` says that the last step changed nothing, because fp16 overflowed: the scaler
     tries again with a smaller scale, and a schedule by step should wait.
+    `objective` is what is minimised; None: the task's loss. `after_first_backward` is shown the bare model with
+    the gradients of the first step of this process (scaled, under fp16), before they are used.
     """
 
     model: nn.Module
@@ -47,9 +42,12 @@ class Step:
     scaler: torch.amp.GradScaler = field(init=False)
     grad_norm: Tensor | None = None
     skipped: bool = False
+    objective: Objective | None = None
+    after_first_backward: Callable[[nn.Module], None] | None = None
 
     def __post_init__(self) -> None:
         self.scaler = torch.amp.GradScaler(self.process.device.type, enabled=self.precision == "fp16")
+        self._minimised = self.objective or Objective(self.task)
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
@@ -57,10 +55,15 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         if len(batches) == 1 and self.process.world == 1:
             loss = self._forward(batches[0])
+            if loss.ndim:
+                loss = loss.sum()
             self.scaler.scale(loss).backward()
             total = loss.detach()
         else:
             total = self._accumulate(batches)
+        if self.after_first_backward is not None:
+            look, self.after_first_backward = self.after_first_backward, None
+            look(self.model.module if isinstance(self.model, DistributedDataParallel) else self.model)
         if self.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
             self.grad_norm = nn.utils.clip_grad_norm_(self._parameters, self.grad_clip)
@@ -77,21 +80,25 @@ class Step:
         return bool(largest.isfinite())
 
     def _forward(self, batch: Batch) -> Tensor:
+        """The mean of each part of the objective: a scalar, or [parts]."""
         with autocast(self.precision, self.process.device):
-            return self.task.loss(self.model(batch.inputs), batch.labels)
+            return self._minimised(forward(self.model, batch), batch)
 
     def _accumulate(self, batches: Sequence[Batch]) -> Tensor:
         """Backward over several micro-batches; each mean loss is weighted by its share of what it divides by."""
-        shares = torch.stack([self.task.normaliser(batch.labels) for batch in batches])
-        everywhere = self.process.sum(shares.sum())
+        shares = torch.stack([self._minimised.normaliser(batch) for batch in batches])
+        # never 0: a step of which nothing counts has a loss of 0, not of 0/0
+        everywhere = self.process.sum(shares.sum(0)).clamp_min_(torch.finfo(shares.dtype).tiny)
         total = torch.zeros((), device=self.process.device)
         for number, (batch, share) in enumerate(zip(batches, shares, strict=True)):
             last = number == len(batches) - 1
             with self._synchronised_only_if(last):
                 # a process left without items in the last batch still takes part, with a loss of zero
-                loss = self._forward(batch) if len(batch.labels) else self.model(batch.inputs).sum() * 0.0
+                loss = self._forward(batch) if len(batch.labels) else forward(self.model, batch).sum() * 0.0
                 # DDP averages over processes: `world` turns that average into the sum it should be
                 weighted = loss * (share * self.process.world / everywhere)
+                if weighted.ndim:
+                    weighted = weighted.sum()
                 self.scaler.scale(weighted).backward()
             total += weighted.detach()
         return self.process.sum(total) / self.process.world
