@@ -116,6 +116,28 @@ class TestRecipes:
         path = yaml_file(tmp_path, to_yaml(config))
         assert replace(compose(path), recipe="mnist_mlp") == config
 
+    def test_a_section_has_its_own_default_however_little_is_said(self, tmp_path: Path) -> None:
+        """Sound holds out a tenth for the test; other data, a fifth."""
+        overrides = ["data=vocal_bursts", "data.split.seed=3"]
+        wanted = SplitOptions(test_fraction=0.1, seed=3)
+        assert compose("digits", overrides).data.split == wanted
+        assert from_dict({"data": {"source": "audio", "split": {"seed": 3}}}).data.split == wanted
+        assert compose("digits", ["data.split.seed=3"]).data.split == SplitOptions(seed=3)
+
+    def test_digits_that_yaml_takes_for_a_number(self, tmp_path: Path) -> None:
+        text = "defaults: [data: vocal_bursts, model: whisper]\nmodel: {layers: 012}\n"
+        assert "`model.layers` is 10, expected text or null; put it in quotes" in fault(
+            recipe=yaml_file(tmp_path, text)
+        )
+        quoted = yaml_file(tmp_path, text.replace("012", "'012'"))
+        assert compose(quoted).model.layers == "012"  # type: ignore[union-attr]
+        assert compose(quoted, ["model.layers=345"]).model.layers == "345"  # type: ignore[union-attr]
+
+    def test_yaml_runs_no_python(self, tmp_path: Path) -> None:
+        yaml_file(tmp_path, "raise SystemExit\n", "base.py")
+        told = fault(recipe=yaml_file(tmp_path, "defaults: [base.py]\n"))
+        assert "YAML does not run Python" in told
+
     def test_recipe_override_wins(self) -> None:
         assert compose("digits", ["recipe=mnist_mlp", "data.path=x"]).recipe == "mnist_mlp"
 
@@ -156,7 +178,8 @@ class TestRecipes:
             ("digts", 'no recipe "digts"; did you mean `digits`?'),
             ("nothing-like-it", "valid: digits, mnist_mlp"),
             ("missing/x.yaml", "cannot be read: No such file"),
-            ("recipes/mine.py", "is not a .yaml file"),
+            ("recipes/mine.txt", "is not a .yaml file"),
+            ("recipes/mine.py", "there is no file"),
             ("", "valid: digits"),
         ],
     )
@@ -264,7 +287,18 @@ class TestOverrides:
     @pytest.mark.parametrize(
         ("override", "words"),
         [
-            ("model=cn", ["no choice `cn`", "did you mean `cnn`?", "valid: cnn, mlp"]),
+            ("model=cn", ["no choice `cn`", "did you mean `cnn`?", "valid: cnn, efficientnet_v2, ", "whisper"]),
+            ("model=whispr", ["no choice `whispr`", "did you mean `whisper`?"]),
+            ("data=recanvoo", ["no choice `recanvoo`", "did you mean `recanvo`?"]),
+            ("model.method=lora", ["unknown key `model.method`", "a key of model=encoder", "this is model=cnn"]),
+            ("model.typ=whisper", ["did you mean `model.type`, a key of model=encoder?", "This is model=cnn"]),
+            ("training.use_arcface=arcfase", ["one of arcface, circle or null", "did you mean `arcface`?"]),
+            ("training.use_arcface=true", ["`training.use_arcface` is true", "or null"]),
+            ("training.margin.scal=3", ["did you mean `training.margin.scale`?"]),
+            ("training.distilation.enabled=true", ["did you mean `training.distillation`?"]),
+            ("augmentations.waveform=Compose", ["a mapping with `_target_`"]),
+            ("augmentations=lite", ["`augmentations` has no choice `lite`", "light"]),
+            ("system.audio_directory=x", ["did you mean `system.audio_dir`?"]),
             ("data=nzp", ["no choice `nzp`", "did you mean `npz`?"]),
             ("model=3", ["`model` is 3, expected a section with `name`", "model=mlp|cnn"]),
             ("training/optimizer=adamww", ["no choice `adamww`", "did you mean `adamw`?"]),
@@ -277,7 +311,7 @@ class TestOverrides:
             ("trainig.epochs=3", ["unknown key `trainig`", "did you mean `training`?"]),
             ("training.epoch=3", ["unknown key `training.epoch`", "did you mean `training.epochs`?"]),
             ("epochs=3", ["unknown key `epochs`", "did you mean `training.epochs`?"]),
-            ("data.split.tset_fraction=0.1", ["did you mean `data.split.test_fraction`?", "valid: on_leak"]),
+            ("data.split.tset_fraction=0.1", ["did you mean `data.split.test_fraction`?", "valid: by_group, on_leak"]),
             ("training.early_stopping.zzz=1", ["`training.early_stopping` takes: min_delta, patience"]),
             ("model.hidden=[453]", ["unknown key `model.hidden`", "a key of model=mlp", "this is model=cnn"]),
             ("data.group_column=who", ["a key of data=csv", "this is data=digits"]),

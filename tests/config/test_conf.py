@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import get_args
 
 import pytest
 import torch
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from trainyard.config.compose import compose
+from trainyard.config.fields import hints_of
+from trainyard.config.names import ENCODERS
 from trainyard.config.recipes import groups
-from trainyard.config.targets import build_target
+from trainyard.config.schema import AudioData, EfficientNetV2Model
+from trainyard.config.targets import build_target, validate_target
 from trainyard.config.yamlfile import YamlFile
 
 CHOICES = [(group, option) for group, options in groups().items() for option in options if group != "recipe"]
@@ -21,11 +25,43 @@ CHOICES = [(group, option) for group, options in groups().items() for option in 
 
 @pytest.mark.parametrize(("group", "option"), CHOICES)
 def test_every_choice_composes(group: str, option: str) -> None:
-    path = ["data.path=x"] if group == "data" and option != "digits" else []
-    config = compose("digits", [f"{group}={option}", *path])
-    if group in ("data", "model"):
-        section = getattr(config, group)
-        assert option == (section.source if group == "data" else section.name)
+    """Over sound, which every model and augmentation takes; a choice is called after what it chooses."""
+    data = [] if group == "data" else ["data=vocal_bursts"]
+    made_up = option in ("digits", "vocal_bursts", "audio")
+    path = ["data.path=x"] if group == "data" and not made_up else []
+    config = compose("digits", [*data, f"{group}={option}", *path])
+    if isinstance(config.data, AudioData) and group == "data":
+        assert option in (config.data.source, config.data.corpus, f"audio_{config.data.corpus}")
+    elif group == "data":
+        assert option == config.data.source
+    elif group == "model":
+        assert option.startswith(config.model.name) or option == getattr(config.model, "type", None)
+        assert getattr(config.model, "qat", False) == option.endswith("_qat")
+
+
+def test_every_corpus_and_every_type_of_encoder_has_a_choice() -> None:
+    corpora = {
+        f"audio_{name}" if name in ("folder", "csv") else name for name in get_args(hints_of(AudioData)["corpus"])
+    }
+    assert corpora <= set(groups()["data"])
+    assert {*ENCODERS, "encoder"} <= set(groups()["model"])
+
+
+@pytest.mark.parametrize("option", groups()["augmentations"])
+def test_every_waveform_augmentation_is_allowed(option: str) -> None:
+    spec = compose("digits", ["data=vocal_bursts", f"augmentations={option}"]).augmentations.waveform
+    if spec is not None:
+        validate_target(spec)
+
+
+def test_the_documented_command() -> None:
+    config = compose(
+        "digits",
+        ["data=fsdd", "data.path=x", "model=efficientnet_v2_qat", "training.distillation.enabled=false"],
+    )
+    assert config.model == EfficientNetV2Model(qat=True)
+    assert isinstance(config.data, AudioData)
+    assert (config.data.corpus, config.data.path, config.data.split.test_fraction) == ("fsdd", "x", 0.1)
 
 
 @pytest.mark.parametrize("option", groups()["training/scheduler"])

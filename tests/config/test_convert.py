@@ -13,16 +13,24 @@ from hypothesis import strategies as st
 
 from trainyard.config.convert import digest, flatten, from_dict, to_dict, to_yaml
 from trainyard.config.schema import (
+    AudioData,
+    AugmentationsSection,
     CheckpointSection,
     CnnModel,
     Config,
     CsvData,
     DigitsData,
+    DistillationOptions,
     EarlyStopping,
+    EfficientNetV2Model,
+    EncoderModel,
     ImageFolderData,
+    MarginOptions,
     MlpModel,
+    MobileNetV2Model,
     NpzData,
     OutputsSection,
+    PannsCnn14Model,
     RunSection,
     SplitOptions,
     TrainingSection,
@@ -85,10 +93,25 @@ data = (
     | st.builds(NpzData, path=path, dataset=st.none() | text, classes=names, split=splits)
     | st.builds(ImageFolderData, **images)
     | st.builds(CsvData, **images, path_column=text, group_column=st.none() | text)
+    | st.builds(
+        AudioData,
+        corpus=st.sampled_from(["folder", "fsdd", "recanvo"]),
+        path=path,
+        classes=names,
+        sample_rate=st.sampled_from([16000, 44100]),
+        clip_seconds=st.floats(0.1, 30),
+        fmax=st.none() | st.floats(1, 8000),
+        top_db=st.none() | st.floats(1, 100),
+        split=splits,
+    )
 )
 dropout = st.floats(0, 1, exclude_max=True)
-model = st.builds(MlpModel, hidden=st.lists(count, max_size=4).map(tuple), dropout=dropout) | st.builds(
-    CnnModel, channels=st.lists(count, min_size=1, max_size=4).map(tuple), dropout=dropout
+model = (
+    st.builds(MlpModel, hidden=st.lists(count, max_size=4).map(tuple), dropout=dropout)
+    | st.builds(CnnModel, channels=st.lists(count, min_size=1, max_size=4).map(tuple), dropout=dropout)
+    | st.builds(EfficientNetV2Model, size=st.sampled_from(["small", "l"]), trainable_blocks=st.none() | count)
+    | st.builds(PannsCnn14Model, width=count, norm=st.sampled_from(["batch", "group"]), weights=st.none() | name)
+    | st.builds(MobileNetV2Model, width=st.floats(0.1, 4), norm=st.just("instance"))
 )
 
 
@@ -113,6 +136,11 @@ training = st.builds(
     precision=st.sampled_from(["fp32", "bf16"]),
     grad_clip=st.none() | st.floats(0.1, 10),
     monitor=st.sampled_from(["val_loss", "train_loss"]),
+    use_arcface=st.sampled_from(["arcface", "circle"]),
+    margin=st.builds(MarginOptions, scale=st.none() | st.floats(1, 80), margin=st.none() | st.floats(0, 1)),
+    distillation=st.builds(
+        DistillationOptions, enabled=st.booleans(), teacher_model_path=name, alpha=st.floats(0, 1), temperature=count
+    ).map(lambda options: replace(options, temperature=float(options.temperature))),
     early_stopping=st.builds(EarlyStopping, patience=st.none() | count, min_delta=st.floats(0, 1)),
 )
 run = st.builds(
@@ -152,6 +180,25 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, list | tuple):
         return len(left) == len(right) and all(map(same, left, right))
     return bool(left == right)
+
+
+encoders = st.builds(
+    EncoderModel,
+    type=st.sampled_from(["whisper", "wavlm"]),
+    size=st.sampled_from(["base", "large"]),
+    method=st.sampled_from(["lora", "full"]),
+    layers=st.sampled_from([None, "012", "3-5"]),
+    path=st.none() | name,
+    lora_alpha=st.floats(0.1, 99),
+)
+
+
+@FAST
+@given(encoders, target("audiomentations.Compose"))
+def test_round_trip_of_an_encoder_and_what_it_hears(model: EncoderModel, waveform: dict[str, Any]) -> None:
+    config = Config(data=AudioData(), model=model, augmentations=AugmentationsSection(waveform=waveform))
+    assert same(from_dict(json.loads(json.dumps(to_dict(config)))), config)
+    assert same(from_dict(yaml.safe_load(to_yaml(config))), config)
 
 
 @FAST

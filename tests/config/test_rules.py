@@ -6,7 +6,7 @@ import pytest
 
 from trainyard.config.compose import compose
 from trainyard.config.schema import Config
-from trainyard.errors import ConfigError
+from trainyard.errors import ConfigError, UnsafeTargetError
 
 NPZ = ["data=npz", "data.path=x.npz"]
 
@@ -99,6 +99,238 @@ def test_combinations(good: list[str], bad: list[str], words: list[str]) -> None
     (told,) = caught.value.problems
     for word in words:
         assert word in told
+
+
+SOUND = ["data=vocal_bursts"]
+WHISPER = [*SOUND, "model=whisper"]
+NET = [*SOUND, "model=efficientnet_v2"]
+WAVLM = [*SOUND, "model=wavlm"]
+CIRCLE = ["training.use_arcface=circle"]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("data.speakers=1", "data.speakers=0"),
+        ("data.takes=1", "data.takes=0"),
+        ("data.clip_seconds=0.5", "data.clip_seconds=0"),
+        ("data.min_seconds=0", "data.min_seconds=-1"),
+        ("data.n_fft=2", "data.n_fft=1"),
+        ("data.hop_length=1", "data.hop_length=0"),
+        ("data.n_mels=1", "data.n_mels=0"),
+        ("data.fmin=20", "data.fmin=-1"),
+        ("data.fmax=4000", "data.fmax=8001"),
+        ("data.top_db=null", "data.top_db=0"),
+        ("data.path=null", "data.path="),
+        ("data.workers=0", "data.workers=-1"),
+        ("data.split.test_fraction=0.3", "data.split.test_fraction=1"),
+        ("model.size=tiny", "model.size=hug"),
+        ("model.layers=012", "model.layers=0-"),
+        ("model.layers=0-5", "model.layers=0-7"),
+        ("model.layers=null", "model.layers=abc"),
+        ("model.layers=3-6", "model.layers=21"),
+        ("model.dropout=0.5", "model.dropout=1"),
+        ("model.projector=1", "model.projector=0"),
+        ("model.lora_rank=1", "model.lora_rank=0"),
+        ("model.lora_alpha=0.5", "model.lora_alpha=0"),
+        ("model.lora_dropout=0", "model.lora_dropout=1"),
+        ("model.adapter_size=1", "model.adapter_size=0"),
+        ("model.prompt_length=1", "model.prompt_length=0"),
+        ("model.path=./mine", "model.path="),
+        ("augmentations.spectrogram.time_masks=2", "augmentations.spectrogram.time_masks=-1"),
+        ("augmentations.spectrogram.time_width=1", "augmentations.spectrogram.time_width=1.1"),
+        ("augmentations.spectrogram.freq_masks=2", "augmentations.spectrogram.freq_masks=-1"),
+        ("augmentations.spectrogram.freq_width=0", "augmentations.spectrogram.freq_width=-0.1"),
+        ("augmentations.spectrogram.max_masked=1", "augmentations.spectrogram.max_masked=2"),
+        ("augmentations.spectrogram.time_shift=0.1", "augmentations.spectrogram.time_shift=-0.1"),
+        ("augmentations.spectrogram.freq_stretch=0.1", "augmentations.spectrogram.freq_stretch=1"),
+        ("system.cache_mb=0", "system.cache_mb=-1"),
+        ("system.audio_dir=x", "system.audio_dir="),
+        ("system.cache_dir=null", "system.cache_dir="),
+        ("training.distillation.alpha=1", "training.distillation.alpha=1.1"),
+        ("training.distillation.temperature=0.5", "training.distillation.temperature=0"),
+    ],
+)
+def test_bounds_of_sound_and_encoders(good: str, bad: str) -> None:
+    assert isinstance(compose("digits", [*WHISPER, good]), Config)
+    key = bad.partition("=")[0]
+    with pytest.raises(ConfigError) as caught:
+        compose("digits", [*WHISPER, bad])
+    (told,) = caught.value.problems
+    assert f"`{key}` is " in told
+    assert f"command line: `{bad}`" in told
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (["model=panns_cnn14", "model.width=1"], ["model=panns_cnn14", "model.width=0"]),
+        (["model=mobilenet_v2", "model.width=0.35"], ["model=mobilenet_v2", "model.width=0"]),
+        (["model=efficientnet_v2", "model.trainable_blocks=0"], ["model=efficientnet_v2", "model.trainable_blocks=-1"]),
+        (["model=efficientnet_v2", "model.weights=null"], ["model=efficientnet_v2", "model.weights="]),
+        (
+            ["training.use_arcface=circle", "training.margin.scale=1"],
+            ["training.use_arcface=circle", "training.margin.scale=0"],
+        ),
+        (
+            ["training.use_arcface=circle", "training.margin.margin=0"],
+            ["training.use_arcface=circle", "training.margin.margin=-1"],
+        ),
+        (["model.pretrained=false", "model.num_layers=1"], ["model.pretrained=false", "model.num_layers=0"]),
+        (["model.pretrained=false", "model.ffn_size=1"], ["model.pretrained=false", "model.ffn_size=0"]),
+    ],
+)
+def test_bounds_of_networks(good: list[str], bad: list[str]) -> None:
+    start = WHISPER if "model.pretrained=false" in good else SOUND
+    assert isinstance(compose("digits", [*start, *good]), Config)
+    with pytest.raises(ConfigError) as caught:
+        compose("digits", [*start, *bad])
+    (told,) = caught.value.problems
+    assert f"`{bad[-1].partition('=')[0]}` is " in told
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "words"),
+    [
+        (WHISPER, ["model=whisper"], ["`model.name` is encoder", "`data.source` is digits", "data=vocal_bursts"]),
+        ([*WHISPER, "data.sample_rate=16000"], [*WHISPER, "data.sample_rate=8000"], ["hears 16000 Hz"]),
+        ([*WHISPER, "data.clip_seconds=30"], [*WHISPER, "data.clip_seconds=31"], ["whisper hears 30 s"]),
+        (
+            [*SOUND, "model=wavlm", "data.clip_seconds=31"],
+            [*SOUND, "model=wavlm", "model.size=tiny"],
+            ["wavlm has not"],
+        ),
+        (
+            [*WHISPER, "model.pretrained=false"],
+            [*WHISPER, "model.pretrained=false", "model.path=x"],
+            ['`model.path` is "x"', "`model.pretrained` is false"],
+        ),
+        (
+            [*WHISPER, "model.pretrained=false", "model.hidden_size=32", "model.num_heads=4"],
+            [*WHISPER, "model.pretrained=false", "model.hidden_size=32", "model.num_heads=5"],
+            ["`model.hidden_size` 32", "`model.num_heads` 5", "multiple"],
+        ),
+        (WHISPER, [*WHISPER, "model.hidden_size=32"], ["model.pretrained=false"]),
+        (
+            [*WHISPER, "model.size=mini", "model.pretrained=false"],
+            [*WHISPER, "model.size=mini"],
+            ["`model.size` is mini", "no weights are published", "model.pretrained=false"],
+        ),
+        (
+            [*WHISPER, "model.pretrained=false", "model.num_layers=2", "model.layers='1'"],
+            [*WHISPER, "model.pretrained=false", "model.num_layers=2", "model.layers=45"],
+            ["of an encoder with 2 layers"],
+        ),
+        ([*WHISPER, "model.path=x", "model.layers=40-50"], [*WHISPER, "model.layers=40-50"], ["with 6 layers"]),
+        (
+            [*WHISPER, "model.layers=012", "model.method=full"],
+            [*WHISPER, "model.layers=012", "model.method=frozen"],
+            ['`model.layers` is "012"', "model.method=frozen changes no layer"],
+        ),
+        (["data=audio_folder", "data.path=x"], ["data=audio_folder"], ["`data.corpus` is folder", "add data.path=…"]),
+        (SOUND, [*SOUND, "data.path=x"], ['`data.path` is "x"', "synthesised", "set data.corpus"]),
+        (
+            ["data=audio_csv", "data.path=x", "data.group_column=who"],
+            ["data=audio_folder", "data.path=x", "data.group_column=who"],
+            ['`data.group_column` is "who"', "data.corpus=folder is no CSV", "data.corpus=csv"],
+        ),
+        (
+            [*SOUND, "data.fmin=7999"],
+            [*SOUND, "data.fmin=8000"],
+            ["`data.fmin` is 8000 Hz", "half of `data.sample_rate`", "no band"],
+        ),
+        (
+            [*SOUND, "data.fmin=3000", "data.fmax=4000"],
+            [*SOUND, "data.fmin=4000", "data.fmax=4000"],
+            ["`data.fmin`", "not below `data.fmax`"],
+        ),
+        (
+            [*SOUND, "data.fmax=8000"],
+            [*SOUND, "data.fmax=9000"],
+            ["`data.fmax` is 9000 Hz", "`data.sample_rate` 16000"],
+        ),
+        (
+            [*SOUND, "data.min_seconds=2", "data.max_seconds=2"],
+            [*SOUND, "data.min_seconds=3", "data.max_seconds=2"],
+            ["`data.min_seconds` 3", "`data.max_seconds` 2"],
+        ),
+        (
+            [*SOUND, "data.split.test_groups=[a]"],
+            ["data.split.test_groups=[a]"],
+            ["`data.split.test_groups`", "data.source=digits knows no groups"],
+        ),
+        (
+            ["data=csv", "data.path=x", "data.split.test_groups=[a]", "data.group_column=who"],
+            ["data=csv", "data.path=x", "data.split.test_groups=[a]"],
+            ["no column says the group", "data.group_column=…"],
+        ),
+        ([*NET, "training.use_arcface=arcface"], [*WHISPER, "training.use_arcface=circle"], ["has no cosine head"]),
+        (
+            [*NET, "training.use_arcface=circle", "training.margin.scale=30"],
+            [*NET, "training.margin.scale=30"],
+            ["`training.margin.scale` is 30", "training.use_arcface=arcface or circle"],
+        ),
+        (
+            ["training.distillation.enabled=true", "training.distillation.teacher_model_path=x"],
+            ["training.distillation.enabled=true"],
+            ["`training.distillation.enabled` is true", "`training.distillation.teacher_model_path` names no teacher"],
+        ),
+        (
+            [*NET, "model.norm=group"],
+            [*NET, "model.norm=group", "model.qat=true"],
+            ["`model.norm` is group", "model.qat=false"],
+        ),
+        (
+            [*NET, "training.precision=bf16"],
+            [*SOUND, "model=efficientnet_v2_qat", "training.precision=bf16"],
+            ["`training.precision` is bf16", "model.qat=false"],
+        ),
+        (
+            [*SOUND, "augmentations.waveform={_target_: audiomentations.Gain}"],
+            ["augmentations.waveform={_target_: audiomentations.Gain}"],
+            ["`augmentations.waveform`", "`data.source` is digits"],
+        ),
+        (
+            [*SOUND, "augmentations.spectrogram.time_masks=1"],
+            ["augmentations.spectrogram.time_masks=1"],
+            ["`augmentations.spectrogram` (time_masks)", "`data.source` is digits"],
+        ),
+    ],
+)
+def test_combinations_of_sound_and_encoders(good: list[str], bad: list[str], words: list[str]) -> None:
+    assert isinstance(compose("digits", good), Config)
+    with pytest.raises(ConfigError) as caught:
+        compose("digits", bad)
+    (told,) = caught.value.problems
+    for word in words:
+        assert word in told
+    assert "command line" in told
+
+
+def test_a_waveform_has_no_spectrogram_to_mask() -> None:
+    masks = "augmentations.spectrogram.freq_masks=1"
+    assert isinstance(compose("digits", [*WHISPER, masks]), Config)
+    with pytest.raises(ConfigError) as caught:
+        compose("digits", [*WAVLM, masks])
+    (told,) = caught.value.problems
+    assert "wavlm hears the waveform; use augmentations.waveform" in told
+
+
+def test_all_of_them_are_told_at_once() -> None:
+    wrong = ["data.sample_rate=8000", "data.clip_seconds=40", "model.size=hug", "training.use_arcface=arcface"]
+    wrong += ["model.lora_rank=0", "model.hidden_size=8", "training.distillation.enabled=true", "system.cache_mb=-1"]
+    with pytest.raises(ConfigError) as caught:
+        compose("digits", [*WHISPER, *wrong])
+    assert len(caught.value.problems) == len(wrong)
+
+
+def test_a_transform_outside_the_allow_list() -> None:
+    inner = "{_target_: audiomentations.Compose, transforms: [{_target_: os.system, command: ls}]}"
+    with pytest.raises(UnsafeTargetError, match=r"os\.system") as caught:
+        compose("digits", [*SOUND, f"augmentations.waveform={inner}"])
+    assert "`augmentations.waveform`" in caught.value.what
+    trusted = compose("digits", [*SOUND, f"augmentations.waveform={inner}"], trust=True)
+    assert trusted.augmentations.waveform is not None
 
 
 def test_a_wrong_type_is_not_judged_twice() -> None:

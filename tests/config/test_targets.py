@@ -47,6 +47,18 @@ def test_nested_targets_and_partials() -> None:
     assert partial(parameters()).defaults["lr"] == 0.1
 
 
+def test_lists_of_targets_are_built() -> None:
+    import audiomentations
+
+    gain = {"_target_": "audiomentations.Gain", "min_gain_db": -3.0, "max_gain_db": -3.0, "p": 1.0}
+    spec = {"_target_": "audiomentations.Compose", "transforms": [gain, {**gain, "p": 0.0}]}
+    validate_target(spec)
+    chain = build_target(spec)
+    assert [type(part) for part in chain.transforms] == [audiomentations.Gain] * 2
+    heard = chain(torch.ones(8).numpy() * 0.5, sample_rate=16000)
+    assert heard == pytest.approx(0.5 * 10 ** (-3 / 20))
+
+
 def test_the_spec_is_not_changed() -> None:
     spec: dict[str, Any] = {"_target_": ADAMW, "betas": [0.8, 0.9]}
     build_target(spec, parameters(), lr=1e-3)
@@ -100,6 +112,9 @@ ESCAPES = [
     "transformers.Adafactor.step",
     "transformers.optimization.math.sqrt",
     "transformers.optimization.torch.load",
+    "audiomentations.core.audio_loading_utils.load_sound_file",
+    "audiomentations.augmentations.gain.random.SystemRandom",
+    "trainyard.config.pyfile.PythonFile",
     "trainyard.durable.write_bytes",
     "trainyard.jsonl.Appender",
     "trainyard.errors.TrainyardError",

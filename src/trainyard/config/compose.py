@@ -14,8 +14,10 @@ from functools import cache
 from typing import Any
 
 from trainyard.config.convert import digest, flatten, from_dict, to_dict, to_yaml
+from trainyard.config.experiments import read_experiment
 from trainyard.config.faults import Fault, nearest, raise_all, show
 from trainyard.config.fields import SELECTORS, all_keys, fill, section_keys
+from trainyard.config.names import EXPERIMENT
 from trainyard.config.overrides import Said, parse
 from trainyard.config.reader import read
 from trainyard.config.recipes import Choice, Layer, read_recipe, shipped_recipes
@@ -35,6 +37,7 @@ def compose(
     *,
     base: Mapping[str, Any] | None = None,
     trust: bool = False,
+    notes: list[str] | None = None,
 ) -> Config:
     """The resolved and checked configuration of a run.
 
@@ -43,10 +46,12 @@ def compose(
     whole section.
 
     Args:
-        recipe: a shipped recipe's name, or the path of a YAML file. `recipe=…` among the overrides wins.
+        recipe: a shipped recipe's name, or the path of a YAML file or of a Python experiment, which is run.
+            `recipe=…` among the overrides wins.
         overrides: in Hydra's grammar: `model=mlp`, `training.epochs=5`, `~training.scheduler`.
         base: another run's saved configuration, in place of a recipe.
         trust: accept `_target_` objects outside the allow-list.
+        notes: added to: what is not wrong and should be told.
 
     Raises:
         ConfigError: every fault there is, each with its key, its value and where it was said.
@@ -57,7 +62,9 @@ def compose(
     draft = _Draft()
     if base is None:
         recipe = named[-1] if named else recipe
-        for layer in read_recipe(recipe, faults):
+        is_experiment = recipe.endswith(EXPERIMENT)
+        told = notes if notes is not None else []
+        for layer in read_experiment(recipe, faults, told) if is_experiment else read_recipe(recipe, faults):
             draft.add(layer)
         draft.tree["recipe"] = recipe
     else:
@@ -101,8 +108,7 @@ class _Draft:
             self._chosen = {choice.group: choice for choice in layer.choices}
             self.tree = _hydra(self._chosen)
         self.choose(layer.choices)
-        if layer.file:
-            self._merge((), layer.values, layer.file.place)
+        self._merge((), layer.values, layer.place)
 
     def choose(self, choices: Sequence[Choice]) -> None:
         """Replaces the sections of the groups chosen, outer ones first."""
@@ -174,9 +180,12 @@ class _Draft:
         return key in self.literals or ("" in self.literals and self.place(key) == _SAVED)
 
     def _merge(self, path: Sequence[str], values: Mapping[str, Any], place: Callable[[str], str]) -> None:
-        """Lays a mapping over the section at `path`, replacing it where it becomes another kind."""
-        if path and not isinstance(self._at(path), dict):
+        """Lays a mapping over the section at `path`, replacing it where it becomes another kind or says `_delete_`."""
+        deletes = path and isinstance(values.get("_delete_"), bool)
+        if path and (not isinstance(self._at(path), dict) or (deletes and values["_delete_"])):
             self._set(path, {}, place(".".join(path)))
+        if deletes:
+            values = {name: value for name, value in values.items() if name != "_delete_"}
         selector = SELECTORS.get(".".join(path), "_target_")
         if selector in values:
             self._replace_unless(path, selector, values[selector], place(".".join(path)))

@@ -57,12 +57,12 @@ def nearest(name: str, offered: Iterable[str]) -> str | None:
     return starts[0] if len(starts) == 1 else None
 
 
-def suggestion(name: str, offered: Iterable[str]) -> str:
-    """`; did you mean X?` and the offered names when they are few, or an empty string."""
+def suggestion(name: str, offered: Iterable[str], *, few: int = FEW) -> str:
+    """`; did you mean X?` and the offered names when they are at most `few`, or an empty string."""
     names = sorted(offered)
     near = nearest(name, names)
     text = f"; did you mean `{near}`?" if near else ""
-    if names and len(names) <= FEW:
+    if names and len(names) <= few:
         text += f"{';' if not near else ''} valid: {', '.join(names)}"
     return text
 

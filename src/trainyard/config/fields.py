@@ -120,22 +120,30 @@ def _sections(hint: Any) -> list[type[Any]]:
     return [member for member in members_of(hint) if isinstance(member, type) and is_section(member)]
 
 
-def _filled(cls: type[Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+def default_of(field: dataclasses.Field[Any], around: Any = None) -> Any:
+    """What a field is when nothing is said; MISSING when something must be.
+
+    Args:
+        field: of a dataclass.
+        around: the default of the section that the field is in, which may differ from the class's own.
+    """
+    if around is not None:
+        return getattr(around, field.name)
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else MISSING
+
+
+def _filled(cls: type[Any], tree: Mapping[str, Any], around: Any = None) -> dict[str, Any]:
     filled = dict(tree)
     for field in dataclasses.fields(cls):
         sections = _sections(hints_of(cls)[field.name])
+        default = default_of(field, around)
         value = filled.get(field.name, {} if sections else _UNSAID)
         if sections and isinstance(value, Mapping):
             chosen = value.get(SELECTORS.get(field.name, ""))
-            default: type[Any] = type(field.default)
-            section = next((section for section in sections if selected_by(section) == chosen), default)
-            filled[field.name] = _filled(section, value)
-        elif value is not _UNSAID:
-            continue
-        elif field.default is not dataclasses.MISSING:
-            filled[field.name] = plain(field.default)
-        elif field.default_factory is not dataclasses.MISSING:
-            filled[field.name] = plain(field.default_factory())
-        else:
-            filled[field.name] = MISSING
+            section = next((section for section in sections if selected_by(section) == chosen), type(default))
+            filled[field.name] = _filled(section, value, default if type(default) is section else None)
+        elif value is _UNSAID:
+            filled[field.name] = plain(default)
     return filled

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from trainyard.config.faults import FEW, Fault, nearest, show, suggestion
-from trainyard.config.fields import MISSING, SELECTORS, all_keys, hints_of, members_of, selected_by, words
+from trainyard.config.fields import MISSING, SELECTORS, all_keys, default_of, hints_of, members_of, selected_by, words
 from trainyard.config.rules import check
 from trainyard.config.schema import Config
 
@@ -49,8 +49,11 @@ class _Reader:
         self.faults: list[Fault] = []
         self.texts = texts
 
-    def section(self, cls: type[Any], value: Any, key: str) -> Any:
-        """An instance of the dataclass; fields that do not fit have their default or a stand-in."""
+    def section(self, cls: type[Any], value: Any, key: str, around: Any = None) -> Any:
+        """An instance of the dataclass; fields that do not fit have their default or a stand-in.
+
+        `around` is the default of the whole section, where that is not the class's own.
+        """
         if not isinstance(value, Mapping):
             self.wrong(key, value, "a section that holds further keys")
             value = {}
@@ -58,29 +61,32 @@ class _Reader:
         fields: dict[str, Any] = {}
         for name, field in {field.name: field for field in dataclasses.fields(cls)}.items():
             inner = f"{key}.{name}" if key else name
-            required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            default = default_of(field, around)
+            required = default is MISSING
             if required and value.get(name, MISSING) == MISSING:
                 self.missing(cls, inner)
                 fields[name] = ""
             elif name in value:
-                converted = self.value(hints[name], value[name], inner)
+                converted = self.value(hints[name], value[name], inner, default)
                 if converted is not _BAD:
                     fields[name] = converted
                 elif required:
                     fields[name] = ""
+            elif around is not None:
+                fields[name] = default
         for name in value:
             if name not in hints:
                 self.unknown(cls, value, str(name), key)
         return cls(**fields)
 
-    def value(self, hint: Any, value: Any, key: str) -> Any:
-        """The value as the hint wants it, or _BAD after noting a fault."""
+    def value(self, hint: Any, value: Any, key: str, default: Any = None) -> Any:
+        """The value as the hint wants it, or _BAD after noting a fault; `default` is the field's."""
         members = members_of(hint)
         if key in SELECTORS:
             cls = self.member(members, value, key)
             return _BAD if cls is None else self.section(cls, value, key)
         if dataclasses.is_dataclass(hint):
-            return self.section(members[0], value, key)
+            return self.section(members[0], value, key, default)
         if value is None:
             return None if types.NoneType in members else self.wrong(key, value, words(hint))
         if isinstance(value, str):
@@ -124,7 +130,8 @@ class _Reader:
                     return self.wrong(key, value, "a finite number")
         elif float in members:
             return value if math.isfinite(value) else self.wrong(key, value, "a finite number")
-        return self.wrong(key, value, words(hint))
+        # YAML reads 012 as 10: the digits that were meant are lost by now
+        return self.wrong(key, value, words(hint), "; put it in quotes" if str in members else "")
 
     def items(self, members: Sequence[Any], value: Sequence[Any], key: str, hint: Any) -> Any:
         for member in members:
@@ -195,11 +202,9 @@ class _Reader:
 
     def unknown(self, cls: type[Any], value: Mapping[str, Any], name: str, section: str) -> None:
         key = f"{section}.{name}" if section else name
-        others = [
-            selected_by(other)
-            for other in (members_of(hints_of(Config)[section]) if section in SELECTORS else ())
-            if other is not cls and name in hints_of(other)
-        ]
+        members = members_of(hints_of(Config)[section]) if section in SELECTORS else ()
+        others = [selected_by(other) for other in members if other is not cls and name in hints_of(other)]
+        cousin = nearest(name, {inner for other in members for inner in hints_of(other)})
         siblings = list(hints_of(cls))
         elsewhere = sorted(known for known in all_keys() if known.rpartition(".")[2] == name and known != key)
         if key in all_keys() and "." in name:
@@ -211,6 +216,9 @@ class _Reader:
             prefix = f"{section}." if section else ""
             listed = f" valid: {', '.join(sorted(siblings))}" if len(siblings) <= FEW else ""
             hint = f"; did you mean `{prefix}{nearest(name, siblings)}`?{listed}"
+        elif cousin:
+            choices = " or ".join(f"{section}={selected_by(other)}" for other in members if cousin in hints_of(other))
+            hint = f"; did you mean `{section}.{cousin}`, a key of {choices}? This is {section}={selected_by(cls)}"
         elif elsewhere:
             hint = f"; did you mean `{elsewhere[0]}`?"
         else:

@@ -6,7 +6,7 @@ Hydra wants it, so that Hydra composes the shipped ones to the same thing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
@@ -30,11 +30,19 @@ class Choice:
 
 @dataclass(frozen=True)
 class Layer:
-    """What one file says: choices that replace sections, then values merged over them."""
+    """What one file says: choices that replace sections, then values merged over them.
 
+    Attributes:
+        choices: in order.
+        values: plain.
+        place: where a dotted key was said.
+        shipped: a recipe that comes with Trainyard.
+    """
+
+    place: Callable[[str], str]
     choices: tuple[Choice, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
-    file: YamlFile | None = None
+    shipped: bool = False
 
 
 def shipped_recipes() -> tuple[str, ...]:
@@ -48,42 +56,23 @@ def groups() -> Mapping[str, tuple[str, ...]]:
     return dict(_groups(files("trainyard.conf"), ""))
 
 
-def read_recipe(recipe: str, faults: list[Fault]) -> list[Layer]:
-    """The layers of a shipped recipe or a YAML file; what is wrong is added to `faults`."""
-    return _read(recipe, Path(), (), None, faults)
+def read_recipe(
+    recipe: str,
+    faults: list[Fault],
+    *,
+    folder: Path = Path(),
+    seen: tuple[str, ...] = (),
+    place: str | None = None,
+) -> list[Layer]:
+    """The layers of a shipped recipe or a YAML file, those it builds on first.
 
-
-def checked_choice(group: str, option: object, place: str, faults: list[Fault]) -> Choice | None:
-    """The choice, or None after noting that there is no such group or no such choice in it."""
-    if group not in groups() or group == "recipe":
-        dotted = group.replace("/", ".")
-        plain = f"; the key is written `{dotted}`" if dotted in all_keys() else ""
-        offered = [name for name in groups() if name != "recipe"]
-        faults.append(Fault(f"there is no group `{group}`{plain or suggestion(group, offered)}", place=place))
-    elif option is None and "/" in group:
-        return Choice(group, None, place)
-    elif not isinstance(option, str):
-        says = f"`{group}` is {show(option)}, expected one of {', '.join(groups()[group])}"
-        faults.append(Fault(says, place=place, clouds=(group,)))
-    elif option not in groups()[group]:
-        says = f"`{group}` has no choice `{option}`{suggestion(option, groups()[group])}"
-        faults.append(Fault(says, place=place, clouds=(group,)))
-    else:
-        return Choice(group, option, place)
-    return None
-
-
-def _groups(folder: Traversable, prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.name.startswith("_"):
-            group = f"{prefix}{entry.name}"
-            names = [file.name.removesuffix(".yaml") for file in entry.iterdir() if file.name.endswith(".yaml")]
-            yield group, tuple(sorted(names))
-            yield from _groups(entry, f"{group}/")
-
-
-def _read(recipe: str, folder: Path, seen: tuple[str, ...], place: str | None, faults: list[Fault]) -> list[Layer]:
-    """The layers of a recipe; relative paths are below `folder`, `seen` are the files that led here."""
+    Args:
+        recipe: a shipped recipe's name, or a path.
+        faults: what is wrong is added.
+        folder: what a relative path is below.
+        seen: the files that led here; none may come again.
+        place: where the recipe was named.
+    """
     unread: dict[str, Any] = {"place": place, "clouds": tuple(SELECTORS)}
     path = folder / recipe
     if recipe in shipped_recipes():
@@ -92,11 +81,12 @@ def _read(recipe: str, folder: Path, seen: tuple[str, ...], place: str | None, f
     elif recipe.endswith((".yaml", ".yml")):
         source, identity, name = path, str(path.resolve()), str(path)
     elif "/" in recipe or path.is_file():
-        faults.append(Fault(f"the recipe {show(recipe)} is not a .yaml file", **unread))
+        why = "; YAML does not run Python" if recipe.endswith(".py") else ""
+        faults.append(Fault(f"the recipe {show(recipe)} is not a .yaml file{why}", **unread))
         return []
     else:
         near = suggestion(recipe, shipped_recipes())
-        faults.append(Fault(f"there is no recipe {show(recipe)}{near}, or a path of a .yaml file", **unread))
+        faults.append(Fault(f"there is no recipe {show(recipe)}{near}, or a path of a .yaml or .py file", **unread))
         return []
     if identity in seen:
         faults.append(Fault(f"the recipe {show(recipe)} builds on itself", **unread))
@@ -112,7 +102,36 @@ def _read(recipe: str, folder: Path, seen: tuple[str, ...], place: str | None, f
     faults.extend(replace(fault, clouds=tuple(SELECTORS)) for fault in file.faults)
     values = {key: value for key, value in file.values.items() if key not in ("defaults", "recipe")}
     parents, choices = _defaults(file, path.parent, (*seen, identity), faults)
-    return [*parents, Layer(tuple(choices), values, file)]
+    return [*parents, Layer(file.place, tuple(choices), values, shipped=identity.startswith("shipped:"))]
+
+
+def checked_choice(group: str, option: object, place: str, faults: list[Fault]) -> Choice | None:
+    """The choice, or None after noting that there is no such group or no such choice in it."""
+    if group not in groups() or group == "recipe":
+        dotted = group.replace("/", ".")
+        plain = f"; the key is written `{dotted}`" if dotted in all_keys() else ""
+        offered = [name for name in groups() if name != "recipe"]
+        faults.append(Fault(f"there is no group `{group}`{plain or suggestion(group, offered)}", place=place))
+    elif option is None and "/" in group:
+        return Choice(group, None, place)
+    elif not isinstance(option, str):
+        says = f"`{group}` is {show(option)}, expected one of {', '.join(groups()[group])}"
+        faults.append(Fault(says, place=place, clouds=(group,)))
+    elif option not in groups()[group]:
+        says = f"`{group}` has no choice `{option}`{suggestion(option, groups()[group], few=len(groups()[group]))}"
+        faults.append(Fault(says, place=place, clouds=(group,)))
+    else:
+        return Choice(group, option, place)
+    return None
+
+
+def _groups(folder: Traversable, prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.name.startswith("_"):
+            group = f"{prefix}{entry.name}"
+            names = [file.name.removesuffix(".yaml") for file in entry.iterdir() if file.name.endswith(".yaml")]
+            yield group, tuple(sorted(names))
+            yield from _groups(entry, f"{group}/")
 
 
 def _defaults(
@@ -131,7 +150,7 @@ def _defaults(
         if entry == "_self_":
             continue
         if isinstance(entry, str):
-            layers += _read(entry, folder, seen, place, faults)
+            layers += read_recipe(entry, faults, folder=folder, seen=seen, place=place)
         elif isinstance(entry, dict) and len(entry) == 1:
             [(group, option)] = entry.items()
             group = str(group).removeprefix("override ").strip().removeprefix("/")

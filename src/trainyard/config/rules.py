@@ -1,7 +1,8 @@
-"""Which values make sense, one by one and together; a table of bounds and a list of combinations.
+"""Which values make sense: a table of bounds, and the targets that may be named.
 
-Pure functions from a `Config` to faults: what the types of `schema` cannot say. Whether files exist,
-devices are there or layouts are known is found out by those who use them.
+Pure functions from a `Config` to faults: what the types of `schema` cannot say. What does not go together
+is in `combinations`. Whether files exist, devices are there or layouts are known is found out by those who
+use them.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from trainyard.config.combinations import combinations
 from trainyard.config.faults import Fault, nearest, show
 from trainyard.config.schema import Config
 from trainyard.config.targets import validate_target
 from trainyard.errors import UnsafeTargetError, UserError
 
-_TARGETS = ("optimizer", "scheduler", "criterion")
+_TARGETS = ("training.optimizer", "training.scheduler", "training.criterion", "augmentations.waveform")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -31,6 +33,10 @@ def _fraction(value: float) -> bool:
     return 0 <= value < 1
 
 
+def _share(value: float) -> bool:
+    return 0 <= value <= 1
+
+
 def _above_zero(value: float) -> bool:
     return value > 0
 
@@ -42,22 +48,63 @@ _BOUNDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("data.path", bool, "a path"),
     ("data.image_size", _each(_at_least(1)), "1 or more each"),
     ("data.workers", _at_least(0), "0 or more"),
+    ("data.speakers", _at_least(1), "1 or more"),
+    ("data.takes", _at_least(1), "1 or more"),
+    ("data.sample_rate", _at_least(1000), "1000 Hz or more"),
+    ("data.clip_seconds", _above_zero, "above 0"),
+    ("data.min_seconds", _at_least(0), "0 or more"),
+    ("data.max_seconds", _above_zero, "above 0"),
+    ("data.n_fft", _at_least(2), "2 samples or more"),
+    ("data.hop_length", _at_least(1), "1 sample or more"),
+    ("data.n_mels", _at_least(1), "1 or more"),
+    ("data.fmin", _at_least(0), "0 Hz or more"),
+    ("data.fmax", _above_zero, "above 0 Hz, or null for half the sample rate"),
+    ("data.top_db", _above_zero, "above 0 dB, or null for no limit"),
     ("data.split.val_fraction", _fraction, "0 or more and below 1"),
     ("data.split.test_fraction", _fraction, "0 or more and below 1"),
     ("data.split.seed", lambda seed: 0 <= seed < 2**32, "from 0 to 4294967295"),
     ("model.hidden", _each(_at_least(1)), "1 or more each"),
     ("model.channels", lambda sizes: bool(sizes) and min(sizes) >= 1, "at least one number, 1 or more each"),
     ("model.dropout", _fraction, "0 or more and below 1"),
+    ("model.path", bool, "a hub id or a directory, or null"),
+    ("model.projector", _at_least(1), "1 or more"),
+    ("model.lora_rank", _at_least(1), "1 or more"),
+    ("model.lora_alpha", _above_zero, "above 0"),
+    ("model.lora_dropout", _fraction, "0 or more and below 1"),
+    ("model.adapter_size", _at_least(1), "1 or more"),
+    ("model.prompt_length", _at_least(1), "1 or more"),
+    ("model.hidden_size", _at_least(1), "1 or more, or null for the size's"),
+    ("model.num_layers", _at_least(1), "1 or more, or null for the size's"),
+    ("model.num_heads", _at_least(1), "1 or more, or null for the size's"),
+    ("model.ffn_size", _at_least(1), "1 or more, or null for the size's"),
+    ("model.width", _above_zero, "above 0"),
+    ("model.trainable_blocks", _at_least(0), "0 or more, or null for all"),
+    ("model.weights", bool, "a path, or null"),
     ("training.epochs", _at_least(1), "1 or more"),
     ("training.batch_size", _at_least(1), "1 or more"),
     ("training.learning_rate", _above_zero, "above 0"),
     ("training.label_smoothing", _fraction, "0 or more and below 1"),
+    ("training.margin.scale", _above_zero, "above 0, or null for the usual"),
+    ("training.margin.margin", _at_least(0), "0 or more, or null for the usual"),
+    ("training.distillation.teacher_model_path", bool, "a path, or null"),
+    ("training.distillation.alpha", _share, "from 0 to 1"),
+    ("training.distillation.temperature", _above_zero, "above 0"),
     ("training.grad_clip", _above_zero, "above 0, or null for no clipping"),
     ("training.grad_accumulation", _at_least(1), "1 or more"),
     ("training.monitor", lambda name: bool(name.strip()), "the name of a metric, such as val_loss"),
     ("training.early_stopping.patience", _at_least(1), "1 or more, or null for never"),
     ("training.early_stopping.min_delta", _at_least(0), "0 or more"),
     ("training.log_every", _at_least(1), "1 or more"),
+    ("augmentations.spectrogram.time_masks", _at_least(0), "0 or more"),
+    ("augmentations.spectrogram.time_width", _share, "from 0 to 1"),
+    ("augmentations.spectrogram.freq_masks", _at_least(0), "0 or more"),
+    ("augmentations.spectrogram.freq_width", _share, "from 0 to 1"),
+    ("augmentations.spectrogram.max_masked", _share, "from 0 to 1"),
+    ("augmentations.spectrogram.time_shift", _share, "from 0 to 1"),
+    ("augmentations.spectrogram.freq_stretch", _fraction, "0 or more and below 1"),
+    ("system.audio_dir", bool, "a directory"),
+    ("system.cache_dir", bool, "a directory, or null"),
+    ("system.cache_mb", _at_least(0), "0 or more"),
     ("checkpoint.every_epochs", _at_least(1), "1 or more"),
     ("checkpoint.every_steps", _at_least(1), "1 or more, or null for none inside epochs"),
     ("checkpoint.keep_last", _at_least(1), "1 or more, or null for all"),
@@ -70,7 +117,7 @@ _BOUNDS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 def check(config: Config, *, trust: bool = False) -> list[Fault]:
     """Everything about the values that cannot be, in the order of the schema."""
-    return [*_out_of_bounds(config), *_combinations(config), *_targets(config, trust)]
+    return [*_out_of_bounds(config), *combinations(config), *_targets(config, trust)]
 
 
 def _out_of_bounds(config: Config) -> Iterator[Fault]:
@@ -102,47 +149,9 @@ def _out_of_bounds(config: Config) -> Iterator[Fault]:
         )
 
 
-def _combinations(config: Config) -> Iterator[Fault]:
-    run, split, training = config.run, config.data.split, config.training
-    fractions = ("data.split.val_fraction", "data.split.test_fraction")
-    if _fraction(split.val_fraction) and _fraction(split.test_fraction):
-        total = split.val_fraction + split.test_fraction
-        if total >= 1:
-            yield Fault(
-                f"`{fractions[0]}` {split.val_fraction:g} and `{fractions[1]}` {split.test_fraction:g} "
-                f"make {total:g}, which leaves nothing to train on; together they must stay below 1",
-                fractions,
-            )
-    if not run.train and not run.test:
-        yield Fault("`run.train` and `run.test` are both false: there is nothing to do", ("run.train", "run.test"))
-    elif not run.train and not run.checkpoint_path:
-        yield Fault(
-            "`run.train` is false, so there must be a checkpoint to test; add run.checkpoint_path=…",
-            ("run.train", "run.checkpoint_path"),
-        )
-    if config.data.source == "digits":  # the other sources may bring splits of their own
-        if run.test and split.test_fraction == 0:
-            yield Fault(
-                f"`{fractions[1]}` is 0 and digits has no test split of its own; add run.test=false",
-                (fractions[1], "run.test"),
-            )
-        if run.train and split.val_fraction == 0 and training.monitor.startswith("val_"):
-            yield Fault(
-                f"`{fractions[0]}` is 0, so there is no {show(training.monitor)} to monitor; "
-                "set training.monitor=train_loss or hold items out",
-                (fractions[0], "training.monitor"),
-            )
-    if "lr" in training.optimizer:
-        yield Fault(
-            f"`training.optimizer.lr` is {show(training.optimizer['lr'])}, but the learning rate is "
-            "`training.learning_rate`; set that one",
-            ("training.optimizer.lr",),
-        )
-
-
 def _targets(config: Config, trust: bool) -> Iterator[Fault]:
-    for name in _TARGETS:
-        spec, key = getattr(config.training, name), f"training.{name}"
+    for key in _TARGETS:
+        spec = _get(config, key)
         if spec is None:
             continue
         try:

@@ -36,6 +36,8 @@ class SplitOptions:
     val_fraction: float = 0.1  # share of the items, when the data has no official split
     test_fraction: float = 0.2
     seed: int = 0  # apart from run.seed, so that seeds are compared on one split
+    test_groups: tuple[str, ...] = ()  # speakers or other groups that make up test, in place of any official split
+    by_group: bool = True  # groups stay on one side of the splits made here; false: only items are shared out
     on_leak: Literal["warn", "error", "drop"] = "warn"  # identical items or groups across splits
 
 
@@ -94,6 +96,52 @@ class CsvData:
 
 
 @dataclass(frozen=True)
+class AudioData:
+    """Recordings: a corpus in its own folders, a folder per class, a CSV, or made-up vocal bursts."""
+
+    source: Literal["audio"] = "audio"
+    corpus: Literal[
+        "vocal_bursts",
+        "folder",
+        "csv",
+        "asvp_esd",
+        "asvp_esd_babies",
+        "cnvve",
+        "nonverbal_vocalization_dataset",
+        "recanvo",
+        "vivae",
+        "donateacry",
+        "fsdd",
+        "esc",
+    ] = "vocal_bursts"  # how files are named and labelled; vocal_bursts are synthesised
+    path: str | None = None  # the corpus; null: the folder of its name in system.audio_dir
+    dataset: str | None = None  # the name used in paths and queries; null: the corpus, the folder or the file's stem
+    classes: tuple[str, ...] | None = None  # names in label order; null: those found
+    speakers: int = 20  # of vocal_bursts
+    takes: int = 4  # of each class by each speaker of vocal_bursts
+    path_column: str = "path"  # of a csv, like the three below
+    label_column: str = "label"
+    group_column: str | None = None  # items of one group (a speaker) stay on one side of a split
+    split_column: str | None = None  # official splits: train, val, test
+    sample_rate: int = 16000  # Hz; everything is resampled to it
+    clip_seconds: float = 7.0  # what a model hears of each file
+    crop: Literal["start", "center", "random"] = "center"  # which part of a longer file; random in training alone
+    pad: Literal["end", "center", "tile"] = "end"  # a shorter file: silence after it, around it, or itself again
+    min_seconds: float = 0.01  # shorter files are bad files
+    max_seconds: float = 300.0  # longer files are bad files
+    n_fft: int = 400  # samples of a window of the log-mel spectrogram
+    hop_length: int = 160  # samples between windows
+    n_mels: int = 64
+    fmin: float = 0.0  # Hz
+    fmax: float | None = None  # Hz; null: half the sample rate
+    top_db: float | None = 80.0  # dynamic range below the loudest; null: all
+    normalise: Literal["none", "clip"] = "clip"  # clip: each spectrogram to mean 0 and deviation 1
+    workers: int = 0  # processes that decode and augment; 0: the training process
+    on_bad_file: Literal["error", "skip"] = "error"
+    split: SplitOptions = SplitOptions(test_fraction=0.1)
+
+
+@dataclass(frozen=True)
 class MlpModel:
     """A multi-layer perceptron on the flattened item; hidden=[453] on 28 x 28 is 784-453-10."""
 
@@ -109,6 +157,88 @@ class CnnModel:
     name: Literal["cnn"] = "cnn"
     channels: tuple[int, ...] = (32, 64, 64)
     dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class EncoderModel:
+    """A speech encoder of transformers, a way to fine-tune it, and a head on the weighted sum of its layers."""
+
+    name: Literal["encoder"] = "encoder"
+    type: Literal["whisper", "wav2vec2", "hubert", "wavlm", "unispeech_sat"] = "whisper"
+    size: str = "base"  # whisper: tiny, base, small, medium, large; the others: base, large
+    method: Literal["frozen", "lora", "adapter", "prompt", "full"] = "lora"
+    layers: str | None = None  # which layers the method changes: 012 or 7-12, from 0; null: all
+    pretrained: bool = True  # false: random weights
+    path: str | None = None  # a hub id or a directory; null: the size's usual hub id
+    projector: int = 256  # width of the head
+    dropout: float = 0.0  # before the classifier
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    lora_dropout: float = 0.0
+    lora_targets: Literal["ffn", "attention", "both"] = "both"
+    adapter_size: int = 64  # width of the bottleneck
+    prompt_length: int = 8  # learned vectors a layer
+    hidden_size: int | None = None  # of a random encoder, instead of its size's; with the three below
+    num_layers: int | None = None
+    num_heads: int | None = None
+    ffn_size: int | None = None
+
+
+@dataclass(frozen=True)
+class EfficientNetV2Model:
+    """EfficientNetV2 (Tan & Le, 2021) on spectrograms or images."""
+
+    name: Literal["efficientnet_v2"] = "efficientnet_v2"
+    size: Literal["small", "s", "m", "l"] = "small"  # small: 2.6 M parameters; s, m and l as published
+    norm: Literal["batch", "group", "instance"] = "batch"
+    dropout: float = 0.2
+    trainable_blocks: int | None = None  # the last n stages train, with the head; null: all
+    weights: str | None = None  # a state dict to start from, where names and shapes match
+    qat: bool = False  # quantisation-aware training, and an int8 export at the end
+
+
+@dataclass(frozen=True)
+class PannsCnn14Model:
+    """CNN14 of PANNs (Kong et al., 2020) on spectrograms."""
+
+    name: Literal["panns_cnn14"] = "panns_cnn14"
+    width: int = 64  # channels of the first of six blocks, doubled in each; 64 as published (80 M parameters)
+    norm: Literal["batch", "group", "instance"] = "batch"
+    dropout: float = 0.2
+    trainable_blocks: int | None = None
+    weights: str | None = None
+    qat: bool = False
+
+
+@dataclass(frozen=True)
+class MobileNetV2Model:
+    """MobileNetV2 (Sandler et al., 2018) on spectrograms or images."""
+
+    name: Literal["mobilenet_v2"] = "mobilenet_v2"
+    width: float = 1.0  # multiplies the channels
+    norm: Literal["batch", "group", "instance"] = "batch"
+    dropout: float = 0.2
+    trainable_blocks: int | None = None
+    weights: str | None = None
+    qat: bool = False
+
+
+@dataclass(frozen=True)
+class MarginOptions:
+    """The angular margin of training.use_arcface."""
+
+    scale: float | None = None  # null: 30 for arcface, 80 for circle
+    margin: float | None = None  # null: 0.5 for arcface (radians), 0.4 for circle
+
+
+@dataclass(frozen=True)
+class DistillationOptions:
+    """Learning from a teacher: (1 - alpha) * loss + alpha * KL * temperature²."""
+
+    enabled: bool = False
+    teacher_model_path: str | None = None  # a checkpoint of a run; its classes must be the data's
+    alpha: float = 0.5
+    temperature: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -132,6 +262,9 @@ class TrainingSection:
     criterion: Target = field(default_factory=lambda: {"_target_": "torch.nn.CrossEntropyLoss"})
     label_smoothing: float = 0.0  # for criteria that take it
     class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    use_arcface: Literal["arcface", "circle"] | None = None  # a cosine head trained with an angular margin
+    margin: MarginOptions = MarginOptions()
+    distillation: DistillationOptions = DistillationOptions()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # autocast; fp16 with a gradient scaler
     grad_clip: float | None = None  # largest norm of the gradient
     grad_accumulation: int = 1  # batches per optimizer step
@@ -139,6 +272,36 @@ class TrainingSection:
     mode: Literal["auto", "min", "max"] = "auto"  # auto: min for losses, max for the rest
     early_stopping: EarlyStopping = EarlyStopping()
     log_every: int = 50  # steps between rows of training loss
+
+
+@dataclass(frozen=True)
+class SpectrogramAugmentations:
+    """What is changed in each spectrogram of the training split, drawn anew every epoch."""
+
+    time_masks: int = 0
+    time_width: float = 0.1  # of the widest time mask, as a share of the frames
+    freq_masks: int = 0
+    freq_width: float = 0.1  # of the widest frequency mask, as a share of the mels
+    max_masked: float = 0.5  # largest share of a spectrogram that all masks together may hide
+    time_shift: float = 0.0  # largest shift, as a share of the frames
+    freq_stretch: float = 0.0  # largest stretch of the frequency axis: 0.1 for 0.9 to 1.1
+
+
+@dataclass(frozen=True)
+class AugmentationsSection:
+    """What is changed in the training split; evaluation sees the items as they are."""
+
+    waveform: Target | None = None  # such as audiomentations.Compose with a list of transforms
+    spectrogram: SpectrogramAugmentations = SpectrogramAugmentations()
+
+
+@dataclass(frozen=True)
+class SystemSection:
+    """Where things lie on this machine. Nothing here changes a result."""
+
+    audio_dir: str = "data"  # holds a folder a corpus, called like it, for when data.path is null
+    cache_dir: str | None = None  # of decoded sound and features; null: TRAINYARD_CACHE, or ~/.cache/trainyard
+    cache_mb: float = 4096.0  # what the cache may hold; 0: no cache
 
 
 @dataclass(frozen=True)
@@ -167,10 +330,12 @@ class OutputsSection:
 class Config:
     """Everything a run was asked to do. Saved with the run; `from_dict(to_dict(c)) == c`."""
 
-    data: DigitsData | NpzData | ImageFolderData | CsvData = DigitsData()
-    model: MlpModel | CnnModel = CnnModel()
+    data: DigitsData | NpzData | ImageFolderData | CsvData | AudioData = DigitsData()
+    model: MlpModel | CnnModel | EncoderModel | EfficientNetV2Model | PannsCnn14Model | MobileNetV2Model = CnnModel()
     run: RunSection = RunSection()
     training: TrainingSection = TrainingSection()
+    augmentations: AugmentationsSection = AugmentationsSection()
+    system: SystemSection = SystemSection()
     checkpoint: CheckpointSection = CheckpointSection()
     outputs: OutputsSection = OutputsSection()
     layout: str = "grouped"  # a shipped layout, or the path of a YAML

@@ -1,0 +1,61 @@
+"""Which layers of an encoder a text such as `012` or `7-12` means.
+
+The same text stands in `model.layers` and in a run's name, so the grammar is apart from both and from
+the networks: it knows text and a number of layers.
+"""
+
+from __future__ import annotations
+
+import re
+
+from trainyard.errors import ConfigError
+
+_DIGITS = re.compile(r"[0-9]+")
+_RANGE = re.compile(r"([0-9]{1,4})-([0-9]{1,4})")
+
+
+def parse_layers(text: str | None, n_layers: int) -> tuple[tuple[int, ...], str | None]:
+    """The layers that `text` names, ascending, counted from 0, and a warning when they were clipped.
+
+    `012` is layers 0, 1 and 2; `7-12` is 7 to 12, both included; None is all of them. A range that ends
+    one past the last layer is clipped, because people count from 1: layers 7-12 of 12 are 7 to 11.
+
+    Args:
+        text: what the user wrote.
+        n_layers: how many layers there are; the last is `n_layers - 1`.
+
+    Raises:
+        ConfigError: another layer that does not exist, or a text of another form; names the valid layers.
+    """
+    if text is None:
+        return tuple(range(n_layers)), None
+    last = n_layers - 1
+    remedy = (
+        f"The layers are 0 to {last}. Write single digits, ascending, such as 012, or a range such as 0-{last}; "
+        "null means all of them."
+    )
+    warning = None
+    if found := _RANGE.fullmatch(text):
+        first, end = int(found[1]), int(found[2])
+        if first > end:
+            raise ConfigError([f"model.layers={text!r} is a range that ends before it begins"], remedy)
+        if end == n_layers and first < n_layers:
+            warning = f"model.layers={text!r} ends one past the last layer, {last}: layers {first} to {last} are used."
+            end = last
+        layers = tuple(range(first, end + 1))
+    elif _DIGITS.fullmatch(text):
+        layers = tuple(int(digit) for digit in text)
+        if list(layers) != sorted(set(layers)):
+            one = f", and layer {int(text)} alone as {int(text)}-{int(text)}" if int(text) < n_layers else ""
+            spelled = ", ".join(str(layer) for layer in layers)
+            raise ConfigError(
+                [f"model.layers={text!r} reads as layers {spelled}, which do not ascend"],
+                f"Write them as {''.join(map(str, sorted(set(layers))))}{one}. {remedy}",
+            )
+    else:
+        raise ConfigError([f"model.layers={text!r} names no layers"], remedy)
+    absent = [layer for layer in layers if layer > last]
+    if absent:
+        which = ", ".join(map(str, absent)) if len(absent) < 4 else f"{absent[0]} to {absent[-1]}"
+        raise ConfigError([f"model.layers={text!r} names layer {which} of an encoder with {n_layers} layers"], remedy)
+    return layers, warning
