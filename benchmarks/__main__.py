@@ -17,6 +17,8 @@ ALL = {
     "checkpoint": "Checkpoints",
     "query": "Finding runs",
     "startup": "Starting up",
+    "features": "Features of sound",
+    "fsdd": "Spoken digits",
 }
 
 

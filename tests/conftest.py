@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,10 @@ import pytest
 from trainyard.layouts import LAYOUTS, load_layout
 from trainyard.runs import RunWriter, Yard, create_run
 from trainyard.testing.contracts import HOSTILE_NAMES, UNSAFE_NAMES
+
+# Decoded sound and features of the tests stay among themselves.
+_CACHE = tempfile.TemporaryDirectory(prefix="trainyard-tests-")
+os.environ["TRAINYARD_CACHE"] = _CACHE.name
 
 NewRun = Callable[..., RunWriter]
 

@@ -310,7 +310,7 @@ def test_a_missing_fact() -> None:
 def test_what_is_shared() -> None:
     shared = {name: [k for k in load_layout(name).kinds if load_layout(name).is_shared(k)] for name in LAYOUTS}
     assert shared == {
-        "grouped": ["metrics_table"],
+        "grouped": ["metrics_table", "encoder_weights"],
         "shared": ["evaluation_log"],
         "dated": [],
         "trials": ["default_config", "controller_log"],

@@ -1,4 +1,4 @@
-"""Learning curves and confusion matrices, as the bytes of a PNG.
+"""Learning curves, confusion matrices and layer weights, as the bytes of a PNG.
 
 The same input gives the same bytes on the same matplotlib and fonts: no time stamp, no user's style.
 Figures are drawn without pyplot, which would keep global state and ask for a display; matplotlib is
@@ -130,6 +130,39 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
         bar.ax.tick_params(length=0, labelsize=8)
         bar.set_label("Share of the true class", fontsize=8)
         bar.ax.spines[:].set_visible(False)
+    return png.getvalue()
+
+
+def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
+    """A PNG of how much a head listens to each layer of an encoder, a line per run or data set.
+
+    Args:
+        weights: by name, the shares of layer 0 (before the first block) to the last; each sums to 1.
+        title: of the figure.
+    """
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    if not weights or not all(len(shares) for shares in weights.values()):
+        raise ValueError("there are no weights to draw")
+    with _figure((7.5, 4.0)) as (figure, png):
+        figure.suptitle(_shown(title, 80), x=0.012, ha="left", fontsize=12, color=_INK)
+        axes = figure.subplots()
+        colours = colormaps["viridis"](np.linspace(0.05, 0.85, len(weights)))
+        for number, (name, colour) in enumerate(zip(weights, colours, strict=True)):
+            shares = np.asarray(weights[name], dtype=np.float64)
+            label = _shown(name, _LONGEST_NAME, number)
+            axes.plot(range(len(shares)), shares, color=colour, label=label, marker="o", markersize=3.5)
+        counts = {len(shares) for shares in weights.values()}
+        if len(counts) == 1:
+            axes.axhline(1 / counts.pop(), color=_FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("Layer (0: the input of the first)")
+        axes.set_ylabel("Share of the head's attention")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=13))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        if len(weights) > 1:
+            axes.legend(loc="best", handlelength=1.4, ncols=1 if len(weights) < 8 else 2)
     return png.getvalue()
 
 

@@ -16,7 +16,8 @@ from trainyard.app.setup import build, load_dataset
 from trainyard.app.train import refuse_changed_data
 from trainyard.checkpoints import Choice, choose
 from trainyard.config.convert import from_dict
-from trainyard.data.unlabelled import load_items
+from trainyard.config.schema import AudioData
+from trainyard.data.unlabelled import Items, load_clips, load_items
 from trainyard.durable import open_log
 from trainyard.errors import DataError, UnknownCheckpointError
 from trainyard.models import from_model_config
@@ -84,12 +85,13 @@ def evaluate_run(
     """
     choice = pick(reader, checkpoint)
     config = from_dict(reader.snapshot.config, where=str(reader.home), trust=trust)
-    dataset = load_dataset(config.data)
+    dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"))
     refuse_changed_data(reader, dataset)
     if not len(dataset.indices(split)):
         raise DataError(f"The data has no {split} split.", "Choose another with --split.")
-    setup = build(config, dataset, processes.start(device), trust=trust)
-    load_weights(setup.model, load(choice.path, weights_only=True).model, str(choice.path))
+    loaded = load(choice.path, weights_only=True)
+    setup = build(config, dataset, processes.start(device), trust=trust, saved=loaded.model_config or None)
+    load_weights(setup.model, loaded.model, str(choice.path))
     found = setup.predict(split)
     recorded = _recorded(reader.snapshot, choice.checkpoint, split)
     times = int(reader.snapshot.summary.get("times_tested", 0)) + (split == "test")
@@ -120,7 +122,7 @@ def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = Non
 
     Args:
         reader: the run whose checkpoint predicts.
-        path: an image, a folder of images, or an .npz.
+        path: what the run was trained on: an image, a folder of images or an .npz; a recording or a folder of them.
         checkpoint: best (None), last, or a step.
         device: where to compute.
 
@@ -133,15 +135,33 @@ def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = Non
     loaded = load(choice.path, weights_only=True)
     model = from_model_config(loaded.model_config)
     load_weights(model, loaded.model, str(choice.path))
-    items = load_items(path, loaded.model_config["item_shape"])
+    data = reader.snapshot.config.get("data", {})
+    if data.get("source") == "audio":
+        items = _clips(reader, path)
+    else:
+        items = load_items(path, loaded.model_config["item_shape"])
     where = processes.start(device).device
     model.to(where).eval()
     parts = []
     with torch.inference_mode():
         for start in range(0, len(items.ids), _BATCH):
             indices = np.arange(start, min(start + _BATCH, len(items.ids)), dtype=np.int64)
-            parts.append(torch.softmax(model(items.fetch(indices).to(where)).float(), dim=1).cpu().numpy())
+            inputs = items.fetch(indices).to(where)
+            if items.finish is not None:
+                inputs = items.finish(inputs, indices)
+            known = () if items.lengths is None else (torch.from_numpy(items.lengths[indices]).to(where),)
+            parts.append(torch.softmax(model(inputs, *known).float(), dim=1).cpu().numpy())
     probabilities = np.concatenate(parts)
     labels = loaded.model_config["id2label"]
     classes = [labels[str(index)] for index in range(len(labels))]
     return tables.predictions_csv(items.ids, None, predicted_labels(probabilities), probabilities, classes)
+
+
+def _clips(reader: RunReader, path: Path) -> Items:
+    """Recordings as the run's model hears them."""
+    from trainyard.app.sound import cache_dir, frontend_of, listening_of  # asks for the libraries of sound
+
+    config = from_dict(reader.snapshot.config, where=str(reader.home), trust=True)  # builds none of its targets
+    assert isinstance(config.data, AudioData)
+    frontend = frontend_of(config, reader.snapshot.data.get("item_shape"))
+    return load_clips(path, listening_of(config.data), frontend, cache_dir(config), config.system.cache_mb)

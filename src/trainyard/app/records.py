@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainyard import durable
+from trainyard.analysis import layer_weights, plots, predictions
 from trainyard.analysis import metrics as measures
-from trainyard.analysis import plots, predictions
 from trainyard.data.dataset import Dataset
-from trainyard.runs import RunWriter, read_history
+from trainyard.index import Index
+from trainyard.runs import RunReader, RunWriter, read_history
 from trainyard.training.evaluate import Predictions
 from trainyard.training.events import EpochEnded, Event
 
@@ -123,6 +124,34 @@ def write_end(run: RunWriter, summary: Mapping[str, Any], *, with_plots: bool) -
         directory = run.path("tensorboard")
         if directory.is_dir():
             run.note_record("tensorboard", directory)
+
+
+def write_layer_weights(run: RunWriter, weights: Sequence[float]) -> None:
+    """How much the head listens to each layer: a table, and a picture.
+
+    Where the layout has the picture above the runs, it shows every run of the project with this name:
+    the same model on other data sets.
+    """
+    run.write(layer_weights.KIND, layer_weights.to_csv(weights))
+    if not run.keeps("encoder_weights"):
+        return
+    if not run.layout.is_shared("encoder_weights"):
+        run.write("encoder_weights", plots.layer_weights({run.name: weights}, f"{run.snapshot.project} / {run.name}"))
+        return
+    with durable.locked(run.yard.own / "layer-weights.lock"):
+        rows_of = Index(run.yard).query("").rows
+        homes = [
+            run.yard.root / row["home"]
+            for row in rows_of
+            if (row["project"], row["name"]) == (run.snapshot.project, run.name) and row["id"] != run.id
+        ]
+        known = {reader.snapshot.dataset: found for reader in (RunReader(run.yard, home) for home in homes)
+                 if (found := layer_weights.read(reader)) is not None}  # fmt: skip
+        known[run.snapshot.dataset] = list(weights)
+        title = f"{run.snapshot.project} / {run.name}"
+        path = run.path("encoder_weights")
+        durable.write_bytes(path, plots.layer_weights(dict(sorted(known.items())), title))
+    run.note_record("encoder_weights", path, digest=False)
 
 
 _TABLE_START = ("run", "id", "dataset", "model", "split")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,20 @@ from torch import nn
 
 from trainyard.config.convert import to_dict
 from trainyard.config.faults import nearest, show
-from trainyard.config.schema import Config, CsvData, DigitsData, ImageFolderData, NpzData, TrainingSection
+from trainyard.config.schema import AudioData, Config, DistillationOptions, EncoderModel, TrainingSection
 from trainyard.config.targets import build_target
 from trainyard.data.batches import Batches
 from trainyard.data.dataset import Dataset
 from trainyard.data.sources import csv, digits, image_folder, npz
 from trainyard.errors import CheckpointError, ConfigError
-from trainyard.models import build_model, model_config
+from trainyard.models import build_model, from_model_config, model_config
+from trainyard.training.distill import Distillation, load_teacher
 from trainyard.training.evaluate import Predictions, evaluate
+from trainyard.training.guard import GradientGuard
 from trainyard.training.loop import Plan, Scheduler
 from trainyard.training.losses import build_criterion, class_weights
+from trainyard.training.margins import build_margin
+from trainyard.training.objective import Objective
 from trainyard.training.process import Process
 from trainyard.training.state import Trainee, load, load_weights, seed_everything
 from trainyard.training.step import Step
@@ -32,18 +36,31 @@ from trainyard.training.stopping import resolve_mode
 from trainyard.training.tasks import SingleLabel
 
 
-def load_dataset(data: DigitsData | NpzData | ImageFolderData | CsvData) -> Dataset:
-    """The data that a `data` section describes.
+def load_dataset(config: Config, *, trust: bool = False, heard: Sequence[int] | None = None) -> Dataset:
+    """The data that `config` describes.
+
+    Args:
+        config: its `data` section, and for sound what the model hears of it.
+        trust: accept augmentations outside the allow-list.
+        heard: the shape of an item as a run recorded it, so that a published encoder need not be asked again.
 
     Raises:
+        ConfigError: settings that do not fit the data.
         DataError: it cannot be read or trained on.
     """
-    split = {
-        "val_fraction": data.split.val_fraction,
-        "test_fraction": data.split.test_fraction,
-        "seed": data.split.seed,
-        "on_leak": data.split.on_leak,
-    }
+    data = config.data
+    split: dict[str, Any] = asdict(data.split)
+    if isinstance(data, AudioData):
+        from trainyard.app.sound import load_sound  # asks for the libraries of sound
+
+        return load_sound(config, data, split, trust=trust, heard=heard)
+    if data.source in ("digits", "image_folder"):
+        if split.pop("test_groups"):
+            raise ConfigError(
+                [f"`data.split.test_groups` is set, but {data.source} has no groups"],
+                "Use data=csv with data.group_column, or unset it.",
+            )
+        del split["by_group"]
     plain: dict[str, Any] = {
         k: v for k, v in asdict(data).items() if k not in ("source", "dataset", "split", "workers")
     }
@@ -64,13 +81,15 @@ class Setup:
     step: Step
     scheduler: Scheduler | None
     trainee: Trainee
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what to tell, but not to warn of
 
     def batches(self, split: str, *, training: bool = False) -> Batches:
         """The batches of a split; shuffled anew each epoch for training."""
         return Batches(
             self.dataset, self.dataset.indices(split), self.config.training.batch_size * (1 if training else 4),
             shuffle=training, seed=self.config.run.seed, rank=self.process.rank, world=self.process.world,
-            workers=getattr(self.config.data, "workers", 0), device=self.process.device,
+            workers=getattr(self.config.data, "workers", 0), device=self.process.device, augment=training,
         )  # fmt: skip
 
     def predict(self, split: str) -> Predictions:
@@ -94,18 +113,35 @@ class Setup:
         return f"{len(names)} items: {', '.join(names[:8])}{more}"
 
 
-def build(config: Config, dataset: Dataset, process: Process, *, trust: bool = False) -> Setup:
+def build(
+    config: Config,
+    dataset: Dataset,
+    process: Process,
+    *,
+    trust: bool = False,
+    saved: Mapping[str, Any] | None = None,
+) -> Setup:
     """Model, task, optimizer and scheduler, seeded by `run.seed`.
+
+    Args:
+        config: what to build.
+        dataset: what it is for.
+        process: where.
+        trust: accept `_target_` objects outside the allow-list.
+        saved: a checkpoint's config.json: the model is built from it, to be filled with that checkpoint's
+            weights. What the training started from, a published encoder or a teacher's file, is not needed.
 
     Raises:
         ConfigError: parts that do not fit each other or the data.
     """
     training = config.training
     seed_everything(config.run.seed)
-    parameters = {key: value for key, value in asdict(config.model).items() if key != "name"}
-    described = {"item_shape": dataset.item_shape, "classes": dataset.classes, **parameters}
+    margin = None
+    if training.use_arcface is not None:
+        margin = build_margin(training.use_arcface, training.margin.scale, training.margin.margin)
     with _advising("Choose another model, or other sizes in model.*."):
-        model = build_model(config.model.name, **described).to(process.device)
+        model, described, notes = _model(config, dataset, margin.scale if margin else None, saved)
+    model = model.to(process.device)
     weights = class_weights(training.class_weights, dataset.labels[dataset.indices("train")], dataset.classes)
     with _advising("Name a loss in training.criterion, such as torch.nn.CrossEntropyLoss, and its arguments."):
         criterion = build_criterion(
@@ -113,6 +149,9 @@ def build(config: Config, dataset: Dataset, process: Process, *, trust: bool = F
             label_smoothing=training.label_smoothing, trust=trust,
         )  # fmt: skip
     task = SingleLabel(dataset.classes, criterion).to(process.device)
+    distillation = None
+    if training.distillation.enabled and config.run.train:
+        distillation = _distillation(training.distillation, dataset, process.device)
     optimizer = _optimizer(config, model, process.device, trust=trust)
     scheduler = None
     if training.scheduler is not None:
@@ -124,13 +163,48 @@ def build(config: Config, dataset: Dataset, process: Process, *, trust: bool = F
             remedy="Name a learning-rate scheduler, such as torch.optim.lr_scheduler.StepLR, and its arguments.",
         )  # fmt: skip
     _check_monitor(training, task, dataset)
-    step = Step(process.wrap(model), task, optimizer, process, training.precision, training.grad_clip)
+    step = Step(
+        process.wrap(model), task, optimizer, process, training.precision, training.grad_clip,
+        objective=Objective(task, margin, distillation), after_first_backward=GradientGuard(),
+    )  # fmt: skip
     trainee = Trainee(
-        model, optimizer, scheduler, step.scaler, process.device, model_config(config.model.name, **described),
-        to_dict(config),
+        model, optimizer, scheduler, step.scaler, process.device, described, to_dict(config)
     )  # fmt: skip
     seed_everything(config.run.seed, process.rank)
-    return Setup(config, dataset, process, task, model, step, scheduler, trainee)
+    warnings = tuple(getattr(model, "warnings", ()))
+    return Setup(config, dataset, process, task, model, step, scheduler, trainee, warnings, notes)
+
+
+def _model(
+    config: Config, dataset: Dataset, cosine_scale: float | None, saved: Mapping[str, Any] | None
+) -> tuple[nn.Module, dict[str, Any], tuple[str, ...]]:
+    """The model, its config.json, and what to tell of its first weights."""
+    if saved is not None:
+        return from_model_config(saved), dict(saved), ()
+    parameters = {key: value for key, value in asdict(config.model).items() if key not in ("name", "weights", "qat")}
+    described: dict[str, Any] = {"item_shape": dataset.item_shape, "classes": dataset.classes, **parameters}
+    if isinstance(config.model, EncoderModel) and isinstance(config.data, AudioData):
+        described["clip_seconds"] = config.data.clip_seconds
+    if cosine_scale is not None:
+        described |= {"head": "cosine", "head_scale": cosine_scale}
+    if getattr(config.model, "qat", False):
+        described["qat"] = True
+    notes: list[str] = []
+    model = build_model(
+        config.model.name, **described, weights=getattr(config.model, "weights", None),
+        on_weights=lambda report: notes.append(report.describe()),
+    )  # fmt: skip
+    return model, model_config(config.model.name, **described), tuple(notes)
+
+
+def _distillation(options: DistillationOptions, dataset: Dataset, device: torch.device) -> Distillation:
+    if options.teacher_model_path is None:
+        raise ConfigError(
+            ["`training.distillation.enabled` is true, but `training.distillation.teacher_model_path` is not set"],
+            "Name a checkpoint of a run, or set training.distillation.enabled=false.",
+        )
+    teacher = load_teacher(Path(options.teacher_model_path), dataset.classes, dataset.item_shape)
+    return Distillation(teacher.to(device), alpha=options.alpha, temperature=options.temperature)
 
 
 @contextlib.contextmanager

@@ -20,10 +20,17 @@ from trainyard.app.resuming import choose_to_resume
 from trainyard.app.setup import Setup, build, load_dataset, load_initial_weights
 from trainyard.checkpoints import choose
 from trainyard.config.convert import from_dict, to_dict
-from trainyard.config.names import model_label
+from trainyard.config.names import default_run_name, model_label
 from trainyard.config.schema import Config
 from trainyard.data.dataset import Dataset, explain_change
-from trainyard.errors import ChangedDataError, ConfigError, Interrupted, NotResumableError, TrainyardError
+from trainyard.errors import (
+    ChangedDataError,
+    CheckpointError,
+    ConfigError,
+    Interrupted,
+    NotResumableError,
+    TrainyardError,
+)
 from trainyard.layouts import Layout, load_layout
 from trainyard.retention import KeepPolicy
 from trainyard.runs import RunReader, RunWriter, Yard, checked_names, create_run, environment, resume_run
@@ -71,7 +78,7 @@ def train(
         Yard(yard_root)  # no file: better known before the data is read than after
     _check_names(config, layout, config.data.dataset or "data")
     with _processes(config.run.device) as process:
-        dataset = load_dataset(config.data)
+        dataset = load_dataset(config, trust=trust)
         _check_names(config, layout, dataset.name)
         setup = build(config, dataset, process, trust=trust)
         load_initial_weights(setup)
@@ -79,8 +86,8 @@ def train(
         if process.is_main:
             run = create_run(
                 Yard(yard_root, create=True), layout, project=config.run.project, dataset=dataset.name,
-                model=model_label(config), name=config.run.name, config=to_dict(config), seed=config.run.seed,
-                tags=config.run.tags, note=config.run.note,
+                model=model_label(config), name=config.run.name, default_name=default_run_name(config),
+                config=to_dict(config), seed=config.run.seed, tags=config.run.tags, note=config.run.note,
             )  # fmt: skip
         with run or contextlib.nullcontext():
             if run is not None:
@@ -89,7 +96,7 @@ def train(
                     source = source_of(run.yard, Path(config.run.checkpoint_path), "initial weights")
                     if source is not None:
                         run.event("parent", **source)
-                for warning in dataset.warnings:
+                for warning in (*dataset.warnings, *setup.warnings):
                     run.warn(warning)
             _work(setup, run, Progress(), overrides, console, resumed=False)
         return run.home if run is not None else None
@@ -98,7 +105,8 @@ def train(
 def _check_names(config: Config, layout: Layout, dataset: str) -> None:
     """Raises BadNameError for what `create_run` would refuse, before there is even a yard."""
     run = config.run
-    layout.check(checked_names(project=run.project, dataset=dataset, model=model_label(config), name=run.name))
+    name = default_run_name(config) if run.name is None else run.name
+    layout.check(checked_names(project=run.project, dataset=dataset, model=model_label(config), name=name))
 
 
 def resume(
@@ -131,9 +139,9 @@ def resume(
         )
     config = from_dict(reader.snapshot.config, where=str(home / ".run"), trust=trust)
     with _processes(config.run.device) as process:
-        dataset = load_dataset(config.data)
+        dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"))
         refuse_changed_data(reader, dataset)
-        setup = build(config, dataset, process, trust=trust)
+        setup = build(config, dataset, process, trust=trust, saved=_saved_model(reader))
         run = resume_run(yard, home) if process.is_main else None
         with contextlib.ExitStack() as stack:
             chosen: tuple[str | None, int | None] = (None, None)
@@ -158,6 +166,16 @@ def resume(
                 where = f"step {progress.step}" if chosen[0] else "the beginning (no checkpoint yet)"
                 _tell(console, f"resuming {run.name} from {where}")
             _work(setup, run, progress, (), console, resumed=True)
+
+
+def _saved_model(reader: RunReader) -> dict[str, Any] | None:
+    """The config.json of the newest checkpoint that can be read; None when there is none yet."""
+    for checkpoint in reversed(reader.snapshot.checkpoints):
+        path = reader.locate(checkpoint)
+        if path is not None:
+            with contextlib.suppress(CheckpointError):
+                return load(path, weights_only=True).model_config or None
+    return None
 
 
 def _refuse_finished(run: Snapshot) -> None:
@@ -236,6 +254,9 @@ def _work(
                     captured["cuda"] = torch.version.cuda
                 provenance.write_start(run, run.snapshot.config, overrides, captured)
             logger.info("%s %s (%s) in %s", "resuming" if resumed else "training", run.name, run.id, run.home)
+            for note in setup.notes:
+                logger.info("%s", note)
+                _tell(console, note)
             for warning in run.snapshot.warnings:
                 logger.warning("%s", warning)
                 _tell(console, warning, label="warning: ")
@@ -339,6 +360,15 @@ def _finish(setup: Setup, run: RunWriter | None, console: Console) -> None:
         summary["times_tested"] = 1
     for split, predictions in found.items():
         records.write_predictions(run, predictions, setup.dataset, split, with_plots=config.outputs.plots)
+    shares = getattr(setup.model, "layer_weights", None)
+    if shares is not None:
+        records.write_layer_weights(run, shares())
+    if getattr(config.model, "qat", False) and config.run.train:
+        from trainyard.app.export import export_quantised
+
+        export_quantised(setup, run, best.step if best is not None else run.snapshot.step)
+    if setup.dataset.cache is not None:
+        run.event("data", data={**run.snapshot.data, "cache": setup.dataset.cache()})
     run.summary(**summary)
     records.write_end(run, summary, with_plots=config.outputs.plots)
     for split, predictions in found.items():

@@ -24,9 +24,12 @@ COMMANDS = {
     "resume": "Continue a run that was stopped, failed or killed, exactly.",
     "evaluate": "Measure a run's checkpoint on a split again.",
     "predict": "Predict new data with a run's checkpoint.",
+    "experiments": "List the experiments of the speech encoders, or write their files.",
+    "export": "Export a run's model for other programs.",
     "runs": "List runs: filter, sort, page.",
     "show": "Show everything about a run.",
     "compare": "Compare runs: settings, data, results.",
+    "analyse": "Look at one thing across runs: layer weights.",
     "clean": "Plan and make room: checkpoints, runs, logs, caches. Undoable.",
     "undo": "Bring back what the last clean took away.",
     "verify": "Check that files are what was written.",
@@ -34,8 +37,8 @@ COMMANDS = {
     "doctor": "Check the installation and the yard.",
 }
 _GROUPS = {
-    "Train": ("train", "resume", "evaluate", "predict"),
-    "Look": ("runs", "show", "compare"),
+    "Train": ("train", "resume", "evaluate", "predict", "export", "experiments"),
+    "Look": ("runs", "show", "compare", "analyse"),
     "Keep": ("clean", "undo", "verify", "reindex", "doctor"),
 }
 

@@ -50,6 +50,7 @@ def _print(reader: RunReader) -> None:
         ("created", run.created),
         ("trained", _trained(run)),
         ("data", _data(run.data)),
+        *(("cache" if not number else " ", text) for number, text in enumerate(_cache(run.data))),
         ("tags", ", ".join(run.tags)),
         ("note", run.note),
         ("error", (run.error or "").replace("\n", "\n" + " " * 12)),
@@ -89,6 +90,19 @@ def _data(data: dict[str, Any]) -> str:
         return ""
     splits = ", ".join(f"{count} {split}" for split, count in data["splits"].items())
     return f"{data['items']} items ({splits}), {len(data['classes'])} classes, fingerprint {data['digest'][:12]}"
+
+
+def _cache(data: dict[str, Any]) -> list[str]:
+    """What was kept of decoded sound and features, a line each."""
+    lines = []
+    for name, found in data.get("cache", {}).items():
+        state = "; full: more is computed each time" if found["full"] else ""
+        state += f"; nothing more is kept: {found['failed']}" if found["failed"] else ""
+        lines.append(
+            f"{name}: {counted(found['entries'], 'entry', 'entries')}, {human_size(found['size_bytes'])} of at most "
+            f"{human_size(found['limit_bytes'])}, {found['hits']} read, {found['misses']} computed{state}"
+        )
+    return lines
 
 
 def _section(title: str, rows: list[tuple[str, str]]) -> None:

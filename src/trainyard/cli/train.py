@@ -21,10 +21,13 @@ def command(
 ) -> None:
     """Train a recipe or a config file in a new run.
 
-    Without arguments this trains `digits`. Changes are KEY=VALUE, such as training.epochs=5,
-    model=mlp or layout=shared.
+    Without arguments this trains `digits`. A file is a YAML or a Python experiment. Changes are KEY=VALUE,
+    such as training.epochs=5, model=mlp or layout=shared.
 
     \b
+    trainyard train vocalizations data=recanvo data.path=recanvo/
+    trainyard train experiments/recanvo/whisper_base_lora_012.py data.path=recanvo/
+    trainyard train spectrogram model=efficientnet_v2_qat training.epochs=50
     trainyard train digits model=mlp 'model.hidden=[453]' run.name=wide
     trainyard train data=npz data.path=images.npz
     trainyard train --like last run.seed=1
@@ -32,6 +35,7 @@ def command(
     from trainyard.config.compose import compose, to_yaml
 
     recipe, overrides = _parted(what)
+    notes: list[str] = []
     if like is not None:
         if recipe is not None:
             raise click.UsageError(f"Give either a recipe ({recipe}) or --like {like}, not both.")
@@ -39,7 +43,9 @@ def command(
         base["run"] = {**base.get("run", {}), "name": None}
         config = compose(overrides=overrides, base=base, trust=trust)
     else:
-        config = compose(recipe or "digits", overrides, trust=trust)
+        config = compose(recipe or "digits", overrides, trust=trust, notes=notes)
+    for note in notes if not quiet else ():
+        click.echo(f"note: {note}", err=True)
     if print_config:
         click.echo(to_yaml(config), nl=False)
         return

@@ -45,13 +45,16 @@ KINDS: dict[str, Shape] = {
     "per_class": "file",
     "learning_curves": "file",
     "confusion_matrix": "file",
+    "layer_weights": "file",
+    "encoder_weights": "file",
+    "exports": "directory",
     "plots": "directory",
     "tensorboard": "directory",
     "extra": "directory",
 }
 
 # Kinds that several runs may append to; every other kind must have a path of its own in each run.
-SHAREABLE = frozenset({"metrics_table", "default_config", "controller_log", "evaluation_log"})
+SHAREABLE = frozenset({"metrics_table", "encoder_weights", "default_config", "controller_log", "evaluation_log"})
 
 # Kinds that may lie straight in the home among its other files.
 IN_HOME = frozenset({"plots", "tensorboard", "extra"})

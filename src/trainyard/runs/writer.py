@@ -42,6 +42,7 @@ def create_run(
     dataset: str,
     model: str,
     name: str | None = None,
+    default_name: str | None = None,
     config: Mapping[str, Any] | None = None,
     seed: int | None = None,
     tags: Sequence[str] = (),
@@ -54,9 +55,10 @@ def create_run(
         layout: the table its paths come from.
         project: groups runs.
         dataset: what it trains on.
-        model: what it trains; the default name.
-        name: an explicit name; when another run has it, that is an error. None: the model's name,
-            then `-2`, `-3` …
+        model: what it trains.
+        name: an explicit name; when another run has it, that is an error.
+        default_name: the name when there is no explicit one; None: the model's. Where it is taken, `-2`,
+            `-3` … are added.
         config: the resolved configuration, JSON-able.
         seed: the random seed, for queries.
         tags: words to find it by.
@@ -69,7 +71,9 @@ def create_run(
         DiskFullError: there is no room.
         TypeError: `config` is not JSON-able.
     """
-    names = checked_names(project=project, dataset=dataset, model=model, name=name)
+    names = checked_names(
+        project=project, dataset=dataset, model=model, name=default_name if name is None else name
+    )  # fmt: skip
     identity = Identity(new_id(), names["project"], names["dataset"], names["model"], names["run"])
     first = identity.facts(datetime.now())
     for n in range(1, _ATTEMPTS_AT_A_NAME):

@@ -1,0 +1,130 @@
+"""Exporting what a run trained: ONNX, int8 with what it costs, and a speech encoder's adapter or merged model.
+
+Everything goes to the run's own place for exports, is checked there against the model on the run's own
+data, and is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainyard import durable
+from trainyard.app.inference import pick
+from trainyard.app.setup import Setup, build, load_dataset
+from trainyard.app.train import refuse_changed_data
+from trainyard.config.convert import from_dict
+from trainyard.errors import ConfigError, UserError
+from trainyard.models.encoders import EncoderClassifier
+from trainyard.models.quantize import QuantAware
+from trainyard.runs import RunReader, RunWriter, amend
+from trainyard.training import process as processes
+from trainyard.training.state import load, load_weights
+
+FORMATS = ("onnx", "int8", "adapter", "merged")
+_COMPARED = 64  # items that an exported file is checked on
+
+
+def export_run(
+    reader: RunReader, format_: str, *, checkpoint: str | None = None, trust: bool = False
+) -> list[tuple[Path, str]]:
+    """Exports a run's checkpoint; returns each file or folder, and what was measured of it.
+
+    Args:
+        reader: the run.
+        format_: onnx; int8 for what was trained with model.qat=true; adapter (peft) or merged (transformers) for
+            a speech encoder.
+        checkpoint: best (None), last, or a step.
+        trust: let the run's config name `_target_` objects outside the allow-list.
+
+    Raises:
+        UserError: the run's model has no such format, or that export is there already.
+        ChangedDataError: the data is not what the run was trained on; ONNX is checked against it.
+        TrainyardError: the exported file does not give the model's outputs; nothing is kept.
+    """
+    choice = pick(reader, checkpoint)
+    config = from_dict(reader.snapshot.config, where=str(reader.home), trust=trust)
+    dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"))
+    refuse_changed_data(reader, dataset)
+    loaded = load(choice.path, weights_only=True)
+    setup = build(config, dataset, processes.start("cpu"), trust=trust, saved=loaded.model_config or None)
+    load_weights(setup.model, loaded.model, str(choice.path))
+    with amend(reader.yard, reader.home) as run:
+        return _write(setup, run, format_, choice.checkpoint.step)
+
+
+def export_quantised(setup: Setup, run: RunWriter, step: int) -> None:
+    """What a quantisation-aware training is for: float and int8 ONNX, and a table of what int8 costs and saves."""
+    if isinstance(setup.model, QuantAware) and run.keeps("exports"):
+        _write(setup, run, "int8", step)
+
+
+def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[Path, str]]:
+    if not run.keeps("exports"):
+        raise UserError(f"Layout {run.layout.name} has no place for exports.", "Add the kind `exports` to it.")
+    folder, name = run.path("exports"), f"{run.snapshot.model}_step-{step}"
+    if format_ in ("adapter", "merged"):
+        return _encoder(setup, run, format_, folder / f"{name}_{format_}")
+    from trainyard.export.onnx import export_int8, export_onnx
+
+    model = setup.model
+    if format_ == "int8" and not isinstance(model, QuantAware):
+        raise UserError(
+            f"Run {run.name} was not trained for int8.", "Train it with model.qat=true, or export --format onnx."
+        )
+    durable.make_directories(folder)
+    split = "test" if len(setup.dataset.indices("test")) and setup.config.run.test else "val"
+    inputs, labels = _items(setup, split if len(setup.dataset.indices(split)) else "train")
+    details = {"run": run.id, "step": step, "compared_on": split}
+    float_path = folder / f"{name}.onnx"
+    parity = export_onnx(
+        model, inputs[:_COMPARED], float_path, classes=setup.dataset.classes, tolerance=1e-3, details=details
+    )  # fmt: skip
+    done = [(float_path, f"{parity.max_abs_error:.1g} from the model on {parity.items} items")]
+    if format_ == "int8":
+        from trainyard.export.quantized import as_csv, quantization_table
+
+        assert isinstance(model, QuantAware)
+        int8_path = folder / f"{name}_int8.onnx"
+        parity = export_int8(
+            model, inputs[: 4 * _COMPARED], int8_path, classes=setup.dataset.classes, details=details
+        )  # fmt: skip
+        done.append((int8_path, f"the model's answer on {parity.agreement:.1%} of {parity.items} items"))
+        rows = quantization_table(float_path, int8_path, inputs, labels)
+        table = folder / f"{name}_quantisation.csv"
+        durable.write_text(table, as_csv(rows))
+        done += [
+            (
+                table,
+                f"{row.precision}: {row.size_bytes / 1e6:.2f} MB, accuracy {row.accuracy:.4f}, {row.median_ms:.2f} ms",
+            )
+            for row in rows
+        ]
+    run.note_record("exports", folder)
+    return done
+
+
+def _encoder(setup: Setup, run: RunWriter, format_: str, folder: Path) -> list[tuple[Path, str]]:
+    from trainyard.export.peft import export_adapter, export_merged
+
+    if not isinstance(setup.model, EncoderClassifier):
+        raise ConfigError(
+            [f"run {run.name} trained no speech encoder, which --format {format_} is for"], "Use --format onnx."
+        )
+    ways: dict[str, tuple[Callable[[EncoderClassifier, Path], None], str]] = {
+        "adapter": (export_adapter, "PeftModel.from_pretrained takes it on top of the encoder it was made from"),
+        "merged": (export_merged, "AutoModelForAudioClassification.from_pretrained loads it"),
+    }
+    write, what = ways[format_]
+    write(setup.model, folder)
+    run.note_record("exports", run.path("exports"))
+    return [(folder, what)]
+
+
+def _items(setup: Setup, split: str) -> tuple[Tensor, Tensor]:
+    """Every item of a split as the model hears it, and its label."""
+    batches = list(setup.batches(split).epoch(0))
+    return torch.cat([batch.inputs.cpu() for batch in batches]), torch.cat([batch.labels.cpu() for batch in batches])

@@ -1,0 +1,115 @@
+"""From the settings of `data`, `model`, `augmentations` and `system` to a dataset of sound.
+
+What a model hears depends on the model: an encoder brings its own features, every other network gets
+log-mel spectrograms.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from trainyard.config.schema import AudioData, Config, EncoderModel
+from trainyard.config.targets import build_target
+from trainyard.data.audio import Frontend, Listening, burst_dataset, file_dataset
+from trainyard.data.augment.spectrogram import SpecAugment
+from trainyard.data.augment.waveform import WaveformAugment
+from trainyard.data.corpora import find
+from trainyard.data.dataset import Dataset
+from trainyard.data.features.log_mel import LogMel
+from trainyard.data.features.waveform import normalise_waveform
+from trainyard.data.features.whisper import WhisperFeatures
+from trainyard.models.encoders import whisper_mels
+
+
+def load_sound(
+    config: Config, data: AudioData, split: Mapping[str, Any], *, trust: bool, heard: Sequence[int] | None = None
+) -> Dataset:
+    """The recordings that `data` names, as `config.model` hears them.
+
+    Raises:
+        ConfigError: features or augmentations that cannot be.
+        DataError: the data cannot be read or trained on.
+    """
+    listening, frontend = listening_of(data), frontend_of(config, heard)
+    changes = config.augmentations.spectrogram
+    spectrogram = None
+    if changes.time_masks or changes.freq_masks or changes.time_shift or changes.freq_stretch:
+        spectrogram = SpecAugment(**asdict(changes))
+    waveform = None
+    if config.augmentations.waveform is not None:
+        waveform = WaveformAugment(build_target(config.augmentations.waveform, trust=trust), data.sample_rate)
+    common: dict[str, Any] = {
+        "listening": listening, "frontend": frontend, "waveform": waveform,
+        "spectrogram": spectrogram, "cache_dir": cache_dir(config),
+        "cache_mb": config.system.cache_mb, **split,
+    }  # fmt: skip
+    if data.corpus == "vocal_bursts" and data.path is None:
+        return burst_dataset(
+            data.dataset or data.corpus, speakers=data.speakers, takes=data.takes, classes=data.classes, **common
+        )
+    root = Path(data.path) if data.path else Path(config.system.audio_dir) / data.corpus
+    corpus = find(
+        data.corpus, root, classes=data.classes, path_column=data.path_column, label_column=data.label_column,
+        group_column=data.group_column, split_column=data.split_column,
+    )  # fmt: skip
+    return file_dataset(
+        data.dataset or corpus.name, str(root), corpus.classes, corpus.files, on_bad_file=data.on_bad_file,
+        warnings=corpus.warnings, **common,
+    )  # fmt: skip
+
+
+def cache_dir(config: Config) -> Path:
+    """Where decoded sound and features are kept; nothing is made yet."""
+    if config.system.cache_dir:
+        return Path(config.system.cache_dir)
+    if chosen := os.environ.get("TRAINYARD_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainyard"
+
+
+def listening_of(data: AudioData) -> Listening:
+    """How a recording becomes a clip."""
+    return Listening(
+        data.sample_rate, data.clip_seconds, data.crop, data.pad, data.min_seconds, data.max_seconds
+    )  # fmt: skip
+
+
+def frontend_of(config: Config, heard: Sequence[int] | None = None) -> Frontend:
+    """What the model of `config` hears of a clip.
+
+    Args:
+        config: its `data` and `model`.
+        heard: the shape of an item, when it is known already.
+
+    Raises:
+        ConfigError: features that cannot be computed with these settings.
+    """
+    data, model = config.data, config.model
+    assert isinstance(data, AudioData)
+    length = listening_of(data).length
+    if not isinstance(model, EncoderModel):
+        spectrogram = LogMel(
+            data.sample_rate, data.n_fft, data.hop_length, data.n_mels, data.fmin, data.fmax, data.top_db,
+            data.normalise,
+        )  # fmt: skip
+        depends_on = ("n_fft", "hop_length", "n_mels", "fmin", "fmax", "top_db", "normalise")
+        parameters = {name: getattr(data, name) for name in depends_on}
+        shape = (1, data.n_mels, spectrogram.frames(length))
+        return Frontend("log-mel", parameters, shape, lambda clips, lengths: spectrogram(clips))
+    if model.type == "whisper":
+        mels = heard[0] if heard else whisper_mels(model.size, model.path if model.pretrained else None)
+        whisper = WhisperFeatures(128 if mels == 128 else 80, data.clip_seconds)
+        return Frontend(
+            "whisper", {"n_mels": mels}, (mels, whisper.frames), lambda clips, lengths: whisper(clips), masked=True
+        )  # fmt: skip
+
+    def as_it_is(clips: Tensor, lengths: Tensor) -> Tensor:
+        return normalise_waveform(clips, lengths)
+
+    return Frontend("waveform", {}, (length,), as_it_is, kept=False, masked=True)

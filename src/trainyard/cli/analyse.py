@@ -1,0 +1,72 @@
+"""`trainyard analyse`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trainyard.cli.options import FILTERED, counted, echo_json, filter_argument, json_option, out_option, yard_option
+from trainyard.errors import UserError
+
+
+def _what(context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if value == "-h":  # a filter may begin with a dash, so this is no option here
+        click.echo(context.get_help())
+        context.exit()
+    if value != "weights":
+        raise click.BadParameter(f"{value!r} is nothing to look at; there is `weights`.", context)
+    return value
+
+
+@click.command("analyse", context_settings=FILTERED)
+@click.argument("what", metavar="weights", callback=_what)
+@filter_argument
+@yard_option
+@out_option("Write it instead: a picture for .png, a table for .csv.")
+@json_option
+def command(what: str, query: str, yard_root: Path, out: Path | None, as_json: bool) -> None:
+    """Look at one thing across runs: layer weights.
+
+    \b
+    weights   how much the head of each run listens to each layer of its encoder
+
+    FILTER chooses the runs as in `trainyard runs`, such as project:calls dataset:recanvo.
+    """
+    from trainyard.analysis import layer_weights
+    from trainyard.index import Index
+    from trainyard.runs import RunReader, Yard
+
+    yard = Yard(yard_root)
+    rows = Index(yard).query(query).rows
+    readers = [RunReader(yard, yard.root / row["home"]) for row in rows]
+    found = {
+        f"{run.snapshot.dataset}/{run.snapshot.name}": weights
+        for run in readers
+        if (weights := layer_weights.read(run)) is not None
+    }
+    if not found:
+        looked = counted(len(rows), "run") + " matched" if rows else "no run matches"
+        raise UserError(
+            f"No run left layer weights ({looked}).", "Runs of speech encoders do: trainyard train vocalizations."
+        )
+    if out is not None and out.suffix.lower() not in (".png", ".csv"):
+        raise click.UsageError(f"--out {str(out)!r} is neither a .png nor a .csv.")
+    if out is not None:
+        from trainyard import durable
+
+        if out.suffix.lower() == ".csv":
+            durable.write_text(out, layer_weights.wide_csv(found))
+        else:
+            from trainyard.analysis.plots import layer_weights as draw
+
+            durable.write_bytes(out, draw(found, f"{query or yard_root.name}: layer weights"))
+        click.echo(f"{counted(len(found), 'run')} in {out}")
+    elif as_json:
+        echo_json(found)
+    else:
+        width = max(map(len, found))
+        for name, weights in found.items():
+            most = max(range(len(weights)), key=weights.__getitem__)
+            shares = " ".join(f"{100 * weight:5.1f}" for weight in weights)
+            click.echo(f"{name:<{width}}  {shares}  % (most: layer {most})")

@@ -1,0 +1,125 @@
+"""`trainyard experiments`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from trainyard.cli.options import counted, echo_json, json_option, yard_option
+from trainyard.config.grid import Experiment, Written
+
+_PAGE = 30
+_NAMED = 10  # files to name in full
+
+
+@click.command("experiments")
+@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--dataset", "datasets", metavar="D", multiple=True, help="Only this corpus; may be repeated.")
+@click.option(
+    "--model", "models", metavar="PATTERN", multiple=True,
+    help="Only names like this: whisper_base, or with * and ?, '*_lora_*'; may be repeated.",
+)  # fmt: skip
+@yard_option
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json."
+)
+@click.option("--offset", type=click.IntRange(0), metavar="N", default=0, help="Rows to pass over first.")
+@json_option
+def command(
+    folder: Path | None,
+    datasets: tuple[str, ...],
+    models: tuple[str, ...],
+    yard_root: Path,
+    limit: int | None,
+    offset: int,
+    as_json: bool,
+) -> None:
+    """List the experiments of the speech encoders, or write their files.
+
+    An experiment is a corpus and a model's name, TYPE_SIZE_METHOD[_LAYERS]; 012 are layers 0, 1 and
+    2, and 7-12 are 7 to 12. Its file need not be there to be trained. With DIR the files are
+    written, to be changed; those that are there stay.
+
+    \b
+    trainyard experiments --model whisper_base --dataset recanvo
+    trainyard train experiments/recanvo/whisper_base_lora_012.py data.path=recanvo
+    trainyard experiments experiments --model '*_lora_*'
+    """
+    from trainyard.config.grid import grid, write_experiments
+
+    found = grid(datasets, models)
+    if folder is not None and (limit or offset):
+        raise click.UsageError(
+            "--limit and --offset page the list; what is written is chosen by --dataset and --model."
+        )
+    if folder is not None:
+        _tell(folder, write_experiments(folder, found), as_json)
+        return
+    finished = _finished(yard_root)
+    rows = found[offset:][: limit or (None if as_json else _PAGE)]
+    if as_json:
+        echo_json([_described(experiment, finished) for experiment in rows])
+        return
+    names, corpora = len({one.name for one in found}), len({one.dataset for one in found})
+    click.echo(
+        f"{counted(len(found), 'experiment')}: {counted(names, 'model')} on {counted(corpora, 'corpus', 'corpora')}"
+    )
+    _table(rows, finished)
+    if len(found) > offset + len(rows) and rows:
+        click.echo(f"{offset + 1}-{offset + len(rows)} of {len(found)}; more with --offset {offset + len(rows)}")
+
+
+def _finished(yard_root: Path) -> Counter[tuple[str, str]]:
+    """How many finished runs of the yard have a corpus and a model; none where there is no yard."""
+    if not yard_root.exists():
+        return Counter()
+    from trainyard.index import Index
+    from trainyard.runs import Yard
+
+    rows = Index(Yard(yard_root)).query("state:finished").rows
+    return Counter((row["dataset"], row["model"]) for row in rows)
+
+
+def _described(experiment: Experiment, finished: Counter[tuple[str, str]]) -> dict[str, object]:
+    from trainyard.config.grid import layers_of
+    from trainyard.config.names import parse_name
+
+    return {
+        "dataset": experiment.dataset,
+        "name": experiment.name,
+        "path": experiment.path,
+        "model": parse_name(experiment.name),
+        "changed_layers": list(layers_of(experiment.name)),
+        "finished_runs": finished[experiment.dataset, experiment.name],
+    }
+
+
+def _table(rows: Sequence[Experiment], finished: Counter[tuple[str, str]]) -> None:
+    from trainyard.config.grid import layers_of
+
+    cells = [("dataset", "name", "layers changed", "finished runs")]
+    for one in rows:
+        layers, runs = layers_of(one.name), finished[one.dataset, one.name]
+        span = "none" if not layers else f"{layers[0]} to {layers[-1]}"
+        cells.append((one.dataset, one.name, span, str(runs or "-")))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for number, row in enumerate(cells):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        click.echo(click.style(line, bold=True) if number == 0 else line)
+
+
+def _tell(folder: Path, written: Written, as_json: bool) -> None:
+    if as_json:
+        echo_json({kind: [str(path) for path in paths] for kind, paths in vars(written).items()})
+        return
+    there = f", {counted(len(written.same), 'file')} there already" if written.same else ""
+    click.echo(f"wrote {counted(len(written.new), 'file')} to {folder}/{there}")
+    if written.changed:
+        click.echo(f"kept {counted(len(written.changed), 'file')} that you changed:")
+        for path in written.changed[:_NAMED]:
+            click.echo(f"  {path}")
+        if len(written.changed) > _NAMED:
+            click.echo(f"  and {len(written.changed) - _NAMED} more")

@@ -1,0 +1,44 @@
+"""`trainyard export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trainyard.cli.options import (
+    checkpoint_option,
+    echo_json,
+    find_run,
+    json_option,
+    run_argument,
+    trust_option,
+    yard_option,
+)
+
+
+@click.command("export")
+@run_argument
+@click.option(
+    "--format", "format_", type=click.Choice(["onnx", "int8", "adapter", "merged"]), default="onnx", show_default=True,
+    help="onnx; int8 of a model trained with model.qat=true; a speech encoder's peft adapter, or it merged.",
+)  # fmt: skip
+@checkpoint_option
+@yard_option
+@trust_option
+@json_option
+def command(run: str, format_: str, checkpoint: str | None, yard_root: Path, trust: bool, as_json: bool) -> None:
+    """Export a run's model for other programs.
+
+    Files go to the run's own folder for exports. ONNX is published only after ONNX Runtime gave the
+    model's outputs on the run's own data.
+    """
+    reader = find_run(yard_root, run)
+    from trainyard.app.export import export_run
+
+    done = export_run(reader, format_, checkpoint=checkpoint, trust=trust)
+    if as_json:
+        echo_json([{"path": str(path), "measured": what} for path, what in done])
+        return
+    for path, what in done:
+        click.echo(f"{path}  {what}")
