@@ -94,11 +94,12 @@ def test_the_run_knows_every_file_and_every_file_it_knows_is_there(trained: Trai
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_kind_that_the_layout_has_is_written(trained: Trained, layout: str) -> None:
-    """Apart from what only a search, a later evaluation or the user writes."""
+    """Apart from what only an encoder, an export, a search, a later evaluation or the user writes."""
     run = trained(layout)
     written = {record.kind for record in run.snapshot.records}
     written |= {place for checkpoint in run.snapshot.checkpoints for place in checkpoint.paths}
     others = {"home", "step_checkpoint", "evaluation_log", "controller_log", "extra", "plots", "tensorboard"}
+    others |= {"layer_weights", "encoder_weights", "exports"}
     wanted = {kind for kind in KINDS if run.layout.has(kind)} - others
     assert wanted <= written, f"not written: {wanted - written}"
     assert any("tfevents" in path for path in files(run.yard))
