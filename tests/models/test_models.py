@@ -68,13 +68,13 @@ class TestMLP:
 
 
 class TestCNN:
-    def test_halves_between_stages_and_not_after_the_last(self) -> None:
+    def test_halves_after_each_stage(self) -> None:
         model = CNN(1, (2, 3, 4), 2, size=(8, 8))
         seen: list[tuple[int, int]] = []
         for stage in model.stages:
             stage.register_forward_hook(lambda _module, _inputs, output: seen.append(tuple(output.shape[2:])))
         model(torch.randn(2, 1, 8, 8))
-        assert seen == [(8, 8), (4, 4), (2, 2)]
+        assert seen == [(4, 4), (2, 2), (1, 1)]
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 1), (2, 3), (17, 5)])
     def test_never_shrinks_below_one_pixel(self, size: tuple[int, int]) -> None:

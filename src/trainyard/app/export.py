@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainyard import durable
 from trainyard.app.inference import pick
 from trainyard.app.setup import Setup, build, load_dataset
 from trainyard.app.train import refuse_changed_data
 from trainyard.config.convert import from_dict
-from trainyard.errors import ConfigError, UserError
+from trainyard.errors import DiskFullError, TrainyardError, UserError
+from trainyard.models import from_model_config
 from trainyard.models.encoders import EncoderClassifier
 from trainyard.models.quantize import QuantAware
 from trainyard.runs import RunReader, RunWriter, amend
@@ -41,60 +42,75 @@ def export_run(
         trust: let the run's config name `_target_` objects outside the allow-list.
 
     Raises:
-        UserError: the run's model has no such format, or that export is there already.
+        UserError: the run's model has no such format, or that folder is there already.
         ChangedDataError: the data is not what the run was trained on; ONNX is checked against it.
         TrainyardError: the exported file does not give the model's outputs; nothing is kept.
     """
     choice = pick(reader, checkpoint)
+    loaded = load(choice.path, weights_only=True)
+    if format_ in ("adapter", "merged"):  # asks for no data
+        model = from_model_config(loaded.model_config)
+        load_weights(model, loaded.model, str(choice.path))
+        with amend(reader.yard, reader.home) as run:
+            return _encoder(model, run, format_, choice.checkpoint.step)
     config = from_dict(reader.snapshot.config, where=str(reader.home), trust=trust)
     dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"))
     refuse_changed_data(reader, dataset)
-    loaded = load(choice.path, weights_only=True)
-    setup = build(config, dataset, processes.start("cpu"), trust=trust, saved=loaded.model_config or None)
+    setup = build(config, dataset, processes.start("cpu"), trust=trust, saved=loaded.model_config or None, trains=False)
     load_weights(setup.model, loaded.model, str(choice.path))
     with amend(reader.yard, reader.home) as run:
         return _write(setup, run, format_, choice.checkpoint.step)
 
 
-def export_quantised(setup: Setup, run: RunWriter, step: int) -> None:
-    """What a quantisation-aware training is for: float and int8 ONNX, and a table of what int8 costs and saves."""
-    if isinstance(setup.model, QuantAware) and run.keeps("exports"):
-        _write(setup, run, "int8", step)
+def export_quantised(setup: Setup, run: RunWriter, step: int) -> list[tuple[Path, str]]:
+    """What a quantisation-aware training is for: float and int8 ONNX, and a table of what int8 costs and saves.
+
+    Where that fails, the run is warned and no worse for it: `trainyard export` can be asked again.
+    """
+    if not isinstance(setup.model, QuantAware) or not run.keeps("exports"):
+        return []
+    try:
+        return _write(setup, run, "int8", step)
+    except DiskFullError:
+        raise
+    except TrainyardError as error:
+        run.warn(f"There is no int8 export: {error.what} {error.remedy}")
+        return []
 
 
 def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[Path, str]]:
-    if not run.keeps("exports"):
-        raise UserError(f"Layout {run.layout.name} has no place for exports.", "Add the kind `exports` to it.")
-    folder, name = run.path("exports"), f"{run.snapshot.model}_step-{step}"
-    if format_ in ("adapter", "merged"):
-        return _encoder(setup, run, format_, folder / f"{name}_{format_}")
     from trainyard.export.onnx import export_int8, export_onnx
 
-    model = setup.model
+    stem, model = _stem(run, step), setup.model
     if format_ == "int8" and not isinstance(model, QuantAware):
         raise UserError(
             f"Run {run.name} was not trained for int8.", "Train it with model.qat=true, or export --format onnx."
         )
-    durable.make_directories(folder)
-    split = "test" if len(setup.dataset.indices("test")) and setup.config.run.test else "val"
-    inputs, labels = _items(setup, split if len(setup.dataset.indices(split)) else "train")
+    wanted = ("test", "val", "train") if setup.config.run.test else ("val", "train")
+    split = next(name for name in wanted if len(setup.dataset.indices(name)))
+    inputs, labels = _items(setup, split)
     details = {"run": run.id, "step": step, "compared_on": split}
-    float_path = folder / f"{name}.onnx"
+    told = ""
+    if setup.dataset.lengths is not None:  # the run leaves the padding of short clips out of the mean
+        details["padding"] = "counted as sound: the graph takes no lengths"
+        told = "; it takes no lengths: give it whole clips"
+    float_path = stem.with_name(f"{stem.name}.onnx")
     parity = export_onnx(
         model, inputs[:_COMPARED], float_path, classes=setup.dataset.classes, tolerance=1e-3, details=details
     )  # fmt: skip
-    done = [(float_path, f"{parity.max_abs_error:.1g} from the model on {parity.items} items")]
+    run.note_record("exports", stem.parent)
+    done = [(float_path, f"{parity.max_abs_error:.1g} from the model on {parity.items} items{told}")]
     if format_ == "int8":
         from trainyard.export.quantized import as_csv, quantization_table
 
         assert isinstance(model, QuantAware)
-        int8_path = folder / f"{name}_int8.onnx"
+        int8_path = stem.with_name(f"{stem.name}_int8.onnx")
         parity = export_int8(
             model, inputs[: 4 * _COMPARED], int8_path, classes=setup.dataset.classes, details=details
         )  # fmt: skip
         done.append((int8_path, f"the model's answer on {parity.agreement:.1%} of {parity.items} items"))
         rows = quantization_table(float_path, int8_path, inputs, labels)
-        table = folder / f"{name}_quantisation.csv"
+        table = stem.with_name(f"{stem.name}_quantisation.csv")
         durable.write_text(table, as_csv(rows))
         done += [
             (
@@ -103,25 +119,36 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
             )
             for row in rows
         ]
-    run.note_record("exports", folder)
+        run.note_record("exports", stem.parent)
     return done
 
 
-def _encoder(setup: Setup, run: RunWriter, format_: str, folder: Path) -> list[tuple[Path, str]]:
+def _encoder(model: nn.Module, run: RunWriter, format_: str, step: int) -> list[tuple[Path, str]]:
     from trainyard.export.peft import export_adapter, export_merged
 
-    if not isinstance(setup.model, EncoderClassifier):
-        raise ConfigError(
-            [f"run {run.name} trained no speech encoder, which --format {format_} is for"], "Use --format onnx."
+    if not isinstance(model, EncoderClassifier):
+        raise UserError(
+            f"Run {run.name} trained no speech encoder, which --format {format_} is for.", "Use --format onnx."
         )
+    stem = _stem(run, step)
+    folder = stem.with_name(f"{stem.name}_{format_}")
+    if folder.exists():
+        raise UserError(f"{folder} is there already.", "Use it, or remove it and export again.")
     ways: dict[str, tuple[Callable[[EncoderClassifier, Path], None], str]] = {
         "adapter": (export_adapter, "PeftModel.from_pretrained takes it on top of the encoder it was made from"),
         "merged": (export_merged, "AutoModelForAudioClassification.from_pretrained loads it"),
     }
     write, what = ways[format_]
-    write(setup.model, folder)
-    run.note_record("exports", run.path("exports"))
+    write(model, folder)
+    run.note_record("exports", stem.parent)
     return [(folder, what)]
+
+
+def _stem(run: RunWriter, step: int) -> Path:
+    """Where the exports of a checkpoint go, without what tells them apart."""
+    if not run.keeps("exports"):
+        raise UserError(f"Layout {run.layout.name} has no place for exports.", "Add the kind `exports` to it.")
+    return run.path("exports") / f"{run.snapshot.model}_step-{step}"
 
 
 def _items(setup: Setup, split: str) -> tuple[Tensor, Tensor]:

@@ -90,7 +90,9 @@ def evaluate_run(
     if not len(dataset.indices(split)):
         raise DataError(f"The data has no {split} split.", "Choose another with --split.")
     loaded = load(choice.path, weights_only=True)
-    setup = build(config, dataset, processes.start(device), trust=trust, saved=loaded.model_config or None)
+    setup = build(
+        config, dataset, processes.start(device), trust=trust, saved=loaded.model_config or None, trains=False
+    )
     load_weights(setup.model, loaded.model, str(choice.path))
     found = setup.predict(split)
     recorded = _recorded(reader.snapshot, choice.checkpoint, split)

@@ -126,14 +126,14 @@ def write_end(run: RunWriter, summary: Mapping[str, Any], *, with_plots: bool) -
             run.note_record("tensorboard", directory)
 
 
-def write_layer_weights(run: RunWriter, weights: Sequence[float]) -> None:
+def write_layer_weights(run: RunWriter, weights: Sequence[float], *, with_plots: bool) -> None:
     """How much the head listens to each layer: a table, and a picture.
 
     Where the layout has the picture above the runs, it shows every run of the project with this name:
     the same model on other data sets.
     """
     run.write(layer_weights.KIND, layer_weights.to_csv(weights))
-    if not run.keeps("encoder_weights"):
+    if not with_plots or not run.keeps("encoder_weights"):
         return
     if not run.layout.is_shared("encoder_weights"):
         run.write("encoder_weights", plots.layer_weights({run.name: weights}, f"{run.snapshot.project} / {run.name}"))

@@ -53,7 +53,8 @@ def load_dataset(config: Config, *, trust: bool = False, heard: Sequence[int] | 
     if isinstance(data, AudioData):
         from trainyard.app.sound import load_sound  # asks for the libraries of sound
 
-        return load_sound(config, data, split, trust=trust, heard=heard)
+        with _advising("Correct the settings it names, or choose another model."):
+            return load_sound(config, data, split, trust=trust, heard=heard)
     if data.source in ("digits", "image_folder"):
         if split.pop("test_groups"):
             raise ConfigError(
@@ -120,6 +121,7 @@ def build(
     *,
     trust: bool = False,
     saved: Mapping[str, Any] | None = None,
+    trains: bool = True,
 ) -> Setup:
     """Model, task, optimizer and scheduler, seeded by `run.seed`.
 
@@ -129,7 +131,8 @@ def build(
         process: where.
         trust: accept `_target_` objects outside the allow-list.
         saved: a checkpoint's config.json: the model is built from it, to be filled with that checkpoint's
-            weights. What the training started from, a published encoder or a teacher's file, is not needed.
+            weights. What the training started from, such as a published encoder, is not needed.
+        trains: whether it will be trained; otherwise no teacher is needed either.
 
     Raises:
         ConfigError: parts that do not fit each other or the data.
@@ -150,7 +153,7 @@ def build(
         )  # fmt: skip
     task = SingleLabel(dataset.classes, criterion).to(process.device)
     distillation = None
-    if training.distillation.enabled and config.run.train:
+    if training.distillation.enabled and config.run.train and trains:
         distillation = _distillation(training.distillation, dataset, process.device)
     optimizer = _optimizer(config, model, process.device, trust=trust)
     scheduler = None

@@ -24,6 +24,7 @@ from trainyard.data.dataset import Dataset
 from trainyard.data.features.log_mel import LogMel
 from trainyard.data.features.waveform import normalise_waveform
 from trainyard.data.features.whisper import WhisperFeatures
+from trainyard.errors import ConfigError
 from trainyard.models.encoders import whisper_mels
 
 
@@ -43,7 +44,14 @@ def load_sound(
         spectrogram = SpecAugment(**asdict(changes))
     waveform = None
     if config.augmentations.waveform is not None:
-        waveform = WaveformAugment(build_target(config.augmentations.waveform, trust=trust), data.sample_rate)
+        try:
+            transform = build_target(config.augmentations.waveform, trust=trust)
+        except ConfigError as error:
+            problems = [f"`augmentations.waveform`: {problem}" for problem in error.problems]
+            raise ConfigError(
+                problems, error.remedy or "Name transforms of audiomentations and their arguments, or set it to null."
+            ) from error
+        waveform = WaveformAugment(transform, data.sample_rate)
     common: dict[str, Any] = {
         "listening": listening, "frontend": frontend, "waveform": waveform,
         "spectrogram": spectrogram, "cache_dir": cache_dir(config),
@@ -104,7 +112,7 @@ def frontend_of(config: Config, heard: Sequence[int] | None = None) -> Frontend:
         return Frontend("log-mel", parameters, shape, lambda clips, lengths: spectrogram(clips))
     if model.type == "whisper":
         mels = heard[0] if heard else whisper_mels(model.size, model.path if model.pretrained else None)
-        whisper = WhisperFeatures(128 if mels == 128 else 80, data.clip_seconds)
+        whisper = WhisperFeatures(mels, data.clip_seconds)  # type: ignore[arg-type]  # refuses other numbers
         return Frontend(
             "whisper", {"n_mels": mels}, (mels, whisper.frames), lambda clips, lengths: whisper(clips), masked=True
         )  # fmt: skip

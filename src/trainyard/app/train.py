@@ -92,8 +92,12 @@ def train(
         with run or contextlib.nullcontext():
             if run is not None:
                 run.event("data", data=dataset.fingerprint())
-                if config.run.checkpoint_path:
-                    source = source_of(run.yard, Path(config.run.checkpoint_path), "initial weights")
+                teacher = config.training.distillation
+                for path, role in (
+                    (config.run.checkpoint_path, "initial weights"),
+                    (teacher.teacher_model_path if teacher.enabled and config.run.train else None, "teacher"),
+                ):
+                    source = source_of(run.yard, Path(path), role) if path else None
                     if source is not None:
                         run.event("parent", **source)
                 for warning in (*dataset.warnings, *setup.warnings):
@@ -362,11 +366,15 @@ def _finish(setup: Setup, run: RunWriter | None, console: Console) -> None:
         records.write_predictions(run, predictions, setup.dataset, split, with_plots=config.outputs.plots)
     shares = getattr(setup.model, "layer_weights", None)
     if shares is not None:
-        records.write_layer_weights(run, shares())
+        records.write_layer_weights(run, shares(), with_plots=config.outputs.plots)
     if getattr(config.model, "qat", False) and config.run.train:
         from trainyard.app.export import export_quantised
 
-        export_quantised(setup, run, best.step if best is not None else run.snapshot.step)
+        known = len(run.snapshot.warnings)
+        for path, what in export_quantised(setup, run, best.step if best is not None else run.snapshot.step):
+            _tell(console, f"{path.name}  {what}")
+        for warning in run.snapshot.warnings[known:]:
+            _tell(console, warning, label="warning: ")
     if setup.dataset.cache is not None:
         run.event("data", data={**run.snapshot.data, "cache": setup.dataset.cache()})
     run.summary(**summary)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from trainyard.cli.options import FILTERED, counted, echo_json, filter_argument, json_option, out_option, yard_option
 from trainyard.errors import UserError
+from trainyard.runs import RunReader, Snapshot, Yard
 
 
 def _what(context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -35,23 +37,20 @@ def command(what: str, query: str, yard_root: Path, out: Path | None, as_json: b
     """
     from trainyard.analysis import layer_weights
     from trainyard.index import Index
-    from trainyard.runs import RunReader, Yard
 
+    if out is not None and out.suffix.lower() not in (".png", ".csv"):
+        raise click.UsageError(f"--out {str(out)!r} is neither a .png nor a .csv.")
     yard = Yard(yard_root)
     rows = Index(yard).query(query).rows
     readers = [RunReader(yard, yard.root / row["home"]) for row in rows]
-    found = {
-        f"{run.snapshot.dataset}/{run.snapshot.name}": weights
-        for run in readers
-        if (weights := layer_weights.read(run)) is not None
-    }
+    known = [(run.snapshot, weights) for run in readers if (weights := layer_weights.read(run)) is not None]
+    labels = _labels([run for run, _ in known])
+    found = dict(zip(labels, (weights for _, weights in known), strict=True))
     if not found:
         looked = counted(len(rows), "run") + " matched" if rows else "no run matches"
         raise UserError(
             f"No run left layer weights ({looked}).", "Runs of speech encoders do: trainyard train vocalizations."
         )
-    if out is not None and out.suffix.lower() not in (".png", ".csv"):
-        raise click.UsageError(f"--out {str(out)!r} is neither a .png nor a .csv.")
     if out is not None:
         from trainyard import durable
 
@@ -70,3 +69,14 @@ def command(what: str, query: str, yard_root: Path, out: Path | None, as_json: b
             most = max(range(len(weights)), key=weights.__getitem__)
             shares = " ".join(f"{100 * weight:5.1f}" for weight in weights)
             click.echo(f"{name:<{width}}  {shares}  % (most: layer {most})")
+
+
+def _labels(runs: Sequence[Snapshot]) -> list[str]:
+    """Dataset and name of each; the project before and the id after, where runs could not be told apart."""
+    forms = ("{0.dataset}/{0.name}", "{0.project}/{0.dataset}/{0.name}", "{0.project}/{0.dataset}/{0.name} ({0.id})")
+    labels: list[str] = []
+    for form in forms:
+        labels = [form.format(run) for run in runs]
+        if len(set(labels)) == len(labels):
+            break
+    return labels

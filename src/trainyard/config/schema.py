@@ -152,7 +152,7 @@ class MlpModel:
 
 @dataclass(frozen=True)
 class CnnModel:
-    """Convolution, batch norm and ReLU per entry of `channels`; halves the size after each but the last."""
+    """Convolution, batch norm, ReLU and max-pooling per entry of `channels`."""
 
     name: Literal["cnn"] = "cnn"
     channels: tuple[int, ...] = (32, 64, 64)

@@ -27,8 +27,9 @@ class SpecAugment:
 
     In this order: the mels are stretched around the lowest by a factor drawn from 1 ± `freq_stretch`,
     interpolated linearly (vocal tract length perturbation, Jaitly & Hinton 2013, with a linear warp on the
-    mel axis); the frames are shifted; the masks are laid, time and frequency in turn. What a shift
-    uncovers and a mask hides becomes the item's mean. Time warping is left out: in the paper it adds least.
+    mel axis); the frames are shifted; the masks are laid, time and frequency in turn. What a mask hides
+    becomes the item's mean; what a shift uncovers becomes the frame at that edge, as the mean of a clip is
+    a sound that silence is not. Time warping is left out: in the paper it adds least.
 
     Unlike in the paper the union of an item's masks is bounded. The mask that would pass the bound is
     shortened to what is left of it.
@@ -95,7 +96,6 @@ class SpecAugment:
         if longest_shift:
             shifts = _integers(draws[:, 1], 2 * longest_shift + 1) - longest_shift
             sources = np.arange(frames) - shifts[:, np.newaxis]
-            hidden_frames |= (sources < 0) | (sources >= frames)
 
         # From here on with one channel dimension, [B, C, M, T].
         whole = features.detach().reshape(len(given), -1, mels, frames)
@@ -105,7 +105,7 @@ class SpecAugment:
         axes = {axis for axis, _ in widths}
         if "freq" in axes:
             changed = _filled(changed, mean, hidden_mels[:, np.newaxis, :, np.newaxis], in_place=changed is not whole)
-        if "time" in axes or longest_shift:
+        if "time" in axes:
             changed = _filled(changed, mean, hidden_frames[:, np.newaxis, np.newaxis, :], in_place=changed is not whole)
         return changed.reshape(features.shape)
 
