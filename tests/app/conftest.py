@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ import torch
 from trainyard.app.train import train
 from trainyard.config.compose import compose
 from trainyard.runs import RunReader, Yard, find_homes
+
+sys.path.insert(0, str(Path(__file__).parent))  # for tiny_sound, which the tests here share
 
 # Small and quick, with every kind of file that a run leaves.
 SMALL = [

@@ -32,7 +32,9 @@ class Comparison:
 def compare(snapshots: Sequence[Snapshot]) -> Comparison:
     """The runs side by side, in the order given."""
     configs = [_flat(snapshot.config) for snapshot in snapshots]
-    facts = [_flat({k: v for k, v in snapshot.data.items() if k != "class_counts"}) for snapshot in snapshots]
+    facts = [
+        _flat({k: v for k, v in snapshot.data.items() if k not in ("class_counts", "cache")}) for snapshot in snapshots
+    ]
     results = [dict(snapshot.summary) for snapshot in snapshots]
     return Comparison(
         [{"id": s.id, "run": f"{s.project}/{s.dataset}/{s.name}", "state": s.state} for s in snapshots],

@@ -23,6 +23,7 @@ from trainyard.errors import DataError, UnknownCheckpointError
 from trainyard.models import from_model_config
 from trainyard.runs import Checkpoint, RunReader, Snapshot, amend
 from trainyard.training import process as processes
+from trainyard.training.forward import autocast
 from trainyard.training.state import load, load_weights
 
 _BATCH = 256
@@ -137,8 +138,9 @@ def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = Non
     loaded = load(choice.path, weights_only=True)
     model = from_model_config(loaded.model_config)
     load_weights(model, loaded.model, str(choice.path))
-    data = reader.snapshot.config.get("data", {})
-    if data.get("source") == "audio":
+    config = reader.snapshot.config
+    precision = config.get("training", {}).get("precision", "fp32")
+    if config.get("data", {}).get("source") == "audio":
         items = _clips(reader, path)
     else:
         items = load_items(path, loaded.model_config["item_shape"])
@@ -152,7 +154,9 @@ def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = Non
             if items.finish is not None:
                 inputs = items.finish(inputs, indices)
             known = () if items.lengths is None else (torch.from_numpy(items.lengths[indices]).to(where),)
-            parts.append(torch.softmax(model(inputs, *known).float(), dim=1).cpu().numpy())
+            with autocast(precision, where):  # as the run's own predictions were made
+                logits = model(inputs, *known)
+            parts.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
     probabilities = np.concatenate(parts)
     labels = loaded.model_config["id2label"]
     classes = [labels[str(index)] for index in range(len(labels))]

@@ -80,7 +80,7 @@ def train(
     with _processes(config.run.device) as process:
         dataset = load_dataset(config, trust=trust)
         _check_names(config, layout, dataset.name)
-        setup = build(config, dataset, process, trust=trust)
+        setup = build(config, dataset, process, trust=trust, saved=_tested_model(config))
         load_initial_weights(setup)
         run = None
         if process.is_main:
@@ -170,6 +170,16 @@ def resume(
                 where = f"step {progress.step}" if chosen[0] else "the beginning (no checkpoint yet)"
                 _tell(console, f"resuming {run.name} from {where}")
             _work(setup, run, progress, (), console, resumed=True)
+
+
+def _tested_model(config: Config) -> dict[str, Any] | None:
+    """The config.json of the checkpoint to test, where building the model anew would fetch published weights."""
+    path = config.run.checkpoint_path
+    if config.run.train or path is None or not getattr(config.model, "pretrained", False):
+        return None
+    with contextlib.suppress(CheckpointError):  # told with its setting when the weights are loaded
+        return load(Path(path), weights_only=True).model_config or None
+    return None
 
 
 def _saved_model(reader: RunReader) -> dict[str, Any] | None:

@@ -27,8 +27,8 @@ from trainyard.cli.options import (
 def command(run: str, data: Path, yard_root: Path, checkpoint: str | None, device: str, out: Path | None) -> None:
     """Predict new data with a run's checkpoint.
 
-    DATA is an image, a folder of images, or an .npz with `images`. Prints CSV: id, pred_label, and
-    a probability for each class.
+    DATA is what the run was trained on: an image, a folder of images or an .npz with `images`; a
+    recording or a folder of recordings. Prints CSV: id, pred_label, and a probability for each class.
     """
     from trainyard import durable
     from trainyard.app.inference import predict_items
