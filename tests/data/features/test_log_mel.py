@@ -85,6 +85,43 @@ def test_single_precision_alone_would_not_do(monkeypatch):
     assert np.abs(got - librosa_db(sound, 16000, 1024, 160, 64, 300.0)).max() > TOLERANCE_DB
 
 
+@pytest.mark.parametrize("top_db", [1.0, 80.0, None])
+def test_a_dynamic_range_below_a_loud_hum(top_db):
+    """All bands lie so far below the hum that in single precision even their largest would not do as the reference."""
+    time = np.arange(16000) / 16000
+    hum = (np.hanning(16000) ** 4 * np.sin(2 * np.pi * 50 * time)).astype(np.float32)
+    got = LogMel(16000, fmin=1000.0, top_db=top_db, normalise="none")(torch.from_numpy(hum)[None])[0, 0].numpy()
+    want = librosa_db(hum, 16000, 400, 160, 64, 1000.0, None, top_db)
+    np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE_DB)
+
+
+def test_only_what_needs_it_is_computed_again(monkeypatch):
+    """Neither ordinary sound, nor the silence after it, nor what lies below the dynamic range."""
+    again = []
+    transform = MelPower._transform
+
+    def spy(self, frames, dtype):
+        if dtype == torch.float64:
+            again.append(len(frames))
+        return transform(self, frames, dtype)
+
+    monkeypatch.setattr(MelPower, "_transform", spy)
+    named = sounds(16000)
+    low_passed = np.fft.irfft(np.fft.rfft(named["noise"]) * (np.arange(4001) < 3500)).astype(np.float32)
+    log_mel = LogMel(16000)
+    for name, sound, most in [
+        ("noise", named["noise"], 0),
+        ("padded", np.pad(named["noise"], (0, 8000)), 1),  # the frame that the noise ends in
+        ("silence", named["silence"], 0),
+        ("low-passed", low_passed, 25),  # of 51: only where a band lies between 67 dB below its frame and 80 below all
+        ("hum over faint noise", named["hum over faint noise"], 51),
+    ]:
+        again.clear()
+        log_mel(torch.from_numpy(sound)[None])
+        assert sum(again) <= most, name
+        assert bool(again) == (most > 1), name
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_parameters(data):
@@ -122,13 +159,44 @@ def test_the_filters_are_librosas(sample_rate, n_fft, n_mels, fmin, fmax):
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-8)
 
 
-def test_a_clip_does_not_depend_on_its_batch():
-    batch = torch.from_numpy(np.stack(list(sounds(16000).values())))
-    log_mel = LogMel(16000)
+@pytest.fixture
+def threads():
+    """Sets PyTorch's threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_clip_does_not_depend_on_its_batch(threads, count):
+    batch = torch.from_numpy(np.stack(list(sounds(16000, 2.0).values())))
+    log_mel = LogMel(16000, n_fft=1024, hop_length=100, n_mels=128)
+    threads(count)
     whole = log_mel(batch)
     for at in range(len(batch)):
         assert torch.equal(log_mel(batch[at : at + 1])[0], whole[at])
     assert torch.equal(log_mel(batch.flip(0)).flip(0), whole)
+
+
+def test_nor_on_the_number_of_threads(threads):
+    batch = torch.from_numpy(np.stack(list(sounds(16000, 2.0).values())))
+    log_mel = LogMel(16000, n_fft=1024, hop_length=100, n_mels=128)
+    threads(1)
+    alone = log_mel(batch)
+    threads(3)
+    assert torch.equal(log_mel(batch), alone)
+    assert torch.get_num_threads() == 3
+
+
+def test_a_fault_in_any_thread_is_told_and_leaves_the_number_of_threads(threads, monkeypatch):
+    def fault(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(MelPower, "_transform", fault)
+    threads(2)
+    with pytest.raises(MemoryError):
+        LogMel(16000)(torch.zeros(4, 1600))
+    assert torch.get_num_threads() == 2
 
 
 def test_an_accelerators_way_is_the_same():
@@ -136,7 +204,7 @@ def test_an_accelerators_way_is_the_same():
     batch = torch.from_numpy(np.stack(list(sounds(16000).values())))
     power = MelPower(mel_filters(16000, 400, 64), 400, 160, pad_mode="constant", range_db=80.0)
     frames = torch.nn.functional.pad(batch, (200, 200)).unfold(1, 400, 160)
-    got = 10 * power._of_batch(frames).log10().transpose(1, 2)
+    got = 10 * power._of_batch(frames).log10()
     torch.testing.assert_close(got, LogMel(16000, normalise="none")(batch)[:, 0], rtol=0, atol=TOLERANCE_DB)
 
 

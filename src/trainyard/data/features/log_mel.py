@@ -10,7 +10,7 @@ Knows no files and no caches.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -26,8 +26,8 @@ _AMIN = 1e-10  # the smallest power that is told from silence: -100 dB
 _DOUBTFUL = 2e-7
 _BAND_GROUP = 16  # filters multiplied at once: each group skips the frequencies it does not cover
 _CHUNK_VALUES = 2**25  # values of the transform held at once on an accelerator
-_Groups = list[tuple[int, int, torch.Tensor]]  # frequencies from, to; weights [filters, frequencies]
-_Buffers = tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]  # of the steps of a transform
+_Groups = list[tuple[int, int, torch.Tensor]]  # values of a frame from, to; weights [filters, values]
+_Finish = Callable[[torch.Tensor], None]
 _FLAT_DB = 1e-3  # a clip that deviates less than this from its mean has no contrast: it is silent
 
 
@@ -96,56 +96,69 @@ class MelPower:
         return 1 + (samples - self.n_fft % 2) // self.hop_length
 
     @torch.no_grad()
-    def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
-        """log10 of the power, at least 1e-10, of float32 [B, T]: float32 [B, n_mels, frames] on its device."""
+    def __call__(self, waveform: torch.Tensor, finish: _Finish | None = None) -> torch.Tensor:
+        """log10 of the power, at least 1e-10, of float32 [B, T]: float32 [B, n_mels, frames] on its device.
+
+        Args:
+            waveform: the clips.
+            finish: what else is done to float32 [..., n_mels, frames], in place.
+        """
         clips, samples = waveform.shape
         count = self.frames(samples)
         out = waveform.new_empty(clips, len(self._filters), count, dtype=torch.float32)
         with torch.autocast(waveform.device.type, enabled=False):  # which would multiply in bfloat16
             if waveform.device.type == "cpu":
-                self._on_threads(waveform, out)
+                self._on_threads(waveform, out, finish)
                 return out
             step = max(1, _CHUNK_VALUES // (count * (self.n_fft + 2)))
             for begin in range(0, clips, step):
                 torch.log10(self._of_batch(self._framed(waveform[begin : begin + step])), out=out[begin : begin + step])
+            if finish is not None and clips:
+                finish(out)
         return out
 
-    def _on_threads(self, waveform: torch.Tensor, out: torch.Tensor) -> None:
-        """Fills `out`, each thread one clip after another.
+    def _on_threads(self, waveform: torch.Tensor, out: torch.Tensor, finish: _Finish | None) -> None:
+        """Fills `out`, each thread with one clip after another.
 
         PyTorch would share every single operation among its threads, and each would wait for the slowest: that
-        gains less, and takes ten times as long when a core is busy with something else.
+        gains less, and takes many times as long when a core is busy with something else. Its sums would also
+        depend on how many threads share them.
         """
         clips = iter(list(zip(waveform, out, strict=True)))
         threads = torch.get_num_threads()
-        if threads == 1:
-            return self._of_clips(clips)
         try:
-            with ThreadPoolExecutor(threads, "log-mel", torch.set_num_threads, (1,)) as pool:
-                for worker in [pool.submit(self._of_clips, clips) for _ in range(min(threads, len(out)))]:
-                    worker.result()
+            torch.set_num_threads(1)  # of an operation, here and in threads that begin from now on
+            with ThreadPoolExecutor(threads, "log-mel") as pool:
+                helpers = [pool.submit(self._of_clips, clips, finish) for _ in range(min(threads, len(out)) - 1)]
+                self._of_clips(clips, finish)
+            for helper in helpers:
+                helper.result()
         finally:
-            torch.set_num_threads(threads)  # a worker's number is also what new threads of the process begin with
+            torch.set_num_threads(threads)
 
     @torch.inference_mode()
-    def _of_clips(self, clips: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    def _of_clips(self, clips: Iterator[tuple[torch.Tensor, torch.Tensor]], finish: _Finish | None) -> None:
         """Fills the second, float32 [n_mels, frames], of each pair from the first, [T]."""
-        buffers: _Buffers = (None, None, None)
         for waveform, out in clips:
             frames = self._framed(waveform.unsqueeze(0))[0]
-            if buffers[0] is None:  # fresh memory for every clip would cost a tenth of the time
-                spectrum = torch.empty(len(frames), self.n_fft // 2 + 1, dtype=torch.complex64)
-                buffers = torch.empty_like(frames), spectrum, torch.empty(spectrum.shape)
-            power, whole = self._transform(frames, torch.float32, buffers)
+            power, whole = self._transform(frames, torch.float32)
             floor = self._floor(power)
-            limit = whole.mul_(self._doubtful)
-            # what is far below the floor is raised to it, however wrong it is
-            doubtful = ((power < limit) & (power > floor / 2 - 1e-5 * limit)).any(0)
-            if doubtful.any():
-                exact, _ = self._transform(frames[doubtful], torch.float64)
-                power[:, doubtful] = exact.float()
+            if self._refine(frames, power, whole.mul_(self._doubtful), floor):
                 floor = self._floor(power)
             torch.log10(power.clamp_(min=floor), out=out)
+            if finish is not None:
+                finish(out)
+
+    def _refine(self, frames: torch.Tensor, power: torch.Tensor, limit: torch.Tensor, floor: float) -> bool:
+        """Computes frames with doubtful values, those below `limit` [frames], again; whether there were any."""
+        at = ((power.amin(0) < limit) & (limit > floor)).nonzero()[:, 0]
+        if len(at):
+            values, limit = power.index_select(1, at), limit[at]
+            # what is far below the floor will be raised to it, however wrong it is
+            at = at[((values < limit) & (values > floor / 2 - 1e-5 * limit)).any(0)]
+        if len(at):
+            power.index_copy_(1, at, self._transform(frames.index_select(0, at), torch.float64)[0].float())
+        return len(at) > 0
 
     def _floor(self, power: torch.Tensor) -> float:
         return max(_AMIN, float(power.max()) * self._range)
@@ -161,15 +174,12 @@ class MelPower:
         padded = torch.nn.functional.pad(waveform.float(), (self.n_fft // 2, self.n_fft // 2), mode=self._pad_mode)
         return padded.unfold(1, self.n_fft, self.hop_length)
 
-    def _transform(
-        self, frames: torch.Tensor, dtype: torch.dtype, buffers: _Buffers = (None, None, None)
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _transform(self, frames: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """Mel power [..., n_mels, frames] and the sum over all frequencies [..., frames] of [..., frames, n_fft]."""
         window, groups = self._tables(frames.device, dtype)
-        windowed = torch.mul(frames, window, out=buffers[0])
-        squares = torch.view_as_real(torch.fft.rfft(windowed, out=buffers[1])).square_()
-        energy = torch.add(squares[..., 0], squares[..., 1], out=buffers[2])
-        return torch.cat([weights @ energy[..., low:high].mT for low, high, weights in groups], -2), energy.sum(-1)
+        spectrum = torch.view_as_real(torch.fft.rfft(frames * window))
+        squares = spectrum.flatten(-2).square_()  # real and imaginary parts in turn: the filters have each weight twice
+        return torch.cat([weights @ squares[..., low:high].mT for low, high, weights in groups], -2), squares.sum(-1)
 
     def _tables(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, _Groups]:
         """The window and the groups of filters, made once for a device and precision."""
@@ -184,7 +194,8 @@ class MelPower:
             part = self._filters[begin : begin + _BAND_GROUP]
             covered = np.flatnonzero(part.any(0))
             low, high = (int(covered[0]), int(covered[-1]) + 1) if covered.size else (0, 1)
-            groups.append((low, high, torch.from_numpy(part[:, low:high]).to(dtype).to(device)))
+            weights = torch.from_numpy(part[:, low:high].repeat(2, axis=1))
+            groups.append((2 * low, 2 * high, weights.to(dtype).to(device)))
         return window, groups
 
 
@@ -271,12 +282,14 @@ class LogMel:
             ConfigError: T is shorter than one window.
         """
         self.frames(waveform.shape[1])
-        decibels = self._power(waveform).mul_(10)
-        if self._normalise and len(decibels):
-            decibels.sub_(decibels.mean((1, 2), keepdim=True))
-            deviation = decibels.square().mean((1, 2), keepdim=True).sqrt_()  # torch.std takes ten times as long
+        return self._power(waveform, self._finish).unsqueeze(1)
+
+    def _finish(self, log_power: torch.Tensor) -> None:
+        decibels = log_power.mul_(10)
+        if self._normalise:
+            decibels.sub_(decibels.mean((-2, -1), keepdim=True))
+            deviation = decibels.square().mean((-2, -1), keepdim=True).sqrt_()  # torch.std takes ten times as long
             decibels.mul_(torch.where(deviation < _FLAT_DB, 0.0, 1 / deviation))
-        return decibels.unsqueeze(1)
 
 
 def _check(
