@@ -251,6 +251,20 @@ def test_an_export_of_a_cosine_head_is_its_model(tmp_path: Path) -> None:
         export_run(run, "int8")
 
 
+def test_a_checkpoint_is_not_tested_on_classes_that_are_not_its_own(plain: RunReader, tmp_path: Path) -> None:
+    classes = plain.snapshot.data["classes"]
+    asked = [*PLAIN, "run.train=false", f"run.checkpoint_path={best_of(plain)}"]
+    turned = f"data.classes=[{','.join(reversed(classes))}]"
+    for other, says in (
+        (turned, f"in another order: output 0 is {classes[0]!r} for the checkpoint and {classes[-1]!r} in the data"),
+        (f"data.classes=[{','.join([*classes[:-1], 'yawn'])}]", "does not know 'yawn'"),
+    ):
+        with pytest.raises(TrainyardError, match=f"run.checkpoint_path.*{says}"):
+            trained("spectrogram", [*asked, other], Yard(tmp_path / "y", create=True))
+    assert list(find_homes(Yard(tmp_path / "y"))) == []
+    assert trained("spectrogram", [*asked, turned, "run.train=true", "training.epochs=1"], Yard(tmp_path / "y"))
+
+
 def test_weights_that_do_not_fit_are_refused_before_anything_is_written(plain: RunReader, tmp_path: Path) -> None:
     wider = [*PLAIN, "model.width=2", f"run.checkpoint_path={best_of(plain)}"]
     with pytest.raises(TrainyardError, match="do not fit the model"):

@@ -288,7 +288,7 @@ def test_bounds_of_networks(good: list[str], bad: list[str]) -> None:
         (
             [*SOUND, "augmentations.waveform={_target_: audiomentations.Gain}"],
             ["augmentations.waveform={_target_: audiomentations.Gain}"],
-            ["`augmentations.waveform`", "`data.source` is digits"],
+            ["`augmentations.waveform`", "`data.source` is digits", "data=vocal_bursts"],
         ),
         (
             [*SOUND, "augmentations.spectrogram.time_masks=1"],
@@ -305,6 +305,14 @@ def test_combinations_of_sound_and_encoders(good: list[str], bad: list[str], wor
     for word in words:
         assert word in told
     assert "command line" in told
+
+
+@pytest.mark.parametrize(("said", "meant"), [("csv", "audio_csv"), ("image_folder", "audio_folder")])
+@pytest.mark.parametrize("recipe", ["spectrogram", "vocalizations"])
+def test_who_names_pictures_is_told_how_recordings_are_named(recipe: str, said: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(recipe, [f"data={said}", "data.path=x"])
+    assert all(f"choose recordings, such as data={meant}, or" in told for told in caught.value.problems)
 
 
 def test_a_waveform_has_no_spectrogram_to_mask() -> None:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,26 @@ def float32(trained: QuantAware, folder: Path) -> Parity:
 @pytest.fixture(scope="module")
 def int8(trained: QuantAware, folder: Path) -> Parity:
     return export_int8(trained, data(20)[0], folder / "net_int8.onnx", classes=CLASSES)
+
+
+class SplitsAConstant(nn.Module):
+    """As WavLM does in its attention; the exporter logs that it leaves this to the runtime."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("offsets", torch.arange(4.0))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        first, second = self.offsets.split(2)
+        return inputs * first + second
+
+
+def test_a_split_constant_is_written_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parity = export_onnx(
+        SplitsAConstant(), torch.randn(5, 2), tmp_path / "s.onnx", classes=("a", "b"), input_name="x", output_name="y"
+    )
+    assert parity.path.exists()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_a_plain_network_is_written_in_silence_and_left_alone(

@@ -22,7 +22,7 @@ from trainyard.data.dataset import Dataset
 from trainyard.data.sources import csv, digits, image_folder, npz
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.models import build_model, from_model_config, model_config
-from trainyard.training.distill import Distillation, load_teacher
+from trainyard.training.distill import Distillation, class_differences, load_teacher
 from trainyard.training.evaluate import Predictions, evaluate
 from trainyard.training.guard import GradientGuard
 from trainyard.training.loop import Plan, Scheduler
@@ -225,7 +225,8 @@ def load_initial_weights(setup: Setup) -> None:
     """Puts the weights of `run.checkpoint_path` into the model, if there is one.
 
     Raises:
-        ConfigError: there is no checkpoint, or it does not fit the model.
+        ConfigError: there is no checkpoint, it does not fit the model, or it is to be tested only, on
+            classes that are not its own: its outputs would be counted as others than they are.
     """
     path = setup.config.run.checkpoint_path
     if path is None:
@@ -236,9 +237,20 @@ def load_initial_weights(setup: Setup) -> None:
             "Name the directory or file of a checkpoint; `trainyard show RUN` lists those of a run.",
         )
     try:
-        load_weights(setup.model, load(Path(path), weights_only=True).model, path)
+        loaded = load(Path(path), weights_only=True)
+        load_weights(setup.model, loaded.model, path)
     except CheckpointError as error:
         raise ConfigError([f"`run.checkpoint_path`: {error.what}"], error.remedy) from error
+    labels = loaded.model_config.get("id2label")
+    if setup.config.run.train or not labels:
+        return
+    known = [labels[str(index)] for index in range(len(labels))]
+    problems = class_differences(known, setup.dataset.classes, "the checkpoint")
+    if problems:
+        raise ConfigError(
+            [f"`run.checkpoint_path` is {show(path)}: {problem}" for problem in problems],
+            "Test it on data of its own classes, in their order (data.classes), or train from it with run.train=true.",
+        )
 
 
 def _optimizer(config: Config, model: nn.Module, device: torch.device, *, trust: bool) -> torch.optim.Optimizer:

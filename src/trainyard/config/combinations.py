@@ -128,12 +128,17 @@ def _audio(config: Config, data: AudioData) -> Iterator[Fault]:
         )
 
 
+def _heard(source: str) -> str:
+    """The `data` choice of recordings that is nearest to a source of something else."""
+    return {"csv": "audio_csv", "image_folder": "audio_folder"}.get(source, "vocal_bursts")
+
+
 def _encoder(config: Config, model: EncoderModel) -> Iterator[Fault]:
     data = config.data
     if not isinstance(data, AudioData):
         yield Fault(
             f"`model.name` is encoder, which listens to sound, but `data.source` is {data.source}; "
-            "choose recordings, such as data=vocal_bursts, or another model",
+            f"choose recordings, such as data={_heard(data.source)}, or another model",
             ("model.name", "data.source", "model", "data"),
         )
     else:
@@ -260,7 +265,7 @@ def _augmentations(config: Config) -> Iterator[Fault]:
     changed = [name for name, value in plain(said.spectrogram).items() if value != usual[name]]
     spectrogram = f"`augmentations.spectrogram` ({', '.join(changed)}) changes spectrograms"
     keys = tuple(f"augmentations.spectrogram.{name}" for name in changed)
-    remedy = "choose recordings, such as data=vocal_bursts, or leave it out"
+    remedy = f"choose recordings, such as data={_heard(data.source)}, or leave it out"
     if said.waveform is not None and not isinstance(data, AudioData):
         yield Fault(
             f"`augmentations.waveform` changes sound, but `data.source` is {data.source}; {remedy}",

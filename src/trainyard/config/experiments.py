@@ -53,7 +53,10 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
     elif model is not None and folder in CORPORA:
         notes.append(f"There is no file {path}: it stands for {stem} on {folder}, as its path says.")
     else:
-        why = [] if folder in CORPORA else [f"`{folder}` is no corpus{suggestion(folder, CORPORA)}"]
+        why = []
+        # where neither a folder nor a model was named, the folder we are in is no attempt at a corpus
+        if folder not in CORPORA and (model is not None or Path(path).parent.name):
+            why.append(f"`{folder}` is no corpus{suggestion(folder, CORPORA)}")
         why += [] if model is not None else [explain_name(stem)]
         says = f"there is no file {show(path)}, and its path names no experiment: {'; '.join(why)}"
         faults.append(Fault(says, clouds=tuple(SELECTORS), remedy=_REMEDY))

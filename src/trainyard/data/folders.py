@@ -44,7 +44,10 @@ def find_in_folders(
     """
     if not root.is_dir():
         kind = "is a file, not a folder" if root.exists() else "does not exist"
-        raise DataError(f"{root} {kind}.", f"Set data.path to a folder with one folder of {noun}s per class.")
+        remedy = f"Set data.path to a folder with one folder of {noun}s per class"
+        if noun == "recording" and root.is_file():
+            remedy += "; a CSV of recordings is data=audio_csv"
+        raise DataError(f"{root} {kind}.", f"{remedy}.")
     tops, warnings = _split_folders(root)
     folders = {split: _subfolders(top) for split, top in tops.items()}
     found = sorted({folder.name for below in folders.values() for folder in below})

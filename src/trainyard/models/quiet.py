@@ -22,6 +22,8 @@ _LOGGED = {
     "torch.onnx._internal.exporter._registration": "torchvision is not installed",
     # torchao ships kernels for several GPUs and Pythons, and tries to load them all
     "torchao": "Failed to load ",
+    # an optimisation that the exporter leaves out, and nothing is lost but a few nodes
+    "onnxscript.optimizer._constant_folding": "Skipping constant folding for op ",
     # torchao's enum, registered the old way
     "torch.utils._pytree": "<enum 'KernelPreference'>",
 }

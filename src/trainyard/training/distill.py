@@ -97,7 +97,7 @@ def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int]) 
         problems = [f"`{_SETTING}` is {str(path)!r}: {problem}" for problem in error.problems]
         raise ConfigError(problems, error.remedy or "Use the config.json that was saved with the weights.") from error
     labels = loaded.model_config["id2label"]
-    problems = _differences([labels[str(index)] for index in range(len(labels))], classes)
+    problems = class_differences([labels[str(index)] for index in range(len(labels))], classes, "the teacher")
     # an encoder's config.json is transformers' own, with our settings under one key
     shape = tuple({**loaded.model_config.get("trainyard", {}), **loaded.model_config}["item_shape"])
     if shape != tuple(item_shape):
@@ -110,17 +110,20 @@ def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int]) 
     return teacher
 
 
-def _differences(teachers: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """What keeps the outputs of a teacher from being those of the data's classes, a phrase each."""
-    extra = [name for name in teachers if name not in classes]
-    missing = [name for name in classes if name not in teachers]
+def class_differences(known: Sequence[str], classes: Sequence[str], whose: str) -> list[str]:
+    """What keeps the outputs of a saved network from being those of the data's classes, a phrase each.
+
+    `known` are the network's classes in the order of its outputs, `whose` says what it is.
+    """
+    extra = [name for name in known if name not in classes]
+    missing = [name for name in classes if name not in known]
     if not extra and not missing:
-        moved = [index for index, name in enumerate(classes) if teachers[index] != name]
+        moved = [index for index, name in enumerate(classes) if known[index] != name]
         if not moved:
             return []
         first = moved[0]
         return [
-            f"its classes are in another order: output {first} is {teachers[first]!r} for the teacher "
+            f"its classes are in another order: output {first} is {known[first]!r} for {whose} "
             f"and {classes[first]!r} in the data ({len(moved)} differ)"
         ]
     found = []

@@ -38,3 +38,12 @@ def test_a_wrong_label_split_or_column_is_told_with_its_row(tmp_path):
     table.write_text(TABLE.replace("TEST", "tset"))
     with pytest.raises(DataError, match="row 4 has split 'tset'"):
         find("csv", table, **COLUMNS)
+
+
+def test_a_column_of_speakers_that_nobody_looks_at_is_told(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,Speaker\na.wav,cry,ann\nb.wav,laugh,ann\n")
+    (told,) = find("csv", table).warnings
+    assert "column 'Speaker'" in told
+    assert "Set data.group_column=Speaker" in told
+    assert find("csv", table, group_column="Speaker").warnings == []
