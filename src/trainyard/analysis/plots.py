@@ -156,7 +156,7 @@ def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
         counts = {len(shares) for shares in weights.values()}
         if len(counts) == 1:
             axes.axhline(1 / counts.pop(), color=_FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * max(max(shares) for shares in weights.values()))
         axes.set_xlabel("Layer (0: the input of the first)")
         axes.set_ylabel("Share of the head's attention")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=13))
