@@ -112,7 +112,7 @@ def frontend_of(config: Config, heard: Sequence[int] | None = None) -> Frontend:
         return Frontend("log-mel", parameters, shape, lambda clips, lengths: spectrogram(clips))
     if model.type == "whisper":
         mels = heard[0] if heard else whisper_mels(model.size, model.path if model.pretrained else None)
-        whisper = WhisperFeatures(mels, data.clip_seconds)  # type: ignore[arg-type]  # refuses other numbers
+        whisper = WhisperFeatures(mels, data.clip_seconds)  # refuses numbers that no Whisper has
         return Frontend(
             "whisper", {"n_mels": mels}, (mels, whisper.frames), lambda clips, lengths: whisper(clips), masked=True
         )  # fmt: skip

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainyard.errors import ConfigError
@@ -71,15 +73,11 @@ def read_weights(path: Path | str) -> dict[str, Any]:
         raise ConfigError([f"`model.weights` is {str(path)!r}, where no file is"], "Name a .pth or .safetensors file.")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return dict(load_file(path))
         whole = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, LookupError, RuntimeError, ValueError, OSError) as error:
         raise _unreadable(path, type(error).__name__) from error
-    except Exception as error:  # safetensors' own class derives from Exception alone
-        if type(error).__name__ != "SafetensorError":
-            raise
+    except SafetensorError as error:
         raise _unreadable(path, str(error)) from error
     if not isinstance(whole, Mapping):
         raise _unreadable(path, f"it holds a {type(whole).__name__}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from trainyard.data.corpora import (
     asvp_esd,
@@ -26,19 +27,20 @@ from trainyard.data.corpora.corpus import Corpus
 
 __all__ = ["CORPORA", "Corpus", "find"]
 
-CORPORA = (
-    "folder",
-    "csv",
-    "asvp_esd",
-    "asvp_esd_babies",
-    "cnvve",
-    "nonverbal_vocalization_dataset",
-    "recanvo",
-    "vivae",
-    "donateacry",
-    "fsdd",
-    "esc",
-)
+_MODULES: dict[str, Any] = {
+    "folder": folder,
+    "csv": csv,
+    "asvp_esd": asvp_esd,
+    "asvp_esd_babies": asvp_esd_babies,
+    "cnvve": cnvve,
+    "nonverbal_vocalization_dataset": nonverbal_vocalization_dataset,
+    "recanvo": recanvo,
+    "vivae": vivae,
+    "donateacry": donateacry,
+    "fsdd": fsdd,
+    "esc": esc,
+}
+CORPORA = tuple(_MODULES)
 
 
 def find(
@@ -68,36 +70,11 @@ def find(
         DataError: the corpus is not there, or not as it should be.
         ValueError: a name that is not in CORPORA.
     """
-    root = Path(root)
-    match name:
-        case "folder":
-            return folder.find(root, classes=classes)
-        case "csv":
-            return csv.find(
-                root,
-                classes=classes,
-                path_column=path_column,
-                label_column=label_column,
-                group_column=group_column,
-                split_column=split_column,
-            )
-        case "asvp_esd":
-            return asvp_esd.find(root, classes=classes)
-        case "asvp_esd_babies":
-            return asvp_esd_babies.find(root, classes=classes)
-        case "cnvve":
-            return cnvve.find(root, classes=classes)
-        case "nonverbal_vocalization_dataset":
-            return nonverbal_vocalization_dataset.find(root, classes=classes)
-        case "recanvo":
-            return recanvo.find(root, classes=classes)
-        case "vivae":
-            return vivae.find(root, classes=classes)
-        case "donateacry":
-            return donateacry.find(root, classes=classes)
-        case "fsdd":
-            return fsdd.find(root, classes=classes)
-        case "esc":
-            return esc.find(root, classes=classes)
-        case _:
-            raise ValueError(f"{name!r} is not one of {', '.join(CORPORA)}")
+    if name not in _MODULES:
+        raise ValueError(f"{name!r} is not one of {', '.join(CORPORA)}")
+    columns = {
+        "path_column": path_column, "label_column": label_column, "group_column": group_column,
+        "split_column": split_column,
+    }  # fmt: skip
+    found: Corpus = _MODULES[name].find(Path(root), classes=classes, **(columns if name == "csv" else {}))
+    return found

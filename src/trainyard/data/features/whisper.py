@@ -5,7 +5,7 @@ Computed for a batch on its device, where transformers goes through NumPy. Knows
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -38,7 +38,7 @@ class WhisperFeatures:
         ConfigError: another number of mels, or a length that Whisper cannot hear.
     """
 
-    def __init__(self, n_mels: Literal[80, 128] = 80, seconds: float = 30.0) -> None:
+    def __init__(self, n_mels: int = 80, seconds: float = 30.0) -> None:
         problems = []
         if n_mels not in (80, 128):
             problems.append(f"Whisper with {n_mels} mel bands: its models have 80 or 128 (large-v3)")
