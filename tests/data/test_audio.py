@@ -10,13 +10,14 @@ import pytest
 import soundfile
 import torch
 
-from trainyard.data.audio import Frontend, Listening, burst_dataset, file_dataset
+from trainyard.data.audio import burst_dataset, file_dataset
 from trainyard.data.augment.spectrogram import SpecAugment
 from trainyard.data.augment.waveform import WaveformAugment
 from trainyard.data.batches import Batch, Batches
 from trainyard.data.dataset import Dataset
 from trainyard.data.features.log_mel import LogMel
 from trainyard.data.files import FoundFile
+from trainyard.data.hearing import Frontend, Listening
 from trainyard.data.unlabelled import load_clips
 from trainyard.errors import DataError, LeakError
 
@@ -107,6 +108,7 @@ def test_a_second_load_decodes_and_computes_nothing(load: Any, monkeypatch: pyte
         raise AssertionError("decoded again")
 
     monkeypatch.setattr("trainyard.data.audio.decode", never)
+    monkeypatch.setattr("trainyard.data.recordings.decode", never)
     again = load()
     assert same(before, epoch(again))
     report = again.cache()

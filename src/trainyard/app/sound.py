@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainyard.config.schema import AudioData, Config, EncoderModel
 from trainyard.config.targets import build_target
-from trainyard.data.audio import Frontend, Listening, burst_dataset, file_dataset
+from trainyard.data.audio import burst_dataset, file_dataset
 from trainyard.data.augment.spectrogram import SpecAugment
 from trainyard.data.augment.waveform import WaveformAugment
 from trainyard.data.corpora import find
@@ -24,6 +24,7 @@ from trainyard.data.dataset import Dataset
 from trainyard.data.features.log_mel import LogMel
 from trainyard.data.features.waveform import normalise_waveform
 from trainyard.data.features.whisper import WhisperFeatures
+from trainyard.data.hearing import Frontend, Listening
 from trainyard.errors import ConfigError
 from trainyard.models.encoders import whisper_mels
 

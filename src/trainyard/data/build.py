@@ -60,8 +60,8 @@ def build_dataset(
     by_group: bool = True,
     val_fraction: float,
     test_fraction: float,
-    seed: int,
-    on_leak: str,
+    seed: int = 0,
+    on_leak: str = "warn",
 ) -> Dataset:
     """A checked `Dataset` of what a source has read.
 

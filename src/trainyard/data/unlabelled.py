@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from trainyard.data.arrays import InMemory
-from trainyard.data.audio import Frontend, Listening, look_at
+from trainyard.data.audio import look_at
 from trainyard.data.dataset import Fetch, Finish, Indices
 from trainyard.data.decode import is_audio
 from trainyard.data.folders import walk
+from trainyard.data.hearing import Frontend, Listening
 from trainyard.data.images import ImageFiles, describe_bad, is_image
 from trainyard.data.sources.npz import read_images
 from trainyard.errors import DataError
