@@ -113,7 +113,7 @@ def test_only_what_needs_it_is_computed_again(monkeypatch):
         ("noise", named["noise"], 0),
         ("padded", np.pad(named["noise"], (0, 8000)), 1),  # the frame that the noise ends in
         ("silence", named["silence"], 0),
-        ("low-passed", low_passed, 25),  # of 51: only where a band lies between 67 dB below its frame and 80 below all
+        ("low-passed", low_passed, 25),  # of 51: only where a band lies between 71 dB below its frame and 80 below all
         ("hum over faint noise", named["hum over faint noise"], 51),
     ]:
         again.clear()
