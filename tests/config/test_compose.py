@@ -176,7 +176,7 @@ class TestRecipes:
         ("recipe", "words"),
         [
             ("digts", 'no recipe "digts"; did you mean `digits`?'),
-            ("nothing-like-it", "valid: digits, mnist_mlp"),
+            ("nothing-like-it", "valid: digits, emotions, mnist_mlp"),
             ("missing/x.yaml", "cannot be read: No such file"),
             ("recipes/mine.txt", "is not a .yaml file"),
             ("recipes/mine.py", "there is no file"),
@@ -287,11 +287,11 @@ class TestOverrides:
     @pytest.mark.parametrize(
         ("override", "words"),
         [
-            ("model=cn", ["no choice `cn`", "did you mean `cnn`?", "valid: cnn, efficientnet_v2, ", "whisper"]),
+            ("model=cn", ["no choice `cn`", "did you mean `cnn`?", "valid: bert, cnn, distilbert, ", "whisper"]),
             ("model=whispr", ["no choice `whispr`", "did you mean `whisper`?"]),
             ("data=recanvoo", ["no choice `recanvoo`", "did you mean `recanvo`?"]),
             ("model.method=lora", ["unknown key `model.method`", "a key of model=encoder", "this is model=cnn"]),
-            ("model.typ=whisper", ["did you mean `model.type`, a key of model=encoder?", "This is model=cnn"]),
+            ("model.typ=whisper", ["did you mean `model.type`, a key of model=encoder", "This is model=cnn"]),
             ("training.use_arcface=arcfase", ["one of arcface, circle or null", "did you mean `arcface`?"]),
             ("training.use_arcface=true", ["`training.use_arcface` is true", "or null"]),
             ("training.margin.scal=3", ["did you mean `training.margin.scale`?"]),

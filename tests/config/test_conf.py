@@ -14,24 +14,28 @@ from omegaconf import OmegaConf
 
 from trainyard.config.compose import compose
 from trainyard.config.fields import hints_of
-from trainyard.config.names import ENCODERS
+from trainyard.config.names import ENCODERS, TEXT_ENCODERS
 from trainyard.config.recipes import groups
-from trainyard.config.schema import AudioData, EfficientNetV2Model
+from trainyard.config.schema import AudioData, EfficientNetV2Model, TextData
 from trainyard.config.targets import build_target, validate_target
 from trainyard.config.yamlfile import YamlFile
 
 CHOICES = [(group, option) for group, options in groups().items() for option in options if group != "recipe"]
+TEXTS = ("text", "sentences", "goemotions", "text_encoder", *TEXT_ENCODERS, "bce", "focal")
 
 
 @pytest.mark.parametrize(("group", "option"), CHOICES)
 def test_every_choice_composes(group: str, option: str) -> None:
-    """Over sound, which every model and augmentation takes; a choice is called after what it chooses."""
-    data = [] if group == "data" else ["data=vocal_bursts"]
-    made_up = option in ("digits", "vocal_bursts", "audio")
+    """Over sound or text, which every model and augmentation takes; a choice is called after what it chooses."""
+    texts = option in TEXTS
+    data = [] if group == "data" or texts else ["data=vocal_bursts"]
+    made_up = option in ("digits", "vocal_bursts", "audio", "sentences")
     path = ["data.path=x"] if group == "data" and not made_up else []
-    config = compose("digits", [*data, f"{group}={option}", *path])
+    config = compose("emotions" if texts else "digits", [*data, f"{group}={option}", *path])
     if isinstance(config.data, AudioData) and group == "data":
         assert option in (config.data.source, config.data.corpus, f"audio_{config.data.corpus}")
+    elif isinstance(config.data, TextData) and group == "data":
+        assert option in (config.data.source, config.data.corpus)
     elif group == "data":
         assert option == config.data.source
     elif group == "model":
@@ -44,7 +48,7 @@ def test_every_corpus_and_every_type_of_encoder_has_a_choice() -> None:
         f"audio_{name}" if name in ("folder", "csv") else name for name in get_args(hints_of(AudioData)["corpus"])
     }
     assert corpora <= set(groups()["data"])
-    assert {*ENCODERS, "encoder"} <= set(groups()["model"])
+    assert {*ENCODERS, *TEXT_ENCODERS, "encoder"} <= set(groups()["model"])
 
 
 @pytest.mark.parametrize("option", groups()["augmentations"])

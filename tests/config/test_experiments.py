@@ -128,8 +128,8 @@ class TestPaths:
             ("e/recanvo/whisper_base_lora_x.py", ["`x` are no layers"]),
             ("e/recanvoo/whisper_base_lora.py", ["`recanvoo` is no corpus", "did you mean `recanvo`?"]),
             ("e/recanv/whispr_base_lora.py", ["did you mean `recanvo`?", "did you mean `whisper`?"]),
-            ("mine.py", ['there is no file "mine.py", and its path names no experiment: `mine` names no model']),
-            ("recipes/mine.py", ["`recipes` is no corpus", "`mine` names no model"]),
+            ("odd.py", ['there is no file "odd.py", and its path names no experiment: `odd` names no model']),
+            ("recipes/odd.py", ["`recipes` is no corpus", "`odd` names no model"]),
         ],
     )
     def test_a_path_that_says_nothing_is_told_with_the_nearest(self, path: str, words: list[str]) -> None:

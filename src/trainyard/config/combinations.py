@@ -9,15 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from trainyard.config.combinations_text import random_sizes, texts
 from trainyard.config.faults import Fault, show, suggestion
 from trainyard.config.fields import plain
 from trainyard.config.layers import parse_layers
 from trainyard.config.names import ENCODERS, MINI, sizes_of
-from trainyard.config.schema import AudioData, Config, CsvData, EncoderModel, SpectrogramAugmentations
+from trainyard.config.schema import (
+    AudioData,
+    Config,
+    CsvData,
+    EncoderModel,
+    SpectrogramAugmentations,
+    TextEncoderModel,
+)
 from trainyard.errors import ConfigError
 
 _COLUMNS = {"path_column": "path", "label_column": "label", "group_column": None, "split_column": None}
-_RANDOM_SIZES = ("hidden_size", "num_layers", "num_heads", "ffn_size")
 _WHISPER_SECONDS = 30.0  # what its positions reach
 _PRETRAINED_HZ = 16000  # what every encoder was trained on
 
@@ -32,6 +39,7 @@ def combinations(config: Config) -> Iterator[Fault]:
         yield from _encoder(config, config.model)
     elif getattr(config.model, "qat", False):
         yield from _quantised(config)
+    yield from texts(config)
     yield from _training(config)
     yield from _augmentations(config)
 
@@ -166,26 +174,7 @@ def _encoder(config: Config, model: EncoderModel) -> Iterator[Fault]:
             f"{', '.join(ENCODERS[model.type])}",
             ("model.size", "model.pretrained"),
         )
-    if model.pretrained:
-        for name in _RANDOM_SIZES:
-            if getattr(model, name) is not None:
-                yield Fault(
-                    f"`model.{name}` is {getattr(model, name)}, but pretrained weights have a size of their own; "
-                    "leave it out, or set model.pretrained=false",
-                    (f"model.{name}", "model.pretrained"),
-                )
-    elif model.path is not None:
-        yield Fault(
-            f"`model.path` is {show(model.path)}, but `model.pretrained` is false: nothing would be loaded from it; "
-            "set one of them",
-            ("model.path", "model.pretrained"),
-        )
-    width, heads = model.hidden_size, model.num_heads
-    if width is not None and heads is not None and heads > 0 and width % heads:
-        yield Fault(
-            f"`model.hidden_size` {width} cannot be shared out to `model.num_heads` {heads}; make it a multiple",
-            ("model.hidden_size", "model.num_heads"),
-        )
+    yield from random_sizes(model)
     yield from _layers(model)
 
 
@@ -237,7 +226,7 @@ def _training(config: Config) -> Iterator[Fault]:
             "`training.learning_rate`; set that one",
             ("training.optimizer.lr",),
         )
-    if training.use_arcface is not None and isinstance(config.model, EncoderModel):
+    if training.use_arcface is not None and isinstance(config.model, EncoderModel | TextEncoderModel):
         yield Fault(
             f"`training.use_arcface` is {training.use_arcface}, but an encoder has no cosine head; set it to null, "
             "or choose another model",

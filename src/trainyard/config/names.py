@@ -1,8 +1,9 @@
 """What models and runs are called, and what such a name says: a grammar that is read and written.
 
 A speech encoder is `{type}_{size}_{method}[_{layers}]`, as in `whisper_base_lora_012`; a network is its own
-name, with its published size and `_qat` where they say more. Pure functions of values: whether a name may
-be part of a path, and whether it is taken, is the business of `runs`.
+name, with its published size and `_qat` where they say more; a text encoder is its type, and its size where
+that is not base. Pure functions of values: whether a name may be part of a path, and whether it is taken, is the
+business of `runs`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from trainyard.config.schema import (
     MlpModel,
     MobileNetV2Model,
     PannsCnn14Model,
+    TextEncoderModel,
 )
 
 _USUAL = {"base": 12, "large": 24}
@@ -33,6 +35,13 @@ ENCODERS: Mapping[str, Mapping[str, int]] = {
     "hubert": _USUAL,
     "wavlm": _USUAL,
     "unispeech_sat": _USUAL,
+}
+# The sizes that text encoders are published in.
+TEXT_ENCODERS: Mapping[str, tuple[str, ...]] = {
+    "distilbert": ("base",),
+    "bert": ("base", "large"),
+    "roberta": ("base", "large"),
+    "minilm": ("base",),
 }
 MINI = "mini"  # a size of every encoder, for which no weights are published
 METHODS: tuple[str, ...] = get_args(hints_of(EncoderModel)["method"])
@@ -100,6 +109,10 @@ def sizes_of(kind: str) -> tuple[str, ...]:
 def _label(model: Any) -> str:
     if isinstance(model, EncoderModel):
         return "_".join([model.type, model.size, model.method, *([model.layers] if model.layers else [])])
+    if isinstance(model, TextEncoderModel):
+        if model.type == "auto":
+            return PurePath(model.path or "").name or model.name
+        return model.type if model.size == "base" else f"{model.type}_{model.size}"
     size = f"_{model.size}" if isinstance(model, EfficientNetV2Model) and model.size != "small" else ""
     return f"{model.name}{size}{'_qat' if getattr(model, 'qat', False) else ''}"
 
@@ -111,6 +124,8 @@ def _encoder(name: str) -> str:
 
 def _networks() -> Iterator[Any]:
     yield from (MlpModel(), CnnModel())
+    for kind, sizes in TEXT_ENCODERS.items():
+        yield from (TextEncoderModel(type=kind, size=size) for size in (*sizes, MINI))  # type: ignore[arg-type]
     for qat in (False, True):
         yield from (EfficientNetV2Model(size=size, qat=qat) for size in get_args(hints_of(EfficientNetV2Model)["size"]))
         yield from (PannsCnn14Model(qat=qat), MobileNetV2Model(qat=qat))
@@ -118,6 +133,6 @@ def _networks() -> Iterator[Any]:
 
 # The names of the other models, and what each says.
 _NETWORKS: Mapping[str, Mapping[str, Any]] = {
-    _label(model): {key: getattr(model, key) for key in ("name", "size", "qat") if hasattr(model, key)}
+    _label(model): {key: getattr(model, key) for key in ("name", "type", "size", "qat") if hasattr(model, key)}
     for model in _networks()
 }

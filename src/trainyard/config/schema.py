@@ -142,6 +142,29 @@ class AudioData:
 
 
 @dataclass(frozen=True)
+class TextData:
+    """Texts with one label or several: tables, GoEmotions in its own files, or made-up sentences."""
+
+    source: Literal["text"] = "text"
+    corpus: Literal["sentences", "table", "goemotions"] = "sentences"  # sentences are made up
+    path: str | None = None  # a .tsv, .csv or .jsonl, or a folder of them called train, val (or dev) and test
+    dataset: str | None = None  # the name used in paths and queries; null: the corpus, or the path's stem
+    classes: tuple[str, ...] | None = None  # names in label order; null: those found
+    multi_label: bool = True  # an item may have several labels, or none
+    sentences: int = 1600  # how many are made up
+    text_column: str = "text"  # of a table, like the five below
+    label_column: str = "label"
+    label_separator: str = ","  # between the labels of an item
+    id_column: str | None = None  # null: items are called by file and row
+    group_column: str | None = None  # items of one group stay on one side of a split
+    split_column: str | None = None  # official splits: train, val, test
+    label_name: str = "label"  # what a class is called in the table of per-class statistics
+    max_tokens: int = 128  # longer texts are cut
+    on_bad_item: Literal["error", "skip"] = "error"  # no text, or a label that is none
+    split: SplitOptions = SplitOptions(test_fraction=0.1)
+
+
+@dataclass(frozen=True)
 class MlpModel:
     """A multi-layer perceptron on the flattened item; hidden=[453] on 28 x 28 is 784-453-10."""
 
@@ -224,6 +247,24 @@ class MobileNetV2Model:
 
 
 @dataclass(frozen=True)
+class TextEncoderModel:
+    """A text encoder of transformers with its sequence-classification head."""
+
+    name: Literal["text_encoder"] = "text_encoder"
+    type: Literal["distilbert", "bert", "roberta", "minilm", "auto"] = "distilbert"  # auto: what lies at path
+    size: Literal["mini", "base", "large"] = "base"  # mini is random only
+    pretrained: bool = True  # false: random weights, and a tokenizer of its own made from the training texts
+    path: str | None = None  # a hub id or a directory; null: the usual hub id of type and size; minilm: its package
+    dropout: float | None = None  # in the encoder and before the classifier; null: the model's own
+    prior_bias: bool = True  # outputs start at how frequent each label is
+    vocabulary: int = 4000  # words and pieces of a tokenizer of its own
+    hidden_size: int | None = None  # of a random encoder, instead of its size's; with the three below
+    num_layers: int | None = None
+    num_heads: int | None = None
+    ffn_size: int | None = None
+
+
+@dataclass(frozen=True)
 class MarginOptions:
     """The angular margin of training.use_arcface."""
 
@@ -242,6 +283,15 @@ class DistillationOptions:
 
 
 @dataclass(frozen=True)
+class ThresholdOptions:
+    """From which probability on an item has a label, when it may have several. Kept with each checkpoint."""
+
+    mode: Literal["per_class", "global", "top_k", "fixed"] = "per_class"  # tuned on validation, but for fixed
+    value: float = 0.5  # of fixed
+    k: int | None = None  # labels an item with top_k; null: tuned
+
+
+@dataclass(frozen=True)
 class EarlyStopping:
     """When to stop because `training.monitor` no longer improves."""
 
@@ -256,6 +306,9 @@ class TrainingSection:
     epochs: int = 10
     batch_size: int = 64  # per optimizer step and process, before accumulation
     learning_rate: float = 1e-3
+    head_learning_rate: float | None = (
+        None  # of what starts from random weights in an encoder with a head; null: as all
+    )
     optimizer: Target = field(default_factory=lambda: {"_target_": "torch.optim.AdamW"})
     scheduler: Target | None = None  # null: constant learning rate
     scheduler_interval: Literal["epoch", "step"] = "epoch"
@@ -265,6 +318,7 @@ class TrainingSection:
     use_arcface: Literal["arcface", "circle"] | None = None  # a cosine head trained with an angular margin
     margin: MarginOptions = MarginOptions()
     distillation: DistillationOptions = DistillationOptions()
+    thresholds: ThresholdOptions = ThresholdOptions()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # autocast; fp16 with a gradient scaler
     grad_clip: float | None = None  # largest norm of the gradient
     grad_accumulation: int = 1  # batches per optimizer step
@@ -324,14 +378,17 @@ class OutputsSection:
 
     val_predictions_every: int = 0  # epochs between files of validation predictions; 0: only the best epoch
     plots: bool = True
+    artifacts: bool = False  # keep the best checkpoint, predictions and statistics as versioned artifacts too
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything a run was asked to do. Saved with the run; `from_dict(to_dict(c)) == c`."""
 
-    data: DigitsData | NpzData | ImageFolderData | CsvData | AudioData = DigitsData()
-    model: MlpModel | CnnModel | EncoderModel | EfficientNetV2Model | PannsCnn14Model | MobileNetV2Model = CnnModel()
+    data: DigitsData | NpzData | ImageFolderData | CsvData | AudioData | TextData = DigitsData()
+    model: (
+        MlpModel | CnnModel | EncoderModel | EfficientNetV2Model | PannsCnn14Model | MobileNetV2Model | TextEncoderModel
+    ) = CnnModel()
     run: RunSection = RunSection()
     training: TrainingSection = TrainingSection()
     augmentations: AugmentationsSection = AugmentationsSection()
@@ -339,5 +396,5 @@ class Config:
     checkpoint: CheckpointSection = CheckpointSection()
     outputs: OutputsSection = OutputsSection()
     layout: str = "grouped"  # a shipped layout, or the path of a YAML
-    tracker: Literal["none", "tensorboard"] = "tensorboard"
+    tracker: Literal["none", "tensorboard", "wandb"] = "tensorboard"  # wandb: besides TensorBoard
     recipe: str = "digits"
