@@ -1,3 +1,4 @@
+import dataclasses
 import random
 
 import numpy as np
@@ -10,6 +11,7 @@ from trainyard.data.arrays import InMemory
 from trainyard.data.batches import Batches
 from trainyard.data.dataset import Dataset
 from trainyard.data.sources import image_folder
+from trainyard.data.texts import Tokens
 from trainyard.errors import DataError
 from trainyard.testing.data import image_tree
 
@@ -206,9 +208,81 @@ def test_a_file_that_goes_bad_is_named_without_a_traceback_in_the_message(tmp_pa
     assert caught.value.remedy
 
 
+def ragged(count=1600, seed=0):
+    """Lengths as those of real texts: many short, few long. Token n of an item is 1000 * its position + n."""
+    lengths = np.clip(np.random.default_rng(seed).lognormal(2.7, 0.6, count).astype(np.int64), 1, 128)
+    ids = np.concatenate([1000 * item + np.arange(length) for item, length in enumerate(lengths)])
+    tokens = Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]), -1)
+    return dataclasses.replace(dataset(count, tokens), item_shape=(128,), ragged=True, lengths=lengths)
+
+
+def padding(found):
+    return 1 - sum(int(batch.lengths.sum()) for batch in found) / sum(batch.inputs.numel() for batch in found)
+
+
+RAGGED = ragged(97)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 97), SIZES, st.integers(1, 4), st.booleans(), st.integers(0, 3))
+def test_ragged_items_are_there_once_as_they_are_over_all_processes(count, size, world, shuffle, epoch):
+    wanted = np.arange(97)[::-1][:count]
+    ranks = [batches(RAGGED, size, indices=wanted, shuffle=shuffle, rank=rank, world=world) for rank in range(world)]
+    alone = list(batches(RAGGED, size * world, indices=wanted, shuffle=shuffle).epoch(epoch))
+    steps = [list(rank.epoch(epoch)) for rank in ranks]
+    assert {len(taken) for taken in steps} == {len(alone)}
+    for whole, *parts in zip(alone, *steps, strict=True):
+        np.testing.assert_array_equal(whole.indices, np.concatenate([part.indices for part in parts]))
+        assert {part.global_size for part in parts} == {len(whole)}
+        for part in parts:
+            assert part.inputs.dtype == torch.int64
+            assert part.inputs.shape == (len(part), max(1, part.lengths.max().item() if len(part) else 1))
+            for row, length, index in zip(part.inputs, part.lengths, part.indices, strict=True):
+                assert length == RAGGED.lengths[index]
+                assert torch.equal(row[:length], 1000 * index + torch.arange(length))
+                assert (row[length:] == -1).all()
+    seen = np.concatenate([np.empty(0, np.int64), *(batch.indices for batch in alone)])
+    np.testing.assert_array_equal(np.sort(seen), np.sort(wanted))
+
+
+@pytest.mark.parametrize(("count", "most"), [(1600, 0.16), (20_000, 0.08)])
+def test_ragged_batches_have_little_padding_and_are_mixed_anew_each_epoch(count, most):
+    data = ragged(count)
+    source = batches(data, 32)
+    epochs = [list(source.epoch(number)) for number in range(2)]
+    by_chance = batches(dataclasses.replace(data, ragged=False), 32).order(0)
+    longest = [data.lengths[by_chance[start : start + 32]].max() * 32 for start in range(0, count, 32)]
+    assert 1 - data.lengths.sum() / sum(longest) > 0.5
+    for found in epochs:
+        assert padding(found) < most
+    mates = [{frozenset(batch.indices.tolist()) for batch in found} for found in epochs]
+    assert not mates[0] & mates[1]
+    # Neither short nor long ones come first: on average a step tells nothing of what is in it.
+    position = [data.lengths[source.order(number)][: count // 32 * 32].reshape(-1, 32).mean(1) for number in range(40)]
+    assert abs(np.corrcoef(np.mean(position, axis=0), np.arange(count // 32))[0, 1]) < 0.3
+    evaluated = list(batches(data, 32, shuffle=False).epoch(0))
+    assert padding(evaluated) < most
+    assert (np.diff([batch.inputs.shape[1] for batch in evaluated]) >= 0).all()
+
+
+@pytest.mark.parametrize("start", [0, 1, 7, 12, 13])
+def test_a_ragged_epoch_continued_is_its_tail_whatever_the_workers(start):
+    source = batches(RAGGED, workers=2)  # which are not started: all is in memory
+    same(list(source.epoch(4))[start:], batches(RAGGED).epoch(4, start))
+
+
+def test_several_labels_are_floats():
+    labels = np.arange(50 * 3).reshape(50, 3) % 2 == 0
+    for data in (dataset(), dataset(fetch=lambda indices: torch.zeros(len(indices), 1, 2, 3))):
+        several = dataclasses.replace(data, classes=("a", "b", "c"), labels=labels)
+        for batch in batches(several).epoch(0):
+            assert batch.labels.dtype == torch.float32
+            np.testing.assert_array_equal(batch.labels.numpy(), labels[batch.indices])
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_batches_arrive_on_the_device(tree):
-    for data in (dataset(), images(tree, 0)):
+    for data in (dataset(), images(tree, 0), RAGGED):
         here, there = batches(data), batches(data, device="cuda")
         for one, other in zip(here.epoch(0), there.epoch(0), strict=True):
             assert other.inputs.device.type == other.labels.device.type == "cuda"

@@ -114,3 +114,43 @@ def test_names_with_separators_inside_do_not_collide():
 def test_an_old_fingerprint_without_some_keys_is_still_explained():
     old = {"digest": "0", "items": 3}
     assert explain_change(old, make().fingerprint()) == ["The number of items was 3 and is now 4."]
+
+
+def several(**changes):
+    labels = np.array([[True, False], [True, True], [False, False], [False, True]])
+    return make(**({"labels": labels} | changes))
+
+
+def test_several_labels_an_item_are_counted_by_label_and_splits_by_item():
+    data = several()
+    assert data.multi_label
+    assert not make().multi_label
+    fingerprint = data.fingerprint()
+    assert json.loads(json.dumps(fingerprint)) == fingerprint
+    assert fingerprint["class_counts"]["train"] == {"ape": 2, "bee": 1}
+    assert fingerprint["splits"] == {"train": 2, "val": 1, "test": 1}
+
+
+def test_a_change_of_one_label_among_several_is_told():
+    changed = several().labels.copy()
+    changed[2, 0] = True
+    (line,) = explain_change(several().fingerprint(), several(labels=changed).fingerprint())
+    assert line == "Items have other labels than before."
+
+
+def test_fingerprints_of_before_still_hold():
+    # Written down when items had one label each and nothing else existed: resumed runs compare with it.
+    assert make().fingerprint()["digest"] == "e38d4f1dec6602f694d6a0e0a2103b1a"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels": np.zeros((4, 3), dtype=bool)}, "for 2 classes"),
+        ({"texts": ("a",)}, "differ in length"),
+        ({"ragged": True}, "need their lengths"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        make(**changes)

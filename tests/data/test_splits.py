@@ -136,6 +136,64 @@ def test_no_items_are_no_splits():
     assert assign_splits([], None, [], 0.1, 0.2, 0).tolist() == []
 
 
+@st.composite
+def label_sets(draw):
+    count = draw(st.integers(4, 60))
+    rows = draw(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=count, max_size=count))
+    group = st.sampled_from(["", *[f"author {n}" for n in range(12)]])
+    groups = draw(st.none() | st.lists(group, min_size=count, max_size=count))
+    digests = draw(st.lists(st.integers(0, 3 * count), min_size=count, max_size=count))
+    return np.array(rows), groups, [f"{digest:04x}" for digest in digests]
+
+
+@settings(deadline=None, max_examples=200)
+@given(label_sets(), FRACTIONS, FRACTIONS, st.integers(0, 5))
+def test_sets_of_labels_never_leak_and_train_has_every_label_that_there_is(drawn, val, test, seed):
+    labels, groups, digests = drawn
+    try:
+        splits = assign_splits(labels, groups, digests, val, test, seed)
+    except DataError as error:
+        assert "cannot fill" in error.what  # noqa: PT017  (either outcome is right, depending on what was drawn)
+        assume(False)
+    assert set(splits.tolist()) == {"train"} | ({"val"} if val else set()) | ({"test"} if test else set())
+    assert not find_leaks([str(index) for index in range(len(labels))], digests, groups, splits)
+    np.testing.assert_array_equal(labels[splits == "train"].any(axis=0), labels.any(axis=0))
+    np.testing.assert_array_equal(splits, assign_splits(labels, groups, digests, val, test, seed))
+
+
+def skewed(count, seed):
+    """Labels as rare as 1 in 100 and as frequent as 1 in 3, and two that come together."""
+    rng = np.random.default_rng(seed)
+    labels = rng.random((count, 8)) < np.geomspace(0.01, 0.33, 8)
+    labels[:, 7] |= labels[:, 5] & (rng.random(count) < 0.7)
+    return labels
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sets_of_labels_are_stratified_label_by_label_and_by_combination(seed):
+    labels = skewed(2000, seed)
+    splits = assign_splits(labels, None, unique(2000), 0.1, 0.2, seed)
+    combinations, codes, sizes = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+    for split, share in (("val", 0.1), ("test", 0.2)):
+        held = splits == split
+        assert abs(held.sum() - share * 2000) < 20
+        np.testing.assert_allclose(labels[held].sum(axis=0), share * labels.sum(axis=0), atol=2, rtol=0.05)
+        got = np.bincount(codes.ravel()[held], minlength=len(combinations))
+        frequent = sizes * 0.1 >= 1
+        # By chance alone the counts of combinations would be off by their binomial deviation.
+        chance = np.sqrt(sizes * share * (1 - share))[frequent].mean()
+        assert np.abs(got - share * sizes)[frequent].mean() < chance / 2
+
+
+def test_sets_of_labels_in_groups_are_stratified_too():
+    labels = skewed(2000, 0)
+    groups = [f"g{number}" for number in np.random.default_rng(1).integers(0, 200, 2000)]
+    splits = assign_splits(labels, groups, unique(2000), 0.0, 0.2, 0)
+    np.testing.assert_allclose(labels[splits == "test"].sum(axis=0) / labels.sum(axis=0), 0.2, atol=0.05)
+    others = {tuple(assign_splits(labels, groups, unique(2000), 0.0, 0.2, seed)) for seed in range(3)}
+    assert len(others) == 3
+
+
 def test_leaks_are_found_and_described():
     ids = ["a", "b", "c", "d", "e", "f"]
     digests = ["1", "1", "1", "2", "3", "2"]

@@ -18,14 +18,13 @@ import numpy.typing as npt
 
 from trainyard.data.augment.spectrogram import SpecAugment
 from trainyard.data.augment.waveform import WaveformAugment
-from trainyard.data.build import build_dataset, listed
+from trainyard.data.build import build_dataset, describe_bad, listed
 from trainyard.data.cache import FeatureCache
 from trainyard.data.clips import is_silent
 from trainyard.data.dataset import Dataset, View
 from trainyard.data.decode import UnreadableAudio, decode
 from trainyard.data.files import ON_BAD_FILE, FoundFile
 from trainyard.data.hearing import Augmented, Clips, Frontend, Listening
-from trainyard.data.images import describe_bad
 from trainyard.data.recordings import BurstRecording, FileRecording, Waveform, file_digest
 from trainyard.data.vocal_bursts import KINDS
 from trainyard.errors import DataError

@@ -27,18 +27,24 @@ from trainyard.errors import TrainyardError
 # Items in memory move to an accelerator once, as a whole, up to this size.
 RESIDENT_LIMIT_BYTES = 2**31
 
+# Ragged items are sorted by length among the items of this many steps, or of half the epoch
+# where that is less: enough that a batch has hardly any padding, and few enough that chance, not
+# length, decides what else is in it.
+POOL_STEPS = 50
+
 
 @dataclass(slots=True)
 class Batch:
     """What one process gets of one step.
 
     Attributes:
-        inputs: float32 [B, *item_shape]; B may be 0, see `Batches`.
-        labels: int64 [B].
+        inputs: float32 [B, *item_shape]; B may be 0, see `Batches`. Of ragged items int64 [B, T], padded to the
+            longest of this batch.
+        labels: int64 [B]; float32 [B, C], 0 or 1, where an item may have several.
         indices: int64 [B], positions in the dataset, always on the CPU.
         global_size: items of this step in all processes together: what a mean over the step is
             divided by, whichever way the items are spread.
-        lengths: int64 [B], samples of signal in each item before its padding; None for items that have no such thing.
+        lengths: int64 [B], samples or tokens of each item before its padding; None for items that have no such thing.
     """
 
     inputs: torch.Tensor
@@ -60,11 +66,17 @@ class Batches:
     are spread as evenly as can be (sizes differ by one at most), and only when there are fewer items
     than processes do the last ones get a batch of no items, so that all take the same number of steps.
 
+    Ragged items are put together by length, because what a batch costs is its longest item. Training
+    deals the shuffled items into pools, sorts each by length, and takes the steps in a shuffled order;
+    without shuffling the items come sorted by length, whatever the order of `indices`. All that is
+    said above still holds, as the order is made of whole steps of all processes; but another
+    `batch_size * world` gives other steps, not the same items cut elsewhere.
+
     Args:
         dataset: where the items are.
         indices: the positions of the items to use, such as `dataset.indices("train")`.
         batch_size: items per step and process.
-        shuffle: a new order each epoch; otherwise the order of `indices`.
+        shuffle: a new order each epoch; otherwise the order of `indices`, for ragged items that of their lengths.
         seed: of the orders.
         rank: which of the processes this is, from 0.
         world: how many processes share the items.
@@ -93,13 +105,18 @@ class Batches:
         self._view = View(dataset.fetch, dataset.finish)
         self._augment = dataset.augment if augment else None
         self._lengths = None if dataset.lengths is None else torch.from_numpy(dataset.lengths)
-        self._item_shape = dataset.item_shape
+        self._item_shape = None if dataset.ragged else dataset.item_shape
         self._indices = np.array(indices, dtype=np.int64, order="C")
+        self._sizes = dataset.lengths[self._indices] if dataset.ragged and dataset.lengths is not None else None
+        if self._sizes is not None and not shuffle:
+            self._indices = self._indices[np.argsort(self._sizes, kind="stable")]
+        self._step = batch_size * world
         self._shuffle = shuffle
         self._seed = seed
         self._workers = workers
         self._device = torch.device(device)
-        self._labels = torch.from_numpy(np.asarray(dataset.labels, dtype=np.int64))
+        kind = np.float32 if dataset.multi_label else np.int64
+        self._labels = torch.from_numpy(np.asarray(dataset.labels, dtype=kind))
         self._bounds = _bounds(len(self._indices), batch_size, rank, world)
         self._items = self._resident()
 
@@ -111,7 +128,10 @@ class Batches:
         """The positions in the dataset in the order of epoch `number`, for all processes together."""
         if not self._shuffle:
             return self._indices
-        return self._indices[shuffled(len(self._indices), self._seed, number)]
+        order = shuffled(len(self._indices), self._seed, number)
+        if self._sizes is not None:
+            order = _by_length(order, self._sizes, self._step, self._seed, number)
+        return self._indices[order]
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number` from batch `start` on; what lies before is not read.
@@ -156,10 +176,11 @@ class Batches:
         labels = self._labels[positions].to(self._device)
         lengths = None if self._lengths is None else self._lengths[positions].to(self._device)
         for (low, high, global_size), shard, raw in zip(bounds, shards, self._read(view.fetch, shards), strict=True):
-            inputs = self._send(to_unit(raw))
+            inputs = self._send(raw if self._item_shape is None else to_unit(raw))
             if view.finish is not None:
                 inputs = view.finish(inputs, shard)
-            inputs = inputs.reshape(len(shard), *self._item_shape)
+            if self._item_shape is not None:
+                inputs = inputs.reshape(len(shard), *self._item_shape)
             known = None if lengths is None else lengths[low:high]
             yield Batch(inputs, labels[low:high], shard, global_size, known)
 
@@ -196,6 +217,16 @@ class Batches:
 def _has(fetch: object, shards: Sequence[Indices]) -> bool:
     """Whether nothing is left to be read for those items."""
     return isinstance(fetch, Remembers) and all(map(fetch.cached, shards))
+
+
+def _by_length(order: Indices, sizes: Indices, step: int, seed: int, number: int) -> Indices:
+    """A shuffled order as steps of items alike in length; the last, short step stays the last."""
+    whole = len(order) // step
+    pool = max(1, min(POOL_STEPS, -(-whole // 2))) * step
+    parts = [order[start : min(start + pool, whole * step)] for start in range(0, whole * step, pool)]
+    ordered = [part[np.argsort(sizes[part], kind="stable")] for part in (*parts, order[whole * step :])]
+    steps = np.concatenate(ordered[:-1] or [order[:0]]).reshape(whole, step)
+    return np.concatenate([steps[shuffled(whole, seed, number, 1)].ravel(), ordered[-1]])
 
 
 def _bounds(count: int, batch_size: int, rank: int, world: int) -> list[tuple[int, int, int]]:

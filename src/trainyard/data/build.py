@@ -6,13 +6,13 @@ from an array, a folder or a CSV. Knows no file format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
 
-from trainyard.data.dataset import SPLITS, Dataset, Fetch, Indices, Splits
+from trainyard.data.dataset import SPLITS, Dataset, Fetch, Indices, Labels, Splits, count_labels
 from trainyard.data.splits import Leaks, assign_splits, find_leaks, without_leaks
 from trainyard.errors import DataError, LeakError
 
@@ -43,6 +43,15 @@ def listed(names: Sequence[str], shown: int = 20) -> str:
     return ", ".join(names[:shown]) + more if names else "none"
 
 
+def describe_bad(bad: Iterable[tuple[str, str]], shown: int = 5) -> str:
+    """One line for each of the first bad items (name, reason), and how many more there are."""
+    every = list(bad)
+    lines = [f"{name}: {reason}" for name, reason in every[:shown]]
+    if len(every) > shown:
+        lines.append(f"… and {len(every) - shown} more")
+    return "".join(f"\n  - {line}" for line in lines)
+
+
 def build_dataset(
     name: str,
     where: str,
@@ -55,6 +64,7 @@ def build_dataset(
     *,
     official: Sequence[str] | Splits | None = None,
     groups: Sequence[str] | None = None,
+    texts: Sequence[str] | None = None,
     warnings: Sequence[str] = (),
     test_groups: Sequence[str] = (),
     by_group: bool = True,
@@ -70,13 +80,14 @@ def build_dataset(
         where: what to call the data in messages, such as its path.
         classes: names in label order.
         ids: one per item.
-        labels: positions in `classes`, one per item.
+        labels: positions in `classes`, one per item; or bool [N, C], where an item may have several.
         digests: one per item.
         item_shape: channels first.
         fetch: given the items that are kept (int64, ascending), the fetch that numbers them anew.
         official: the split of each item when the data brought its own; val and test are cut from
             train where it brought none.
         groups: one per item, "" for none.
+        texts: one per item, where the items are texts.
         warnings: what the source has to say.
         test_groups: groups that make up the test split, in place of any official split.
         by_group: keep groups on one side of the splits made here.
@@ -86,12 +97,14 @@ def build_dataset(
         on_leak: "warn", "error" or "drop".
 
     Raises:
-        DataError: fewer than two classes, a class without items, or one that train lacks.
+        DataError: fewer than two classes, no item in train, or a class without items there; with
+            several labels an item the last is a warning.
         LeakError: something leaks and `on_leak` is "error".
     """
     if on_leak not in ON_LEAK:
         raise DataError(f"on_leak is {on_leak!r}, which is no choice.", f"Use one of {', '.join(ON_LEAK)}.")
-    labels = np.asarray(labels, dtype=np.int64)
+    several = np.ndim(labels) == 2
+    labels = np.asarray(labels, dtype=np.bool_ if several else np.int64)
     notes = list(warnings)
     _check_classes(where, classes, labels)
     if test_groups:
@@ -126,6 +139,7 @@ def build_dataset(
         item_shape=tuple(item_shape),
         fetch=fetch(keep),
         warnings=tuple(notes),
+        texts=None if texts is None else _pick(keep, texts)[0],
     )
 
 
@@ -146,7 +160,7 @@ def _pick(keep: Indices, *columns: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(column[index] for index in keep.tolist()) for column in columns]
 
 
-def _check_classes(where: str, classes: Sequence[str], labels: Indices) -> None:
+def _check_classes(where: str, classes: Sequence[str], labels: Labels) -> None:
     repeated = sorted({name for name in classes if list(classes).count(name) > 1})
     if repeated:
         raise DataError(f"{where}: the classes name {listed(repeated)} more than once.", "Name each class once.")
@@ -157,17 +171,20 @@ def _check_classes(where: str, classes: Sequence[str], labels: Indices) -> None:
             f"{where} has one class only ({listed(list(classes))}): there is nothing to tell apart.",
             "Add items of a second class.",
         )
-    counts = np.bincount(labels, minlength=len(classes))
-    empty = [name for name, count in zip(classes, counts, strict=True) if not count]
-    if empty:
+    empty = _without_items(classes, labels)
+    if empty and labels.ndim == 1:
         raise DataError(
             f"{where}: no items of {'class' if len(empty) == 1 else 'classes'} {listed(empty)}.",
             "Add items, or leave the class out.",
         )
 
 
+def _without_items(classes: Sequence[str], labels: Labels) -> list[str]:
+    return [name for name, count in zip(classes, count_labels(labels, len(classes)), strict=True) if not count]
+
+
 def _complete(
-    labels: Indices,
+    labels: Labels,
     official: Sequence[str] | Splits | None,
     groups: Sequence[str] | None,
     digests: Sequence[str],
@@ -213,19 +230,18 @@ def _say_dropped(splits: Splits, kept: npt.NDArray[np.bool_], leaks: Leaks) -> s
     return f"Dropped items that leaked: {parts}. Before: {' '.join(found)}"
 
 
-def _check_coverage(where: str, classes: Sequence[str], labels: Indices, splits: Splits) -> list[str]:
+def _check_coverage(where: str, classes: Sequence[str], labels: Labels, splits: Splits) -> list[str]:
     notes = []
     for split in SPLITS:
         held = labels[splits == split]
-        missing = [
-            name for name, count in zip(classes, np.bincount(held, minlength=len(classes)), strict=True) if not count
-        ]
-        if split == "train" and missing:
+        missing = _without_items(classes, held)
+        noun = "class" if len(missing) == 1 else "classes"
+        if split == "train" and missing and (not len(held) or labels.ndim == 1):
             what = "no items" if not len(held) else f"no items of {listed(missing)}"
             raise DataError(f"{where}: the train split has {what}.", "Add items to train, or mend the split.")
         if missing and len(held):
-            noun = "class" if len(missing) == 1 else "classes"
-            notes.append(f"The {split} split has no items of {noun} {listed(missing)}.")
+            cannot = " Without any, a label cannot be learnt." if split == "train" else ""
+            notes.append(f"The {split} split has no items of {noun} {listed(missing)}.{cannot}")
         elif not len(held):
             notes.append(f"The {split} split is empty.")
     return notes

@@ -8,6 +8,7 @@ the splits were made (`splits`) or in which order they are read (`batches`).
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 Indices = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 Splits = npt.NDArray[np.str_]
 Fetch = Callable[[Indices], torch.Tensor]
 Finish = Callable[[torch.Tensor, Indices], torch.Tensor]
@@ -37,7 +39,7 @@ class View:
     """A way to read the items, in two parts, so that the second can run where the model is.
 
     Attributes:
-        fetch: int64 indices [B] -> float32 [B, ...], here or in a worker process.
+        fetch: int64 indices [B] -> float32 [B, ...], here or in a worker process; int64 [B, T] of ragged items.
         finish: the fetched items, on the device of the batch, and their indices -> float32
             [B, *item_shape]; None: they are ready.
     """
@@ -54,24 +56,30 @@ class Dataset:
         name: the name used in paths and queries.
         classes: names in label order.
         ids: what a person would call each item: a relative file path, or `digits[12]`.
-        labels: int64 [N], positions in `classes`.
+        labels: int64 [N], positions in `classes`; or bool [N, C], where an item has any number of them.
         splits: str [N], "train", "val" or "test".
         groups: the group of each item (a speaker, a patient), "" for an item in none; or None.
         digests: hex digest of each item's own bytes, before any resizing or scaling.
         item_shape: of one fetched item, channels first, e.g. (1, 8, 8).
-        fetch: int64 indices [B] -> float32 [B, *item_shape].
+        fetch: int64 indices [B] -> float32 [B, *item_shape]; see `ragged`.
         warnings: what a person should know about this data, one sentence or more each.
         finish: what is left to do after `fetch`, see `View`.
-        lengths: int64 [N], samples of sound before an item's padding; None: nothing is padding.
+        lengths: int64 [N], samples of sound before an item's padding, or tokens of a ragged item; None: nothing
+            is padding.
         augment: (seed, epoch) -> what the training sees in that epoch; None: the items as they are.
             Every draw depends on the seed, the epoch and the item alone.
         cache: what the cache of this data holds and did so far; None: there is none.
+        texts: what the items say, where they are texts, in full; None: they are not.
+        label_name: what a class is called, where a table has a column of them.
+        ragged: items differ in length: `fetch` gives int64 [B, T] padded to the longest of the batch, `lengths`
+            is there, and `item_shape` is the longest that an item may be, (max_tokens,).
+        tokenizer: what made tokens of the texts; handed on to whoever keeps the model.
     """
 
     name: str
     classes: tuple[str, ...]
     ids: tuple[str, ...]
-    labels: Indices
+    labels: Labels
     splits: Splits
     groups: tuple[str, ...] | None
     digests: tuple[str, ...]
@@ -82,16 +90,31 @@ class Dataset:
     lengths: Indices | None = None
     augment: Callable[[int, int], View] | None = None
     cache: Callable[[], dict[str, Any]] | None = None
+    texts: tuple[str, ...] | None = None
+    label_name: str = "label"
+    ragged: bool = False
+    tokenizer: Any = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.labels), len(self.splits), len(self.digests)}
         if self.groups is not None:
             lengths.add(len(self.groups))
+        if self.texts is not None:
+            lengths.add(len(self.texts))
         if len(lengths) != 1:
-            raise ValueError(f"ids, labels, splits, groups and digests differ in length: {sorted(lengths)}")
+            raise ValueError(f"ids, labels, splits, groups, digests and texts differ in length: {sorted(lengths)}")
+        if self.multi_label and self.labels.shape[1:] != (len(self.classes),):
+            raise ValueError(f"labels of shape {self.labels.shape} for {len(self.classes)} classes")
+        if self.ragged and self.lengths is None:
+            raise ValueError("ragged items need their lengths")
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an item may have several labels, or none."""
+        return self.labels.ndim == 2
 
     def indices(self, split: str) -> Indices:
         """The positions of a split's items, int64, ascending."""
@@ -104,29 +127,48 @@ class Dataset:
 
         `digest` covers every item in order (name, content, label name, group, split), the classes
         in order and the shape: equal digests mean that a resumed run sees the very same data.
-        The other digests each cover one aspect and do not depend on the items' order.
+        The other digests each cover one aspect and do not depend on the items' order. With several
+        labels an item, `class_counts` counts labels and `splits` items.
         """
-        names = [self.classes[label] for label in self.labels]
+        names = self._label_names()
         splits = self.splits.tolist()
         groups = self.groups if self.groups is not None else [""] * len(self)
         everything = zip(self.ids, self.digests, names, groups, splits, strict=True)
         header = [*self.classes, "", *map(str, self.item_shape)]
-        counts = {split: dict.fromkeys(self.classes, 0) for split in SPLITS}
-        for split, name in zip(splits, names, strict=True):
-            counts[split][name] += 1
+        counts = {
+            split: dict(
+                zip(self.classes, count_labels(self.labels[self.indices(split)], len(self.classes)), strict=True)
+            )
+            for split in SPLITS
+        }
         return {
             "digest": _digest([header, *everything]),
             "items": len(self),
             "item_shape": list(self.item_shape),
             "classes": list(self.classes),
             "class_counts": counts,
-            "splits": {split: sum(counts[split].values()) for split in SPLITS},
+            "splits": {split: splits.count(split) for split in SPLITS},
             "content_digest": _digest(sorted((digest,) for digest in self.digests)),
             "id_digest": _digest(sorted((id_,) for id_ in self.ids)),
             "label_digest": _digest(sorted(zip(self.ids, names, strict=True))),
             "group_digest": _digest(sorted(zip(self.ids, groups, strict=True))),
             "split_digest": _digest(sorted(zip(self.ids, splits, strict=True))),
         }
+
+    def _label_names(self) -> list[str]:
+        """What the fingerprint says of each item's label, or labels."""
+        if not self.multi_label:
+            return [self.classes[label] for label in self.labels]
+        chosen: list[list[str]] = [[] for _ in self.ids]
+        for item, label in np.argwhere(self.labels).tolist():
+            chosen[item].append(self.classes[label])
+        return [json.dumps(names) for names in chosen]
+
+
+def count_labels(labels: Labels, classes: int) -> list[int]:
+    """How many items have each label; `labels` is int64 [N], or bool [N, C] where an item may have several."""
+    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
+    return [int(count) for count in counts]
 
 
 def _digest(rows: Iterable[Iterable[str]]) -> str:

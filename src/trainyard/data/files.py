@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trainyard.data.build import build_dataset
+from trainyard.data.build import build_dataset, describe_bad
 from trainyard.data.dataset import Dataset
-from trainyard.data.images import ImageFiles, describe_bad
+from trainyard.data.images import ImageFiles
 from trainyard.errors import DataError
 
 ON_BAD_FILE = ("error", "skip")

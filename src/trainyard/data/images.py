@@ -13,7 +13,7 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -224,12 +224,3 @@ class ImageFiles:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._reserve(state["_kept"])
-
-
-def describe_bad(bad: Iterable[tuple[str, str]], shown: int = 5) -> str:
-    """One line for each of the first bad files (name, reason), and how many more there are."""
-    listed = list(bad)
-    lines = [f"{name}: {reason}" for name, reason in listed[:shown]]
-    if len(listed) > shown:
-        lines.append(f"… and {len(listed) - shown} more")
-    return "".join(f"\n  - {line}" for line in lines)

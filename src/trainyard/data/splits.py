@@ -17,10 +17,8 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from trainyard.data.dataset import SPLITS, Indices, Splits
-from trainyard.data.order import shuffled
+from trainyard.data.dealing import Floats, deal_classes, deal_label_sets
 from trainyard.errors import DataError
-
-Floats = npt.NDArray[np.float64]
 
 
 def assign_splits(
@@ -39,8 +37,11 @@ def assign_splits(
     fraction above 0 always has an item. scikit-learn's StratifiedGroupKFold has the same aim but
     holds out only one k-th of the items; this takes any fraction.
 
+    Where an item may have several labels, each label has its share, and so have combinations of
+    labels that are frequent enough, that of no label included.
+
     Args:
-        labels: one per item.
+        labels: one per item; or bool [N, C], where an item may have several.
         groups: one per item, "" for an item in no group; None when there are no groups.
         digests: one per item; equal ones mark identical items.
         val_fraction: share of the items for validation, 0 for none.
@@ -54,13 +55,25 @@ def assign_splits(
     shares = _shares(val_fraction, test_fraction)
     if not len(digests):
         return np.array([], dtype="<U5")
-    _, classes = np.unique(np.asarray(labels), return_inverse=True)
     units = _units(groups, digests)
-    counts = coo_matrix((np.ones(len(units)), (units, classes))).tocsr()  # items of each class in each unit
-    chosen = _deal(counts, shares, seed)
-    _give_train_every_class(chosen, counts)
-    _fill_empty(chosen, counts, np.flatnonzero(shares > 0))
+    sizes = np.bincount(units).astype(np.float64)
+    labels = np.asarray(labels)
+    items, classes = np.nonzero(labels) if labels.ndim == 2 else (np.arange(len(labels)), _numbers(labels))
+    columns = labels.shape[1] if labels.ndim == 2 else int(classes.max()) + 1
+    shape = (len(sizes), columns)
+    counts = coo_matrix((np.ones(len(items)), (units[items], classes)), shape=shape).tocsr()  # of each unit
+    if labels.ndim == 2:
+        chosen = deal_label_sets(labels.astype(bool), units, counts, sizes, shares, seed)
+    else:
+        chosen = deal_classes(counts, sizes, shares, seed)
+    _give_train_every_class(chosen, counts, sizes)
+    _fill_empty(chosen, counts, sizes, np.flatnonzero(shares > 0))
     return np.array(SPLITS)[chosen[units]]
+
+
+def _numbers(labels: npt.NDArray[np.generic]) -> Indices:
+    """The labels as positions among those that there are."""
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64, copy=False)
 
 
 def _shares(val_fraction: float, test_fraction: float) -> Floats:
@@ -96,81 +109,16 @@ def _units(groups: Sequence[str] | None, digests: Sequence[str]) -> Indices:
     return units.astype(np.int64, copy=False)
 
 
-def _deal(counts: csr_matrix, shares: Floats, seed: int) -> Indices:
-    """A split for each unit, the position of its name in SPLITS."""
-    chosen = np.full(counts.shape[0], -1, dtype=np.int64)
-    sizes = _sizes(counts)
-    wanted = np.outer(shares, np.asarray(counts.sum(axis=0)).ravel())  # [splits, classes]
-    dealt = np.zeros_like(wanted)
-    order = shuffled(len(chosen), seed)
-    used = np.flatnonzero(shares > 0)
-
-    # Large units first, while there is room to make up for them; within a factor of two in size
-    # the seed decides, or another seed would hardly give another split.
-    several = order[sizes[order] > 1]
-    several = several[np.argsort(-np.floor(np.log2(sizes[several])), kind="stable")]
-    for unit in several:
-        row = counts[[unit]].toarray()[0]
-        split = used[np.argmin(_worse(dealt[used], row, wanted[used]))]
-        chosen[unit] = split
-        dealt[split] += row
-
-    singles = order[sizes[order] == 1]
-    label = counts[singles].indices
-    singles, label = singles[np.argsort(label, kind="stable")], np.sort(label)
-    carried = np.zeros(len(shares))
-    borders = np.searchsorted(label, np.arange(1, counts.shape[1]))
-    for class_, members in enumerate(np.split(singles, borders)):
-        missing = np.maximum(wanted[:, class_] - dealt[:, class_], 0)
-        # Units that were too large took more than their share; the rest is scaled to what is left.
-        missing *= len(members) / missing.sum() if missing.sum() else 0
-        portions = _round(missing + carried, len(members), used)
-        # What rounding took from a split in one class is given back in the next ones.
-        carried += missing - portions
-        chosen[members] = np.repeat(np.arange(len(shares)), portions)
-    return chosen
-
-
-def _sizes(counts: csr_matrix) -> Floats:
-    return np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
-
-
-def _worse(dealt: Floats, unit: Floats, wanted: Floats) -> Floats:
-    """How much further each split is from its wanted counts with the unit in it.
-
-    The distance is chi-square, over the classes and over the size of the split.
-    """
-
-    def distance(have: Floats) -> Floats:
-        by_class = ((have - wanted) ** 2 / np.maximum(wanted, 1e-9)).sum(axis=1)
-        in_all = (have.sum(axis=1) - wanted.sum(axis=1)) ** 2 / wanted.sum(axis=1)
-        total: Floats = by_class + in_all
-        return total
-
-    return distance(dealt + unit) - distance(dealt)
-
-
-def _round(desired: Floats, total: int, used: Indices) -> Indices:
-    """Whole numbers that sum to `total`, each as near to what is desired as that allows."""
-    portions = np.floor(np.maximum(desired, 0)).astype(np.int64)
-    while portions.sum() > total:
-        portions[np.argmax(np.where(portions > 0, portions - desired, -np.inf))] -= 1
-    while portions.sum() < total:
-        portions[used[np.argmax((desired - portions)[used])]] += 1
-    return portions
-
-
-def _give_train_every_class(chosen: Indices, counts: csr_matrix) -> None:
-    sizes = _sizes(counts)
+def _give_train_every_class(chosen: Indices, counts: csr_matrix, sizes: Floats) -> None:
     in_train = np.asarray(counts[chosen == 0].sum(axis=0)).ravel()
     for class_ in np.flatnonzero(in_train == 0):
         holders = counts[:, [class_]].nonzero()[0]
-        chosen[holders[np.argmin(sizes[holders])]] = 0
+        if len(holders):  # a label among several may have no item at all
+            chosen[holders[np.argmin(sizes[holders])]] = 0
 
 
-def _fill_empty(chosen: Indices, counts: csr_matrix, used: Indices) -> None:
+def _fill_empty(chosen: Indices, counts: csr_matrix, sizes: Floats, used: Indices) -> None:
     """Moves the smallest unit that can be spared into each split that has none."""
-    sizes = _sizes(counts)
     for split in used:
         if (chosen == split).any():
             continue

@@ -1,14 +1,15 @@
-"""A table of files: paths, labels, and optional columns for groups and splits.
+"""A table of items: paths and labels, or texts, and optional columns for groups and splits.
 
-Shared by the tables of images and of recordings. Knows how tables go wrong: every fault is told
-with the row as a spreadsheet counts it (the header is row 1). Knows nothing of the files.
+Shared by the tables of images, of recordings and of texts. Knows how tables go wrong: every fault is
+told with the row as a spreadsheet counts it (the header is row 1). Knows nothing of the files listed.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from trainyard.data.build import SPLIT_ALIASES, listed, nearest
@@ -45,7 +46,7 @@ def find_in_table(
     """
     columns = [path_column, label_column, *(column for column in (group_column, split_column) if column)]
     rows = read_table(table, columns)
-    names = list(classes) if classes is not None else _sorted({cells[label_column] for _, cells in rows})
+    names = list(classes) if classes is not None else sort_labels({cells[label_column] for _, cells in rows})
     _check_labels(table, rows, label_column, names)
     position = {name: index for index, name in enumerate(names)}
     files = [
@@ -54,7 +55,7 @@ def find_in_table(
             id=cells[path_column].replace("\\", "/"),
             label=position[cells[label_column]],
             group=cells[group_column] if group_column else "",
-            split=_split(table, number, cells[split_column]) if split_column else "",
+            split=split_of(table, number, cells[split_column]) if split_column else "",
             where=f"row {number}",
         )
         for number, cells in rows
@@ -63,7 +64,12 @@ def find_in_table(
 
 
 def read_table(
-    table: Path, columns: Sequence[str], *, filled: int = 2, encodings: Sequence[str] = ("utf-8-sig",)
+    table: Path,
+    columns: Sequence[str],
+    *,
+    filled: int = 2,
+    verbatim: Collection[str] = (),
+    encodings: Sequence[str] = ("utf-8-sig",),
 ) -> list[Row]:
     """The rows of a table, with all their cells; empty rows are passed over.
 
@@ -71,6 +77,7 @@ def read_table(
         table: a CSV, or a `.tsv` separated by tabs.
         columns: those it must have.
         filled: how many of them, from the first, must not be empty in any row.
+        verbatim: columns whose cells are kept as they are; those of the others lose the blanks around them.
         encodings: tried in this order.
 
     Raises:
@@ -78,7 +85,7 @@ def read_table(
     """
     if not table.is_file():
         what = f"{table} is a folder, not a file." if table.is_dir() else f"There is no file {table}."
-        raise DataError(what, "Set data.path to a CSV file.")
+        raise DataError(what, "Set data.path to a table.")
     lines = _lines(table, encodings)
     if not lines or not any(lines[0]):
         raise DataError(f"{table} has no header.", f"Name the columns in row 1: {', '.join(columns)}.")
@@ -92,16 +99,17 @@ def read_table(
             )
     rows = []
     for number, line in enumerate(lines[1:], start=2):
-        if not any(cell.strip() for cell in line):
+        if not any(cell if verbatim else cell.strip() for cell in line):
             continue
         if len(line) != len(header):
             raise DataError(
                 f"{table}: row {number} has {len(line)} cells and the header has {len(header)}.",
                 "Put cells that contain a separator in quotes, and give every row all its cells.",
             )
-        rows.append((number, {name: cell.strip() for name, cell in zip(header, line, strict=True)}))
+        cells = zip(header, line, strict=True)
+        rows.append((number, {name: cell if name in verbatim else cell.strip() for name, cell in cells}))
     if not rows:
-        raise DataError(f"{table} has a header and no rows.", "Add a row for each file.")
+        raise DataError(f"{table} has a header and no rows.", "Add a row for each item.")
     for column in columns[:filled]:
         empty = [number for number, cells in rows if not cells[column]]
         if empty:
@@ -110,25 +118,49 @@ def read_table(
 
 
 def _lines(table: Path, encodings: Sequence[str]) -> list[list[str]]:
+    text = read_text(table, encodings)
     separator = "\t" if table.suffix.lower() == ".tsv" else ","
-    for encoding in encodings:
+    usual = csv.field_size_limit(max(len(text), 1))  # of the whole process: put back below
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        return list(reader)
+    except csv.Error as error:
+        raise DataError(
+            f"{table} cannot be read as a CSV: {error}, in line {reader.line_num}.",
+            "Check its quotes: a cell that begins with one ends with one, and those inside it are doubled.",
+        ) from error
+    finally:
+        csv.field_size_limit(usual)
+
+
+def read_text(file: Path, encodings: Sequence[str] = ("utf-8-sig",)) -> str:
+    """The whole of a file, its line ends as they are, in the first of the encodings that fits.
+
+    Raises:
+        DataError: it cannot be read, or none fits.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}.", "Check the path.") from error
+    for encoding in encodings[:-1]:
         try:
-            with table.open(encoding=encoding, newline="") as file:
-                return list(csv.reader(file, delimiter=separator, strict=True))
-        except UnicodeDecodeError as error:
-            if encoding != encodings[-1]:
-                continue
-            raise DataError(
-                f"{table} is not UTF-8: {error.reason} at byte {error.start}.", "Save it as UTF-8."
-            ) from error
-        except (csv.Error, OSError) as error:
-            raise DataError(
-                f"{table} cannot be read as a CSV: {error}.", "Check its quotes and its encoding."
-            ) from error
-    raise ValueError("no encodings were given")
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    try:
+        return data.decode(encodings[-1])
+    except UnicodeDecodeError as error:
+        # The codec that passes over a byte-order mark counts from behind it.
+        start = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
+        line = data.count(b"\n", 0, start) + 1
+        raise DataError(
+            f"{file} is not UTF-8: {error.reason} at byte {start}, in line {line}.", "Save it as UTF-8."
+        ) from error
 
 
-def _sorted(labels: set[str]) -> list[str]:
+def sort_labels(labels: Collection[str]) -> list[str]:
+    """Labels in alphabetical order, or that of their numbers when all are whole numbers."""
     if all(re.fullmatch("-?[0-9]+", label) for label in labels):
         return sorted(labels, key=lambda label: (int(label), label))
     return sorted(labels)
@@ -149,7 +181,12 @@ def _check_labels(table: Path, rows: Sequence[Row], column: str, names: Sequence
         )
 
 
-def _split(table: Path, number: int, value: str) -> str:
+def split_of(table: Path, number: int, value: str) -> str:
+    """The split that a cell names, "train", "val" or "test".
+
+    Raises:
+        DataError: it names none.
+    """
     split = SPLIT_ALIASES.get(value.lower())
     if split is None:
         raise DataError(

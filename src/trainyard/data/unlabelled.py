@@ -1,4 +1,4 @@
-"""Items to predict, without labels or splits: image files, recordings, folders of them, or an `.npz`.
+"""Items to predict, without labels or splits: image files, recordings, folders of them, an `.npz`, or texts.
 
 What a trained model takes is known, so items are brought to that shape. Knows no model and no run.
 """
@@ -13,20 +13,24 @@ import numpy as np
 
 from trainyard.data.arrays import InMemory
 from trainyard.data.audio import look_at
+from trainyard.data.build import describe_bad
 from trainyard.data.dataset import Fetch, Finish, Indices
 from trainyard.data.decode import is_audio
 from trainyard.data.folders import walk
 from trainyard.data.hearing import Frontend, Listening
-from trainyard.data.images import ImageFiles, describe_bad, is_image
+from trainyard.data.images import ImageFiles, is_image
 from trainyard.data.sources.npz import read_images
+from trainyard.data.tables import read_text
+from trainyard.data.texts.gather import unusable
+from trainyard.data.texts.reading import TABLES, as_name, read_records
 from trainyard.errors import DataError
 
 
 @dataclass(frozen=True)
 class Items:
-    """Names, and a fetch from positions int64 [B] to float32 [B, *item_shape].
+    """Names, and a fetch from positions int64 [B] to float32 [B, *item_shape], or int64 [B, T] of texts.
 
-    `finish` and `lengths` are there for sound, as in a `Dataset`.
+    `finish` and `lengths` are there for sound, and `lengths` for texts, as in a `Dataset`.
     """
 
     ids: tuple[str, ...]
@@ -99,3 +103,38 @@ def load_clips(path: Path, listening: Listening, frontend: Frontend, cache_dir: 
     every = np.arange(len(files), dtype=np.int64)
     lengths = looked.clips.lengths(every) if frontend.masked else None
     return Items(tuple(names), looked.clips, looked.clips.finish, lengths)
+
+
+def load_texts(
+    path: Path, *, text_column: str = "text", id_column: str | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names and the texts in a file.
+
+    Args:
+        path: a `.txt` with one text a line, where empty lines are passed over; or a table as for training, whose
+            other columns are not looked at.
+        text_column: of a table.
+        id_column: of a table; None: texts are called by file and row, as in `new.csv:2`.
+
+    Raises:
+        DataError: nothing there, an unreadable file, or a text that is empty.
+    """
+    if path.suffix.lower() != ".txt" and path.suffix.lower() not in TABLES:
+        what = f"{path} is no file of texts." if path.exists() else f"There is no file {path}."
+        raise DataError(what, f"Give a .txt with one text a line, or a table: {', '.join(TABLES)}.")
+    if path.suffix.lower() == ".txt":
+        lines = enumerate((line.removesuffix("\r") for line in read_text(path).split("\n")), start=1)
+        found = [(number, f"{path.name}:{number}", line) for number, line in lines if line.strip()]
+    else:
+        rows = read_records(path, text_column, [id_column] if id_column else [])
+        found = [
+            (number, as_name(path, number, id_column, row[id_column]) if id_column else f"{path.name}:{number}",
+             row[text_column])
+            for number, row in rows
+        ]  # fmt: skip
+    if not found:
+        raise DataError(f"{path} has no texts.", "Write one text a line.")
+    bad = [(f"row {number}", why) for number, _, text in found if (why := unusable(text))]
+    if bad:
+        raise DataError(f"{path}: not every text can be used:{describe_bad(bad)}", "Take them out, or mend them.")
+    return tuple(name for _, name, _ in found), tuple(text for _, _, text in found)
