@@ -1,25 +1,31 @@
-"""Classification metrics from predictions, in plain NumPy.
+"""Classification metrics from predictions, in plain NumPy, for one label an item and for several.
 
 They equal scikit-learn's with `zero_division=0` (the tests hold that) without the half second that its
 import takes. Knows nothing of torch, runs or files.
 
-A class that no item has and no prediction names takes no part in the macro averages; one that was
-predicted, but that no item has, counts with precision, recall and F1 of 0, as in scikit-learn.
-`balanced_accuracy` is the mean recall over the classes that items have.
+With one label an item, a class that no item has and no prediction names takes no part in the macro averages;
+one that was predicted, but that no item has, counts with precision, recall and F1 of 0, as in scikit-learn.
+`balanced_accuracy` is the mean recall over the classes that items have. With several labels an item, every
+class counts in the macro averages, an absent one with 0; but areas under curves are undefined for a class
+that no item has, or all have, and are averaged over the others. They are NaN if there is no other.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from trainyard.errors import DivergedError
+from trainyard.analysis import calibration
+from trainyard.analysis.decisions import predicted_labels as predicted_labels
+from trainyard.analysis.decisions import probability_rows
 
-Labels = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int64]  # [C, C]: rows are the true classes, columns the predicted ones
+_Counts = npt.NDArray[np.int64]  # [C]
+_Scores = npt.NDArray[np.float64]
 
 
 class ClassStatistics(TypedDict):
@@ -34,25 +40,6 @@ class ClassStatistics(TypedDict):
     fp: int
     fn: int
     tn: int
-
-
-def predicted_labels(probabilities: npt.ArrayLike) -> Labels:
-    """The most probable class of each row, int64 [N]; of equals the first.
-
-    Raises:
-        DivergedError: a row holds NaN.
-    """
-    rows = np.asarray(probabilities)
-    if rows.ndim != 2:
-        raise ValueError(f"probabilities must be [N, C], not of shape {rows.shape}")
-    bad = np.flatnonzero(np.isnan(rows).any(axis=1))
-    if len(bad):
-        raise DivergedError(
-            f"The model predicts NaN for {len(bad)} of {len(rows)} items (the first: item {bad[0]}).",
-            "Its weights have diverged: lower training.learning_rate, or set training.grad_clip=1.0.",
-        )
-    best: Labels = rows.argmax(axis=1).astype(np.int64, copy=False)
-    return best
 
 
 def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, n: int) -> Counts:
@@ -88,7 +75,7 @@ def single_label_metrics(probabilities: npt.ArrayLike, labels: npt.ArrayLike) ->
         raise ValueError("there is nothing to measure: no items")
     matrix = confusion(labels, predicted, np.shape(probabilities)[1])
     hits, support, named = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-    precision, recall, f1 = _precision_recall_f1(matrix)
+    precision, recall, f1 = _scores(hits, named, support)
     items = int(support.sum())
     there = support > 0
     seen = there | (named > 0)
@@ -105,20 +92,68 @@ def single_label_metrics(probabilities: npt.ArrayLike, labels: npt.ArrayLike) ->
     }
 
 
+def multi_label_metrics(probabilities: npt.ArrayLike, chosen: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, float]:
+    """Everything that is reported of predictions of several labels an item.
+
+    `accuracy` is the share of items whose labels are all right, `jaccard` the mean over items of
+    |chosen and true| / |chosen or true|, which is 0 for an item without either. `*_micro` counts every decision
+    alike, `*_macro` every class, `*_weighted` every class by its items. `auc_*` are areas under the ROC curve,
+    `average_precision_*` under that of precision over recall, by steps. `brier` and `ece` are `calibration`'s.
+
+    Args:
+        probabilities: float [N, C] in [0, 1], N at least 1.
+        chosen: bool [N, C], the predicted labels.
+        labels: bool [N, C], the true ones.
+
+    Raises:
+        DivergedError: a probability is NaN.
+    """
+    rows = probability_rows(probabilities)
+    guess, truth = _label_sets(chosen, labels)
+    if rows.shape != truth.shape:
+        raise ValueError(f"probabilities of shape {rows.shape} and labels of shape {truth.shape} do not pair up")
+    if not rows.size:
+        raise ValueError("there is nothing to measure: no items")
+    hits, named, support = _label_counts(guess, truth)
+    every = np.stack([hits, named, support]).sum(axis=1, keepdims=True)
+    metrics = {"accuracy": float((guess == truth).all(axis=1).mean())}
+    by_class = _scores(hits, named, support)
+    for name, score, micro in zip(("precision", "recall", "f1"), by_class, _scores(*every), strict=True):
+        metrics[f"{name}_micro"] = float(micro[0])
+        metrics[f"{name}_macro"] = float(score.mean())
+        metrics[f"{name}_weighted"] = float(score @ support / max(int(support.sum()), 1))
+    both = (guess & truth).sum(axis=1)
+    metrics["jaccard"] = float(_divide(both, (guess | truth).sum(axis=1)).mean())
+    metrics["hamming_loss"] = float((guess != truth).mean())
+    two_sided = np.flatnonzero((support > 0) & (support < len(truth))).tolist()
+    curves = [_areas(np.ascontiguousarray(rows[:, index]), truth[:, index]) for index in two_sided]
+    means = np.mean(curves, axis=0).tolist() if curves else [math.nan, math.nan]
+    micros = _areas(rows.ravel(), truth.ravel()) if 0 < support.sum() < truth.size else (math.nan, math.nan)
+    for name, macro, micro_area in zip(("auc", "average_precision"), means, micros, strict=True):
+        metrics[f"{name}_macro"], metrics[f"{name}_micro"] = macro, micro_area
+    return metrics | {"brier": calibration.brier(rows, truth), "ece": calibration.ece(rows, truth)}
+
+
 def per_class(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: Sequence[str]) -> list[ClassStatistics]:
     """One row a class, in class order; a class without items has support 0 and zeros for its scores.
 
     Args:
-        labels: int [N], the truth.
-        predicted: int [N], what was predicted.
+        labels: int [N] or bool [N, C], the truth.
+        predicted: likewise, what was predicted.
         classes: names in label order.
     """
-    matrix = confusion(labels, predicted, len(classes))
-    precision, recall, f1 = _precision_recall_f1(matrix)
-    support, named, items = matrix.sum(axis=1), matrix.sum(axis=0), int(matrix.sum())
+    if np.ndim(labels) == 2:
+        hits, named, support = _label_counts(*_label_sets(predicted, labels))
+        if len(hits) != len(classes):
+            raise ValueError(f"labels for {len(hits)} classes, of which {len(classes)} have names")
+    else:
+        matrix = confusion(labels, predicted, len(classes))
+        hits, named, support = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+    items = len(np.asarray(labels))
+    precision, recall, f1 = _scores(hits, named, support)
     rows: list[ClassStatistics] = []
     for index, name in enumerate(classes):
-        tp = int(matrix[index, index])
+        tp = int(hits[index])
         fp, fn = int(named[index]) - tp, int(support[index]) - tp
         rows.append(
             {
@@ -136,11 +171,39 @@ def per_class(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: Sequence
     return rows
 
 
-def _precision_recall_f1(matrix: Counts) -> tuple[npt.NDArray[np.float64], ...]:
-    """Float64 [C] each; 0 where nothing could be divided."""
-    hits, support, named = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+def _label_sets(*sets: npt.ArrayLike) -> list[npt.NDArray[np.bool_]]:
+    """Bool [N, C] each, of one shape."""
+    arrays = [np.asarray(labels, dtype=np.bool_) for labels in sets]
+    if arrays[0].ndim != 2 or any(array.shape != arrays[0].shape for array in arrays):
+        raise ValueError(f"label sets of shapes {', '.join(str(array.shape) for array in arrays)} do not pair up")
+    return arrays
+
+
+def _label_counts(chosen: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> tuple[_Counts, _Counts, _Counts]:
+    """Of each class: how often it was rightly chosen, chosen, and true; int64 [C] each."""
+    return (chosen & truth).sum(axis=0), chosen.sum(axis=0), truth.sum(axis=0)
+
+
+def _scores(hits: _Counts, named: _Counts, support: _Counts) -> tuple[_Scores, _Scores, _Scores]:
+    """Precision, recall and F1, float64 [C] each; 0 where nothing could be divided."""
     return _divide(hits, named), _divide(hits, support), _divide(2 * hits, named + support)
 
 
-def _divide(part: Counts, whole: Counts) -> npt.NDArray[np.float64]:
+def _divide(part: _Counts, whole: _Counts) -> _Scores:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def _areas(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """The area under the ROC curve, and average precision: of scores [N] for events, some true and some false.
+
+    Equal scores are one step of either curve.
+    """
+    order = np.argsort(scores)[::-1]
+    ordered = scores[order]
+    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(scores) - 1)
+    hits = truth[order].cumsum()[ends]
+    misses = ends + 1 - hits
+    steps = np.diff(hits, prepend=0)
+    # A pair of a true and a false event counts 1 if ranked rightly, a half if tied.
+    ranked = (steps * (misses[-1] - misses)).sum() + (steps * np.diff(misses, prepend=0)).sum() / 2
+    return float(ranked / (hits[-1] * misses[-1])), float((steps * (hits / (ends + 1))).sum() / hits[-1])

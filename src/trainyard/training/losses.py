@@ -3,14 +3,17 @@
 A mean over a batch is a sum divided by something: by the number of items, or by the sum of their
 class weights. Gradients that are accumulated over micro-batches or processes equal those of one large
 batch only if that something is known. Here it is found by trying the criterion out, not by trusting
-its name, so that a user's own criterion is exact too, or is refused. Knows nothing of tasks or runs.
+its name, so that a user's own criterion is exact too, or is refused. So is one that is meant for the other
+kind of labels: one an item (int64 [B]), or any number (float32 [B, C], 0 or 1). Knows nothing of tasks or runs.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -18,18 +21,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainyard.config.targets import build_target, target_accepts
 from trainyard.errors import ConfigError, DataError
 
 Weights = npt.NDArray[np.float64]
+_MOST_POSITIVE_WEIGHT = 100.0
 
 
 class MeanLoss(nn.Module):
     """A criterion whose value is a weighted mean over items, together with those weights.
 
     Args:
-        criterion: takes logits float32 [B, C] and labels int64 [B] to a mean, a scalar.
+        criterion: takes logits float32 [B, C] and labels, int64 [B] or float32 [B, C], to a mean, a scalar.
         item_weights: float32 [C], how much an item of each class counts in that mean; None: all count 1.
     """
 
@@ -59,6 +64,43 @@ class MeanLoss(nn.Module):
         return self.item_weights[labels].sum()
 
 
+class FocalLoss(nn.Module):
+    """Binary cross-entropy that counts a decision the less, the surer and righter it is (Lin et al., 2017).
+
+    With p_t the probability given to what is true, equation 5: -alpha_t * (1 - p_t)^gamma * log(p_t).
+
+    Args:
+        gamma: 0 is plain binary cross-entropy; the paper's best is 2.
+        alpha: what a present label counts, an absent one counting 1 - alpha; None: 1 each.
+    """
+
+    def __init__(self, gamma: float = 2.0, alpha: float | None = None) -> None:
+        super().__init__()
+        if not (math.isfinite(gamma) and gamma >= 0):
+            raise ValueError(f"gamma is {gamma}, it must be 0 or more")
+        if alpha is not None and not 0 < alpha < 1:
+            raise ValueError(f"alpha is {alpha}, it must be between 0 and 1, or none")
+        self.gamma = float(gamma)
+        self.alpha = alpha
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean over items and labels.
+
+        Args:
+            logits: float32 [B, C].
+            labels: float32 [B, C], 0 or 1.
+        """
+        if labels.shape != logits.shape:
+            raise ValueError(f"labels of shape {list(labels.shape)} for logits of shape {list(logits.shape)}")
+        # The logit of what is true: p_t = sigmoid(towards), 1 - p_t = sigmoid(-towards). Logarithms of both, as
+        # neither may round to 0 or 1.
+        towards = torch.where(labels > 0, logits, -logits)
+        loss = -functional.logsigmoid(towards) * torch.exp(self.gamma * functional.logsigmoid(-towards))
+        if self.alpha is not None:
+            loss = loss * (self.alpha * labels + (1 - self.alpha) * (1 - labels))
+        return loss.mean()
+
+
 def balanced_class_weights(labels: npt.ArrayLike, classes: Sequence[str]) -> Weights:
     """Weights that give every class the same say: items / (classes * items of the class), float64 [C].
 
@@ -80,22 +122,49 @@ def balanced_class_weights(labels: npt.ArrayLike, classes: Sequence[str]) -> Wei
     return counts.sum() / (len(classes) * counts.astype(np.float64))
 
 
+def balanced_positive_weights(labels: npt.ArrayLike, classes: Sequence[str]) -> Weights:
+    """Weights of present labels that give them the say of absent ones, label by label: negatives / positives.
+
+    At most 100: beyond that, a single item with a rare label outweighs all else in a batch of usual size, and a
+    step is towards that item.
+
+    Args:
+        labels: bool [N, C], the training labels.
+        classes: names in label order.
+
+    Raises:
+        DataError: a label that no item has, or every item: the other side would count nothing.
+    """
+    truth = np.asarray(labels, dtype=np.bool_)
+    positives = truth.sum(axis=0)
+    for odd, said in ((positives == 0, "no item has it"), (positives == len(truth), "every item has it")):
+        if odd.any():
+            names = ", ".join(repr(classes[index]) for index in np.flatnonzero(odd).tolist())
+            raise DataError(
+                f"training.class_weights=balanced has no weight for {names}: in the training split {said}.",
+                "Add items, choose another split, or set training.class_weights=none.",
+            )
+    return np.minimum((len(truth) - positives) / positives, _MOST_POSITIVE_WEIGHT)
+
+
 def class_weights(setting: str | Sequence[float], labels: npt.ArrayLike, classes: Sequence[str]) -> Weights | None:
     """The weight of each class, float64 [C], or None for no weights.
 
     Args:
         setting: `none`, `balanced`, or one number a class.
-        labels: int [N], the training labels.
+        labels: int [N] or bool [N, C], the training labels. With the latter a weight is that of a present label,
+            against 1 for an absent one.
         classes: class names in label order.
 
     Raises:
         ConfigError: as many numbers as there are classes were not given, or one is no weight.
-        DataError: `balanced` with an empty class.
+        DataError: `balanced` with an empty class, or with a label that every item has.
     """
     if setting == "none":
         return None
     if setting == "balanced":
-        return balanced_class_weights(labels, classes)
+        balanced = balanced_positive_weights if np.ndim(labels) == 2 else balanced_class_weights
+        return balanced(labels, classes)
     if isinstance(setting, str):
         raise ConfigError([f"training.class_weights={setting!r} is not none, balanced or a list of numbers"])
     weights = np.asarray(setting, dtype=np.float64)
@@ -115,16 +184,18 @@ def build_criterion(
     n_classes: int,
     weights: Weights | None = None,
     label_smoothing: float = 0.0,
+    multi_label: bool = False,
     trust: bool = False,
 ) -> MeanLoss:
     """The criterion of a `_target_` section, ready to be averaged exactly.
 
     Args:
         target: `{"_target_": "torch.nn.CrossEntropyLoss", **arguments}`; any module that takes logits
-            float32 [B, C] and labels int64 [B] to a mean over the items.
+            float32 [B, C] and labels to a mean over the items.
         n_classes: C.
-        weights: float [C], passed as `weight`.
+        weights: float [C], passed as `weight`, or as `pos_weight` with `multi_label`.
         label_smoothing: passed when above 0.
+        multi_label: labels are float32 [B, C], not int64 [B].
         trust: accept a target outside the allow-list.
 
     Raises:
@@ -132,12 +203,14 @@ def build_criterion(
         UnsafeTargetError: a target outside the allow-list.
     """
     name = target.get("_target_", "")
+    weight = "pos_weight" if multi_label else "weight"
+    usual = "training/criterion=bce" if multi_label else "training/criterion=cross_entropy"
     given: dict[str, Any] = {}
     if weights is not None:
-        given["weight"] = torch.as_tensor(weights, dtype=torch.float32)
+        given[weight] = torch.as_tensor(weights, dtype=torch.float32)
     if label_smoothing:
         given["label_smoothing"] = float(label_smoothing)
-    settings = {"weight": "training.class_weights", "label_smoothing": "training.label_smoothing"}
+    settings = {weight: "training.class_weights", "label_smoothing": "training.label_smoothing"}
     problems = []
     for argument in given:
         if argument in target:
@@ -145,10 +218,11 @@ def build_criterion(
         elif not target_accepts(target, argument, trust=trust):
             problems.append(f"{settings[argument]} is set, but {name} takes no {argument!r}")
     if problems:
-        raise ConfigError(problems, "Unset it, or use training.criterion._target_=torch.nn.CrossEntropyLoss.")
+        raise ConfigError(problems, f"Unset it, or use {usual}.")
     # YAML has lists where criteria want tensors.
-    if isinstance(target.get("weight"), list | tuple):
-        given["weight"] = torch.tensor(target["weight"], dtype=torch.float32)
+    for argument in ("weight", "pos_weight"):
+        if isinstance(target.get(argument), list | tuple):
+            given[argument] = torch.tensor(target[argument], dtype=torch.float32)
     criterion = build_target(target, trust=trust, **given)
     if not isinstance(criterion, nn.Module):
         raise ConfigError([f"training.criterion={name} is no torch.nn.Module"])
@@ -160,7 +234,11 @@ def build_criterion(
         )
     if any(True for _ in criterion.parameters()):
         raise ConfigError([f"training.criterion={name} has parameters of its own, which nothing would train"])
-    return MeanLoss(criterion, _item_weights(criterion, name, n_classes))
+    trial = copy.deepcopy(criterion)  # a criterion with state must not have seen the trials
+    if multi_label:
+        _try_label_sets(trial, name, n_classes)
+        return MeanLoss(criterion)
+    return MeanLoss(criterion, _item_weights(trial, name, n_classes))
 
 
 def _item_weights(criterion: nn.Module, name: str, n_classes: int) -> Tensor | None:
@@ -183,24 +261,69 @@ def _item_weights(criterion: nn.Module, name: str, n_classes: int) -> Tensor | N
     cuts = (0, len(labels) // 6, len(labels) // 2, len(labels))
     parts = [torch.cat([heaviest, labels[start:stop]]) for start, stop in pairwise(cuts)]
     logits = [torch.randn(len(part), n_classes, generator=generator) for part in parts]
-    trial = copy.deepcopy(criterion)  # a criterion with state must not have seen this
+    with torch.no_grad(), _refusing(name, f"int labels [B] where C is {n_classes}", "cross_entropy"):
+        whole = criterion(torch.cat(logits), torch.cat(parts))
+        losses = [criterion(*part) for part in zip(logits, parts, strict=True)]
+    for candidate in (counts, None):
+        each = torch.ones(n_classes) if candidate is None else candidate
+        if _add_up(whole, losses, [each[part].sum() for part in parts]):
+            return None if candidate is None or bool((candidate == 1).all()) else candidate
+    raise _no_mean(name)
+
+
+def _try_label_sets(criterion: nn.Module, name: str, n_classes: int) -> None:
+    """Finds out whether a criterion is a mean over items with float32 labels [B, C], and is made for them.
+
+    Cross-entropy and squared errors take such labels too, and would train on something else: there, raising the
+    logit of a label that an item has can raise the loss. Here it must never, nor lowering that of one it has not.
+    """
+    generator = torch.Generator().manual_seed(0)
+    sizes = (3, 8, 21)
+    logits = 3 * torch.rand(sum(sizes), n_classes, generator=generator) - 1.5
+    labels = (torch.rand(sum(sizes), n_classes, generator=generator) < 0.5).float()
+    labels[0], labels[-1] = 0.0, 1.0  # any number of labels: none, and all
+    logits.requires_grad_()
+    taken = f"float labels [B, C] where C is {n_classes}"
+    with torch.enable_grad(), _refusing(name, taken, "bce"):
+        whole = criterion(logits, labels)
+        losses = [criterion(*part) for part in zip(logits.split(sizes), labels.split(sizes), strict=True)]
+    if not _add_up(whole, losses, [torch.tensor(float(size)) for size in sizes]):
+        raise _no_mean(name)
+    with _refusing(name, taken, "bce"):
+        (slope,) = torch.autograd.grad(whole, logits)
+    present, absent = slope[labels > 0], slope[labels == 0]
+    if (present > 0).any() or (absent < 0).any() or not (present.any() and absent.any()):
+        raise ConfigError(
+            [f"training.criterion={name} is not made for items with several labels, as this data has"],
+            "Use training/criterion=bce or training/criterion=focal.",
+        )
+
+
+@contextmanager
+def _refusing(name: str, labels: str, usual: str) -> Iterator[None]:
+    """Turns what a criterion says to labels that it cannot take into a ConfigError."""
     try:
-        with torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            whole = trial(torch.cat(logits), torch.cat(parts))
-            losses = [trial(*part) for part in zip(logits, parts, strict=True)]
+        with warnings.catch_warnings(action="ignore"):
+            yield
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            [f"training.criterion={name} cannot take logits [B, {n_classes}] and int labels [B]: {reason}"],
-            "Use torch.nn.CrossEntropyLoss, or a criterion that is called like it.",
+            [f"training.criterion={name} cannot take logits [B, C] and {labels}: {reason}"],
+            f"Use training/criterion={usual}, or a criterion that is called like it.",
         ) from error
-    if isinstance(whole, Tensor) and not whole.ndim:
-        for candidate in (counts, None):
-            each = torch.ones(n_classes) if candidate is None else candidate
-            shares = torch.stack([each[part].sum() for part in parts])
-            if torch.allclose((torch.stack(losses) * shares).sum() / shares.sum(), whole, rtol=1e-5, atol=1e-6):
-                return None if candidate is None or bool((candidate == 1).all()) else candidate
-    raise ConfigError(
+
+
+def _add_up(whole: object, losses: Sequence[Tensor], shares: Sequence[Tensor]) -> bool:
+    """Whether the losses of the parts, weighted by their shares, make the loss of the whole."""
+    if not isinstance(whole, Tensor) or whole.ndim:
+        return False
+    weights = torch.stack(list(shares))
+    together = (torch.stack(list(losses)) * weights).sum() / weights.sum()
+    return torch.allclose(together, whole, rtol=1e-5, atol=1e-6)
+
+
+def _no_mean(name: str) -> ConfigError:
+    return ConfigError(
         [f"training.criterion={name} is not a mean over the items of a batch"],
         "Accumulated gradients would not be those of one batch. Set its reduction to mean, or use a "
         "criterion that averages over its items.",

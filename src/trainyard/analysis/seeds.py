@@ -1,0 +1,87 @@
+"""What a result is worth when only the seed changes: mean and spread over runs that are otherwise alike.
+
+Plain data in, plain data out; which runs to ask about is the caller's business.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# What a run is called and where it ran says nothing of what was asked.
+_APART = frozenset(("seed", "name", "tags", "note", "device"))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over the runs of a group.
+
+    Attributes:
+        mean: over the runs that have it.
+        std: the sample standard deviation, with n - 1; None for one run.
+        low: the lowest value.
+        high: the highest.
+        n: how many runs have it.
+    """
+
+    mean: float
+    std: float | None
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs whose configurations are equal but for the seed and what a run is called.
+
+    Attributes:
+        runs: their names, by seed.
+        seeds: of each.
+        metrics: every number that their summaries hold.
+    """
+
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    metrics: dict[str, Spread]
+
+
+def by_seed(runs: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> list[Group]:
+    """The runs in groups, in order of each group's first run.
+
+    A value that is no finite number is passed over, so `Spread.n` may be below the number of runs.
+
+    Args:
+        runs: name, configuration (its `run` section holds the seed) and summary of each.
+    """
+    groups: dict[str, list[tuple[int, str, Mapping[str, Any]]]] = {}
+    for name, config, summary in runs:
+        section = config.get("run", {})
+        alike = {**config, "run": {key: value for key, value in section.items() if key not in _APART}}
+        key = json.dumps(alike, sort_keys=True, default=str)
+        groups.setdefault(key, []).append((int(section.get("seed", 0)), name, summary))
+    return [_group(sorted(members, key=lambda member: member[0])) for members in groups.values()]
+
+
+def _group(members: Sequence[tuple[int, str, Mapping[str, Any]]]) -> Group:
+    summaries = [summary for _, _, summary in members]
+    metrics = {}
+    for name in dict.fromkeys(name for summary in summaries for name in summary):
+        values = [float(summary[name]) for summary in summaries if _is_number(summary.get(name))]
+        if values:
+            metrics[name] = spread(values)
+    return Group(tuple(name for _, name, _ in members), tuple(seed for seed, _, _ in members), metrics)
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean, sample standard deviation and extremes of at least one number."""
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), std, min(values), max(values), len(values))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
