@@ -10,7 +10,8 @@ from tiny_encoders import TYPES, a_few_steps, inputs_of, tiny
 
 from trainyard.errors import ConfigError, UserError
 from trainyard.export.peft import export_adapter, export_merged, merge
-from trainyard.models.encoders import EncoderClassifier, library
+from trainyard.models import library
+from trainyard.models.encoders import EncoderClassifier
 
 
 def plain(model: EncoderClassifier) -> Any:

@@ -61,6 +61,7 @@ def export_onnx(
     tolerance: float = 1e-4,
     input_name: str = "input",
     output_name: str = "logits",
+    decision: Mapping[str, Any] | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Parity:
     """Writes `model` as a float32 ONNX file for any batch size, and its description to `path` with `.json`.
@@ -74,6 +75,7 @@ def export_onnx(
         tolerance: largest difference of a logit, as a share of the largest logit (or of 1, if that is more).
         input_name: of the graph's input.
         output_name: of its output.
+        decision: how probabilities become labels, for the description.
         details: anything else for the description, as plain JSON values.
 
     Raises:
@@ -82,15 +84,11 @@ def export_onnx(
     """
     whole = unquantised(model) if isinstance(model, QuantAware) else copy.deepcopy(model).cpu().eval()
     proto, content = _exported(whole, inputs, input_name, output_name)
-    parity = _compared(whole, content, inputs, path)
-    largest = max(1.0, float(_outputs(whole, inputs).abs().max()))
-    if not parity.max_abs_error <= tolerance * largest:
-        raise TrainyardError(
-            f"The ONNX file of {path.name} is not the network: a logit differs by {parity.max_abs_error:.2g} "
-            f"on {parity.items} items, {tolerance * largest:.2g} is allowed. It was not written.",
-            "Report this with the model's settings; the checkpoints are not affected.",
-        )
-    _publish(parity, proto, content, "float32", inputs, classes, details)
+    ours, theirs = _outputs(whole, inputs).numpy(), run(session(content), inputs)
+    parity = parity_of(path, content, ours, theirs)
+    require_parity(parity, ours, tolerance)
+    described = {**_described(proto, inputs, classes), "decision": decision}
+    publish(parity, proto, content, "float32", classes, described, details)
     return parity
 
 
@@ -103,6 +101,7 @@ def export_int8(
     least_agreement: float = 0.95,
     input_name: str = "input",
     output_name: str = "logits",
+    decision: Mapping[str, Any] | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Parity:
     """Writes `model` as an int8 ONNX file (QuantizeLinear and DequantizeLinear), like `export_onnx`.
@@ -118,6 +117,7 @@ def export_int8(
         least_agreement: share of the inputs whose largest logit must be the same.
         input_name: of the graph's input.
         output_name: of its output.
+        decision: how probabilities become labels, for the description.
         details: anything else for the description, as plain JSON values.
 
     Raises:
@@ -128,7 +128,7 @@ def export_int8(
     twin = copy.deepcopy(model).cpu()
     twin.eval()
     proto, content = _exported(converted(model), inputs, input_name, output_name)
-    parity = _compared(twin, content, inputs, path)
+    parity = parity_of(path, content, _outputs(twin, inputs).numpy(), run(session(content), inputs))
     if not parity.agreement >= least_agreement:
         raise TrainyardError(
             f"The int8 ONNX file of {path.name} agrees with the network on {parity.agreement:.1%} of "
@@ -136,7 +136,8 @@ def export_int8(
             "Train longer, so that the int8 ranges settle. Processors without VNNI or dot-product "
             "instructions also compute int8 inexactly: try another machine.",
         )
-    _publish(parity, proto, content, "int8", inputs, classes, details)
+    described = {**_described(proto, inputs, classes), "decision": decision}
+    publish(parity, proto, content, "int8", classes, described, details)
     return parity
 
 
@@ -162,6 +163,71 @@ def run(running: Any, inputs: Tensor) -> npt.NDArray[np.float32]:
     return np.concatenate(batches)
 
 
+def exported(
+    model: nn.Module,
+    example: tuple[Tensor, ...],
+    dynamic_shapes: tuple[Mapping[int, Any], ...],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+) -> tuple[Any, bytes]:
+    """The ONNX graph of a network on the CPU in evaluation mode, and its bytes; says nothing of where it was made.
+
+    Args:
+        model: takes `example`.
+        example: inputs; sizes that may change are above 1, or they would be taken for fixed.
+        dynamic_shapes: of each input, the axes that may change, and what they are called.
+        input_names: of the graph.
+        output_names: of the graph.
+
+    Raises:
+        ConfigError: a library is missing.
+        TrainyardError: the network cannot be exported.
+    """
+    with _installed():
+        import onnx
+        import onnxruntime  # noqa: F401  (asked for before the minutes an export may take)
+        import onnxscript  # noqa: F401
+    try:
+        with quiet(), torch.random.fork_rng(devices=[]):
+            program = torch.onnx.export(
+                model, example, dynamo=True, dynamic_shapes=dynamic_shapes, input_names=list(input_names),
+                output_names=list(output_names), opset_version=_OPSET, external_data=False, verbose=False,
+            )  # fmt: skip
+    except torch.onnx.OnnxExporterError as error:
+        raise TrainyardError(
+            f"The network cannot be written as ONNX: {(str(error).splitlines() or ['?'])[0]}",
+            "Report this with the model's settings; the checkpoints are not affected.",
+        ) from error
+    assert program is not None
+    proto = program.model_proto
+    _strip(proto)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto, proto.SerializeToString()
+
+
+def parity_of(path: Path, content: bytes, ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> Parity:
+    """How logits [N, C] of a file differ from the network's, which come first."""
+    return Parity(
+        path=path,
+        items=len(ours),
+        max_abs_error=float(np.abs(ours - theirs).max()),
+        agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def require_parity(parity: Parity, ours: npt.NDArray[np.float32], tolerance: float) -> None:
+    """Raises TrainyardError where a logit differs by more than this share of the largest (or of 1)."""
+    allowed = tolerance * max(1.0, float(np.abs(ours).max()))
+    if not parity.max_abs_error <= allowed:
+        raise TrainyardError(
+            f"The ONNX file of {parity.path.name} is not the network: a logit differs by {parity.max_abs_error:.2g} "
+            f"on {parity.items} items, {allowed:.2g} is allowed. It was not written.",
+            "Report this with the model's settings; the checkpoints are not affected.",
+        )
+
+
 @contextlib.contextmanager
 def _installed() -> Iterator[None]:
     try:
@@ -174,28 +240,9 @@ def _installed() -> Iterator[None]:
 
 
 def _exported(model: nn.Module, inputs: Tensor, input_name: str, output_name: str) -> tuple[Any, bytes]:
-    """The ONNX graph of a network on the CPU in evaluation mode, and its bytes."""
-    with _installed():
-        import onnx
-        import onnxruntime  # noqa: F401  (asked for before the minutes an export may take)
-        import onnxscript  # noqa: F401
-    example = inputs[:1].float().cpu().expand(2, *inputs.shape[1:]).clone()  # a batch of one would be taken for fixed
-    try:
-        with quiet(), torch.random.fork_rng(devices=[]):
-            program = torch.onnx.export(
-                model, (example,), dynamo=True, dynamic_shapes=({0: "batch"},), input_names=[input_name],
-                output_names=[output_name], opset_version=_OPSET, external_data=False, verbose=False,
-            )  # fmt: skip
-    except torch.onnx.OnnxExporterError as error:
-        raise TrainyardError(
-            f"The network cannot be written as ONNX: {(str(error).splitlines() or ['?'])[0]}",
-            "Report this with the model's settings; the checkpoints are not affected.",
-        ) from error
-    assert program is not None
-    proto = program.model_proto
-    _strip(proto)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto, proto.SerializeToString()
+    """The graph of a network with one input, for any number of items."""
+    example = inputs[:1].float().cpu().expand(2, *inputs.shape[1:]).clone()
+    return exported(model, (example,), ({0: "batch"},), [input_name], [output_name])
 
 
 def _strip(proto: Any) -> None:
@@ -213,29 +260,35 @@ def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
         return torch.cat([model(batch) for batch in inputs.float().cpu().split(_AT_ONCE)])
 
 
-def _compared(model: nn.Module, content: bytes, inputs: Tensor, path: Path) -> Parity:
-    running = session(content)
-    ours, theirs = _outputs(model, inputs).numpy(), run(running, inputs)
-    return Parity(
-        path=path,
-        items=len(inputs),
-        max_abs_error=float(np.abs(ours - theirs).max()),
-        agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
-        size_bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
+def _described(proto: Any, inputs: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """What goes into the graph and comes out."""
+    return {
+        "input": {"name": proto.graph.input[0].name, "dtype": "float32", "shape": ["batch", *inputs.shape[1:]]},
+        "output": {"name": proto.graph.output[0].name, "dtype": "float32", "shape": ["batch", len(classes)]},
+        "item_shape": list(inputs.shape[1:]),
+    }
 
 
-def _publish(
+def publish(
     parity: Parity,
     proto: Any,
     content: bytes,
     precision: str,
-    inputs: Tensor,
     classes: Sequence[str],
+    described: Mapping[str, Any],
     details: Mapping[str, Any] | None,
 ) -> None:
-    """Writes the file, then the description that names its digest."""
+    """Writes the file, then the description that names its digest.
+
+    Args:
+        parity: how the file compares with the network.
+        proto: its graph.
+        content: its bytes.
+        precision: float32 or int8.
+        classes: names in the order of the logits.
+        described: of the graph's inputs and outputs; what is None is left out.
+        details: anything else.
+    """
     durable.write_bytes(parity.path, content)
     installed = {name: metadata.version(name) for name in _LIBRARIES if _is_installed(name)}
     durable.write_json(
@@ -247,10 +300,8 @@ def _publish(
             "size_bytes": parity.size_bytes,
             "sha256": parity.sha256,
             "opset": next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")),
-            "input": {"name": proto.graph.input[0].name, "dtype": "float32", "shape": ["batch", *inputs.shape[1:]]},
-            "output": {"name": proto.graph.output[0].name, "dtype": "float32", "shape": ["batch", len(classes)]},
             "classes": list(classes),
-            "item_shape": list(inputs.shape[1:]),
+            **{key: value for key, value in described.items() if value is not None},
             "compared": {
                 "items": parity.items,
                 "max_abs_error": parity.max_abs_error,

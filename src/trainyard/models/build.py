@@ -7,7 +7,6 @@ follows transformers' conventions, so that common tools show the labels. It know
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -24,6 +23,8 @@ from trainyard.models.mlp import MLP
 from trainyard.models.mobilenet import MobileNetV2
 from trainyard.models.panns import PannsCnn14
 from trainyard.models.quantize import quantization_aware
+from trainyard.models.settings import class_problems
+from trainyard.models.texts import build_text_encoder, from_text_config, text_config
 from trainyard.models.weights import Report, load_matching, read_weights
 
 _SPECTROGRAM = {"norm": "batch", "dropout": 0.2, "trainable_blocks": None, "qat": False}
@@ -36,6 +37,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "mobilenet_v2": {"width": 1.0, **_SPECTROGRAM},
 }
 _HEAD = ("head", "head_scale")  # arguments of every model; a config.json without them is of a linear head
+_ENCODERS = ("encoder", "text_encoder")
 _PREFIX = "trainyard-"
 
 
@@ -52,8 +54,10 @@ def build_model(
 ) -> nn.Module:
     """A freshly initialised network taking float32 [B, *item_shape] to logits float32 [B, len(classes)].
 
+    A `text_encoder` takes token ids, int64 [B, T], and how many there are in each text, int64 [B].
+
     Args:
-        name: `mlp`, `cnn`, `encoder`, `efficientnet_v2`, `panns_cnn14` or `mobilenet_v2`.
+        name: `mlp`, `cnn`, `encoder`, `text_encoder`, `efficientnet_v2`, `panns_cnn14` or `mobilenet_v2`.
         item_shape: the shape of one item, without the batch; convolutional networks want (C, H, W) or (H, W).
         classes: class names, in the order of the outputs.
         head: `linear`, or `cosine` for logits that are `head_scale` times a cosine.
@@ -62,7 +66,8 @@ def build_model(
         on_weights: told what became of each tensor of that file.
         params: `mlp`: `hidden`, `dropout`; `cnn`: `channels`, `dropout`; `efficientnet_v2`: `size`, and
             `panns_cnn14`, `mobilenet_v2`: `width`, each with `norm`, `dropout`, `trainable_blocks` and
-            `qat`, which prepares the network for int8 (`QuantAware`) when all else is in place.
+            `qat`, which prepares the network for int8 (`QuantAware`) when all else is in place; of the encoders
+            what `build_encoder` and `build_text_encoder` take.
 
     Raises:
         ConfigError: an unknown model or parameter (the nearest is named), sizes that cannot be built,
@@ -83,6 +88,8 @@ def _network(name: str, item_shape: Sequence[int], classes: Sequence[str], param
     """The network with the linear head that each is made with."""
     if name == "encoder":
         return build_encoder(item_shape=item_shape, classes=classes, **params)
+    if name == "text_encoder":
+        return build_text_encoder(item_shape=item_shape, classes=classes, **params)
     sizes = _checked(name, item_shape, classes, params)
     if name == "mlp":
         return MLP(math.prod(item_shape), sizes["hidden"], len(classes), sizes["dropout"])
@@ -120,8 +127,10 @@ def model_config(
         ConfigError: as `build_model`, save for what only building finds out.
     """
     _check_head(name, head, head_scale)
-    if name == "encoder":  # its config.json is transformers' own
+    if name == "encoder":  # its config.json is transformers' own, like the next one's
         return encoder_config(item_shape=item_shape, classes=classes, **params)
+    if name == "text_encoder":
+        return text_config(item_shape=item_shape, classes=classes, **params)
     sizes = _checked(name, item_shape, classes, params)
     return {
         "model_type": f"{_PREFIX}{name}",
@@ -135,17 +144,25 @@ def model_config(
     }
 
 
-def from_model_config(config: Mapping[str, Any]) -> nn.Module:
+def from_model_config(config: Mapping[str, Any], files: Mapping[str, str] | None = None) -> nn.Module:
     """The network that `model_config` described, with fresh weights.
 
     Keys it does not know are ignored: other tools add theirs to `config.json`.
+
+    Args:
+        config: the contents of `config.json`.
+        files: name to text of the files beside it, of which a `text_encoder` takes its tokenizer; without them
+            no checkpoint of it can be written.
 
     Raises:
         CheckpointError: a config that is not one of ours, or that lacks a key.
         ConfigError: sizes that cannot be built.
     """
-    if config.get("trainyard", {}).get("name") == "encoder":
-        return from_encoder_config(config)
+    match config.get("trainyard", {}).get("name"):
+        case "encoder":
+            return from_encoder_config(config)
+        case "text_encoder":
+            return from_text_config(config, files)
     model_type = config.get("model_type")
     name = str(model_type).removeprefix(_PREFIX)
     if model_type != f"{_PREFIX}{name}" or name not in _DEFAULTS:
@@ -176,8 +193,8 @@ def _check_head(name: str, head: str, scale: float | None) -> None:
         raise ConfigError([f"model head {head!r} is no head"], "Use linear or cosine.")
     if (head == "cosine") != (scale is not None):
         raise ConfigError([f"a {head} head of scale {scale}"], "A cosine head has a scale, and a linear head has none.")
-    if head == "cosine" and name == "encoder":
-        raise ConfigError(["model=encoder cannot have a cosine head"], "Choose another model, or a linear head.")
+    if head == "cosine" and name in _ENCODERS:
+        raise ConfigError([f"model={name} cannot have a cosine head"], "Choose another model, or a linear head.")
 
 
 def _checked(name: str, item_shape: Sequence[int], classes: Sequence[str], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,11 +219,7 @@ def _checked(name: str, item_shape: Sequence[int], classes: Sequence[str], param
             f"model.name={name!r} takes items of shape (channels, height, width), "
             f"the data's are {tuple(item_shape)}; model=mlp takes any shape"
         )
-    if len(classes) < 2:
-        problems.append(f"a classifier needs 2 classes or more, the data has {len(classes)}")
-    repeated = [label for label, times in Counter(classes).items() if times > 1]
-    if repeated:
-        problems.append(f"the class names {', '.join(map(repr, repeated))} occur more than once")
+    problems += class_problems(classes)
     if problems:
         raise ConfigError(problems)
     return sizes
@@ -240,7 +253,7 @@ def _is_size(value: object) -> bool:
 
 
 def _unknown_model(name: str) -> ConfigError:
-    names = (*_DEFAULTS, "encoder")
+    names = (*_DEFAULTS, *_ENCODERS)
     nearest = get_close_matches(name, names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return ConfigError([f"model.name={name!r} is no model{hint}"], f"The models are: {', '.join(names)}.")

@@ -11,8 +11,8 @@ from tiny_encoders import CLASSES, TYPES, settings, tiny
 
 from trainyard.config.schema import EncoderModel
 from trainyard.errors import CheckpointError, ConfigError
-from trainyard.models import build_model, from_model_config, model_config
-from trainyard.models.encoders import EncoderClassifier, build_encoder, encoder_config, library, whisper_positions
+from trainyard.models import build_model, from_model_config, library, model_config
+from trainyard.models.encoders import EncoderClassifier, build_encoder, encoder_config, whisper_positions
 from trainyard.models.encoders.build import Settings
 from trainyard.models.encoders.families import FAMILIES
 

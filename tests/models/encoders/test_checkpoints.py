@@ -15,8 +15,8 @@ from tiny_encoders import SECONDS, TYPES, a_few_steps, inputs_of, settings, shap
 
 from trainyard.checkpoints import FORMATS, commit
 from trainyard.export.peft import export_merged
-from trainyard.models import from_model_config, model_config
-from trainyard.models.encoders import EncoderClassifier, build_encoder, library
+from trainyard.models import from_model_config, library, model_config
+from trainyard.models.encoders import EncoderClassifier, build_encoder
 from trainyard.retention import KeepPolicy, rotate
 from trainyard.training.progress import Progress
 from trainyard.training.state import Capture, Trainee, encode, load, load_weights, restore, rng_state

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from tiny_encoders import CLASSES, TYPES, WAVEFORM, inputs_of, tiny
 
 from trainyard.errors import ConfigError
-from trainyard.models import from_model_config, model_config
-from trainyard.models.encoders import EncoderClassifier, build_encoder, library, whisper_mels
+from trainyard.models import from_model_config, library, model_config
+from trainyard.models.encoders import EncoderClassifier, build_encoder, whisper_mels
 from trainyard.models.encoders.families import FAMILIES
 
 

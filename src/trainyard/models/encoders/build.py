@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from trainyard.config.layers import parse_layers
@@ -22,13 +20,13 @@ from trainyard.models.encoders.families import (
     FAMILIES,
     SAMPLE_RATE,
     Family,
-    Sizes,
     fit_config,
     random_config,
     receptive_field,
 )
-from trainyard.models.encoders.library import without_torchao
 from trainyard.models.encoders.pretrained import cut_to, pretrained_config, pretrained_model, whisper_positions
+from trainyard.models.library import without_torchao
+from trainyard.models.settings import class_problems, misfits, override_problems, sizes_of, unknown
 
 OURS = "trainyard"  # our key in config.json
 
@@ -170,19 +168,11 @@ def _config(chosen: Settings, classes: Sequence[str], clip_seconds: float) -> An
     if chosen.pretrained:
         config = pretrained_config(family, chosen.source)
     else:
-        config = random_config(family, chosen.size, _sizes(chosen))
+        config = random_config(family, chosen.size, sizes_of(chosen, family.sizes[chosen.size]))
     fit_config(family, config, classes, chosen.projector)
     if family.is_whisper:
         config.max_source_positions = whisper_positions(clip_seconds, config.max_source_positions)
     return config
-
-
-def _sizes(chosen: Settings) -> Sizes:
-    usual = chosen.family.sizes[chosen.size]
-    return Sizes(
-        chosen.hidden_size or usual.hidden, chosen.num_layers or usual.layers, chosen.num_heads or usual.heads,
-        chosen.ffn_size or usual.ffn,
-    )  # fmt: skip
 
 
 def _check_input(family: Family, config: Any, clip_seconds: float, item_shape: Sequence[int] | None) -> None:
@@ -206,7 +196,7 @@ def _check_input(family: Family, config: Any, clip_seconds: float, item_shape: S
 def _checked(settings: Mapping[str, Any], classes: Sequence[str]) -> Settings:
     """The settings, if they can be; all faults are told at once."""
     known = Settings.__dataclass_fields__
-    problems = [_unknown(key, known, "model=encoder has no parameter") for key in settings if key not in known]
+    problems = [unknown(key, known, "model=encoder has no parameter") for key in settings if key not in known]
     chosen = Settings(**{key: value for key, value in settings.items() if key in known})
     valid: dict[str, Sequence[str]] = {
         "type": tuple(FAMILIES), "method": methods.METHODS, "lora_targets": methods.TARGETS
@@ -215,10 +205,10 @@ def _checked(settings: Mapping[str, Any], classes: Sequence[str]) -> Settings:
         valid["size"] = tuple(chosen.family.sizes)
     for key, values in valid.items():
         if getattr(chosen, key) not in values:
-            problems.append(_unknown(str(getattr(chosen, key)), values, f"model.{key} has no choice"))
-    for key in ("projector", "lora_rank", "adapter_size", "prompt_length", *_OVERRIDES):
+            problems.append(unknown(str(getattr(chosen, key)), values, f"model.{key} has no choice"))
+    for key in ("projector", "lora_rank", "adapter_size", "prompt_length"):
         value = getattr(chosen, key)
-        if (value is not None or key not in _OVERRIDES) and not (type(value) is int and value > 0):
+        if not (type(value) is int and value > 0):
             problems.append(f"model.{key}={value!r} is not a whole number above 0")
     for key in ("dropout", "lora_dropout"):
         value = getattr(chosen, key)
@@ -227,40 +217,13 @@ def _checked(settings: Mapping[str, Any], classes: Sequence[str]) -> Settings:
     alpha: Any = chosen.lora_alpha
     if not (isinstance(alpha, int | float) and math.isfinite(alpha) and alpha > 0):
         problems.append(f"model.lora_alpha={alpha!r} is not a number above 0")
-    if len(classes) < 2:
-        problems.append(f"a classifier needs 2 classes or more, the data has {len(classes)}")
-    repeated = [label for label, times in Counter(classes).items() if times > 1]
-    if repeated:
-        problems.append(f"the class names {', '.join(map(repr, repeated))} occur more than once")
-    problems = problems or _misfits(chosen)
+    problems += [*override_problems(chosen), *class_problems(classes)]
+    if not problems and chosen.pretrained and chosen.path is None and chosen.size not in chosen.family.hub:
+        problems.append(
+            f"there are no published weights of a {chosen.type} of size {chosen.size!r}; "
+            f"there are of {', '.join(chosen.family.hub)} (or set model.pretrained=false, or model.path)"
+        )
+    problems = problems or misfits(chosen, chosen.family.sizes[chosen.size])
     if problems:
         raise ConfigError(problems)
     return chosen
-
-
-_OVERRIDES = ("hidden_size", "num_layers", "num_heads", "ffn_size")
-
-
-def _misfits(chosen: Settings) -> list[str]:
-    """What is wrong with settings that are each right by themselves."""
-    given = [key for key in _OVERRIDES if getattr(chosen, key) is not None]
-    if chosen.pretrained and chosen.path is None and chosen.size not in chosen.family.hub:
-        return [
-            f"there are no published weights of a {chosen.type} of size {chosen.size!r}; "
-            f"there are of {', '.join(chosen.family.hub)} (or set model.pretrained=false, or model.path)"
-        ]
-    if chosen.pretrained:
-        why = "of a random encoder; a pretrained one has its own (model.pretrained=false makes a random one)"
-        return [f"model.{key}={getattr(chosen, key)} is {why}" for key in given]
-    sizes, problems = _sizes(chosen), []
-    if chosen.path is not None:
-        problems.append(f"model.path={chosen.path!r} is set, but model.pretrained=false starts from random weights")
-    if sizes.hidden % sizes.heads:
-        problems.append(f"model.hidden_size={sizes.hidden} is no multiple of model.num_heads={sizes.heads}")
-    return problems
-
-
-def _unknown(word: str, known: Sequence[str] | Mapping[str, Any], what: str) -> str:
-    nearest = get_close_matches(word, known, n=1)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(known)}"
-    return f"{what} {word!r}; {hint}"

@@ -10,21 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainyard.models.encoders.library import model_classes
+from trainyard.models.library import model_classes
+from trainyard.models.settings import Sizes
 
 SAMPLE_RATE = 16_000  # Hz, of all of them
 POSITIONS_PER_SECOND = 50  # vectors that Whisper makes of a second; its features have two frames a vector
 WHISPER_SECONDS = 30  # what Whisper was trained on, and the most it takes
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The numbers that make a transformer encoder."""
-
-    hidden: int
-    layers: int
-    heads: int
-    ffn: int
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from trainyard.errors import ConfigError
 from trainyard.models.encoders.families import Family
-from trainyard.models.encoders.library import peft, without_torchao
+from trainyard.models.library import peft, without_torchao
 
 METHODS = ("frozen", "lora", "adapter", "prompt", "full")
 TARGETS = ("ffn", "attention", "both")

@@ -1,7 +1,7 @@
-"""The door to transformers and peft: imported on first use, quietly, with a remedy where they are missing.
+"""The door to transformers, tokenizers and peft: imported on first use, quietly, with a remedy where they are missing.
 
-Both try torchao as soon as it is installed, which takes three seconds and prints its own troubles; nothing
-here needs it. What the libraries are used for is not known here.
+transformers and peft try torchao as soon as it is installed, which takes three seconds and prints its own
+troubles; nothing here needs it. What the libraries are used for is not known here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,18 @@ def transformers() -> ModuleType:
     import transformers
 
     return transformers
+
+
+def tokenizers() -> ModuleType:
+    """The library, which comes with transformers and loads in no time.
+
+    Raises:
+        ConfigError: it is not installed; says what to install.
+    """
+    _require("tokenizers")
+    import tokenizers
+
+    return tokenizers
 
 
 def peft() -> ModuleType:
@@ -54,8 +66,8 @@ def model_classes(config_name: str, model_name: str) -> tuple[Any, Any]:
 def _require(name: str) -> None:
     if importlib.util.find_spec(name) is None:
         raise ConfigError(
-            [f"model=encoder needs the library {name}, which is not installed"],
-            "Install it with `pip install 'trainyard[speech]'`.",
+            [f"an encoder needs the library {name}, which is not installed"],
+            "Install it with `pip install 'trainyard[speech]'`, or for texts with `pip install 'trainyard[text]'`.",
         )
 
 

@@ -1,0 +1,145 @@
+"""What somebody has trained and published: from a local directory, or by hub id from the cache or the network.
+
+Weights that should be there and are not are an error, because transformers would go on with random
+ones. Without a network a hub id fails in seconds. Which encoders there are, and what for, is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from trainyard.errors import ConfigError
+from trainyard.models.library import quiet, transformers, without_torchao
+
+_ADAPTER = "adapter_config.json"
+_REACH_S = 10.0  # seconds to wait for an answer of the hub
+
+T = TypeVar("T")
+
+
+def load_from(source: str, what: str, load: Callable[[bool], T]) -> T:
+    """What `load(local_files_only)` loads: from the directory or the cache, else from the hub.
+
+    Args:
+        source: a directory, or a hub id.
+        what: is loaded, for an error.
+        load: loads it.
+
+    Raises:
+        ConfigError: it cannot be had; says why and what to do.
+    """
+    with quiet(), without_torchao():
+        if Path(source).exists():
+            return _explained(source, what, lambda: load(True))
+        with contextlib.suppress(OSError, ValueError):  # not in the cache
+            return load(True)
+        _require_hub(source)
+        return _explained(source, what, lambda: load(False))
+
+
+def load_config(source: str, what: str) -> Any:
+    """transformers' config of the model in the directory or hub repository `source`.
+
+    Args:
+        source: a directory, or a hub id.
+        what: the model is, for an error.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    library = transformers()
+    config = load_from(source, what, lambda local: library.AutoConfig.from_pretrained(source, local_files_only=local))
+    config.__dict__.pop("trainyard", None)  # the settings of the run that trained it are not those of this one
+    return config
+
+
+def load_model(model_class: Any, source: str, config: Any, what: str, is_head: Callable[[str], bool]) -> Any:
+    """transformers' `model_class` with the weights from `source`, built by `config`; a head that is not there is new.
+
+    Args:
+        model_class: of transformers.
+        source: a directory, or a hub id.
+        config: of the whole model.
+        what: the model is, for an error.
+        is_head: whether the weight of that name may be missing, or be of other sizes.
+
+    Raises:
+        ConfigError: weights of the encoder are missing or of other sizes; names them.
+    """
+    if (Path(source) / _ADAPTER).exists():
+        raise ConfigError(
+            [f"model.path={source!r} is an encoder with a LoRA beside it, and only a plain encoder can be built on"],
+            "Export it merged first, or start a run of the same model.* from it with run.checkpoint_path.",
+        )
+
+    def load(local: bool) -> Any:
+        return model_class.from_pretrained(
+            source, config=config, local_files_only=local, output_loading_info=True, ignore_mismatched_sizes=True,
+            dtype=torch.float32,
+        )  # fmt: skip
+
+    model, info = load_from(source, what, load)
+    missing = sorted(key for key in info["missing_keys"] if not is_head(key))
+    others = sorted(str(key[0]) for key in info["mismatched_keys"] if not is_head(str(key[0])))
+    problems = [
+        f"{source} {what} {len(keys)} weights of the encoder: {', '.join(keys[:4])}{', …' if len(keys) > 4 else ''}"
+        for what, keys in (("lacks", missing), ("has other sizes for", others))
+        if keys
+    ]
+    if problems:
+        raise ConfigError(problems, "Name a complete encoder in model.path, or set model.pretrained=false.")
+    for parameter in model.parameters():
+        # Loaded ones lie anywhere in the mapped file, and torch rounds by how memory is aligned: a resumed
+        # training, whose weights lie in memory of their own, would not end with the same bits.
+        parameter.data = parameter.data.clone()
+    return model
+
+
+def _explained(source: str, what: str, load: Callable[[], T]) -> T:
+    from safetensors import SafetensorError
+
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ConfigError(
+            [f"no {what} can be loaded from {source!r}: {reason}"],
+            "Name a hub id or a directory with config.json and the weights in model.path, or set "
+            "model.pretrained=false.",
+        ) from error
+
+
+def _require_hub(source: str) -> None:
+    """Asks for `source` once. transformers alone would try again for half a minute.
+
+    Raises:
+        ConfigError: there is no answer, or no such model.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub import errors as hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    http_error: Any = hub.HTTPError  # type: ignore[attr-defined]  # of the HTTP library that the hub's uses
+
+    try:
+        HfApi().model_info(source, timeout=_REACH_S)
+    except (HFValidationError, OfflineModeIsEnabled, HfHubHTTPError, http_error, OSError) as error:
+        match error:
+            case HFValidationError():
+                problem = f"model.path={source!r} is neither a directory that exists nor a hub id"
+            case OfflineModeIsEnabled():
+                problem = f"the model {source!r} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it"
+            case HfHubHTTPError():
+                problem = f"the hub gives no model {source!r} (it answers {error.response.status_code})"
+            case _:
+                problem = f"the model {source!r} is not in the cache, and the hub cannot be reached"
+        raise ConfigError(
+            [problem],
+            "Give a local directory with model.path, or start from random weights with model.pretrained=false.",
+        ) from error

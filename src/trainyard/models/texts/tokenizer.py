@@ -1,0 +1,276 @@
+"""From texts to token ids: by a published tokenizer, by that of a checkpoint, or by one made from training texts.
+
+A tokenizer is kept as the files that `AutoTokenizer` reads, and works from them alone: the ids are those that
+transformers gives for the same text. It knows no datasets and no networks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainyard.errors import CheckpointError, ConfigError, DataError
+from trainyard.models.library import tokenizers, transformers
+from trainyard.models.pretrained import load_config, load_from
+
+_TOKENIZER, _CONFIG, _SPECIAL_MAP = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
+_SPECIAL = ("bos_token", "cls_token", "eos_token", "mask_token", "pad_token", "sep_token", "unk_token")
+_MADE_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # of a tokenizer of our own, in the order of their ids
+_FEWEST = 100  # tokens of a vocabulary: below, there is room for little besides letters
+_MOST_CHARACTERS = 1000  # of a vocabulary; emoji and ideograms could fill it otherwise
+_AT_ONCE = 4096  # texts
+_NO_LIMIT = 10**9  # transformers writes 1e30 where a tokenizer knows no limit
+# What an AutoTokenizer notes about how it was loaded, or was called last: true of that directory and call alone.
+_PASSING = (
+    "is_local", "local_files_only", "max_length", "name_or_path", "pad_to_multiple_of", "stride", "truncation_strategy"
+)  # fmt: skip
+
+
+class Tokenizer:
+    """Token ids of texts, with the special tokens that a model wants around them.
+
+    Args:
+        tokenizer_json: the contents of `tokenizer.json`, without padding and truncation.
+        config: the contents of `tokenizer_config.json`.
+
+    Raises:
+        ConfigError: it has no padding token.
+    """
+
+    def __init__(self, tokenizer_json: str, config: Mapping[str, Any]) -> None:
+        self._json = tokenizer_json
+        self._config = dict(config)
+        self._backend = tokenizers().Tokenizer.from_str(tokenizer_json)
+        self.vocab_size: int = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        padding = self._special().get("pad_token")
+        pad_id = None if padding is None else self._backend.token_to_id(_content(padding))
+        if pad_id is None:
+            raise ConfigError(
+                ["the tokenizer has no padding token, so texts of different lengths cannot share a batch"],
+                "Name one as pad_token in its tokenizer_config.json, or choose another model.path.",
+            )
+        self.pad_id: int = pad_id
+
+    @property
+    def longest(self) -> int | None:
+        """How many tokens its model takes at most, special ones included; None when it does not say."""
+        limit = self._config.get("model_max_length")
+        return int(limit) if limit is not None and limit < _NO_LIMIT else None
+
+    def limited(self, longest: int) -> Tokenizer:
+        """The same tokenizer for a model that takes so many tokens."""
+        return Tokenizer(self._json, {**self._config, "model_max_length": longest})
+
+    def encode(self, texts: Sequence[str], max_tokens: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Token ids of texts, one after the other, on one core; 30,000 short texts take a second.
+
+        Args:
+            texts: any strings; the empty one gets its special tokens.
+            max_tokens: of a text, special ones included; what is longer is cut.
+
+        Returns:
+            The ids, int32 [total], and where each text begins and the last one ends, int64 [len(texts) + 1].
+
+        Raises:
+            ConfigError: `max_tokens` is more than the model takes, or leaves no room for text.
+            DataError: a text that no file in UTF-8 can hold.
+        """
+        backend = self._backend
+        fewest = backend.num_special_tokens_to_add(False) + 1
+        if max_tokens < fewest:
+            raise ConfigError(
+                [f"data.max_tokens={max_tokens} leaves no room for text: {fewest - 1} tokens are special"],
+                f"Set data.max_tokens to {fewest} or more.",
+            )
+        if self.longest is not None and max_tokens > self.longest:
+            raise too_long(max_tokens, self.longest)
+        _check_unicode(texts)
+        backend.enable_truncation(max_tokens, direction=self._config.get("truncation_side", "right"))
+        ids, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
+        with _serial():
+            for start in range(0, len(texts), _AT_ONCE):
+                encoded = [found.ids for found in backend.encode_batch_fast(list(texts[start : start + _AT_ONCE]))]
+                ids.append(np.fromiter(itertools.chain.from_iterable(encoded), np.int32))
+                lengths.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+        return np.concatenate(ids), np.concatenate(lengths).cumsum()
+
+    def files(self) -> dict[str, str]:
+        """What `AutoTokenizer.from_pretrained` and older readers want in a directory: name to text."""
+        model = json.loads(self._json)["model"]
+        files = {_TOKENIZER: self._json, _CONFIG: _text(self._config), _SPECIAL_MAP: _text(self._special())}
+        if model["type"] == "WordPiece":
+            files["vocab.txt"] = "".join(f"{token}\n" for token in sorted(model["vocab"], key=model["vocab"].get))
+        elif model["type"] == "BPE":
+            merges = (merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"])
+            files["vocab.json"] = json.dumps(model["vocab"], ensure_ascii=False) + "\n"
+            files["merges.txt"] = "".join(f"{line}\n" for line in ("#version: 0.2", *merges))
+        return files
+
+    def _special(self) -> dict[str, Any]:
+        return {name: self._config[name] for name in _SPECIAL if self._config.get(name) is not None}
+
+
+def too_long(max_tokens: int, longest: int) -> ConfigError:
+    """The error of texts that may have more tokens than a model takes."""
+    return ConfigError(
+        [f"data.max_tokens={max_tokens} is more than the {longest} tokens that the model takes"],
+        f"Set data.max_tokens to {longest} or less, or choose another model.",
+    )
+
+
+def tokenizer_from_files(files: Mapping[str, str]) -> Tokenizer:
+    """The tokenizer whose `files()` these are, name to text; others may be among them.
+
+    Raises:
+        CheckpointError: a file is missing, or is not what was written.
+        ConfigError: tokenizers is not installed.
+    """
+    missing = [name for name in (_TOKENIZER, _CONFIG) if name not in files]
+    if missing:
+        raise CheckpointError(
+            f"The checkpoint lacks {' and '.join(missing)}.", "Use the tokenizer's files that were saved with it."
+        )
+    tokenizers()
+    try:
+        return Tokenizer(files[_TOKENIZER], json.loads(files[_CONFIG]))
+    except ConfigError:
+        raise
+    except Exception as error:  # of the library's Rust half, which raises nothing narrower
+        raise CheckpointError(
+            f"The checkpoint's tokenizer cannot be read: {error}.",
+            "Use the tokenizer's files that were saved with it.",
+        ) from error
+
+
+def load_tokenizer(source: str) -> Tokenizer:
+    """The published tokenizer of the directory or hub repository `source`.
+
+    Where it names no padding token, the one of the model's config is taken.
+
+    Raises:
+        ConfigError: there is none, it has no padding token, or works in Python alone.
+    """
+    library, what = transformers(), "tokenizer"
+    theirs = load_from(
+        source, what, lambda local: library.AutoTokenizer.from_pretrained(source, local_files_only=local)
+    )
+    if not hasattr(theirs, "backend_tokenizer") or set(theirs.get_vocab()) <= set(theirs.all_special_tokens):
+        # where no file is, transformers makes a tokenizer that knows its special tokens alone
+        raise ConfigError(
+            [f"{source!r} holds no tokenizer that the library tokenizers can run"],
+            "Add its tokenizer.json, or choose another model.path.",
+        )
+    if theirs.pad_token is None:
+        pad_id = getattr(load_config(source, what), "pad_token_id", None)
+        if isinstance(pad_id, int) and 0 <= pad_id < len(theirs):
+            theirs.pad_token = theirs.convert_ids_to_tokens(pad_id)
+    theirs.backend_tokenizer.no_padding()
+    theirs.backend_tokenizer.no_truncation()
+    with tempfile.TemporaryDirectory() as folder:
+        theirs.save_pretrained(folder)
+        written = {name: (Path(folder) / name).read_text(encoding="utf-8") for name in (_TOKENIZER, _CONFIG)}
+    config = {key: value for key, value in json.loads(written[_CONFIG]).items() if key not in _PASSING}
+    if config["tokenizer_class"] == "TokenizersBackend":  # transformers 4 knows it by its older name alone
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    try:
+        return Tokenizer(written[_TOKENIZER], config)
+    except ConfigError as error:
+        raise ConfigError([f"{source}: {problem}" for problem in error.problems], error.remedy) from error
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
+    """A WordPiece tokenizer like BERT's, lower-cased, made from texts; the same texts give the same bytes.
+
+    The trainer of the library numbers what it meets in the order of a hash map, and breaks ties by those numbers.
+    Here every character has its numbers, one at the start of a word and one inside, before it begins.
+
+    Args:
+        texts: the training split's.
+        vocabulary: how many tokens it has, at most.
+
+    Raises:
+        ConfigError: a vocabulary that is too small, or tokenizers is not installed.
+        DataError: there is nothing in the texts, or one that no file in UTF-8 can hold.
+    """
+    if vocabulary < _FEWEST:
+        raise ConfigError([f"model.vocabulary={vocabulary} is too small"], f"Use {_FEWEST} or more.")
+    library = tokenizers()
+    normalizer = library.normalizers.BertNormalizer(lowercase=True)
+    counts: Counter[str] = Counter()
+    _check_unicode(texts)
+    for text in texts:
+        counts.update(normalizer.normalize_str(text))
+    most = min(_MOST_CHARACTERS, (vocabulary - len(_MADE_SPECIAL)) // 3)
+    found = sorted((char for char in counts if not char.isspace()), key=lambda char: (-counts[char], char))
+    characters = sorted(found[:most])
+    if not characters:
+        raise DataError("The training texts are empty: there is nothing to make a tokenizer from.", "Give it texts.")
+    trained = library.Tokenizer(library.models.WordPiece(unk_token="[UNK]"))
+    trained.normalizer, trained.pre_tokenizer = normalizer, library.pre_tokenizers.BertPreTokenizer()
+    trainer = library.trainers.WordPieceTrainer(
+        vocab_size=vocabulary, show_progress=False, initial_alphabet=characters, limit_alphabet=len(characters),
+        special_tokens=[*_MADE_SPECIAL, *characters, *(f"##{char}" for char in characters)],
+    )  # fmt: skip
+    with _serial():
+        trained.train_from_iterator(texts, trainer)
+    made = library.Tokenizer(library.models.WordPiece(trained.get_vocab(), unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = trained.normalizer, trained.pre_tokenizer
+    made.decoder = library.decoders.WordPiece()
+    made.post_processor = library.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )  # fmt: skip
+    made.add_special_tokens(list(_MADE_SPECIAL))
+    config = {
+        "cls_token": "[CLS]", "do_lower_case": True, "mask_token": "[MASK]", "pad_token": "[PAD]",
+        "sep_token": "[SEP]", "strip_accents": None, "tokenize_chinese_chars": True, "unk_token": "[UNK]",
+        "tokenizer_class": "BertTokenizer",
+        "model_input_names": ["input_ids", "attention_mask"],  # what every encoder takes
+    }  # fmt: skip
+    return Tokenizer(made.to_str(), config)
+
+
+@contextlib.contextmanager
+def _serial() -> Iterator[None]:
+    """Inside, tokenizers starts no threads, unless the user's environment says so.
+
+    After them, a process that forks loader workers is warned and slowed.
+    """
+    if "TOKENIZERS_PARALLELISM" in os.environ:
+        yield
+        return
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        os.environ.pop("TOKENIZERS_PARALLELISM", None)
+
+
+def _check_unicode(texts: Sequence[str]) -> None:
+    """Raises DataError for the first text that is no Unicode: half of a pair of surrogates."""
+    for index, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"Text {index} has half a character at position {error.start}: {text[error.start]!r}.",
+                "Correct or remove it: no file in UTF-8 can hold it.",
+            ) from error
+
+
+def _content(token: str | Mapping[str, Any]) -> str:
+    return token if isinstance(token, str) else str(token["content"])
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
