@@ -1,0 +1,134 @@
+"""`Api`: the runs and artifacts of a yard for scripts and notebooks, wherever the yard is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import overload
+
+from trainyard.api.filters import Filters, to_text
+from trainyard.api.local import LocalTransport
+from trainyard.api.runs import ApiArtifact, ApiRun
+from trainyard.api.transport import Document, Transport
+from trainyard.errors import YardError
+
+
+class Api:
+    """Reads a yard: its runs, their files, and artifacts. Changes nothing there (but the index, which is disposable).
+
+        api = trainyard.Api()
+        run = api.run("emotions/k3v9x0aq")
+        for file in run.files():
+            if "pytorch_model.bin" in file.name:
+                file.download(root="./checkpoint")
+
+    Args:
+        yard_or_url: the directory of runs; None: TRAINYARD_YARD, else `outputs`. Or a transport of your own.
+
+    Raises:
+        YardError: there is no yard, or it is an address, which is not spoken to yet.
+    """
+
+    def __init__(self, yard_or_url: str | os.PathLike[str] | Transport | None = None) -> None:
+        self._transport = _transport(yard_or_url)
+
+    def __repr__(self) -> str:
+        return f"Api({self._transport.place!r})"
+
+    def run(self, path: str) -> ApiRun:
+        """The run that `path` names: `project/id`, `project/name`, an id, a name, or "last".
+
+        Of a longer path such as `user/project/id` the last two parts count.
+
+        Raises:
+            RunNotFoundError: it names no run, or more than one; says what it may be.
+        """
+        return ApiRun(self._transport, self._transport.find_run(path))
+
+    def runs(
+        self, filters: Filters | None = None, *, order: str | Sequence[str] | None = None, per_page: int = 50
+    ) -> ApiRuns:
+        """The runs that meet the filters, newest first unless ordered; fetched a page at a time as they are used.
+
+        Args:
+            filters: as `trainyard runs` has them, "state:finished summary.test_accuracy>0.9", or as a dictionary:
+                {"state": "finished", "config.training.learning_rate": {"$lt": 0.01}} ($lte, $gt, $gte, $ne, $in,
+                $nin, $exists and $and, too).
+            order: fields to sort by, "-" before one that falls: "-summary.test_accuracy".
+            per_page: runs fetched at once.
+
+        Raises:
+            QueryError: they cannot be read, or name a field that no run has.
+        """
+        return ApiRuns(self._transport, to_text(filters, order), per_page)
+
+    def artifact(self, reference: str) -> ApiArtifact:
+        """The version of an artifact that `project/name:version` names; without a version, the latest.
+
+        The version is "v3", "latest", "best" or an alias of yours; the project may be left out where only one
+        has an artifact of that name.
+
+        Raises:
+            UserError: there is no such artifact or version; says which there are.
+        """
+        return ApiArtifact(self._transport, self._transport.find_artifact(reference))
+
+    def use_artifact(self, reference: str) -> ApiArtifact:
+        """The same as `artifact`: a script that is no run leaves no trace of its use."""
+        return self.artifact(reference)
+
+
+class ApiRuns(Sequence[ApiRun]):
+    """Runs, fetched a page at a time as they are used. `len` is how many there were when this was made."""
+
+    def __init__(self, transport: Transport, query: str, per_page: int) -> None:
+        self._transport, self._query, self._per_page = transport, query, max(per_page, 1)
+        self._runs: dict[str, ApiRun] = {}  # by key: a run that begins meanwhile moves others to the next page
+        self._position = 0
+        self._total: int = self._fetch()["total"]
+
+    def __repr__(self) -> str:
+        return f"<{self._total} runs>"
+
+    def _fetch(self) -> Document:
+        page = self._transport.list_runs(self._query, self._position, self._per_page)
+        self._position += len(page["runs"])
+        for document in page["runs"]:
+            self._runs.setdefault(document["key"], ApiRun(self._transport, document))
+        return page
+
+    def __len__(self) -> int:
+        return self._total
+
+    def __iter__(self) -> Iterator[ApiRun]:
+        given = 0
+        while given < len(self._runs) or self._fetch()["runs"]:
+            fresh = list(self._runs.values())[given:]
+            yield from fresh
+            given += len(fresh)
+
+    @overload
+    def __getitem__(self, index: int) -> ApiRun: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ApiRun]: ...
+
+    def __getitem__(self, index: int | slice) -> ApiRun | list[ApiRun]:
+        """The runs at these positions; no page beyond them is fetched."""
+        last = max(index.indices(self._total)[:2]) if isinstance(index, slice) else index % (self._total or 1) + 1
+        return list(islice(self, last))[index] if isinstance(index, slice) or index >= 0 else list(self)[index]
+
+
+def _transport(yard_or_url: str | os.PathLike[str] | Transport | None) -> Transport:
+    if yard_or_url is None:
+        yard_or_url = os.environ.get("TRAINYARD_YARD") or "outputs"
+    if not isinstance(yard_or_url, (str, os.PathLike)):
+        return yard_or_url
+    if re.match("https?://", os.fspath(yard_or_url), re.IGNORECASE):
+        raise YardError(
+            f"{yard_or_url} is the address of a server; servers are not spoken to yet.",
+            "Give the directory of a yard: mount it here, or copy the runs you need.",
+        )
+    return LocalTransport(yard_or_url)

@@ -1,0 +1,98 @@
+"""Filters given as a dictionary, in MongoDB's form as Weights & Biases takes them, to the language of `trainyard runs`.
+
+Pure: text out; whether a field exists is for the index to say.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from trainyard.errors import QueryError
+
+Filters = str | Mapping[str, Any]
+
+_NAMES = {"created_at": "created", "display_name": "name", "tags": "tag"}
+_COMPARISONS = {"$lt": "<", "$lte": "<=", "$gt": ">", "$gte": ">="}
+_KNOWN = (*_COMPARISONS, "$eq", "$ne", "$in", "$nin", "$exists")
+
+
+def to_text(filters: Filters | None, order: str | Sequence[str] | None) -> str:
+    """The query that says the same.
+
+    Args:
+        filters: a query already, or field to value, such as {"state": "finished", "config.lr": {"$lt": 0.01}}.
+        order: fields to sort by, "-" before one that falls: "-summary.test_accuracy".
+
+    Raises:
+        QueryError: an operator or a value that the language has nothing for.
+    """
+    terms = [filters] if isinstance(filters, str) else list(_terms(filters or {}))
+    for field in [order] if isinstance(order, str) else order or ():
+        falling = "-" if field.startswith("-") else ""
+        terms.append(f"sort:{falling}{_field(field.removeprefix('-').removeprefix('+'))}")
+    return " ".join(filter(None, terms))
+
+
+def _terms(filters: Mapping[str, Any]) -> Iterator[str]:
+    for field, wanted in filters.items():
+        if field == "$and":
+            for part in wanted:
+                yield from _terms(part)
+        elif field.startswith("$"):
+            raise QueryError(
+                f"A filter cannot have {field!r}.",
+                'All conditions must hold; alternatives of one field are {"field": {"$in": [a, b]}}.',
+            )
+        elif isinstance(wanted, Mapping):
+            for operator, value in wanted.items():
+                yield from _comparison(_field(field), operator, value)
+        else:
+            yield f"{_field(field)}:{_value(wanted)}"
+
+
+def _comparison(field: str, operator: str, value: Any) -> Iterator[str]:
+    if operator in _COMPARISONS:
+        yield f"{field}{_COMPARISONS[operator]}{_value(value)}"
+    elif operator in ("$eq", "$ne"):
+        yield f"{'-' if operator == '$ne' else ''}{field}:{_value(value)}"
+    elif operator in ("$in", "$nin"):
+        choices = ",".join(map(_value, value))
+        if operator == "$in" and not choices:
+            raise QueryError(f"{field} can be in no empty list.", "Give at least one value.")
+        if choices:
+            yield f"{'-' if operator == '$nin' else ''}{field}:{choices}"
+    elif operator == "$exists":
+        yield f"{'-' if value else ''}{field}:null"
+    else:
+        raise QueryError(f"A filter cannot have {operator!r}.", f"Operators are {', '.join(_KNOWN)}.")
+
+
+def _field(name: str) -> str:
+    if name.startswith("summary_metrics."):
+        name = "summary" + name.removeprefix("summary_metrics")
+    return _quoted(_NAMES.get(name, name))
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)) and not math.isnan(value):
+        return repr(value)
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, datetime):
+        return _quoted(value.isoformat(timespec="seconds"))
+    if isinstance(value, (list, tuple)):  # as the index keeps a list of scalars
+        return _quoted(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+    raise QueryError(f"A filter cannot compare with {value!r}.", "Compare with text, numbers, true, false or None.")
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

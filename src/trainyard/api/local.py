@@ -1,0 +1,237 @@
+"""The transport of a yard on this machine: answers from its files, read-only.
+
+The one module of the API that knows runs, the index and artifacts. Everything it gives is JSON or bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+from trainyard import durable
+from trainyard.api.transport import Document
+from trainyard.artifacts import Artifacts, Version
+from trainyard.checkpoints import FORMATS
+from trainyard.errors import CorruptError, RunNotFoundError, UserError
+from trainyard.index import Index
+from trainyard.index.language import parse as parse_query
+from trainyard.layouts.kinds import SHAREABLE
+from trainyard.runs import Record, RunReader, Yard
+
+_PIECE = 1 << 22  # bytes read at once
+_NEAR = 2_000  # runs compared with a name that does not exist
+_GROWING = SHAREABLE | {"log", "error_log", "performance_log"}  # kinds whose files change after they are recorded
+
+
+class LocalTransport:
+    """The runs and artifacts of a directory. Safe to use from several threads.
+
+    Args:
+        yard: the directory.
+
+    Raises:
+        YardError: there is no yard.
+    """
+
+    def __init__(self, yard: str | os.PathLike[str]) -> None:
+        self._yard = Yard(yard)
+        self._index = Index(self._yard)
+        self._artifacts = Artifacts(self._yard)
+
+    @property
+    def place(self) -> str:
+        """The directory."""
+        return str(self._yard.root)
+
+    # -- runs
+
+    def find_run(self, reference: str) -> Document:
+        """As `Transport.find_run` has it."""
+        return self._document(RunReader(self._yard, self._find(reference)))
+
+    def _find(self, reference: str) -> Path:
+        parts = reference.strip("/").split("/")
+        if len(parts) == 1:
+            return self._index.find(reference)
+        project, last = parts[-2:]
+        rows = self._index.query(f"id:{_quoted(last)} project:{_quoted(project)}").rows
+        if len(rows) > 1:
+            return self._index.find(last)  # copies: says where they are
+        if rows:
+            return self._yard.root / str(rows[0]["home"])
+        try:
+            return self._index.find(reference)
+        except RunNotFoundError as error:
+            if len(parts) > 2:  # someone's name first, as servers have it
+                return self._find(f"{project}/{last}")
+            self._not_found(error, project, last)
+
+    def _not_found(self, error: RunNotFoundError, project: str, last: str) -> NoReturn:
+        """Raises the error again with the runs of this project, or of another, that may be meant."""
+        titles: dict[str, str] = {}
+        for row in self._index.query(limit=_NEAR).rows:
+            for word in (row["id"], row["name"]):
+                titles.setdefault(f"{row['project']}/{word}", f"{row['project']}/{word}")
+                titles.setdefault(word, f"{row['project']}/{word}")
+        near = [
+            titles[found]
+            for word in (last, f"{project}/{last}")
+            for found in difflib.get_close_matches(word, titles, n=3, cutoff=0.7)
+        ]
+        if not near:
+            raise error
+        choices = " or ".join(list(dict.fromkeys(near))[:3])
+        raise RunNotFoundError(error.what, f"Did you mean {choices}? `Api.runs()` lists what there is.") from None
+
+    def list_runs(self, query: str, start: int, count: int) -> Document:
+        """As `Transport.list_runs` has it."""
+        parsed = parse_query(query)
+        if parsed.limit is None and parsed.offset is None:
+            page = self._index.query(query, limit=count, offset=start)
+            rows, total = page.rows, page.total
+        else:  # a window of its own, in which the pages lie
+            inside = self._index.query(query).rows
+            rows, total = inside[start : start + count], len(inside)
+        readers = (RunReader(self._yard, self._yard.root / row["home"]) for row in rows)
+        return {"runs": [self._document(reader) for reader in readers], "total": total}
+
+    def _document(self, reader: RunReader) -> Document:
+        return {**reader.snapshot.to_dict(), "key": f"run/{self._yard.relative(reader.home)}"}
+
+    def _reader(self, key: str) -> RunReader:
+        kind, _, home = key.partition("/")
+        if kind != "run" or not home or home.startswith("/") or ".." in PurePosixPath(home).parts:
+            raise RunNotFoundError(f"{key!r} is the key of no run.", "Use the key of a run's document.")
+        return RunReader(self._yard, self._yard.root / home)
+
+    def history(self, run: str) -> list[Document]:
+        """As `Transport.history` has it."""
+        return self._reader(run).history()
+
+    # -- artifacts
+
+    def find_artifact(self, reference: str, project: str | None = None) -> Document:
+        """As `Transport.find_artifact` has it."""
+        last_two = "/".join(reference.strip("/").split("/")[-2:])
+        return self._artifact(self._artifacts.find(last_two, project=project))
+
+    def run_artifacts(self, run: str) -> Document:
+        """As `Transport.run_artifacts` has it."""
+        found: dict[str, list[Document]] = {"logged": [], "used": []}
+        for told in self._reader(run).snapshot.artifacts:
+            with contextlib.suppress(UserError):  # removed since
+                found[told["role"]].append(self._artifact(self._artifacts.find(told["artifact"])))
+        return found
+
+    def _artifact(self, version: Version) -> Document:
+        notes = self._artifacts.shelf(version).notes(version.number)
+        return {
+            "key": f"artifact/{version.reference}", "project": version.project, "name": version.name,
+            "version": version.label, "type": version.type, "digest": version.digest, "metadata": version.metadata,
+            "aliases": list(version.aliases), "created": version.created, "size": version.size,
+            "made_by": version.made_by,
+            "used_by": list(dict.fromkeys(note["run"] for note in notes if note["role"] == "used")),
+        }  # fmt: skip
+
+    # -- files
+
+    def files(self, key: str) -> list[Document]:
+        """As `Transport.files` has it."""
+        return [document for document, _ in self._files(key).values()]
+
+    def read(self, key: str, name: str, start: int) -> Iterator[bytes]:
+        """As `Transport.read` has it."""
+        found = self._files(key).get(name)
+        if found is None:
+            raise UserError(
+                f"There is no file {name!r} any more: it was removed since it was listed.",
+                "Look again with `files()`; `trainyard undo` brings back what was cleaned away.",
+            )
+        return _pieces(found[1], start)
+
+    def _files(self, key: str) -> dict[str, tuple[Document, Path]]:
+        """Each file's document and where it is, by name."""
+        kind, _, reference = key.partition("/")
+        if kind != "artifact":
+            return dict(sorted(_run_files(self._reader(key)).items()))
+        version = self._artifacts.find(reference)
+        return {
+            name: (_document(name, entry.size, entry.sha256, "artifact", version.created, None),
+                   self._artifacts.path(version, name))
+            for name, entry in sorted(version.files.items())
+        }  # fmt: skip
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _run_files(reader: RunReader) -> dict[str, tuple[Document, Path]]:
+    """What the run recorded: its files, those of its directories, and those of its checkpoints in each place."""
+    snapshot = reader.snapshot
+    found: dict[str, tuple[Document, Path]] = {}
+    bases = (f"{snapshot.home}files/",) if snapshot.layout == "files" else ()
+
+    def add(recorded: str, kind: str, size: int, sha256: str | None, modified: str, step: int | None = None) -> None:
+        base = next((base for base in (*bases, snapshot.home) if recorded.startswith(base)), "")
+        name = recorded.removeprefix(base)
+        name = recorded if name in found else name  # inside and outside of files/, or of the home
+        found[name] = _document(name, size, sha256, kind, modified, step), reader.resolve(recorded)
+
+    for record in snapshot.records:
+        if not record.path.endswith("/"):
+            add(record.path, record.kind, *_present(record, reader.resolve(record.path)))
+    known = {record.path for record in snapshot.records}
+    for record in snapshot.records:
+        if record.path.endswith("/"):
+            root = reader.resolve(record.path)
+            for path in sorted(root.rglob("*")):
+                recorded = record.path + path.relative_to(root).as_posix()
+                if path.is_file() and recorded not in known and not durable.is_temporary(path):
+                    add(recorded, record.kind, path.stat().st_size, None, _modified(path))
+    for checkpoint in snapshot.checkpoints:
+        for place, recorded in checkpoint.paths.items():
+            for file in checkpoint.files:
+                if place == "checkpoint" or FORMATS[checkpoint.format].is_published(file["name"]):
+                    add(recorded + file["name"], place, file["size"], file["sha256"], checkpoint.at, checkpoint.step)
+    return found
+
+
+def _document(name: str, size: int, sha256: str | None, kind: str, modified: str, step: int | None) -> Document:
+    return {"name": name, "size": size, "sha256": sha256, "kind": kind, "modified": modified, "step": step}
+
+
+def _present(record: Record, path: Path) -> tuple[int, str | None, str]:
+    """Size, digest and time: as recorded, but for a file that others may have added to since."""
+    if record.kind in _GROWING and path.is_file():
+        size = path.stat().st_size
+        if size != record.size or record.sha256 is None:
+            return size, None, _modified(path)
+    return record.size, record.sha256, record.at
+
+
+def _modified(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _pieces(path: Path, start: int) -> Iterator[bytes]:
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(start)
+            while piece := file.read(_PIECE):
+                yield piece
+    except OSError as error:
+        why = os.strerror(error.errno).lower() if error.errno else str(error)
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise UserError(f"{path} cannot be read: {why}.", "Mend its permissions.") from error
+        raise CorruptError(
+            f"{path} was recorded, but cannot be read: {why}.",
+            "`trainyard verify` names what else is damaged; restore it from a copy of the yard.",
+        ) from error

@@ -1,0 +1,81 @@
+"""What the API asks of wherever runs are kept: a directory now, a server one day.
+
+Everything above (`Api`, runs, files, downloads) uses these methods alone, and only values that JSON can hold
+and bytes pass through them, so that an implementation over HTTP needs nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+Document = dict[str, Any]  # JSON: str keys; str, int, float, bool, None, lists and documents as values
+
+
+class Transport(Protocol):
+    """A yard as the API sees it. Every method raises a `TrainyardError` with a remedy when it cannot answer.
+
+    A *key* names a run or a version of an artifact; it comes from the document's "key" and means nothing else
+    to a caller.
+    """
+
+    @property
+    def place(self) -> str:
+        """Where this is, for people: a directory or an address."""
+        ...
+
+    def find_run(self, reference: str) -> Document:
+        """The run that `reference` names: run.json as `Snapshot.to_dict` has it, and its "key".
+
+        `reference` is an id, a name, `project/name`, or with more before that: `user/project/id`.
+
+        Raises:
+            RunNotFoundError: it names no run, or more than one; says what it may be.
+        """
+        ...
+
+    def list_runs(self, query: str, start: int, count: int) -> Document:
+        """{"runs": at most `count` documents as `find_run` has them from position `start` on, "total": int}.
+
+        Raises:
+            QueryError: `query`, in the language of `trainyard runs`, cannot be read.
+        """
+        ...
+
+    def history(self, run: str) -> Iterable[Document]:
+        """The metric rows of a run that count, in order: {"step", "epoch", "split", "time", **values}."""
+        ...
+
+    def find_artifact(self, reference: str, project: str | None = None) -> Document:
+        """The version of an artifact that `project/name:version` names; without a version, the latest.
+
+        Where the reference has no project, `project` comes first, and then whichever one alone has the name.
+
+        {"key", "project", "name", "version" ("v3"), "type", "digest", "metadata", "aliases", "created",
+        "size", "made_by": run id or None, "used_by": run ids}.
+
+        Raises:
+            UserError: there is no such artifact or version; says which there are.
+        """
+        ...
+
+    def run_artifacts(self, run: str) -> Document:
+        """{"logged": [...], "used": [...]}: the versions a run made and used, as `find_artifact` has them."""
+        ...
+
+    def files(self, key: str) -> list[Document]:
+        """The files of a run or an artifact, by name.
+
+        {"name": relative, with "/" and told once; "size": bytes; "sha256": hexadecimal, or None where the file may
+        still change; "kind"; "modified": ISO-8601; "step": of the checkpoint it belongs to, or None}.
+        """
+        ...
+
+    def read(self, key: str, name: str, start: int) -> Iterator[bytes]:
+        """The bytes of a file from `start` on, in pieces of the implementation's choice.
+
+        Raises:
+            UserError: there is no such file (any more).
+            CorruptError: it was recorded but is missing or unreadable.
+        """
+        ...
