@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import zlib
@@ -18,6 +19,15 @@ from typing import Any
 
 from trainyard import durable
 from trainyard.errors import CorruptError
+
+
+def without_nan(value: Any) -> Any:
+    """A copy with None for NaN and infinities, for files that others read: JSON has no word for them."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def encode_line(record: Mapping[str, Any]) -> bytes:

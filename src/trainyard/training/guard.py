@@ -47,7 +47,8 @@ def check_gradients(model: nn.Module) -> None:
         ]
         raise ConfigError(
             [f"of {len(trainable)} weights that should train, {' and '.join(parts)}: the network does not use them"],
-            "Change what is trained: for an encoder model.method, model.layers or model.lora_targets.",
+            "Change what is trained: for a speech encoder model.method, model.layers or model.lora_targets; for a text "
+            "encoder, another model.path.",
         )
 
 

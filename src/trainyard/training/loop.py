@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainyard.analysis.decisions import ARGMAX
 from trainyard.data.batches import Batch, Batches
 from trainyard.errors import ConfigError, DivergedError, Interrupted
 from trainyard.training.evaluate import Predictions
@@ -134,6 +135,8 @@ def fit(
                 [f"training.monitor={plan.monitor!r} is not measured"], f"Choose one of {', '.join(sorted(metrics))}."
             )
         monitored = metrics[plan.monitor]
+        if predictions.decision != ARGMAX:
+            progress.decision = predictions.decision.to_dict(step.task.classes)
         progress.epoch += 1
         progress.batch, progress.epoch_loss, progress.epoch_items = 0, 0.0, 0
         progress.best = progress.best.after(

@@ -28,6 +28,7 @@ class Progress:
     window_items: int = 0
     best: Best = field(default_factory=Best)
     stopped_early: bool = False
+    decision: dict[str, Any] | None = None  # how labels are chosen since the last validation, where there is a choice
     log: list[dict[str, Any]] = field(default_factory=list)  # in the shape of transformers' log_history
 
     def to_dict(self) -> dict[str, Any]:

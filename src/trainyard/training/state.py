@@ -30,6 +30,7 @@ from trainyard import durable
 from trainyard.checkpoints import FileWriter, Format
 from trainyard.checkpoints import formats as names
 from trainyard.errors import CheckpointError
+from trainyard.jsonl import without_nan
 from trainyard.objects import Objects
 from trainyard.training.progress import Progress
 
@@ -37,6 +38,7 @@ _WORTH_SHARING_BYTES = 1 << 16  # below this, a second shard costs more than it 
 _FROZEN_SHARD = "model-frozen.safetensors"
 _TRAINED_SHARD = "model-trained.safetensors"
 _ADAPTER = "adapter_model.safetensors"  # peft's name
+_OWN = (names.CONFIG, names.METRICS, names.MANIFEST, names.TRAINER_STATE, names.SAFETENSORS_INDEX)
 
 
 @runtime_checkable
@@ -240,7 +242,9 @@ def encode(
             "step": step,
             "metrics": dict(metrics),
             "progress": dict(progress),
+            "decision": progress["decision"],
             "model_config": trainee.model_config,
+            "files": dict(trainee.model.extra_files()) if isinstance(trainee.model, SavesItself) else {},
             "config": trainee.config,
             "run_config": trainee.config,
         }
@@ -250,9 +254,11 @@ def encode(
     weights = _without_adapter(writers, trainee.model, state["model"])
     if format_.weights == names.PYTORCH_BIN:
         writers[names.PYTORCH_BIN] = torch_file(weights)
-        writers[names.METRICS] = _json({"step": step, "epoch": epoch, **metrics})
     else:
         size -= _add_safetensors(writers, linked, capture, weights)
+    decision = {} if progress["decision"] is None else {"decision": progress["decision"]}
+    if decision or format_.weights == names.PYTORCH_BIN:
+        writers[names.METRICS] = _json(without_nan({"step": step, "epoch": epoch, **metrics, **decision}))
     writers[names.OPTIMIZER] = torch_file(state["optimizer"])
     if state["scheduler"] is not None:
         writers[names.SCHEDULER] = torch_file(state["scheduler"])
@@ -368,7 +374,7 @@ def _trainer_state(progress: Mapping[str, Any], config: Mapping[str, Any], best:
         "is_hyper_param_search": False,
         "is_local_process_zero": True,
         "is_world_process_zero": True,
-        "log_history": progress["log"],
+        "log_history": without_nan(progress["log"]),
         "logging_steps": training.get("log_every", 0),
         "max_steps": 0,
         "num_input_tokens_seen": 0,
@@ -384,10 +390,16 @@ def _trainer_state(progress: Mapping[str, Any], config: Mapping[str, Any], best:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint read back onto the CPU; what a published one leaves out is None."""
+    """A checkpoint read back onto the CPU; what a published one leaves out is None.
+
+    `files` are the further files of the model (`SavesItself`), name to text; `decision` says how labels are
+    chosen, where there is a choice.
+    """
 
     model: dict[str, Tensor]
     model_config: dict[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
+    decision: dict[str, Any] | None = None
     optimizer: dict[str, Any] | None = None
     scheduler: dict[str, Any] | None = None
     scaler: dict[str, Any] | None = None
@@ -440,7 +452,8 @@ def _load_file(path: Path) -> Loaded:
         raise CheckpointError(f"{path} holds no checkpoint of Trainyard's (no entry 'model').", "Choose another file.")
     progress = whole.get("progress")
     return Loaded(
-        whole["model"], whole.get("model_config") or {}, whole.get("optimizer"), whole.get("scheduler"),
+        whole["model"], whole.get("model_config") or {}, whole.get("files") or {}, whole.get("decision"),
+        whole.get("optimizer"), whole.get("scheduler"),
         whole.get("scaler"), whole.get("rng"), Progress.from_dict(progress) if progress else None,
     )  # fmt: skip
 
@@ -460,8 +473,15 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
         raise CheckpointError(f"{path} holds no model weights.", "Choose another checkpoint.")
     if (path / _ADAPTER).exists():
         model = {**model, **load_file(path / _ADAPTER)}
+    files = {
+        file.name: file.read_bytes().decode()
+        for file in sorted(path.iterdir())
+        if file.suffix in (".json", ".txt") and file.name not in _OWN
+    }
+    metrics = path / names.METRICS
+    decision = json.loads(metrics.read_bytes()).get("decision") if metrics.exists() else None
     if weights_only:
-        return Loaded(model, model_config)
+        return Loaded(model, model_config, files, decision)
     state = path / names.TRAINER_STATE
     progress = None
     if state.exists():
@@ -470,7 +490,7 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
             {**trainer_state["stateful_callbacks"]["trainyard"], "log": trainer_state["log_history"]}
         )
     return Loaded(
-        model, model_config, _read(path / names.OPTIMIZER), _read(path / names.SCHEDULER),
+        model, model_config, files, decision, _read(path / names.OPTIMIZER), _read(path / names.SCHEDULER),
         _read(path / names.SCALER), _read(path / names.RNG_STATE), progress,
     )  # fmt: skip
 
