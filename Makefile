@@ -44,14 +44,14 @@ venv: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@$(call make_venv,.venv)
 	@echo "Installing Trainyard and its tools into .venv (once; a few minutes) …"
-	@$(VENV_PYTHON) -m pip install -qq -c constraints.txt -e '.[train,audio,speech,export,dev]'
+	@$(VENV_PYTHON) -m pip install -qq -c constraints.txt -e '.[train,audio,speech,text,minilm,export,tracking,dev]'
 	@echo "$(HERE)" > $@
 
 $(BENCH_STAMP): benchmarks/requirements.txt constraints.txt pyproject.toml
 	@$(call make_venv,.venv-bench)
 	@echo "Installing the other tools into .venv-bench (once; a few minutes) …"
 	@.venv-bench/bin/python -m pip install -qq -r benchmarks/requirements.txt
-	@.venv-bench/bin/python -m pip install -qq -c benchmarks/requirements.txt -e '.[train,audio,export]'
+	@.venv-bench/bin/python -m pip install -qq -c benchmarks/requirements.txt -e '.[train,audio,text,minilm,export]'
 	@echo "$(HERE)" > $@
 
 demo: $(STAMP)

@@ -11,7 +11,8 @@ from trainyard.app.train import train
 from trainyard.config.compose import compose
 from trainyard.runs import RunReader, Yard, find_homes
 
-sys.path.insert(0, str(Path(__file__).parent))  # for tiny_sound, which the tests here share
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS / "app"), str(TESTS / "models/texts")]  # for tiny_runs and its like, which tests share
 
 # Small and quick, with every kind of file that a run leaves.
 SMALL = [

@@ -13,23 +13,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_sound import (
-    BURSTS,
-    CLASSES,
-    ENCODER,
-    FIT,
-    QUIET,
-    SPLIT,
-    again,
-    broken_off,
-    files,
-    left_behind,
-    numbers,
-    recorded,
-    resumed,
-    trained,
-    write_bursts,
-)
+from tiny_runs import QUIET, again, broken_off, files, left_behind, recorded, resumed, trained
+from tiny_sound import BURSTS, CLASSES, ENCODER, FIT, SPLIT, numbers, write_bursts
 
 from trainyard.analysis import layer_weights, plots
 from trainyard.app.inference import evaluate_run, predict_items
@@ -38,7 +23,7 @@ from trainyard.config.compose import compose
 from trainyard.data.batches import Batches
 from trainyard.data.vocal_bursts import synthesise
 from trainyard.errors import ConfigError
-from trainyard.models.encoders import library
+from trainyard.models import library
 from trainyard.runs import RunReader, Yard
 
 SECOND = "data.clip_seconds=1.0"  # transformers' extractor of Whisper's features knows whole seconds alone

@@ -447,7 +447,7 @@ def test_results_json_is_an_array_of_epochs(trained: Trained) -> None:
 def test_the_files_layout_has_the_shapes_of_wandb(trained: Trained) -> None:
     run = trained("files")
     config = yaml.safe_load((run.home / "files/config.yaml").read_text())
-    assert all(set(entry) == {"desc", "value"} for entry in config.values())
+    assert all(set(entry) == {"value"} for entry in config.values())
     assert config["training"]["value"]["epochs"] == 2
     metadata = json.loads((run.home / "files/wandb-metadata.json").read_text())
     for key in ("os", "python", "torch", "transformers", "cuda", "gpu", "git"):

@@ -12,22 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_sound import (
-    BURSTS,
-    FIT,
-    NETWORK,
-    QUIET,
-    SPLIT,
-    again,
-    broken_off,
-    files,
-    left_behind,
-    numbers,
-    recorded,
-    resumed,
-    trained,
-    write_bursts,
-)
+from tiny_runs import QUIET, again, broken_off, files, left_behind, recorded, resumed, trained
+from tiny_sound import BURSTS, FIT, NETWORK, SPLIT, numbers, write_bursts
 
 from trainyard.app.export import export_run
 from trainyard.app.inference import evaluate_run, predict_items

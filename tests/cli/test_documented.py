@@ -14,7 +14,7 @@ import torch
 from command_line import in_a_process, trainyard
 
 from trainyard.data.corpora.recanvo import LABELS
-from trainyard.models.encoders import library
+from trainyard.models import library
 
 
 def write_recanvo(root: Path) -> None:

@@ -15,8 +15,7 @@ from sound_runs import BURSTS, SPECTROGRAM, VOCALIZATIONS, a_folder
 
 from trainyard.app.setup import load_dataset
 from trainyard.config.convert import from_dict
-from trainyard.models import from_model_config
-from trainyard.models.encoders import library
+from trainyard.models import from_model_config, library
 from trainyard.training.state import load, load_weights
 
 

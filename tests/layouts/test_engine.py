@@ -29,6 +29,7 @@ FACTS = {
     "step": 120,
     "epoch": 3,
     "split": "val",
+    "artifact_id": "0123456789abcdef",
 }
 FRAGMENTS = (
     *(
@@ -79,6 +80,7 @@ all_facts = st.fixed_dictionaries(
         "step": st.integers(0, 10**9),
         "epoch": st.integers(0, 10**6),
         "split": st.sampled_from(("train", "val", "test")),
+        "artifact_id": st.text("0123456789abcdef", min_size=16, max_size=16),
     }
 )
 ordinary = st.from_regex(r"\A(whisper|cnn|mlp)[a-z0-9_.-]{0,30}[a-z0-9]\Z")

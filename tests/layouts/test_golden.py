@@ -66,6 +66,7 @@ DOCUMENTED = {
         "predictions": "demo/run-20260131-204301-k3v9x0aq/files/predictions/"
         "val_epoch3_predictions_mlp_20260131-204301.csv",
         "per_class": "demo/run-20260131-204301-k3v9x0aq/files/stats/per_class_metrics_mlp_20260131-204301.csv",
+        "artifact_manifest": "demo/run-20260131-204301-k3v9x0aq/files/artifact/0123456789abcdef/wandb_manifest.json",
         "wandb_config": "demo/run-20260131-204301-k3v9x0aq/files/config.yaml",
         "log": "demo/run-20260131-204301-k3v9x0aq/files/output.log",
         "requirements": "demo/run-20260131-204301-k3v9x0aq/files/requirements.txt",
@@ -85,6 +86,7 @@ FACTS = {
     "step": 120,
     "epoch": 3,
     "split": "val",
+    "artifact_id": "0123456789abcdef",
 }
 
 

@@ -1,55 +1,24 @@
 """Learning curves, confusion matrices and layer weights, as the bytes of a PNG.
 
-The same input gives the same bytes on the same matplotlib and fonts: no time stamp, no user's style.
-Figures are drawn without pyplot, which would keep global state and ask for a display; matplotlib is
-imported by the functions that draw. Knows no runs and no files.
+`figures` says how all of them look. Matplotlib is imported by the functions that draw. Knows no runs and no
+files.
 """
 
 from __future__ import annotations
 
-import functools
-import io
 import math
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trainyard.analysis.figures import COLOURS, FAINT, INK, LONGEST_NAME, drawing, shown
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart with any colour vision.
-_COLOURS = {"train": "#0072B2", "val": "#D55E00"}
-_INK, _FAINT = "#222222", "#8A8A8A"
-_STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # a class may be named $x$
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "axes.titlecolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.8,
-    "xtick.color": _FAINT,
-    "ytick.color": _FAINT,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-}
-_DPI = 150
-_LONGEST_NAME = 24  # characters of a class name before its middle is left out
 _MOST_COUNTS = 30  # classes up to which the cells hold their counts
 _MOST_NAMES = 60  # classes up to which every row is named
 
@@ -68,14 +37,14 @@ def learning_curves(rows: Rows, title: str, *, metric: str | None = None, best_e
         metric: the second panel; None: `accuracy`, or else the first other value of a val row.
         best_epoch: the epoch to mark; None: that of the lowest val loss.
     """
-    losses = {split: curve for split in _COLOURS if (curve := _curve(rows, split, "loss"))[0]}
+    losses = {split: curve for split in COLOURS if (curve := _curve(rows, split, "loss"))[0]}
     metric = metric or _main_metric(rows)
-    scores = {split: curve for split in _COLOURS if metric and (curve := _curve(rows, split, metric))[0]}
+    scores = {split: curve for split in COLOURS if metric and (curve := _curve(rows, split, metric))[0]}
     if best_epoch is None and "val" in losses:
         finite = [(value, epoch) for epoch, value in zip(*losses["val"], strict=True) if math.isfinite(value)]
         best_epoch = min(finite)[1] if finite else None
-    with _figure((9.0, 3.8)) as (figure, png):
-        figure.suptitle(_shown(title, 80), x=0.012, ha="left", fontsize=12, color=_INK)
+    with drawing((9.0, 3.8)) as (figure, png):
+        figure.suptitle(shown(title, 80), x=0.012, ha="left", fontsize=12, color=INK)
         left, right = figure.subplots(1, 2)
         _draw_curves(left, "Loss", losses, best_epoch)
         _draw_curves(right, (metric or "metric").replace("_", " ").capitalize(), scores, best_epoch)
@@ -100,7 +69,7 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
         raise ValueError(f"a matrix of shape {counts.shape} does not fit {n} classes")
     support = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, support, out=np.zeros((n, n)), where=support > 0)
-    names = [_shown(name, _LONGEST_NAME, number) for number, name in enumerate(classes)]
+    names = [shown(name, LONGEST_NAME, number) for number, name in enumerate(classes)]
     step = math.ceil(n / _MOST_NAMES)
 
     # All in inches: a cell holds its count, the names lie upright where they would touch.
@@ -109,12 +78,12 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
     size = min(9.0, 0.75 * 72 * side / n * step)  # points
     longest = max(map(len, names)) * 0.0085 * size
     upright = longest > 0.95 * side / n * step
-    with _figure((side + longest + 1.7, side + (longest if upright else 0.2) + 1.0)) as (figure, png):
+    with drawing((side + longest + 1.7, side + (longest if upright else 0.2) + 1.0)) as (figure, png):
         axes = figure.subplots()
         image = axes.imshow(shares, cmap="Blues", norm=_square_root(), interpolation="nearest")
         room = int((side + 1.2) / 0.12)  # characters
-        axes.set_title(_shown(title, room), loc="left", pad=22, fontsize=12)
-        axes.annotate(_summary(counts), (0, 1), (0, 7), "axes fraction", "offset points", color=_FAINT, fontsize=9)
+        axes.set_title(shown(title, room), loc="left", pad=22, fontsize=12)
+        axes.annotate(_summary(counts), (0, 1), (0, 7), "axes fraction", "offset points", color=FAINT, fontsize=9)
         axes.set_xlabel("Predicted")
         axes.set_ylabel("True")
         axes.set_yticks(range(0, n, step), names[::step], fontsize=size)
@@ -145,17 +114,17 @@ def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
 
     if not weights or not all(len(shares) for shares in weights.values()):
         raise ValueError("there are no weights to draw")
-    with _figure((7.5, 4.0)) as (figure, png):
-        figure.suptitle(_shown(title, 80), x=0.012, ha="left", fontsize=12, color=_INK)
+    with drawing((7.5, 4.0)) as (figure, png):
+        figure.suptitle(shown(title, 80), x=0.012, ha="left", fontsize=12, color=INK)
         axes = figure.subplots()
         colours = colormaps["viridis"](np.linspace(0.05, 0.85, len(weights)))
         for number, (name, colour) in enumerate(zip(weights, colours, strict=True)):
             shares = np.asarray(weights[name], dtype=np.float64)
-            label = _shown(name, _LONGEST_NAME, number)
+            label = shown(name, LONGEST_NAME, number)
             axes.plot(range(len(shares)), shares, color=colour, label=label, marker="o", markersize=3.5)
         counts = {len(shares) for shares in weights.values()}
         if len(counts) == 1:
-            axes.axhline(1 / counts.pop(), color=_FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+            axes.axhline(1 / counts.pop(), color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
         axes.set_ylim(0, 1.1 * max(max(shares) for shares in weights.values()))
         axes.set_xlabel("Layer (0: the input of the first)")
         axes.set_ylabel("Share of the head's attention")
@@ -164,23 +133,6 @@ def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
         if len(weights) > 1:
             axes.legend(loc="best", handlelength=1.4, ncols=1 if len(weights) < 8 else 2)
     return png.getvalue()
-
-
-@contextmanager
-def _figure(size_inches: tuple[float, float]) -> Iterator[tuple[Figure, io.BytesIO]]:
-    """A figure that is drawn into the buffer when the block ends, in our style whatever the user's is."""
-    import matplotlib
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    png = io.BytesIO()
-    with style.context("default"), matplotlib.rc_context({**_STYLE, "font.family": list(_fonts()[0])}):
-        figure = Figure(figsize=size_inches, dpi=_DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
-        canvas = FigureCanvasAgg(figure)
-        yield figure, png
-        canvas.print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
 def _square_root() -> Normalize:
@@ -198,7 +150,7 @@ def _draw_counts(axes: Axes, counts: npt.NDArray[np.int64], colours: npt.NDArray
     axes.vlines(edges, -0.5, n - 0.5, colors="#EDEDED", linewidth=0.8)
     brightness = colours[..., :3] @ (0.299, 0.587, 0.114)
     for row, column in np.argwhere(counts).tolist():
-        colour = "white" if brightness[row, column] < 0.55 else _INK
+        colour = "white" if brightness[row, column] < 0.55 else INK
         text = axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
         text.set_in_layout(False)  # it lies inside anyway; measuring hundreds takes seconds
 
@@ -216,9 +168,9 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
         heights = [value if there else math.nan for value, there in zip(values, finite, strict=True)]
         # A point between two gaps has no line to be seen by.
         marker = "o" if len(epochs) <= 30 or not all(finite) else ""
-        axes.plot(epochs, heights, color=_COLOURS[split], label=split, marker=marker, markersize=3.5)
+        axes.plot(epochs, heights, color=COLOURS[split], label=split, marker=marker, markersize=3.5)
     if not drawn:
-        axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", va="center", color=_FAINT)
+        axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", va="center", color=FAINT)
         axes.set_xticks([])
         axes.set_yticks([])
         return
@@ -229,13 +181,13 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
     epochs, values = curves.get("val", ([], []))
     at = dict(zip(epochs, values, strict=True)).get(best_epoch, math.nan) if best_epoch is not None else math.nan
     if best_epoch is not None and math.isfinite(at):
-        axes.axvline(best_epoch, color=_FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+        axes.axvline(best_epoch, color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
         axes.plot(
             [best_epoch],
             [at],
             marker="o",
             markersize=7,
-            color=_COLOURS["val"],
+            color=COLOURS["val"],
             markeredgecolor="white",
             zorder=5,
         )
@@ -244,7 +196,7 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
             loc="right",
             fontsize=9,
             fontweight="normal",
-            color=_FAINT,
+            color=FAINT,
         )
 
 
@@ -269,40 +221,3 @@ def _summary(counts: npt.NDArray[np.int64]) -> str:
     if not items:
         return "no items"
     return f"Accuracy {100 * np.trace(counts) / items:.1f} % · {items:,} items"
-
-
-@functools.cache
-def _fonts() -> tuple[tuple[str, ...], frozenset[int]]:
-    """The families to draw with, in order, and every character that they have between them."""
-    from matplotlib import font_manager
-
-    wanted = (
-        "DejaVu Sans",
-        "Noto Sans CJK SC",
-        "Noto Sans CJK JP",
-        "WenQuanYi Zen Hei",
-        "Noto Sans",
-        "Arial Unicode MS",
-    )
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    families = tuple(family for family in wanted if family in installed)
-    characters: set[int] = set()
-    for family in families:
-        characters.update(font_manager.get_font(font_manager.findfont(family)).get_charmap())
-    return families, frozenset(characters)
-
-
-def _shown(text: str, longest: int, number: int | None = None) -> str:
-    """The text as it can be drawn, in one line of at most `longest` characters.
-
-    What no font has is left out; the text is then led by its number, to be told from others.
-    """
-    plain = " ".join(unicodedata.normalize("NFC", text).split())
-    drawable = "".join(character for character in plain if ord(character) in _fonts()[1] and character.isprintable())
-    if number is not None and (drawable != plain or not plain):
-        drawable = f"{number}: {drawable.strip()}" if drawable.strip() else f"class {number}"
-    drawable = drawable.strip()
-    if len(drawable) <= longest:
-        return drawable
-    tail = (longest - 1) // 3  # names of one family often differ at the end
-    return f"{drawable[: longest - 1 - tail]}…{drawable[-tail:]}"

@@ -1,23 +1,18 @@
 """The tables a run leaves: predictions, statistics per class, history. As CSV text, and predictions back.
 
-Written by RFC 4180 (UTF-8, CRLF, quotes where needed), so that spreadsheets and `pandas.read_csv` with
-its default arguments give back what was meant. Three things a reader would misread are handled here:
+`cells` says how a name or text is written so that pandas with its default arguments gives it back. An item
+has one label (`true_label`, `pred_label`) or a set of labels (`true_labels`, `pred_labels`): then a cell is
+a JSON list in class order, `["joy", "anger"]`, and `[]` for none. Equal sets are equal cells, and no cell is
+missing, so `df['true_labels'] == df['pred_labels']` is the exact match that the run reports.
 
-- A name that pandas takes for a missing value (`NA`, `nan`, `None`, the empty name …) is written with
-  quotes of its own, `"NA"`, and so is a name that looks so already: `"NA"` becomes `""NA""`.
-- Labels that look like numbers or truth values get such quotes too, unless all classes are of one kind
-  (`0` … `9`): else pandas could read `1` as a number in one column and as text in another.
-- What UTF-8 cannot hold, as in file names of another encoding, becomes a visible `\\udc..`.
-
-Item ids otherwise stay as they are; ids such as `0012` need `pandas.read_csv(path, dtype={"id": str})`.
-Probabilities are float32 in the fewest digits that read back identically. Knows no runs and no paths
-but the one it reads.
+Ids such as `0012` need `pandas.read_csv(path, dtype={"id": str})`; texts need nothing. Probabilities are
+float32 in the fewest digits that read back identically. Knows no runs and no paths but the one it reads.
 """
 
 from __future__ import annotations
 
 import csv
-import re
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +21,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainyard.analysis.cells import (
+    csv_text,
+    label_cells,
+    label_set,
+    name_cells,
+    original,
+    read_names,
+    read_texts,
+    text_cells,
+    visible,
+)
 from trainyard.errors import DataError
 
+Labels = npt.NDArray[np.int64] | npt.NDArray[np.bool_]  # int64 [N], or bool [N, C]
+
+ID = "id"  # the column of names; any other column of items holds texts
 _PROBABILITY = "pred_prob_"
-# pandas' default na_values.
-_MISSING = frozenset(
-    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>")
-).union(("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"))
-_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # comes back from an int64 as it was
+_ONE, _SET = ("true_label", "pred_label"), ("true_labels", "pred_labels")
 _LEADING = ("step", "epoch", "split", "time")
 
 
@@ -42,50 +47,66 @@ class Predictions:
     """A predictions file, read.
 
     Attributes:
-        ids: what each item is called.
+        items: what each item is called, or its text.
+        item_column: the header over them, `id` or another.
         classes: names in label order.
-        labels: int64 [N], the truth; None where the file has no `true_label`.
-        predicted: int64 [N].
+        labels: the truth: int64 [N], or bool [N, C] where an item has a set of labels; None where the file
+            has no such column.
+        predicted: int64 [N] or bool [N, C].
         probabilities: float32 [N, C].
     """
 
-    ids: tuple[str, ...]
+    items: tuple[str, ...]
+    item_column: str
     classes: tuple[str, ...]
-    labels: npt.NDArray[np.int64] | None
-    predicted: npt.NDArray[np.int64]
+    labels: Labels | None
+    predicted: Labels
     probabilities: npt.NDArray[np.float32]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an item has a set of labels."""
+        return self.predicted.ndim == 2
 
 
 def predictions_csv(
-    ids: Sequence[str],
+    items: Sequence[str],
     true: npt.ArrayLike | None,
     predicted: npt.ArrayLike,
     probabilities: npt.ArrayLike,
     classes: Sequence[str],
+    *,
+    item_column: str = ID,
 ) -> str:
-    """A table of id, true_label, pred_label and pred_prob_{class} for every class.
+    """A table of the items, their true and predicted labels, and pred_prob_{class} for every class.
 
     Args:
-        ids: what each of the N items is called.
-        true: int [N], the truth; None, for items without labels, leaves its column out.
-        predicted: int [N].
+        items: what each of the N items is called, or its text.
+        true: int [N] or bool [N, C], the truth; None, for items without labels, leaves its column out.
+        predicted: int [N], or bool [N, C] where an item has a set of labels.
         probabilities: float [N, C], written as float32.
         classes: distinct names in label order.
+        item_column: the first header: `id` for names, anything else (`text`) for texts.
     """
     if len(set(classes)) < len(classes):
         raise ValueError("class names must be distinct")
-    cells = _label_cells(classes)
-    columns: list[Iterable[str]] = [map(_id_cell, ids)]
-    header = ["id"]
+    if not item_column or item_column in _ONE + _SET or item_column.startswith(_PROBABILITY):
+        raise ValueError(f"{item_column!r} cannot be the header of the items")
+    chosen = np.asarray(predicted)
+    true_header, predicted_header = _SET if chosen.ndim == 2 else _ONE
+    columns: list[Iterable[str]] = [name_cells(items) if item_column == ID else text_cells(items)]
+    header = [visible(item_column)]
     if true is not None:
-        header.append("true_label")
-        columns.append([cells[index] for index in np.asarray(true).tolist()])
-    header.append("pred_label")
-    columns.append([cells[index] for index in np.asarray(predicted).tolist()])
+        if np.ndim(true) != chosen.ndim:
+            raise ValueError(f"labels of shape {np.shape(true)} and predictions of shape {chosen.shape} do not pair up")
+        header.append(true_header)
+        columns.append(_written(np.asarray(true), classes))
+    header.append(predicted_header)
+    columns.append(_written(chosen, classes))
     # NumPy's own text of a float32 is the shortest that reads back identically.
     numbers = np.asarray(probabilities, dtype=np.float32).reshape(-1, len(classes)).astype(np.str_).tolist()
     lines = ([*row[:-1], *row[-1]] for row in zip(*columns, numbers, strict=True))
-    return _csv([*header, *(f"{_PROBABILITY}{name}" for name in classes)], lines)
+    return csv_text([*header, *(f"{_PROBABILITY}{visible(name)}" for name in classes)], lines)
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -94,6 +115,7 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         DataError: not a predictions file; names the line.
     """
+    limit = csv.field_size_limit(2**31 - 1)  # else a text of 131,073 characters is refused
     try:
         # utf-8-sig: spreadsheets add a mark when they save a CSV.
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -102,6 +124,8 @@ def read_predictions(path: Path) -> Predictions:
         raise DataError(f"There is no predictions file {path}.") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no CSV in UTF-8: {error}.") from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def per_class_csv(rows: Sequence[Mapping[str, object]], label_column: str = "label") -> str:
@@ -111,11 +135,10 @@ def per_class_csv(rows: Sequence[Mapping[str, object]], label_column: str = "lab
         rows: each with `label` and the same further keys, in column order.
         label_column: the header of the first column.
     """
-    names = [str(row["label"]) for row in rows]
-    cells = _label_cells(names)
+    cells = label_cells([str(row["label"]) for row in rows])
     keys = [key for key in (rows[0] if rows else ()) if key != "label"]
     lines = ([cell, *(row[key] for key in keys)] for cell, row in zip(cells, rows, strict=True))
-    return _csv([label_column, *keys], lines)
+    return csv_text([label_column, *keys], lines)
 
 
 def history_csv(rows: Sequence[Mapping[str, object]]) -> str:
@@ -127,86 +150,76 @@ def history_csv(rows: Sequence[Mapping[str, object]]) -> str:
     for row in rows:
         seen.update(dict.fromkeys(row))
     keys = [key for key in _LEADING if key in seen or not rows] + [key for key in seen if key not in _LEADING]
-    return _csv(keys, ([row.get(key) for key in keys] for row in rows))
+    return csv_text(keys, ([row.get(key) for key in keys] for row in rows))
 
 
-class _Lines(list[str]):
-    write = list.append
+def _written(labels: npt.NDArray[Any], classes: Sequence[str]) -> list[str]:
+    """A cell for each item's label, or set of labels."""
+    if labels.ndim == 1:
+        cells = label_cells(classes)
+        return [cells[index] for index in labels.tolist()]
+    if labels.dtype != np.bool_ or labels.shape[1] != len(classes):
+        raise ValueError(f"label sets of {len(classes)} classes must be bool [N, C], not {labels.dtype} {labels.shape}")
+    names = [label_set([name])[1:-1] for name in classes]
+    known: dict[bytes, str] = {}
+    sets: list[str] = []
+    for row in labels:
+        key = row.tobytes()
+        cell = known.get(key)
+        if cell is None:
+            cell = known[key] = f"[{', '.join(names[index] for index in np.flatnonzero(row))}]"
+        sets.append(cell)
+    return sets
 
 
-def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    text = _Lines()
-    writer = csv.writer(text)
-    writer.writerow(header)
-    writer.writerows(lines)
-    return "".join(text).encode("utf-8", "backslashreplace").decode()
+class _Sets(dict[str, list[bool]]):
+    """The row of truth values for each cell of a label set; each distinct cell is read once."""
 
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__()
+        self._classes = classes
 
-def _core(name: str) -> str:
-    """The name without the pairs of quotes around it."""
-    while len(name) > 1 and name[0] == name[-1] == '"':
-        name = name[1:-1]
-    return name
-
-
-def _id_cell(name: str) -> str:
-    return f'"{name}"' if _core(name) in _MISSING else name
-
-
-def _id_of(cell: str) -> str:
-    return cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' and _core(cell) in _MISSING else cell
-
-
-def _label_cells(classes: Sequence[str]) -> list[str]:
-    """How each class is written; distinct names stay distinct."""
-    guarded = _is_missing if _are_of_one_kind(classes) else _is_misread
-    return [f'"{name}"' if guarded(_core(name)) else name for name in classes]
-
-
-def _are_of_one_kind(classes: Sequence[str]) -> bool:
-    """Whether pandas reads any of these as values of one type whose text is the name again."""
-    return (
-        all(map(_WHOLE.fullmatch, classes))
-        or all(_is_number(name) and repr(float(name)) == name not in ("nan", "-0.0") for name in classes)
-        or {"True", "False"}.issuperset(classes)
-    )
-
-
-def _is_missing(text: str) -> bool:
-    return text in _MISSING
-
-
-def _is_misread(text: str) -> bool:
-    return text in _MISSING or _is_number(text) or text.strip().lower() in ("true", "false")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    def __missing__(self, cell: str) -> list[bool]:
+        try:
+            names = json.loads(cell)
+        except ValueError:
+            names = None
+        if not isinstance(names, list):
+            raise ValueError(f"{cell!r} is no JSON list of labels")
+        for name in names:
+            if name not in self._classes:
+                raise KeyError(name)
+        row = [name in names for name in self._classes]
+        if names != [name for name, there in zip(self._classes, row, strict=True) if there]:
+            raise ValueError(f"{cell} is not in the order of the columns")
+        self[cell] = row
+        return row
 
 
 def _read(lines: Any, path: Path) -> Predictions:
     header: list[str] = next(lines, [])
-    first = 3 if header[1:2] == ["true_label"] else 2
+    headers = _SET if set(_SET).intersection(header[1:3]) else _ONE
+    first = 3 if header[1:2] == [headers[0]] else 2
     names = header[first:]
-    if header[:1] != ["id"] or header[first - 1 : first] != ["pred_label"] or not names:
+    if not header[:1] or header[first - 1 : first] != [headers[1]] or not names:
         raise DataError(
             f"{path} is no predictions file: its columns are {', '.join(header) or 'none'}.",
-            "Its first line must read id,true_label,pred_label,pred_prob_… with a column for each class.",
+            "Its first line must read id,true_label,pred_label,pred_prob_… with a column for each class; "
+            "text may stand for id, and true_labels,pred_labels where an item has several.",
         )
     if not all(name.startswith(_PROBABILITY) for name in names):
         raise DataError(f"{path} has columns after {names[0]!r} that do not begin with {_PROBABILITY}.")
-    classes = tuple(name.removeprefix(_PROBABILITY) for name in names)
-    labels = {cell: index for index, cell in enumerate(_label_cells(classes))}
-    ids, truth, predicted, probabilities = [], [], [], []
+    shown = [name.removeprefix(_PROBABILITY) for name in names]
+    classes = tuple(map(original, shown))
+    labels: Mapping[str, int] | _Sets = _Sets(shown)
+    if headers is _ONE:
+        labels = {cell: index for index, cell in enumerate(label_cells(classes))}
+    items, truth, predicted, probabilities = [], [], [], []
     for line in lines:
         try:
             if len(line) != len(header):
                 raise ValueError(f"it has {len(line)} cells, the header {len(header)}")
-            ids.append(_id_of(line[0]))
+            items.append(line[0])
             if first == 3:
                 truth.append(labels[line[1]])
             predicted.append(labels[line[first - 1]])
@@ -214,10 +227,15 @@ def _read(lines: Any, path: Path) -> Predictions:
         except (ValueError, KeyError) as error:
             reason = f"{error} is no class of the header" if isinstance(error, KeyError) else error
             raise DataError(f"{path} cannot be read at line {lines.line_num}: {reason}.") from error
+
+    def array(values: list[Any]) -> Labels:
+        return np.array(values, np.int64) if headers is _ONE else np.array(values, np.bool_).reshape(-1, len(classes))
+
     return Predictions(
-        ids=tuple(ids),
+        items=tuple(read_names(items) if header[0] == ID else read_texts(items)),
+        item_column=original(header[0]),
         classes=classes,
-        labels=np.array(truth, dtype=np.int64) if first == 3 else None,
-        predicted=np.array(predicted, dtype=np.int64),
+        labels=array(truth) if first == 3 else None,
+        predicted=array(predicted),
         probabilities=np.array(probabilities, dtype=np.float32).reshape(-1, len(classes)),
     )

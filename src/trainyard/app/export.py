@@ -6,8 +6,9 @@ data, and is recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from trainyard.errors import DiskFullError, TrainyardError, UserError
 from trainyard.models import from_model_config
 from trainyard.models.encoders import EncoderClassifier
 from trainyard.models.quantize import QuantAware
+from trainyard.models.texts import TextClassifier
 from trainyard.runs import RunReader, RunWriter, amend
 from trainyard.training import process as processes
 from trainyard.training.state import load, load_weights
@@ -49,16 +51,18 @@ def export_run(
     choice = pick(reader, checkpoint)
     loaded = load(choice.path, weights_only=True)
     if format_ in ("adapter", "merged"):  # asks for no data
-        model = from_model_config(loaded.model_config)
+        model = from_model_config(loaded.model_config, loaded.files)
         load_weights(model, loaded.model, str(choice.path))
         with amend(reader.yard, reader.home) as run:
             return _encoder(model, run, format_, choice.checkpoint.step)
     config = from_dict(reader.snapshot.config, where=str(reader.home), trust=trust)
-    dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"))
+    dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"), saved=loaded)
     refuse_changed_data(reader, dataset)
-    setup = build(config, dataset, processes.start("cpu"), trust=trust, saved=loaded.model_config or None, trains=False)
+    setup = build(config, dataset, processes.start("cpu"), trust=trust, saved=loaded, trains=False)
     load_weights(setup.model, loaded.model, str(choice.path))
     with amend(reader.yard, reader.home) as run:
+        if isinstance(setup.model, TextClassifier):
+            return _texts(setup, run, format_, choice.checkpoint.step, loaded.decision)
         return _write(setup, run, format_, choice.checkpoint.step)
 
 
@@ -78,16 +82,47 @@ def export_quantised(setup: Setup, run: RunWriter, step: int) -> list[tuple[Path
         return []
 
 
+def _texts(
+    setup: Setup, run: RunWriter, format_: str, step: int, decision: Mapping[str, Any] | None
+) -> list[tuple[Path, str]]:
+    """A text encoder as ONNX, with its thresholds beside it."""
+    from trainyard.export.onnx_texts import export_text_onnx
+
+    if format_ != "onnx":
+        raise _not_for_int8(run)
+    model, dataset, split = setup.model, setup.dataset, _compared_on(setup)
+    assert isinstance(model, TextClassifier)
+    assert dataset.lengths is not None
+    chosen = dataset.indices(split)[:_COMPARED]
+    path = _stem(run, step)
+    path = path.with_name(f"{path.name}.onnx")
+    parity = export_text_onnx(
+        model, dataset.fetch(chosen), torch.from_numpy(dataset.lengths[chosen]), path, classes=dataset.classes,
+        decision=decision, details={"run": run.id, "step": step, "compared_on": split},
+    )  # fmt: skip
+    run.note_record("exports", path.parent)
+    return [(path, f"{parity.max_abs_error:.1g} from the model on {parity.items} texts; takes ids and a mask")]
+
+
+def _compared_on(setup: Setup) -> str:
+    """The split whose items an exported file is checked on."""
+    wanted = ("test", "val", "train") if setup.config.run.test else ("val", "train")
+    return next(name for name in wanted if len(setup.dataset.indices(name)))
+
+
+def _not_for_int8(run: RunWriter) -> UserError:
+    return UserError(
+        f"Run {run.name} was not trained for int8.", "Train it with model.qat=true, or export --format onnx."
+    )
+
+
 def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[Path, str]]:
     from trainyard.export.onnx import export_int8, export_onnx
 
     stem, model = _stem(run, step), setup.model
     if format_ == "int8" and not isinstance(model, QuantAware):
-        raise UserError(
-            f"Run {run.name} was not trained for int8.", "Train it with model.qat=true, or export --format onnx."
-        )
-    wanted = ("test", "val", "train") if setup.config.run.test else ("val", "train")
-    split = next(name for name in wanted if len(setup.dataset.indices(name)))
+        raise _not_for_int8(run)
+    split = _compared_on(setup)
     inputs, labels = _items(setup, split)
     details = {"run": run.id, "step": step, "compared_on": split}
     told = ""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from trainyard.analysis import predictions as tables
-from trainyard.analysis.metrics import predicted_labels
+from trainyard.analysis.decisions import ARGMAX, Decision, tune
 from trainyard.app import records
 from trainyard.app.setup import build, load_dataset
 from trainyard.app.train import refuse_changed_data
@@ -21,10 +25,11 @@ from trainyard.data.unlabelled import Items, load_clips, load_items
 from trainyard.durable import open_log
 from trainyard.errors import DataError, UnknownCheckpointError
 from trainyard.models import from_model_config
+from trainyard.models.texts import TextClassifier
 from trainyard.runs import Checkpoint, RunReader, Snapshot, amend
 from trainyard.training import process as processes
 from trainyard.training.forward import autocast
-from trainyard.training.state import load, load_weights
+from trainyard.training.state import Loaded, load, load_weights
 
 _BATCH = 256
 
@@ -86,16 +91,15 @@ def evaluate_run(
     """
     choice = pick(reader, checkpoint)
     config = from_dict(reader.snapshot.config, where=str(reader.home), trust=trust)
-    dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"))
+    loaded = load(choice.path, weights_only=True)
+    dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"), saved=loaded)
     refuse_changed_data(reader, dataset)
     if not len(dataset.indices(split)):
         raise DataError(f"The data has no {split} split.", "Choose another with --split.")
-    loaded = load(choice.path, weights_only=True)
-    setup = build(
-        config, dataset, processes.start(device), trust=trust, saved=loaded.model_config or None, trains=False
-    )
+    setup = build(config, dataset, processes.start(device), trust=trust, saved=loaded, trains=False)
     load_weights(setup.model, loaded.model, str(choice.path))
-    found = setup.predict(split)
+    decision = Decision.from_dict(loaded.decision, dataset.classes) if loaded.decision else setup.task.untuned()
+    found = setup.predict(split, decision)
     recorded = _recorded(reader.snapshot, choice.checkpoint, split)
     times = int(reader.snapshot.summary.get("times_tested", 0)) + (split == "test")
     if reader.yard.writable:
@@ -121,11 +125,12 @@ def _recorded(run: Snapshot, checkpoint: Checkpoint, split: str) -> dict[str, fl
 
 
 def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = None, device: str = "auto") -> str:
-    """Predictions for new items as CSV text: id, pred_label, and a probability for each class.
+    """Predictions for new items as CSV text: id or text, pred_label or pred_labels, a probability for each class.
 
     Args:
         reader: the run whose checkpoint predicts.
-        path: what the run was trained on: an image, a folder of images or an .npz; a recording or a folder of them.
+        path: what the run was trained on: an image, a folder of images or an .npz; a recording or a folder of them;
+            a .txt with one text a line, or a table of texts.
         checkpoint: best (None), last, or a step.
         device: where to compute.
 
@@ -136,14 +141,24 @@ def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = Non
     """
     choice = pick(reader, checkpoint)
     loaded = load(choice.path, weights_only=True)
-    model = from_model_config(loaded.model_config)
+    model = from_model_config(loaded.model_config, loaded.files)
     load_weights(model, loaded.model, str(choice.path))
     config = reader.snapshot.config
     precision = config.get("training", {}).get("precision", "fp32")
-    if config.get("data", {}).get("source") == "audio":
+    texts: tuple[str, ...] | None = None
+    data = config.get("data", {})
+    if data.get("source") == "audio":
         items = _clips(reader, path)
+    elif data.get("source") == "text":
+        from trainyard.app.text import load_new  # asks for the libraries of text
+
+        items, texts = load_new(path, data["text_column"], data["max_tokens"], loaded.files)
     else:
         items = load_items(path, loaded.model_config["item_shape"])
+    labels = loaded.model_config["id2label"]
+    classes = [labels[str(index)] for index in range(len(labels))]
+    decision = _decision(loaded, model, classes, config.get("training", {}).get("thresholds", {}))
+    as_probabilities = functools.partial(torch.softmax, dim=1) if decision == ARGMAX else torch.sigmoid
     where = processes.start(device).device
     model.to(where).eval()
     parts = []
@@ -156,11 +171,22 @@ def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = Non
             known = () if items.lengths is None else (torch.from_numpy(items.lengths[indices]).to(where),)
             with autocast(precision, where):  # as the run's own predictions were made
                 logits = model(inputs, *known)
-            parts.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
+            parts.append(as_probabilities(logits.float()).cpu().numpy())
     probabilities = np.concatenate(parts)
-    labels = loaded.model_config["id2label"]
-    classes = [labels[str(index)] for index in range(len(labels))]
-    return tables.predictions_csv(items.ids, None, predicted_labels(probabilities), probabilities, classes)
+    return tables.predictions_csv(
+        texts or items.ids, None, decision.choose(probabilities), probabilities, classes,
+        item_column="text" if texts else "id",
+    )  # fmt: skip
+
+
+def _decision(loaded: Loaded, model: nn.Module, classes: Sequence[str], thresholds: Mapping[str, Any]) -> Decision:
+    """How the checkpoint chooses labels; untuned when it is from before the first validation."""
+    if loaded.decision is not None:
+        return Decision.from_dict(loaded.decision, classes)
+    if not (isinstance(model, TextClassifier) and model.multi_label):
+        return ARGMAX
+    nothing = np.empty((0, len(classes)))
+    return tune(nothing, nothing, classes=classes, **thresholds)[0]
 
 
 def _clips(reader: RunReader, path: Path) -> Items:

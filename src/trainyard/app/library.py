@@ -16,8 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 
-from trainyard.app import provenance
+from trainyard.app import artifacts, provenance
+from trainyard.app.artifacts import Artifact
 from trainyard.app.resuming import choose_to_resume
+from trainyard.artifacts import Files, Version
 from trainyard.checkpoints import FORMATS, FileWriter, choose, commit, publish
 from trainyard.checkpoints import formats as names
 from trainyard.errors import CheckpointError
@@ -148,37 +150,94 @@ class Run:
     def save_predictions(
         self,
         ids: Sequence[str],
-        labels: Sequence[int],
+        labels: Any,
         probabilities: Any,
         classes: Sequence[str],
         *,
+        chosen: Any = None,
         split: str = "test",
         epoch: int | None = None,
+        item_column: str = "id",
+        label_column: str = "label",
     ) -> Path | None:
         """Writes predictions as CSV and, without `epoch`, the per-class statistics beside them.
 
         Args:
-            ids: one name an item.
-            labels: the truth, positions in `classes`, int [N].
+            ids: one name an item, or its text.
+            labels: the truth: positions in `classes`, int [N], or bool [N, classes] where an item has a set of labels.
             probabilities: float [N, classes].
             classes: names in label order.
+            chosen: bool [N, classes], the labels predicted where an item has a set; None: those of 0.5 and more.
             split: train, val or test.
             epoch: for predictions on the way; None for the final ones.
+            item_column: the first header: `id`, or `text` for texts.
+            label_column: the first header of the statistics, such as `emotion`.
         """
-        from trainyard.analysis import metrics, predictions
+        import numpy as np
 
-        chosen = metrics.predicted_labels(probabilities)
-        text = predictions.predictions_csv(ids, labels, chosen, probabilities, classes)
+        from trainyard.analysis import metrics, predictions
+        from trainyard.analysis.decisions import ARGMAX, Decision
+
+        if chosen is not None and np.ndim(labels) == 1:
+            raise ValueError("chosen is for sets of labels; with one label an item it is the most probable class")
+        if chosen is None:
+            rule = ARGMAX if np.ndim(labels) == 1 else Decision("fixed", (0.5,) * len(classes))
+            chosen = rule.choose(probabilities)
+        text = predictions.predictions_csv(ids, labels, chosen, probabilities, classes, item_column=item_column)
         if epoch is not None:
             return self._writer.write("predictions", text, split=split, epoch=epoch)
         path = self._writer.write("final_predictions", text, split=split)
-        rows = metrics.per_class(labels, chosen, classes)
-        self._writer.write("per_class", predictions.per_class_csv(rows, "label"), split=split)
+        kept = self._writer.keeps("per_class")
+        if kept and (split == "test" or "split" in self._writer.layout.facts_of("per_class")):  # else it is of test
+            rows = metrics.per_class(labels, chosen, classes)
+            self._writer.write("per_class", predictions.per_class_csv(rows, label_column), split=split)
         return path
 
     def save_file(self, source: str | os.PathLike[str] | bytes, name: str) -> Path:
         """Copies a file of yours (or bytes) into the run under `name`, which may have folders."""
         return self._writer.save_file(source, name)
+
+    def log_artifact(
+        self,
+        files: Files,
+        name: str,
+        *,
+        type: str = "artifact",
+        aliases: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        copy: bool = False,
+    ) -> Version:
+        """Keeps files as a version of the artifact `name`; unchanged content gives the version there is.
+
+        The files are linked, not copied, and take no further disk. One that is later written into, instead
+        of replaced, would change in the version too, which is found out but not mended: give `copy=True` for
+        files that grow or are edited in place. From then on `latest`, and every one of `aliases`, means it.
+
+        Args:
+            files: a file, a folder, or a mapping of names in the artifact to files and folders.
+            name: what it is called in the run's project.
+            type: what kind of thing it is: model, dataset …; the same in all versions.
+            aliases: names for this version, such as best; another version that has one loses it.
+            metadata: what to say of it, JSON-able.
+            copy: copy the files instead of linking them.
+
+        Raises:
+            UserError: a name that cannot be, a missing file, another type than before; nothing is kept.
+            DiskFullError: no room for copies.
+        """
+        return artifacts.log_artifact(
+            self._writer, files, name, type=type, aliases=aliases, metadata=metadata, copy=copy
+        )
+
+    def use_artifact(self, reference: str) -> Artifact:
+        """The artifact that `name`, `name:best`, `name:v3` or `project/name:v3` means, without a version the latest.
+
+        That this run used it is kept in both their lineages; `download` gives its files, every byte checked.
+
+        Raises:
+            UserError: there is none; says which there are.
+        """
+        return artifacts.use_artifact(self._writer, reference)
 
     def resume_from(self, step: int | str | None = None) -> ResumePoint | None:
         """The newest whole checkpoint to continue from; None when there is none: begin at the beginning.

@@ -1,4 +1,7 @@
-"""A run's log files: one for people, and where the layout has them one for errors and one for speed."""
+"""A run's log files: one for people, and where the layout has them one for errors and one for speed.
+
+And what is told on the console besides.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ import logging
 import time
 from collections.abc import Iterator
 from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
 
 from trainyard import durable
 from trainyard.runs import RunWriter
@@ -41,6 +47,11 @@ def logging_to(run: RunWriter, *kinds: str) -> Iterator[logging.Logger]:
             handler.stream.close()
             if path.exists() and not run.closed:
                 run.note_record(kind, path)
+
+
+def tell(console: Console, text: str, *, label: str = "") -> None:
+    """Prints one line, unbroken; square brackets in names and paths are no markup."""
+    console.print(Text.assemble((label, "yellow"), text), soft_wrap=True, highlight=False)
 
 
 class SpeedSink:

@@ -1,18 +1,25 @@
 """The files that say what a run was started with: its config, machine and packages, in every layout's form.
 
-For training and for a user's own loop alike: needs no torch and no numpy.
+For training and for a user's own loop alike: needs no torch and no numpy. What Weights & Biases keeps under
+the same names has the same keys and types here; nothing comes from environment variables.
 """
 
 from __future__ import annotations
 
 import json
 import platform
+import re
+import shutil
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from trainyard.runs import RunWriter, environment
+from trainyard.runs.identity import utc_now
+from trainyard.runs.snapshot import Snapshot
 
 
 def _yaml(value: Any) -> str:
@@ -40,8 +47,8 @@ def write_start(
         "config": _yaml(dict(config)),
         "hydra_config": _yaml(dict(config)),
         "hydra_settings": _yaml(_hydra_settings(run, overrides)),
-        "wandb_config": _yaml({key: {"desc": None, "value": value} for key, value in config.items()}),
-        "wandb_metadata": json.dumps(_wandb_metadata(captured, run), indent=2) + "\n",
+        "wandb_config": _yaml(wandb_config(config)),
+        "wandb_metadata": json.dumps(wandb_metadata(captured, started=run.snapshot.started), indent=2) + "\n",
         "requirements": environment.requirements(captured["packages"]),
         "environment": json.dumps(captured, indent=2) + "\n",
     }
@@ -65,24 +72,86 @@ def _hydra_settings(run: RunWriter, overrides: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _wandb_metadata(captured: Mapping[str, Any], run: RunWriter) -> dict[str, Any]:
-    """wandb-metadata.json: what other tools look for, under the names they look for."""
-    packages, git = captured["packages"], captured["git"]
-    return {
+def wandb_config(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """config.yaml as wandb writes it: each key's value under `value`."""
+    return {key: {"value": value} for key, value in config.items()}
+
+
+def wandb_metadata(captured: Mapping[str, Any], *, started: str | None) -> dict[str, Any]:
+    """wandb-metadata.json: wandb's own keys and types (its EnvironmentRecord), and five that it lacks.
+
+    Like there, sizes are in bytes and strings. Its `cudaVersion` is here what torch was built with. Added, and
+    null where there is none: `torch`, `transformers`, `cuda`, `gpu_driver` and `git_dirty`.
+
+    Args:
+        captured: what `environment.capture` told, and perhaps "cuda".
+        started: when the run began, ISO-8601.
+    """
+    packages, git, gpus, cpu = captured["packages"], captured["git"], captured["gpus"], captured["cpu"]
+    disk = shutil.disk_usage("/")
+    told = {
         "os": captured["os"],
         "python": f"{platform.python_implementation()} {captured['python']}",
-        "startedAt": run.snapshot.started,
-        "host": captured["host"],
-        "executable": captured["executable"],
+        "startedAt": started,
         "args": captured["command"][1:],
         "program": captured["command"][0],
-        "cpu_count": captured["cpu"]["cores"],
-        "memory": {"total": captured["cpu"]["memory_bytes"]},
-        "gpu": captured["gpus"][0]["name"] if captured["gpus"] else None,
-        "gpu_count": len(captured["gpus"]),
-        "gpu_devices": captured["gpus"],
-        "cuda": captured.get("cuda"),
+        "git": {key: git[key] for key in ("remote", "commit") if git.get(key)},
+        "root": captured["directory"],
+        "host": captured["host"],
+        "executable": captured["executable"],
+        "cpu_count": _physical_cores() or cpu["cores"],
+        "cpu_count_logical": cpu["cores"],
+        "gpu": gpus[0]["name"] if gpus else None,
+        "gpu_count": len(gpus),
+        "disk": {"/": {"total": str(disk.total), "used": str(disk.used)}},
+        "memory": {"total": str(cpu["memory_bytes"])} if cpu["memory_bytes"] else None,
+        "cpu": {"model": cpu["model"]},
+        "gpu_nvidia": [_nvidia(gpu) for gpu in gpus],
+        "cudaVersion": captured.get("cuda"),
         "torch": packages.get("torch"),
         "transformers": packages.get("transformers"),
-        "git": {"commit": git.get("commit"), "remote": git.get("remote"), "dirty": git.get("dirty")},
+        "cuda": captured.get("cuda"),
+        "gpu_driver": gpus[0].get("driver") if gpus else None,
+        "git_dirty": git.get("dirty"),
     }
+    return told
+
+
+def _nvidia(gpu: Mapping[str, str]) -> dict[str, str]:
+    """One GPU; nvidia-smi tells its memory as "81559 MiB"."""
+    amount = re.fullmatch(r"(\d+) MiB", gpu.get("memory", ""))
+    return {"name": gpu["name"], **({"memoryTotal": str(int(amount[1]) << 20)} if amount else {})}
+
+
+def _physical_cores() -> int | None:
+    """Cores without hyper-threading; None where Linux does not tell."""
+    try:
+        processors = Path("/proc/cpuinfo").read_text().split("\n\n")
+    except OSError:
+        return None
+    cores = {tuple(re.findall(r"^(?:physical id|core id)\s*: (\d+)$", text, re.MULTILINE)) for text in processors}
+    return len(cores - {()}) or None
+
+
+def wandb_summary(run: Snapshot, values: Mapping[str, Any]) -> dict[str, Any]:
+    """wandb-summary.json: `values`, the last ones of the history, and wandb's own keys.
+
+    Args:
+        run: whose; running or ended.
+        values: the final ones: metrics, best epoch, per-class statistics …
+    """
+    now = utc_now()
+    # An attempt that was killed did not say when it ended: what it took is not known.
+    spans = [
+        (attempt.started, attempt.ended or now)
+        for attempt in run.attempts
+        if attempt.ended or attempt is run.attempts[-1]
+    ]
+    runtime_s = sum(_time(end) - _time(start) for start, end in spans)
+    last = {key.replace("_", "/", 1): value for key, value in run.metrics.items()}  # train_loss: train/loss
+    own = {"_step": run.step, "_runtime": runtime_s, "_timestamp": _time(now), "_wandb": {"runtime": int(runtime_s)}}
+    return {**last, "epoch": run.epoch, **values, **own}
+
+
+def _time(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -15,8 +15,10 @@ from typing import Any
 from trainyard import durable
 from trainyard.analysis import layer_weights, plots, predictions
 from trainyard.analysis import metrics as measures
+from trainyard.app import provenance
 from trainyard.data.dataset import Dataset
 from trainyard.index import Index
+from trainyard.jsonl import without_nan
 from trainyard.runs import RunReader, RunWriter, read_history
 from trainyard.training.evaluate import Predictions
 from trainyard.training.events import EpochEnded, Event
@@ -86,28 +88,52 @@ class ResultsSink:
 
 def predictions_text(found: Predictions, dataset: Dataset) -> str:
     """The CSV of predictions on a split."""
-    chosen = measures.predicted_labels(found.probabilities)
+    items, column = (dataset.ids, "id") if dataset.texts is None else (dataset.texts, "text")
     return predictions.predictions_csv(
-        [dataset.ids[int(i)] for i in found.indices], found.labels, chosen, found.probabilities, dataset.classes
-    )
+        [items[int(i)] for i in found.indices], found.labels, found.chosen, found.probabilities, dataset.classes,
+        item_column=column,
+    )  # fmt: skip
 
 
-def write_predictions(run: RunWriter, found: Predictions, dataset: Dataset, split: str, *, with_plots: bool) -> None:
-    """Predictions, per-class statistics and the confusion matrix of the chosen checkpoint on a split."""
+def write_predictions(
+    run: RunWriter, found: Predictions, dataset: Dataset, split: str, *, with_plots: bool
+) -> list[measures.ClassStatistics]:
+    """Predictions, statistics per class and their picture, of the chosen checkpoint on a split; the statistics."""
     facts = {"split": split}
     run.write("final_predictions", predictions_text(found, dataset), **facts)
-    chosen = measures.predicted_labels(found.probabilities)
+    chosen = found.chosen
     rows = measures.per_class(found.labels, chosen, dataset.classes)
     if split == "test" or "split" in run.layout.facts_of("per_class"):
-        run.write("per_class", predictions.per_class_csv(rows, "label"), **facts)
-    if with_plots and (split == "test" or "split" in run.layout.facts_of("confusion_matrix")):
+        run.write("per_class", predictions.per_class_csv(rows, dataset.label_name), **facts)
+    if (
+        with_plots
+        and not dataset.multi_label
+        and (split == "test" or "split" in run.layout.facts_of("confusion_matrix"))
+    ):
         matrix = measures.confusion(found.labels, chosen, len(dataset.classes))
         title = f"{run.snapshot.project} / {run.name}: {split}"
         run.write("confusion_matrix", plots.confusion_matrix(matrix, dataset.classes, title), **facts)
+    return rows
 
 
-def write_end(run: RunWriter, summary: Mapping[str, Any], *, with_plots: bool) -> None:
-    """History as CSV, learning curves, the summary in every form, and the project's table of metrics."""
+def write_end(
+    run: RunWriter,
+    summary: Mapping[str, Any],
+    per_class: Sequence[measures.ClassStatistics] = (),
+    *,
+    with_plots: bool,
+) -> dict[str, Any]:
+    """History as CSV, learning curves, the summary in every form, and the project's table of metrics.
+
+    Args:
+        run: whose.
+        summary: final values.
+        per_class: statistics of the last split that was predicted.
+        with_plots: draw.
+
+    Returns:
+        What `wandb-summary.json` holds.
+    """
     run.sync_history()
     rows = read_history(run.home / ".run" / "history.jsonl")
     run.write("history", predictions.history_csv(rows))
@@ -115,15 +141,17 @@ def write_end(run: RunWriter, summary: Mapping[str, Any], *, with_plots: bool) -
         best = run.snapshot.best["epoch"] if run.snapshot.best else None
         title = f"{run.snapshot.project} / {run.name}"
         run.write("learning_curves", plots.learning_curves(rows, title, best_epoch=best))
-    text = json.dumps({**summary, "run": run.id, "name": run.name}, indent=2) + "\n"
-    run.write("summary", text)
-    run.write("wandb_summary", text)
+    statistics = {row["label"]: {key: value for key, value in row.items() if key != "label"} for row in per_class}
+    told: dict[str, Any] = without_nan(provenance.wandb_summary(run.snapshot, {**summary, "per_class": statistics}))
+    run.write("summary", json.dumps(without_nan({**summary, "run": run.id, "name": run.name}), indent=2) + "\n")
+    run.write("wandb_summary", json.dumps(told, indent=2) + "\n")
     if run.keeps("metrics_table"):
         add_to_table(run, summary)
     if run.keeps("tensorboard") and run.layout.path("tensorboard", run.snapshot.facts) != run.snapshot.home:
         directory = run.path("tensorboard")
         if directory.is_dir():
             run.note_record("tensorboard", directory)
+    return told
 
 
 def write_layer_weights(run: RunWriter, weights: Sequence[float], *, with_plots: bool) -> None:

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from trainyard.app import provenance, records
+from trainyard.app.finishing import finish
 from trainyard.app.lineage import UsedSteps, source_of
-from trainyard.app.logs import SpeedSink, logging_to
+from trainyard.app.logs import SpeedSink, logging_to, tell
 from trainyard.app.resuming import choose_to_resume
 from trainyard.app.setup import Setup, build, load_dataset, load_initial_weights
-from trainyard.checkpoints import choose
 from trainyard.config.convert import from_dict, to_dict
 from trainyard.config.names import default_run_name, model_label
-from trainyard.config.schema import Config
+from trainyard.config.schema import Config, TextEncoderModel
 from trainyard.data.dataset import Dataset, explain_change
 from trainyard.errors import (
     ChangedDataError,
@@ -36,6 +35,7 @@ from trainyard.retention import KeepPolicy
 from trainyard.runs import RunReader, RunWriter, Yard, checked_names, create_run, environment, resume_run
 from trainyard.runs.snapshot import Checkpoint, Snapshot
 from trainyard.tracking.tensorboard import TensorBoardSink
+from trainyard.tracking.wandb import WandbSink, check_installed
 from trainyard.training import process as processes
 from trainyard.training.checkpointing import Checkpointer
 from trainyard.training.events import Sink
@@ -43,7 +43,7 @@ from trainyard.training.loop import fit
 from trainyard.training.process import Process
 from trainyard.training.progress import Progress
 from trainyard.training.sinks import ConsoleSink, HistorySink, LogSink
-from trainyard.training.state import Capture, load, load_weights, restore
+from trainyard.training.state import Capture, Loaded, load, restore
 from trainyard.training.stopping import resolve_mode
 
 
@@ -74,13 +74,16 @@ def train(
     if not config.run.train and not config.run.checkpoint_path:
         raise ConfigError(["run.train=false, but run.checkpoint_path is not set"], "Name the checkpoint to test.")
     layout = load_layout(config.layout)
+    if config.tracker == "wandb":
+        check_installed()
     if yard_root.exists():
         Yard(yard_root)  # no file: better known before the data is read than after
     _check_names(config, layout, config.data.dataset or "data")
     with _processes(config.run.device) as process:
-        dataset = load_dataset(config, trust=trust)
+        tested = _tested_model(config)
+        dataset = load_dataset(config, trust=trust, saved=tested)
         _check_names(config, layout, dataset.name)
-        setup = build(config, dataset, process, trust=trust, saved=_tested_model(config))
+        setup = build(config, dataset, process, trust=trust, saved=tested)
         load_initial_weights(setup)
         run = None
         if process.is_main:
@@ -143,9 +146,10 @@ def resume(
         )
     config = from_dict(reader.snapshot.config, where=str(home / ".run"), trust=trust)
     with _processes(config.run.device) as process:
-        dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"))
+        saved = _saved_model(reader)
+        dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"), saved=saved)
         refuse_changed_data(reader, dataset)
-        setup = build(config, dataset, process, trust=trust, saved=_saved_model(reader))
+        setup = build(config, dataset, process, trust=trust, saved=saved)
         run = resume_run(yard, home) if process.is_main else None
         with contextlib.ExitStack() as stack:
             chosen: tuple[str | None, int | None] = (None, None)
@@ -168,27 +172,31 @@ def resume(
         with run or contextlib.nullcontext():
             if run is not None:
                 where = f"step {progress.step}" if chosen[0] else "the beginning (no checkpoint yet)"
-                _tell(console, f"resuming {run.name} from {where}")
+                tell(console, f"resuming {run.name} from {where}")
             _work(setup, run, progress, (), console, resumed=True)
 
 
-def _tested_model(config: Config) -> dict[str, Any] | None:
-    """The config.json of the checkpoint to test, where building the model anew would fetch published weights."""
+def _tested_model(config: Config) -> Loaded | None:
+    """The checkpoint to start from or to test, where it says what cannot be had otherwise.
+
+    That is a text encoder's tokenizer; and of one to test, what building it anew would fetch.
+    """
     path = config.run.checkpoint_path
-    if config.run.train or path is None or not getattr(config.model, "pretrained", False):
+    reads = isinstance(config.model, TextEncoderModel)
+    if path is None or not (reads or (not config.run.train and getattr(config.model, "pretrained", False))):
         return None
     with contextlib.suppress(CheckpointError):  # told with its setting when the weights are loaded
-        return load(Path(path), weights_only=True).model_config or None
+        return load(Path(path), weights_only=True)
     return None
 
 
-def _saved_model(reader: RunReader) -> dict[str, Any] | None:
-    """The config.json of the newest checkpoint that can be read; None when there is none yet."""
+def _saved_model(reader: RunReader) -> Loaded | None:
+    """The newest checkpoint that can be read; None when there is none yet."""
     for checkpoint in reversed(reader.snapshot.checkpoints):
         path = reader.locate(checkpoint)
         if path is not None:
             with contextlib.suppress(CheckpointError):
-                return load(path, weights_only=True).model_config or None
+                return load(path, weights_only=True)
     return None
 
 
@@ -256,7 +264,7 @@ def _work(
         if config.run.train:
             with _stop_requests() as asked:
                 _fit(setup, checkpointer, [], progress, asked)
-        _finish(setup, None, console)
+        finish(setup, None, console)
         return
     with logging_to(run, "log", "error_log") as logger, _stop_requests() as asked:
         try:
@@ -270,32 +278,55 @@ def _work(
             logger.info("%s %s (%s) in %s", "resuming" if resumed else "training", run.name, run.id, run.home)
             for note in setup.notes:
                 logger.info("%s", note)
-                _tell(console, note)
+                tell(console, note)
             for warning in run.snapshot.warnings:
                 logger.warning("%s", warning)
-                _tell(console, warning, label="warning: ")
-            if config.run.train:
-                checkpointer = _checkpointer(setup, run)
-                if resumed:
-                    checkpointer.catch_up(done=False)
-                sinks = _sinks(setup, run, checkpointer, logger, console, progress)
-                try:
+                tell(console, warning, label="warning: ")
+            with _tracker(setup, run, logger, console) as tracker:
+                if config.run.train:
+                    checkpointer = _checkpointer(setup, run)
+                    if resumed:
+                        checkpointer.catch_up(done=False)
+                    sinks = _sinks(setup, run, checkpointer, logger, console, progress)
                     try:
-                        _fit(setup, checkpointer, sinks, progress, asked)
-                    except Interrupted:
-                        checkpointer.wait()  # the checkpoint it stopped at is promised
-                        raise
-                    checkpointer.wait()
-                finally:
-                    for sink in sinks:
-                        sink.close()
-                    checkpointer.close()
-                checkpointer.catch_up(done=True)
-            _finish(setup, run, console)
+                        try:
+                            _fit(setup, checkpointer, [*sinks, *([tracker] if tracker else [])], progress, asked)
+                        except Interrupted:
+                            checkpointer.wait()  # the checkpoint it stopped at is promised
+                            raise
+                        checkpointer.wait()
+                    finally:
+                        for sink in sinks:
+                            sink.close()
+                        checkpointer.close()
+                    checkpointer.catch_up(done=True)
+                summary = finish(setup, run, console)
+                if tracker:
+                    tracker.summary(summary)
             logger.info("finished %s", run.name)
         except BaseException as error:
             logger.error("%s: %s", type(error).__name__, error, exc_info=not isinstance(error, TrainyardError))
             raise
+
+
+@contextlib.contextmanager
+def _tracker(setup: Setup, run: RunWriter, logger: Any, console: Console) -> Iterator[WandbSink | None]:
+    """The tracker that the config asks for besides TensorBoard; its troubles are warnings of the run."""
+    if setup.config.tracker != "wandb":
+        yield None
+        return
+
+    def warn(text: str) -> None:
+        run.warn(text)
+        logger.warning("%s", text)
+        tell(console, text, label="warning: ")
+
+    kept, git = run.snapshot, environment.git()
+    with WandbSink(
+        run.home / ".run", project=kept.project, name=run.name, id=run.id, config=kept.config, tags=kept.tags,
+        note=kept.note, commit=git.get("commit"), remote=git.get("remote"), on_trouble=warn,
+    ) as sink:  # fmt: skip
+        yield sink
 
 
 def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
@@ -348,56 +379,5 @@ def _fit(
     )  # fmt: skip
 
 
-def _finish(setup: Setup, run: RunWriter | None, console: Console) -> None:
-    """Tests the checkpoint that validation chose, once, and writes everything that comes of it."""
-    config, process = setup.config, setup.process
-    chosen: str | None = None
-    best: Checkpoint | None = None
-    if run is not None and config.run.train:
-        choice = choose(RunReader(run.yard, run.home), step="best")
-        if choice is not None:
-            chosen, best = str(choice.path), choice.checkpoint
-    chosen = process.share(chosen)
-    if chosen is not None:
-        load_weights(setup.model, load(Path(chosen), weights_only=True).model, chosen)
-    splits = [split for split in ("val", "test") if split == "val" or config.run.test]
-    found = {split: setup.predict(split) for split in splits if len(setup.dataset.indices(split))}
-    if run is None:
-        return
-    summary: dict[str, Any] = {
-        f"{split}_{key}": value for split, predictions in found.items() for key, value in predictions.metrics.items()
-    }
-    if best is not None:
-        summary |= {"best_step": best.step, "best_epoch": best.epoch}
-    summary["epochs"] = run.snapshot.epoch
-    if "test" in found:
-        summary["times_tested"] = 1
-    for split, predictions in found.items():
-        records.write_predictions(run, predictions, setup.dataset, split, with_plots=config.outputs.plots)
-    shares = getattr(setup.model, "layer_weights", None)
-    if shares is not None:
-        records.write_layer_weights(run, shares(), with_plots=config.outputs.plots)
-    if getattr(config.model, "qat", False) and config.run.train:
-        from trainyard.app.export import export_quantised
-
-        known = len(run.snapshot.warnings)
-        for path, what in export_quantised(setup, run, best.step if best is not None else run.snapshot.step):
-            _tell(console, f"{path.name}  {what}")
-        for warning in run.snapshot.warnings[known:]:
-            _tell(console, warning, label="warning: ")
-    if setup.dataset.cache is not None:
-        run.event("data", data={**run.snapshot.data, "cache": setup.dataset.cache()})
-    run.summary(**summary)
-    records.write_end(run, summary, with_plots=config.outputs.plots)
-    for split, predictions in found.items():
-        line = "  ".join(f"{key} {predictions.metrics[key]:.4f}" for key in ("loss", "accuracy", "f1_macro"))
-        _tell(console, f"{split:<5}{line}")
-
-
 def _tell_damage(console: Console, checkpoint: Checkpoint, why: str) -> None:
-    _tell(console, why, label=f"checkpoint of step {checkpoint.step} is damaged and was set aside: ")
-
-
-def _tell(console: Console, text: str, *, label: str = "") -> None:
-    """One line, unbroken; square brackets in names and paths are no markup."""
-    console.print(Text.assemble((label, "yellow"), text), soft_wrap=True, highlight=False)
+    tell(console, why, label=f"checkpoint of step {checkpoint.step} is damaged and was set aside: ")

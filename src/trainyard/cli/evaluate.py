@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -59,9 +60,11 @@ def command(
         )  # fmt: skip
         return
     click.echo(f"{reader.snapshot.name} ({reader.snapshot.id}), checkpoint of step {found.step}, {split} split")
+    width = max(map(len, found.metrics), default=0)
     for key, value in found.metrics.items():
         before = found.recorded.get(key)
-        note = "" if before is None else f"  recorded {before:.6f}" + ("" if before == value else "  differs")
-        click.echo(f"  {key:<20} {value:.6f}{note}")
+        same = before == value or (before is not None and math.isnan(before) and math.isnan(value))
+        note = "" if before is None else f"  recorded {before:.6f}{'' if same else '  differs'}"
+        click.echo(f"  {key:<{width}}  {value:.6f}{note}")
     if split == "test" and found.times_tested > 1:
         click.echo(f"The test split has been used {found.times_tested} times for this run: choose nothing by it.")

@@ -30,6 +30,7 @@ COMMANDS = {
     "show": "Show everything about a run.",
     "compare": "Compare runs: settings, data, results.",
     "analyse": "Look at one thing across runs: layer weights.",
+    "artifact": "Versions of files: list, get, name, remove; and their lineage.",
     "clean": "Plan and make room: checkpoints, runs, logs, caches. Undoable.",
     "undo": "Bring back what the last clean took away.",
     "verify": "Check that files are what was written.",
@@ -39,7 +40,7 @@ COMMANDS = {
 _GROUPS = {
     "Train": ("train", "resume", "evaluate", "predict", "export", "experiments"),
     "Look": ("runs", "show", "compare", "analyse"),
-    "Keep": ("clean", "undo", "verify", "reindex", "doctor"),
+    "Keep": ("artifact", "clean", "undo", "verify", "reindex", "doctor"),
 }
 
 

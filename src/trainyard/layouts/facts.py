@@ -56,6 +56,7 @@ FACTS: dict[str, Fact] = {
     "id": Fact("[a-z0-9]{8}", "eight characters of a-z and 0-9", ("k3v9x0aq", "20260131")),
     "step": Fact(_NUMBER, "a whole number, 0 or more", (0, _MANY), is_number=True),
     "epoch": Fact(_NUMBER, "a whole number, 0 or more", (0, _MANY), is_number=True),
+    "artifact_id": Fact("[0-9a-f]{16}", "sixteen characters of 0-9 and a-f", ("0123456789abcdef",)),
     "split": Fact("train|val|test", "train, val or test", ("train", "val", "test")),
 }
 

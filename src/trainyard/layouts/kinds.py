@@ -47,6 +47,7 @@ KINDS: dict[str, Shape] = {
     "confusion_matrix": "file",
     "layer_weights": "file",
     "encoder_weights": "file",
+    "artifact_manifest": "file",
     "exports": "directory",
     "plots": "directory",
     "tensorboard": "directory",

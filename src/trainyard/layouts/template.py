@@ -16,7 +16,7 @@ from functools import cached_property
 from trainyard.errors import BadNameError
 from trainyard.layouts.facts import FACTS, MAX_COMPONENT_BYTES, read_fact, shown, write_fact
 
-_PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,9 @@ def requirements(found: dict[str, str]) -> str:
     return "".join(f"{name}=={version}\n" for name, version in found.items())
 
 
-def _git(directory: Path) -> dict[str, Any]:
+def git(directory: Path | None = None) -> dict[str, Any]:
+    """Commit, branch, remote without credentials, dirty or not, and the diff; empty outside of git (default: cwd)."""
+    directory = directory or Path.cwd()
     commit = _output(["git", "rev-parse", "HEAD"], directory)
     if commit is None:
         return {}
@@ -54,7 +56,7 @@ def _git(directory: Path) -> dict[str, Any]:
     return {
         "commit": commit,
         "branch": _output(["git", "rev-parse", "--abbrev-ref", "HEAD"], directory),
-        "remote": remote and re.sub("(?<=//)[^/@]*@", "", remote),  # a token may be before the @
+        "remote": remote and re.sub("(?<=//)[^/]*@", "", remote),  # a token may be before the @
         "dirty": bool(_output(["git", "--no-optional-locks", "status", "--porcelain"], directory)),
         "diff": diff[:_DIFF_LIMIT],
     }
@@ -98,6 +100,6 @@ def capture(directory: Path | None = None) -> dict[str, Any]:
         "directory": str(directory),
         "cpu": {"model": _processor(), "cores": os.cpu_count(), "memory_bytes": _memory_bytes()},
         "gpus": _gpus(),
-        "git": _git(directory),
+        "git": git(directory),
         "packages": packages(),
     }

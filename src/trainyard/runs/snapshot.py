@@ -93,6 +93,7 @@ class Snapshot:
     records: list[Record] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     parents: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: list[dict[str, Any]] = field(default_factory=list)  # {"role": "logged" or "used", "artifact", "type"}
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
     journal_bytes: int = 0
@@ -256,6 +257,12 @@ def _parent(run: Snapshot, event: Event) -> None:
         run.parents.append(parent)
 
 
+def _artifact(run: Snapshot, event: Event) -> None:
+    artifact = {key: event[key] for key in ("role", "artifact", "type")}
+    if artifact not in run.artifacts:
+        run.artifacts.append(artifact)
+
+
 _HANDLERS = {
     "created": _created,
     "attempt": _attempt,
@@ -273,4 +280,5 @@ _HANDLERS = {
     "data": _data,
     "summary": _summary,
     "parent": _parent,
+    "artifact": _artifact,
 }

@@ -34,6 +34,7 @@ FACTS: Mapping[str, object] = {
     "step": 120,
     "epoch": 3,
     "split": "val",
+    "artifact_id": "0123456789abcdef",
 }
 NAMES = ("project", "dataset", "run", "model")
 

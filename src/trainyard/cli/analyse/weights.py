@@ -1,4 +1,4 @@
-"""`trainyard analyse`."""
+"""`trainyard analyse weights`."""
 
 from __future__ import annotations
 
@@ -7,39 +7,26 @@ from pathlib import Path
 
 import click
 
+from trainyard.cli.analyse import common
 from trainyard.cli.options import FILTERED, counted, echo_json, filter_argument, json_option, out_option, yard_option
 from trainyard.errors import UserError
 from trainyard.runs import RunReader, Snapshot, Yard
 
 
-def _what(context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    if value == "-h":  # a filter may begin with a dash, so this is no option here
-        click.echo(context.get_help())
-        context.exit()
-    if value != "weights":
-        raise click.BadParameter(f"{value!r} is nothing to look at; there is `weights`.", context)
-    return value
-
-
-@click.command("analyse", context_settings=FILTERED)
-@click.argument("what", metavar="weights", callback=_what)
+@click.command("weights", context_settings=FILTERED)
 @filter_argument
 @yard_option
 @out_option("Write it instead: a picture for .png, a table for .csv.")
 @json_option
-def command(what: str, query: str, yard_root: Path, out: Path | None, as_json: bool) -> None:
-    """Look at one thing across runs: layer weights.
-
-    \b
-    weights   how much the head of each run listens to each layer of its encoder
+def command(query: str, yard_root: Path, out: Path | None, as_json: bool) -> None:
+    """How much the head of each run listens to each layer of its encoder.
 
     FILTER chooses the runs as in `trainyard runs`, such as project:calls dataset:recanvo.
     """
     from trainyard.analysis import layer_weights
     from trainyard.index import Index
 
-    if out is not None and out.suffix.lower() not in (".png", ".csv"):
-        raise click.UsageError(f"--out {str(out)!r} is neither a .png nor a .csv.")
+    common.require_suffix(out, ".png", ".csv")
     yard = Yard(yard_root)
     rows = Index(yard).query(query).rows
     readers = [RunReader(yard, yard.root / row["home"]) for row in rows]
@@ -52,15 +39,12 @@ def command(what: str, query: str, yard_root: Path, out: Path | None, as_json: b
             f"No run left layer weights ({looked}).", "Runs of speech encoders do: trainyard train vocalizations."
         )
     if out is not None:
-        from trainyard import durable
+        from trainyard.analysis import plots
 
-        if out.suffix.lower() == ".csv":
-            durable.write_text(out, layer_weights.wide_csv(found))
-        else:
-            from trainyard.analysis.plots import layer_weights as draw
-
-            durable.write_bytes(out, draw(found, f"{query or yard_root.name}: layer weights"))
-        click.echo(f"{counted(len(found), 'run')} in {out}")
+        common.write(
+            out, counted(len(found), "run"), table=lambda: layer_weights.wide_csv(found),
+            picture=lambda: plots.layer_weights(found, f"{query or yard_root.name}: layer weights"),
+        )  # fmt: skip
     elif as_json:
         echo_json(found)
     else:

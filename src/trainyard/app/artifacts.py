@@ -1,0 +1,211 @@
+"""What runs and people do with artifacts: log, use, remove; and what a finished training logs of itself.
+
+The store is `trainyard.artifacts`; what is removed goes into the yard's trash from a plan, as everything
+does. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainyard.artifacts import Artifacts, FileEntry, Files, Version, derived_name
+from trainyard.artifacts.wandb_manifest import artifact_id, wandb_manifest
+from trainyard.checkpoints import FORMATS
+from trainyard.errors import UserError
+from trainyard.index import Index
+from trainyard.retention import Plan, PlanItem, TrashEntry, apply
+from trainyard.retention.plan import make_plan
+from trainyard.runs import Checkpoint, RunWriter, Yard
+
+_MANIFEST = "artifact_manifest"
+
+
+class Artifact:
+    """A version of an artifact, to look at and to take out of the yard.
+
+    Attributes:
+        version: everything that is known of it.
+    """
+
+    def __init__(self, store: Artifacts, version: Version) -> None:
+        self._store = store
+        self.version = version
+
+    def __repr__(self) -> str:
+        return f"<artifact {self.version.reference} of type {self.version.type}>"
+
+    @property
+    def files(self) -> dict[str, FileEntry]:
+        """Path in the artifact to size and digest."""
+        return self.version.files
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was said of it when it was logged."""
+        return self.version.metadata
+
+    def download(self, root: str | os.PathLike[str] | None = None, *, replace: bool = False) -> Path:
+        """Copies its files into `root`, checks every byte, and returns the directory.
+
+        Args:
+            root: where to; None: `artifacts/{name}-v{N}` in this process's directory.
+            replace: replace files that are there and differ; otherwise they are an error.
+
+        Raises:
+            UserError: files are in the way; nothing was written.
+            CorruptError: the yard's copy is damaged; it is not handed out.
+            DiskFullError: no room, found before anything is written.
+        """
+        return self._store.get(self.version, default_root(self.version) if root is None else root, replace=replace)
+
+
+def default_root(version: Version) -> Path:
+    """Where a version goes when nobody says where."""
+    return Path("artifacts", f"{version.name}-{version.label}")
+
+
+def log_artifact(
+    run: RunWriter,
+    files: Files,
+    name: str,
+    *,
+    type: str = "artifact",
+    aliases: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    copy: bool = False,
+) -> Version:
+    """A version of `name` in the run's project that the run made (`Artifacts.log`).
+
+    Where the run's layout has a place for it, the manifest is written as Weights & Biases has it, too.
+    """
+    with_manifest = run.keeps(_MANIFEST)
+    version = Artifacts(run.yard).log(
+        name, files, type=type, metadata=metadata, run=run, aliases=aliases, copy=copy, md5=with_manifest
+    )
+    if with_manifest:
+        text = json.dumps(wandb_manifest(version), indent=2, ensure_ascii=False) + "\n"
+        run.write(_MANIFEST, text, artifact_id=artifact_id(version))
+    return version
+
+
+def use_artifact(run: RunWriter, reference: str) -> Artifact:
+    """The artifact that a reference means, with the run in its lineage; without a project, the run's comes first.
+
+    Raises:
+        UserError: there is no such artifact.
+    """
+    store = Artifacts(run.yard)
+    return Artifact(store, store.use(reference, run))
+
+
+# -- what a finished training logs
+
+
+def log_run_artifacts(run: RunWriter, best_checkpoint: Checkpoint | None) -> list[Version]:
+    """Logs what a training leaves for others: its best checkpoint, final predictions and statistics.
+
+    They are `model-{run}` (alias best, without what only resuming needs), `predictions-{run}` and
+    `statistics-{run}` in the run's project: another run of that name makes the next versions. All are
+    links to what the run has already, whose digests are known; only layouts that keep manifests of
+    Weights & Biases have the files read once more, for their MD5.
+
+    Args:
+        run: the open run, its files written.
+        best_checkpoint: the one to log; None: there is none.
+
+    Returns:
+        The versions, in that order.
+    """
+    logged = []
+    if best_checkpoint is not None:
+        metadata = {"step": best_checkpoint.step, "epoch": best_checkpoint.epoch, "metrics": best_checkpoint.metrics}
+        logged.append(
+            log_artifact(
+                run, _checkpoint_files(run, best_checkpoint), derived_name("model", run.name),
+                type="model", aliases=["best"], metadata=metadata,
+            )
+        )  # fmt: skip
+    for kind, word in (("final_predictions", "predictions"), ("per_class", "statistics")):
+        paths = [run.resolve(record.path) for record in run.snapshot.records if record.kind == kind]
+        if paths:
+            files = {path.name: path for path in paths}
+            logged.append(log_artifact(run, files, derived_name(word, run.name), type=word))
+    return logged
+
+
+def _checkpoint_files(run: RunWriter, checkpoint: Checkpoint) -> dict[str, Path]:
+    """The checkpoint's files by name, from the place that is meant for others where there is one."""
+    format_ = FORMATS[checkpoint.format]
+    place = next(name for name in ("best", "final", "checkpoint", *checkpoint.paths) if name in checkpoint.paths)
+    folder = run.resolve(checkpoint.paths[place].rstrip("/"))
+    if not format_.is_directory:
+        return {folder.name: folder}
+    return {file["name"]: folder / file["name"] for file in checkpoint.files if format_.is_published(file["name"])}
+
+
+# -- removing
+
+
+def plan_removal(yard: Yard, references: Sequence[str], *, force: bool = False) -> Plan:
+    """A plan that removes these versions; each must be named by version or alias.
+
+    Args:
+        yard: whose.
+        references: such as name:v3 or project/name:v0.
+        force: also versions in use: those that a run of the yard has used, or that have an alias of their own.
+
+    Raises:
+        UserError: no such version, one in use, or a reference that names no version.
+    """
+    store = Artifacts(yard)
+    titles = run_titles(yard)
+    items: dict[str, PlanItem] = {}
+    for reference in references:
+        if ":" not in reference.rpartition("/")[2]:
+            raise UserError(
+                f"{reference!r} does not say which version to remove.", f"Write {reference}:v0, say; one at a time."
+            )
+        version = store.find(reference)
+        uses = _uses(store, version, titles)
+        if uses and not force:
+            raise UserError(
+                f"{version.reference} is in use: {'; '.join(uses)}. Nothing was removed.",
+                "Remove the alias first, or remove it all the same with --force.",
+            )
+        why = f"asked for, although in use: {'; '.join(uses)}" if uses else "asked for, and nothing uses it"
+        place = yard.relative(store.path(version).parent)
+        items[version.reference] = PlanItem(
+            "file", f"artifact {version.reference}", why, (place,), data={"artifact": version.reference}
+        )  # fmt: skip
+    return make_plan(yard, "Artifacts to remove", items.values())
+
+
+def remove(yard: Yard, references: Sequence[str], *, force: bool = False) -> TrashEntry | None:
+    """Moves versions into the yard's trash, from where `undo` brings them back; as `plan_removal`.
+
+    Nobody can begin to use one of them meanwhile, and their numbers are never given again.
+    """
+    store = Artifacts(yard)
+    with contextlib.ExitStack() as locks:
+        shelves = {store.shelf(store.find(reference)) for reference in references}
+        for shelf in sorted(shelves, key=lambda shelf: shelf.folder):
+            locks.enter_context(shelf.locked())
+            shelf.note_numbers()
+        return apply(yard, plan_removal(yard, references, force=force))
+
+
+def _uses(store: Artifacts, version: Version, titles: Mapping[str, str]) -> list[str]:
+    """Why a version should stay, a phrase each."""
+    aliases = [f"its alias is {alias}" for alias in version.aliases if alias != "latest"]
+    runs = [note["run"] for note in store.shelf(version).notes(version.number) if note["role"] == "used"]
+    return aliases + [f"{titles[run]} ({run}) used it" for run in dict.fromkeys(runs) if run in titles]
+
+
+def run_titles(yard: Yard) -> dict[str, str]:
+    """Id to project/dataset/name of every run in the yard."""
+    return {row["id"]: f"{row['project']}/{row['dataset']}/{row['name']}" for row in Index(yard).query("").rows}

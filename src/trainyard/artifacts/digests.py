@@ -1,0 +1,180 @@
+"""Digests of files, without reading a file again that is known by now.
+
+Known is a file that a run's journal has with its digest and that was not written since, and one that has
+the device, inode, size and times it had when it was hashed last. The latter are in a small cache,
+`.yard/cache/digests.json`, which can be lost without loss. Knows nothing of versions.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from trainyard import durable
+from trainyard.artifacts.versions import FileEntry
+from trainyard.errors import CorruptError, RunNotFoundError, TrainyardError, UserError
+from trainyard.runs import RunReader, RunWriter, Yard
+
+_CHUNK = 1 << 20
+_TICK_NS = 20_000_000  # file times may be this coarse: a file written later than that ago may change unseen
+_MS_NS = 1_000_000  # journals tell the time in milliseconds
+_LIMIT = 20_000  # files that the cache remembers
+
+Recorded = dict[str, tuple[int, int, str]]  # path: size, when it was recorded (ns), SHA-256
+
+
+class Digests:
+    """The digests of files for one call of the store; `save` keeps them for the next.
+
+    Args:
+        yard: whose cache and whose runs.
+        run: an open run whose records are known, too.
+    """
+
+    def __init__(self, yard: Yard, run: RunWriter | None = None) -> None:
+        self._yard = yard
+        self._path = yard.own / "cache" / "digests.json"
+        self._kept: dict[str, list[Any]] = _load(self._path)
+        self._fresh: dict[tuple[int, int], tuple[int, int, FileEntry]] = {}  # inode: size, mtime (ns), entry
+        self._homes: dict[Path, Recorded] = {}
+        self._own = _recorded(run) if run is not None else {}
+
+    def of(self, path: Path, *, md5: bool = False) -> FileEntry:
+        """The entry of a file's bytes as they are now; with its MD5 when that is asked for.
+
+        Raises:
+            UserError: the file changed while it was read.
+        """
+        before = os.stat(path)
+        known = self._known(path, before)
+        if known is None or (md5 and known.md5 is None):
+            age_ns = time.time_ns() - before.st_mtime_ns
+            if 0 <= age_ns < _TICK_NS:  # a write at this moment would not change its time
+                time.sleep((_TICK_NS - age_ns) / 1e9)
+                before = os.stat(path)
+            known = FileEntry(before.st_size, *_hashed(path, md5=md5))
+            after = os.stat(path)
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise changed(path)
+        self.note(before, known)
+        return known
+
+    def note(self, status: os.stat_result, entry: FileEntry) -> None:
+        """Takes it from the caller that the file of this status has these bytes."""
+        self._fresh[status.st_dev, status.st_ino] = (status.st_size, status.st_mtime_ns, entry)
+
+    def _known(self, path: Path, status: os.stat_result) -> FileEntry | None:
+        size, mtime_ns, entry = self._fresh.get((status.st_dev, status.st_ino), (-1, 0, None))
+        if (size, mtime_ns) == (status.st_size, status.st_mtime_ns):
+            return entry
+        kept = self._kept.get(_key(status))
+        if kept and kept[:3] == [status.st_size, status.st_mtime_ns, status.st_ctime_ns]:
+            return FileEntry(status.st_size, kept[3], kept[4])
+        recorded = self._own.get(str(path)) or self._at_home(path).get(str(path))
+        if recorded and recorded[0] == status.st_size and status.st_mtime_ns <= recorded[1] + _MS_NS:
+            return FileEntry(status.st_size, recorded[2])
+        return None
+
+    def _at_home(self, path: Path) -> Recorded:
+        """What the run in whose home the file lies has recorded."""
+        if not path.is_relative_to(self._yard.root):
+            return {}
+        home = next((folder for folder in path.parents if (folder / ".run").is_dir()), None)
+        if home is None or not home.is_relative_to(self._yard.root):
+            return {}
+        if home not in self._homes:
+            self._homes[home] = {}
+            with contextlib.suppress(CorruptError, RunNotFoundError):  # then the file is hashed
+                self._homes[home] = _recorded(RunReader(self._yard, home))
+        return self._homes[home]
+
+    def save(self, paths: Iterable[Path]) -> None:
+        """Remembers these files as they are now; a cache that cannot be written is no fault."""
+        changed = False
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(path)
+                size, mtime_ns, entry = self._fresh.get((status.st_dev, status.st_ino), (-1, 0, None))
+                if entry is None or (size, mtime_ns) != (status.st_size, status.st_mtime_ns):
+                    continue
+                value = [size, mtime_ns, status.st_ctime_ns, entry.sha256, entry.md5]
+                if self._kept.get(_key(status)) != value:
+                    self._kept.pop(_key(status), None)  # the newest go last
+                    self._kept[_key(status)] = value
+                    changed = True
+        if changed:
+            newest = dict(list(self._kept.items())[-_LIMIT:])
+            with contextlib.suppress(OSError, TrainyardError):
+                durable.write_bytes(self._path, json.dumps(newest).encode(), sync=False)
+
+
+def changed(path: Path) -> UserError:
+    """The error for a file that is being written while it is logged."""
+    return UserError(f"{path} changed while it was being logged; nothing was kept.", "Log it once it is complete.")
+
+
+def copy_hashed(source: Path, target: Path) -> str:
+    """Copies the bytes of `source` to `target`, all or nothing, and returns the SHA-256 of what was written."""
+    digest = hashlib.sha256()
+    with durable.replacing(target) as written, source.open("rb") as reader:
+        fd = durable.calls.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            while chunk := reader.read(_CHUNK):
+                digest.update(chunk)
+                durable.write_all(fd, chunk)
+        finally:
+            os.close(fd)
+    return digest.hexdigest()
+
+
+def _hashed(path: Path, *, md5: bool) -> tuple[str, str | None]:
+    """SHA-256 in hexadecimal and, if wanted, MD5 in base64: in one pass over the file, on two cores."""
+    if not md5:
+        return durable.sha256_file(path), None
+    sha256, other = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with ThreadPoolExecutor(1) as beside, path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            done = beside.submit(other.update, chunk)
+            sha256.update(chunk)
+            done.result()
+    return sha256.hexdigest(), base64.b64encode(other.digest()).decode()
+
+
+def _key(status: os.stat_result) -> str:
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def _load(path: Path) -> dict[str, list[Any]]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):  # not there yet, or half-written by a power cut
+        return {}
+    sound = isinstance(content, dict) and all(isinstance(v, list) and len(v) == 5 for v in content.values())
+    return content if sound else {}
+
+
+def _recorded(run: RunReader | RunWriter) -> Recorded:
+    """What the journal knows of the run's files, by where they are now."""
+    found: Recorded = {}
+    for record in run.snapshot.records:
+        if record.sha256:
+            found[str(run.resolve(record.path))] = (record.size, _ns(record.at), record.sha256)
+    for checkpoint in run.snapshot.checkpoints:
+        for place in checkpoint.paths.values():
+            for file in checkpoint.files:
+                path = run.resolve(place.rstrip("/")) / file["name"] if file["name"] else run.resolve(place)
+                found[str(path)] = (file["size"], _ns(checkpoint.at), file["sha256"])
+    return found
+
+
+def _ns(moment: str) -> int:
+    return int(datetime.fromisoformat(moment).timestamp() * 1e9) if moment else 0

@@ -1,0 +1,86 @@
+"""Where a version came from and what came of it, over runs and other artifacts. Reads; never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainyard.artifacts.store import Artifacts
+from trainyard.artifacts.versions import Version
+
+
+@dataclass(frozen=True)
+class Use:
+    """That a run used a version, when, and what it made afterwards."""
+
+    run: str
+    at: str
+    made: tuple[Lineage, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {"run": self.run, "at": self.at, "made": [one.to_dict() for one in self.made]}
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A version in a lineage. Of the version that was asked for both sides are there, of others one.
+
+    Attributes:
+        reference: which version.
+        version: None when it is no longer there.
+        made_by: ids of the runs that logged it, the one that made it first.
+        inputs: the versions that this run had used, with theirs.
+        used_by: the runs that used it, and what they made.
+    """
+
+    reference: str
+    version: Version | None
+    made_by: tuple[str, ...] = ()
+    inputs: tuple[Lineage, ...] = ()
+    used_by: tuple[Use, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "artifact": self.reference, "there": self.version is not None,
+            "type": self.version.type if self.version else None, "made_by": list(self.made_by),
+            "inputs": [one.to_dict() for one in self.inputs], "used_by": [use.to_dict() for use in self.used_by],
+        }  # fmt: skip
+
+
+def trace(store: Artifacts, version: Version) -> Lineage:
+    """The lineage of a version: everything it was made from, and everything that was made from it."""
+    known = {one.reference: one for one in store.versions() if isinstance(one, Version)}
+    up = _upstream(store, known, version.reference, frozenset())
+    return Lineage(up.reference, up.version, up.made_by, up.inputs, _uses(store, known, version, frozenset()))
+
+
+def _makers(store: Artifacts, version: Version) -> tuple[str, ...]:
+    notes = store.shelf(version).notes(version.number)
+    first = [version.made_by] if version.made_by else []
+    return tuple(dict.fromkeys([*first, *(note["run"] for note in notes if note["role"] == "logged")]))
+
+
+def _upstream(store: Artifacts, known: Mapping[str, Version], reference: str, above: frozenset[str]) -> Lineage:
+    version = known.get(reference)
+    if version is None:
+        return Lineage(reference, None)
+    seen = above | {reference}  # a run may use what has the content that it then logs again
+    inputs = tuple(_upstream(store, known, one, seen) for one in version.inputs if one not in seen)
+    return Lineage(reference, version, _makers(store, version), inputs)
+
+
+def _uses(store: Artifacts, known: Mapping[str, Version], version: Version, above: frozenset[str]) -> tuple[Use, ...]:
+    seen = above | {version.reference}
+    uses = []
+    for note in store.shelf(version).notes(version.number):
+        if note["role"] == "used":
+            made = tuple(
+                Lineage(one.reference, one, _makers(store, one), used_by=_uses(store, known, one, seen))
+                for one in known.values()
+                if one.made_by == note["run"] and version.reference in one.inputs and one.reference not in seen
+            )
+            uses.append(Use(note["run"], note["at"], made))
+    return tuple(uses)

@@ -1,0 +1,133 @@
+"""What artifacts, aliases and the files in them may be called, and how a version is referred to.
+
+A reference is `[project/]name[:version]`, where the version is v0, v1 … or an alias; without one it is
+`latest`. Every name is one part of a path and can never leave its folder. Touches no disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainyard import durable
+from trainyard.errors import BadNameError
+from trainyard.layouts.facts import MAX_COMPONENT_BYTES, name_fault, shown
+
+LATEST = "latest"
+_NUMBER = re.compile(r"v(0|[1-9][0-9]*)")
+_NUMBERLIKE = re.compile(r"[vV]?[0-9]+")
+_MARK = 8  # hexadecimal digits that tell shortened names apart
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What `[project/]name[:version]` says; `project` is None where it does not."""
+
+    name: str
+    project: str | None = None
+    version: str = LATEST
+
+    @property
+    def number(self) -> int | None:
+        """The number of v0, v1 …; None for an alias."""
+        return version_number(self.version)
+
+
+def version_number(text: str) -> int | None:
+    """3 for "v3"; None for anything else."""
+    match = _NUMBER.fullmatch(text)
+    return int(match[1]) if match else None
+
+
+def parse(reference: str) -> Reference:
+    """Reads `name`, `name:best`, `name:v3` or `project/name:v3`.
+
+    Raises:
+        BadNameError: a part of it cannot be a name.
+    """
+    project, slash, rest = str(reference).rpartition("/")
+    name, colon, version = rest.partition(":")
+    if colon and version_number(version) is None and version != LATEST:
+        version = check_alias(version)
+    return Reference(check_name(name), check_project(project) if slash else None, version if colon else LATEST)
+
+
+def check_name(name: str, what: str = "artifact name") -> str:
+    """The name as it is kept (NFC).
+
+    Raises:
+        BadNameError: it cannot be part of a path, or not of a reference.
+    """
+    name = _checked(what, name)
+    if ":" in name:
+        raise _refused(what, name, "has a ':' in it, which parts a name from its version")
+    return name
+
+
+def check_project(project: str) -> str:
+    """The project as it is kept; any run's project will do."""
+    return _checked("project name", project)
+
+
+def check_alias(alias: str) -> str:
+    """An alias that a user may choose.
+
+    Raises:
+        BadNameError: it could not be told from a version, or is no part of a reference.
+    """
+    alias = check_name(alias, "alias")
+    if _NUMBERLIKE.fullmatch(alias):
+        raise _refused("alias", alias, "looks like a version; those are v0, v1 … and never move")
+    return alias
+
+
+def check_path(path: str) -> str:
+    """The name of a file inside an artifact: relative, `/` between its parts.
+
+    Raises:
+        BadNameError: it would leave the artifact, or no file system takes it.
+    """
+    for part in path.split("/"):
+        if fault := _fault(part):
+            where = "" if part == path else f" (its part {shown(part)})"
+            raise BadNameError(
+                f"The file {shown(path)} cannot be in an artifact{where}: the name {fault}.",
+                "Give it a relative name such as data/train.csv, without '..', in a mapping {name: file}.",
+            )
+    return path
+
+
+def derived_name(prefix: str, run: str) -> str:
+    """`{prefix}-{run}` as an artifact's name, whatever the run is called: shortened where it would be too long."""
+    name = unicodedata.normalize("NFC", f"{prefix}-{run}".replace(":", "-").replace("/", "-"))
+    if len(name.encode()) > MAX_COMPONENT_BYTES:
+        mark = hashlib.sha256(name.encode()).hexdigest()[:_MARK]
+        head = name.encode()[: MAX_COMPONENT_BYTES - _MARK - 1].decode("utf-8", "ignore").rstrip()
+        name = f"{head}-{mark}"
+    return check_name(name)
+
+
+def _checked(what: str, name: str) -> str:
+    if fault := _fault(name):
+        raise _refused(what, name, fault)
+    return unicodedata.normalize("NFC", name)
+
+
+def _fault(name: str) -> str | None:
+    if fault := name_fault(name):
+        return fault
+    if durable.is_temporary(Path(name)):
+        return "is one that half-written files have"
+    size = len(unicodedata.normalize("NFC", name).encode())
+    return f"is {size} bytes long, and file systems take {MAX_COMPONENT_BYTES}" if size > MAX_COMPONENT_BYTES else None
+
+
+def _refused(what: str, name: object, fault: str) -> BadNameError:
+    article = "an" if what[0] in "aeiou" else "a"
+    return BadNameError(
+        f"{shown(name)} cannot be {article} {what}: it {fault}.",
+        "Use letters, digits, '-', '_' and '.'; a version is written name:v3, a project before it project/name.",
+    )

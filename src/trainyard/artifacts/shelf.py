@@ -1,0 +1,162 @@
+"""One artifact's folder: its versions, where its aliases point, and what runs did with it.
+
+`aliases.json` also holds the highest number ever given, so that a version that was removed leaves its
+number and its aliases behind, and fits where it was when it comes back. `lineage.jsonl` is append-only.
+Knows nothing of the files in a version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from trainyard import durable, jsonl
+from trainyard.artifacts.names import LATEST, version_number
+from trainyard.artifacts.versions import Version, read_manifest
+from trainyard.errors import CorruptError
+from trainyard.runs.identity import utc_now
+
+MANIFEST = "manifest.json"
+Role = Literal["logged", "used"]
+_PATIENCE_S = 600.0  # another process may be copying a large file under the lock
+
+
+@dataclass
+class _State:
+    numbered: int = -1  # the highest number ever given, as far as it was noted
+    aliases: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The folder of one artifact, which need not exist.
+
+    Args:
+        root: the folder of all artifacts of a yard.
+        project: whose.
+        name: its name.
+    """
+
+    root: Path
+    project: str
+    name: str
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its versions are."""
+        return self.root / self.project / self.name
+
+    def place(self, number: int) -> Path:
+        """The directory of a version."""
+        return self.folder / f"v{number}"
+
+    def files(self, number: int) -> Path:
+        """The directory of a version's files."""
+        return self.place(number) / "files"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from changing this artifact for the block."""
+        with durable.locked(self.folder / "lock", timeout_s=_PATIENCE_S):
+            yield
+
+    def numbers(self) -> list[int]:
+        """The versions there are, oldest first."""
+        try:
+            found = os.listdir(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(number for name in found if (number := version_number(name)) is not None)
+
+    def read(self, number: int, aliases: Mapping[str, int] | None = None) -> Version:
+        """One version, with the aliases it has now (which can be given, for reading many).
+
+        Raises:
+            CorruptError: its manifest is missing or damaged.
+        """
+        path = self.place(number) / MANIFEST
+        try:
+            version = read_manifest(path.read_bytes(), str(path))
+        except FileNotFoundError:
+            raise CorruptError(f"{path} is missing.", "Restore it from a copy of the yard.") from None
+        if (version.project, version.name, version.number) != (self.project, self.name, number):
+            raise CorruptError(f"{path} is the manifest of {version.reference}.", "Put both back where they were.")
+        pointed = self.aliases() if aliases is None else aliases
+        names = [name for name, target in pointed.items() if target == number]
+        return replace(version, aliases=tuple(sorted(names, key=lambda name: (name != LATEST, name))))
+
+    # -- aliases and numbers
+
+    def _state(self) -> _State:
+        path = self.folder / "aliases.json"
+        try:
+            content = json.loads(path.read_bytes())
+            return _State(int(content["numbered"]), {str(k): int(v) for k, v in content["aliases"].items()})
+        except FileNotFoundError:
+            return _State()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptError(
+                f"{path} is damaged ({type(error).__name__}: {error}).",
+                "Restore it from a copy of the yard; or remove it, and give the aliases again.",
+            ) from None
+
+    def aliases(self) -> dict[str, int]:
+        """Alias to the number of its version, of versions that are there; `latest` always is."""
+        there = self.numbers()
+        if not there:
+            return {}
+        state = self._state()
+        found = {name: number for name, number in state.aliases.items() if number in there}
+        if there[-1] > state.numbered:  # its writer was killed before it could say so
+            found[LATEST] = there[-1]
+        return {LATEST: there[-1], **found}
+
+    def next_number(self) -> int:
+        """A number that no version had before. Call it under the lock."""
+        return max([self._state().numbered, *self.numbers()[-1:]]) + 1
+
+    def point(self, number: int, *aliases: str) -> None:
+        """Makes these aliases point at a version. Call it under the lock."""
+        self._change(dict.fromkeys(aliases, number), ())
+
+    def drop(self, *aliases: str) -> None:
+        """Removes these aliases. Call it under the lock."""
+        self._change({}, aliases)
+
+    def note_numbers(self) -> None:
+        """Makes sure that no number that is in use now is ever given again. Call it under the lock."""
+        self._change({}, ())
+
+    def _change(self, add: dict[str, int], remove: tuple[str, ...]) -> None:
+        state = self._state()
+        aliases = {name: number for name, number in (state.aliases | add).items() if name not in remove}
+        numbered = max([state.numbered, *self.numbers()[-1:]])
+        if numbered > state.numbered and LATEST not in add:
+            aliases[LATEST] = numbered
+        if (numbered, aliases) != (state.numbered, state.aliases):
+            durable.write_json(self.folder / "aliases.json", {"numbered": numbered, "aliases": aliases})
+
+    # -- lineage
+
+    def notes(self, number: int | None = None) -> list[dict[str, Any]]:
+        """What runs did with a version (None: any), oldest first: {"version", "role", "run": its id, "at"}.
+
+        Raises:
+            CorruptError: the file is damaged.
+        """
+        lines, _ = jsonl.read_lines(self.folder / "lineage.jsonl")
+        return [line for line in lines if number in (None, line["version"])]
+
+    def note(self, number: int, role: Role, run_id: str) -> None:
+        """Keeps that a run did something with a version, once. Call it under the lock."""
+        if any((line["role"], line["run"]) == (role, run_id) for line in self.notes(number)):
+            return
+        with contextlib.closing(jsonl.Appender(self.folder / "lineage.jsonl")) as lines:
+            line = {"version": number, "role": role, "run": run_id, "at": utc_now()}
+            lines.append(jsonl.encode_line(line))

@@ -1,0 +1,91 @@
+"""Which files go into an artifact, and under which names: mappings, folders and single files made one list.
+
+Everything that can be wrong with them is found here, before anything is written. Reads no file's bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from trainyard import durable
+from trainyard.artifacts.names import check_path
+from trainyard.errors import UserError
+
+AnyPath = str | os.PathLike[str]
+Files = AnyPath | Mapping[str, AnyPath]
+
+
+def gather(files: Files) -> dict[str, Path]:
+    """Path in the artifact to the regular file (links followed) that it is, in the order of their names.
+
+    Args:
+        files: a file, which keeps its name; a folder, whose content lies at the top of the artifact; or
+            a mapping of names in the artifact to files and folders ("" for a folder: at the top).
+
+    Raises:
+        UserError: a file is missing, no regular file, or there is none at all.
+        BadNameError: a name cannot be in an artifact.
+    """
+    if isinstance(files, Mapping):
+        named = [(name, Path(path)) for name, path in files.items()]
+    else:
+        path = Path(files)
+        named = [("" if path.is_dir() else path.name, path)]
+    found: dict[str, Path] = {}
+    for name, path in named:
+        for inner, file in _expanded(name, path):
+            check_path(inner)
+            if found.setdefault(inner, file) != file:
+                raise UserError(
+                    f"Two files would be {inner!r} in the artifact: {found[inner]} and {file}.",
+                    "Give one of them another name.",
+                )
+    if not found:
+        what = f"{files} is an empty folder" if not isinstance(files, Mapping) else "no file was given"
+        raise UserError(f"An artifact cannot be empty: {what}.", "Give at least one file.")
+    for inner in found:
+        above = next((str(parent) for parent in PurePosixPath(inner).parents if str(parent) in found), None)
+        if above is not None:
+            raise UserError(
+                f"{above!r} would be a file of the artifact and the folder of {inner!r}.",
+                "Give one of them another name.",
+            )
+    return dict(sorted(found.items()))
+
+
+def _expanded(name: str, path: Path) -> Iterator[tuple[str, Path]]:
+    """A file as it is; of a folder every file below it but those that are half-written."""
+    if not path.is_dir():
+        yield name, _regular(path)
+        return
+    prefix = f"{name.rstrip('/')}/" if name else ""
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for inner in folders:
+            if os.path.islink(os.path.join(folder, inner)):
+                raise UserError(
+                    f"{os.path.join(folder, inner)} is a link to a folder, which an artifact does not follow.",
+                    "Name the folder it leads to in a mapping {name: folder}.",
+                )
+        for inner in sorted(names):
+            file = Path(folder, inner)
+            if not durable.is_temporary(file):
+                yield prefix + file.relative_to(path).as_posix(), _regular(file)
+
+
+def _regular(path: Path) -> Path:
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(
+            f"{path} cannot be put into an artifact: {str(reason).lower()}.", "Check the path; nothing was logged."
+        ) from None
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path} cannot be put into an artifact: it is no regular file.", "Leave it out.")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path} cannot be put into an artifact: it may not be read.", "Mend its permissions.")
+    return Path(os.path.realpath(path))  # a hard link to a symbolic link would be one, too

@@ -1,0 +1,77 @@
+"""`trainyard analyse calibration`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trainyard.cli.analyse import common
+from trainyard.cli.options import counted, echo_json, find_run, json_option, out_option, run_argument, yard_option
+
+
+@click.command("calibration")
+@run_argument
+@yard_option
+@common.split_option
+@common.label_option
+@click.option("--bins", type=click.IntRange(1, 1000), metavar="N", default=15, show_default=True, help="How many bins.")
+@click.option(
+    "--by", type=click.Choice(["width", "mass"]), default="width", show_default=True,
+    help="Bins of equal width, or each of about as many forecasts.",
+)  # fmt: skip
+@out_option("Write it instead: a reliability diagram for .png, the bins for .csv.")
+@json_option
+def command(
+    run: str, yard_root: Path, split: str, label: str | None, bins: int, by: Any, out: Path | None, as_json: bool
+) -> None:
+    """Whether probabilities are as right as they say.
+
+    Of forecasts with probability p, a share of p should come true. Where items may have several
+    labels every probability is a forecast; where they have one, that of the most probable class.
+    """
+    from trainyard.analysis import calibration
+    from trainyard.analysis.cells import records_csv
+    from trainyard.analysis.errors import as_sets
+    from trainyard.app.analyse import labelled
+
+    common.require_suffix(out, ".png", ".csv")
+    reader = find_run(yard_root, run)
+    labels, found = labelled(reader, split)
+    at = common.number_of(label, found.classes, reader)
+    probabilities: Any = found.probabilities
+    truth: Any = labels
+    if at is not None:
+        probabilities = probabilities[:, [at]]
+        truth = as_sets(labels, len(found.classes))[:, [at]]
+    rows = calibration.reliability(probabilities, truth, bins=bins, by=by)
+    brier, ece = calibration.brier(probabilities, truth), calibration.ece(probabilities, truth, bins=bins, by=by)
+    about = f" of {label}" if label is not None else ""
+    if out is not None:
+        from trainyard.analysis import label_plots
+
+        heading = f"{reader.snapshot.name}: calibration{about}, {split}"
+        common.write(
+            out, counted(len(rows), "bin"), table=lambda: records_csv([dict(row) for row in rows]),
+            picture=lambda: label_plots.reliability(rows, heading, f"Brier {brier:.4f} · ECE {ece:.4f}"),
+        )  # fmt: skip
+        return
+    if as_json:
+        echo_json({"run": reader.snapshot.id, "split": split, "label": label, "brier": brier, "ece": ece, "bins": rows})
+        return
+    click.echo(f"{common.title(reader)}, {split}{about}: Brier {brier:.4f}, ECE {ece:.4f}")
+    common.print_table(
+        ("probability", "forecasts", "on average", "came true", "off by"),
+        [
+            (
+                f"{row['low']:.3f} to {row['high']:.3f}", f"{row['count']:,}", common.score(row["mean_probability"]),
+                common.score(row["share"]), _gap(row["mean_probability"], row["share"]),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def _gap(mean: float | None, share: float | None) -> str:
+    return "-" if mean is None or share is None else f"{share - mean:+.3f}"

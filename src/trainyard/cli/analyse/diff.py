@@ -1,0 +1,91 @@
+"""`trainyard analyse diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trainyard.cli.analyse import common
+from trainyard.cli.options import counted, echo_json, find_run, json_option, out_option, yard_option
+
+_WORDS = {"broken": "right → wrong", "fixed": "wrong → right", "other": "wrong → wrong"}
+
+
+@click.command("diff")
+@click.argument("first", metavar="RUN_A")
+@click.argument("second", metavar="RUN_B")
+@yard_option
+@common.split_option
+@common.label_option
+@common.limit_option("Items to show.")
+@out_option("Write it instead: a picture of the classes for .png, the items for .csv.")
+@json_option
+def command(
+    first: str, second: str, yard_root: Path, split: str, label: str | None, limit: int, out: Path | None, as_json: bool
+) -> None:
+    """What changed from one run to another, item by item.
+
+    Both runs must have predicted the same items. A class counts its own items where each has one
+    label; where there are several, it counts decisions whether an item has the label.
+    """
+    from trainyard.analysis.cells import records_csv
+    from trainyard.analysis.differences import by_class, flips
+    from trainyard.app.analyse import pair
+
+    common.require_suffix(out, ".png", ".csv")
+    readers = find_run(yard_root, first), find_run(yard_root, second)
+    labels, one, other = pair(*readers, split)
+    at = common.number_of(label, one.classes, readers[0])
+    changed, classes = flips(labels, one, other, label=at), by_class(labels, one, other)
+    counts = {word: sum(flip.change == word for flip in changed) for word in _WORDS}
+    if out is not None:
+        from trainyard.analysis import label_plots
+
+        heading = f"{readers[0].snapshot.name} → {readers[1].snapshot.name}: {split}"
+        common.write(
+            out, counted(len(changed), "changed item"), table=lambda: records_csv([vars(flip) for flip in changed]),
+            picture=lambda: label_plots.flips(classes, heading),
+        )  # fmt: skip
+        return
+    if as_json:
+        echo_json(
+            {
+                "runs": [reader.snapshot.id for reader in readers], "split": split, "label": label,
+                "items": len(one.items), **counts, "classes": [vars(row) for row in classes],
+                "flips": [common.as_json(flip) for flip in changed[:limit]],
+            }
+        )  # fmt: skip
+        return
+    said = ", ".join(f"{counts[word]:,} {words}" for word, words in _WORDS.items())
+    about = f" about {label}" if label is not None else ""
+    click.echo(f"{common.title(readers[0])} → {common.title(readers[1])}")
+    click.echo(f"{split}: {len(changed):,} of {len(one.items):,} items changed{about}: {said}")
+    if not changed:
+        return
+    rows = [row for row in classes if row.broken or row.fixed]
+    if rows:
+        click.echo()
+        common.print_table(
+            ("class", "items", "right → wrong", "wrong → right", "net"),
+            [
+                (
+                    common.one_line(row.label), f"{row.support:,}", f"{row.broken:,}", f"{row.fixed:,}",
+                    f"{row.fixed - row.broken:+,}",
+                )
+                for row in sorted(rows, key=lambda row: row.fixed - row.broken)
+            ],
+        )  # fmt: skip
+    if limit:
+        click.echo()
+        common.print_table(
+            ("change", "is", "before", "after", "item"),
+            [
+                (
+                    _WORDS[flip.change], common.set_of(flip.true), common.set_of(flip.first),
+                    common.set_of(flip.second), common.one_line(flip.item),
+                )
+                for flip in changed[:limit]
+            ],
+            left=5,
+        )  # fmt: skip

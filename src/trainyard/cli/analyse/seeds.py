@@ -1,0 +1,74 @@
+"""`trainyard analyse seeds`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trainyard.cli.analyse import common
+from trainyard.cli.options import FILTERED, counted, echo_json, filter_argument, json_option, yard_option
+from trainyard.errors import UserError
+from trainyard.runs import RunReader, Snapshot, Yard
+
+
+@click.command("seeds", context_settings=FILTERED)
+@filter_argument
+@yard_option
+@common.split_option
+@json_option
+def command(query: str, yard_root: Path, split: str, as_json: bool) -> None:
+    """Mean and spread over runs that differ in the seed alone.
+
+    FILTER chooses the runs as in `trainyard runs`. Those whose settings are equal but for the seed
+    and what the run is called form a group; its standard deviation is that of a sample.
+    """
+    from trainyard.analysis.seeds import by_seed
+    from trainyard.index import Index
+
+    yard = Yard(yard_root)
+    rows = Index(yard).query(query).rows
+    runs = [RunReader(yard, yard.root / row["home"]).snapshot for row in reversed(rows)]
+    prefix = f"{split}_"
+    measured = [run for run in runs if any(key.startswith(prefix) for key in run.summary)]
+    every = by_seed((f"{run.name} ({run.id})", _asked(run), run.summary) for run in measured)
+    groups = [group for group in every if len(group.runs) > 1]
+    if not groups:
+        looked = (
+            f"{counted(len(rows), 'run')} matched, {len(measured)} with {split} results" if rows else "no run matches"
+        )
+        raise UserError(
+            f"No two runs differ in the seed alone ({looked}).",
+            "Train again with another seed: trainyard train … run.seed=1",
+        )
+    if as_json:
+        echo_json([{**vars(group), "metrics": {k: vars(v) for k, v in group.metrics.items()}} for group in groups])
+        return
+    for number, group in enumerate(groups):
+        if number:
+            click.echo()
+        click.echo(click.style(f"{counted(len(group.runs), 'run')}", bold=True) + f": {', '.join(group.runs)}")
+        again = " (runs of one seed are not independent)" if len(set(group.seeds)) < len(group.seeds) else ""
+        click.echo(f"seeds {', '.join(map(str, group.seeds))}{again}")
+        common.print_table(
+            ("metric", "mean", "std", "lowest", "highest", "runs"),
+            [
+                (
+                    name.removeprefix(prefix), f"{found.mean:.4f}", "-" if found.std is None else f"{found.std:.4f}",
+                    f"{found.low:.4f}", f"{found.high:.4f}", str(found.n),
+                )
+                for name, found in group.metrics.items()
+                if name.startswith(prefix)
+            ],
+        )  # fmt: skip
+    alone = len(measured) - sum(len(group.runs) for group in groups)
+    if alone:
+        click.echo(f"\n{counted(alone, 'other run')} {'has' if alone == 1 else 'have'} no companion of another seed.")
+
+
+def _asked(run: Snapshot) -> dict[str, Any]:
+    """The settings of a run, its seed among them even where a user's own loop keeps it apart."""
+    section = run.config.get("run")
+    known = {"seed": run.seed or 0, **(section if isinstance(section, dict) else {"": section})}
+    return {**run.config, "run": known, "of": [run.project, run.dataset, run.model]}

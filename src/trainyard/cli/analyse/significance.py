@@ -1,0 +1,67 @@
+"""`trainyard analyse significance`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trainyard.cli.analyse import common
+from trainyard.cli.options import counted, echo_json, find_run, json_option, yard_option
+
+
+@click.command("significance")
+@click.argument("first", metavar="RUN_A")
+@click.argument("second", metavar="RUN_B")
+@yard_option
+@common.split_option
+@click.option(
+    "--metric", type=click.Choice(["f1_macro", "f1_micro", "accuracy"]), help="Only this one; all of them by default."
+)
+@click.option(
+    "--resamples", type=click.IntRange(100, 1_000_000), metavar="N", default=2000, show_default=True,
+    help="How often items are drawn again.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Of the draws.")
+@json_option
+def command(
+    first: str, second: str, yard_root: Path, split: str, metric: str | None, resamples: int, seed: int, as_json: bool
+) -> None:
+    """Whether one run is better than another, or was lucky.
+
+    A paired bootstrap over the items that both predicted. It says nothing of other seeds:
+    `trainyard analyse seeds` does.
+    """
+    from trainyard.analysis.significance import paired_bootstrap
+    from trainyard.app.analyse import pair
+
+    readers = find_run(yard_root, first), find_run(yard_root, second)
+    labels, one, other = pair(*readers, split)
+    rows = [
+        row
+        for row in paired_bootstrap(labels, one.predicted, other.predicted, resamples=resamples, seed=seed)
+        if metric in (None, row.metric)
+    ]
+    if as_json:
+        runs = [reader.snapshot.id for reader in readers]
+        echo_json({"runs": runs, "split": split, "seed": seed, "metrics": [vars(row) for row in rows]})
+        return
+    click.echo(f"A  {common.title(readers[0])}")
+    click.echo(f"B  {common.title(readers[1])}")
+    click.echo(f"{split}: {counted(len(one.items), 'item')}, drawn again {resamples:,} times")
+    common.print_table(
+        ("metric", "A", "B", "B - A", "95 % interval", "p"),
+        [
+            (
+                row.metric, f"{row.first:.4f}", f"{row.second:.4f}", f"{row.difference:+.4f}",
+                f"{row.low:+.4f} to {row.high:+.4f}", f"{row.p_value:.4f}",
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+    for row in rows:
+        better = "B" if row.difference > 0 else "A"
+        sure = row.p_value < 0.05
+        click.echo(
+            f"{row.metric}: {f'{better} is better' if sure else 'no difference that other items would bear out'}"
+        )

@@ -1,0 +1,88 @@
+"""`trainyard analyse thresholds`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+
+import click
+
+from trainyard.cli.analyse import common
+from trainyard.cli.options import echo_json, find_run, json_option, out_option, run_argument, yard_option
+from trainyard.errors import UserError
+
+
+@click.command("thresholds")
+@run_argument
+@yard_option
+@click.option(
+    "--split", type=click.Choice(["val", "test"]), default="val", show_default=True,
+    help="test: also what the stored thresholds give there.",
+)  # fmt: skip
+@out_option("Write it instead: a picture for .png, a table for .csv.")
+@json_option
+def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bool) -> None:
+    """What the thresholds of each label reach, and what they could.
+
+    Shows the stored threshold, F1 with it, with 0.5, and with the best threshold there is on
+    validation. The test split is only measured, and nothing is ever chosen by it.
+    """
+    from trainyard.analysis.cells import records_csv
+    from trainyard.analysis.thresholds import table
+    from trainyard.app.analyse import decision_of, labelled
+
+    common.require_suffix(out, ".png", ".csv")
+    reader = find_run(yard_root, run)
+    labels, found = labelled(reader, "val")
+    if not found.multi_label:
+        raise UserError(
+            f"Run {reader.snapshot.name} gives each item one label, the most probable: it has no thresholds.",
+            "`trainyard analyse per-class` shows its scores.",
+        )
+    decision = decision_of(reader, found.classes)
+    if decision is None:
+        raise UserError(
+            f"Run {reader.snapshot.name} kept no thresholds: its best checkpoint is gone, or has none.",
+            "Runs of `trainyard train` with multi_label data keep them with each checkpoint.",
+        )
+    test = None
+    if split == "test":
+        truth, there = labelled(reader, "test")
+        if there.classes != found.classes:
+            raise UserError(f"The val and test predictions of run {reader.snapshot.name} are not of the same labels.")
+        test = (there.probabilities, truth.astype(bool))
+    rows = table(decision, found.probabilities, labels.astype(bool), found.classes, test)
+    if out is not None:
+        from trainyard.analysis import label_plots
+
+        common.write(
+            out, f"{len(rows)} labels", table=lambda: records_csv([vars(row) for row in rows]),
+            picture=lambda: label_plots.thresholds(
+                rows, found.probabilities, labels.astype(bool), f"{reader.snapshot.name}: thresholds"
+            ),
+        )  # fmt: skip
+        return
+    if as_json:
+        echo_json(
+            {"run": reader.snapshot.id, "mode": decision.mode, "k": decision.k, "labels": [vars(r) for r in rows]}
+        )
+        return
+    how = f"the {decision.k} most probable" if decision.k is not None else decision.mode
+    click.echo(f"{common.title(reader)}: {how}, F1 on {len(found.items):,} validation items")
+    header = ["label", "items", "threshold", "F1", "at 0.5", "best at", "best F1"]
+    header += ["test F1", "test at 0.5"] if test is not None else []
+    scores = [[row.f1, row.f1_at_half, row.best_f1, row.test_f1, row.test_f1_at_half] for row in rows]
+    macro = [fmean(column) if None not in column else None for column in zip(*scores, strict=True)]
+    lines = [
+        _line(common.one_line(row.label), row.support, row.threshold, row.best_threshold, values)
+        for row, values in zip(rows, scores, strict=True)
+    ]
+    lines.append(_line("macro", sum(row.support for row in rows), None, None, macro))
+    common.print_table(header, [line[: len(header)] for line in lines])
+
+
+def _line(
+    name: str, support: int, threshold: float | None, best: float | None, scores: list[float | None]
+) -> list[str]:
+    f1, half, best_f1, *test = map(common.score, scores)
+    return [name, f"{support:,}", common.score(threshold), f1, half, common.score(best), best_f1, *test]

@@ -1,0 +1,265 @@
+"""`trainyard artifact`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trainyard.cli.options import counted, dry_run_option, echo_json, json_option, yard_option
+from trainyard.units import human_size
+
+if TYPE_CHECKING:
+    from trainyard.artifacts import Artifacts, Lineage, Version
+
+_NAMED = 30  # files to name unless all are asked for
+
+reference_argument = click.argument("reference", metavar="ARTIFACT")
+
+
+@click.group("artifact")
+def command() -> None:
+    """Versions of files: list, get, name, remove; and their lineage.
+
+    ARTIFACT is a name, name:v3, name:best or project/name:v3; without a version it is the latest.
+    Each command takes --yard DIR.
+
+    \b
+    trainyard artifact list
+    trainyard artifact get model-cnn:best --to model/
+    trainyard artifact lineage goemotions/model-minilm:v2
+    """
+
+
+def _store(yard_root: Path) -> Artifacts:
+    from trainyard.artifacts import Artifacts
+    from trainyard.runs import Yard
+
+    return Artifacts(Yard(yard_root))
+
+
+@command.command("list")
+@click.argument("name", required=False, metavar="[NAME]")
+@click.option("--project", metavar="P", help="Only those of this project.")
+@click.option("--type", "type_", metavar="T", help="Only those of this type: model, dataset …")
+@yard_option
+@json_option
+def list_(name: str | None, project: str | None, type_: str | None, yard_root: Path, as_json: bool) -> None:
+    """List artifacts; with NAME, the versions of one.
+
+    NAME may have its project before it: project/name.
+    """
+    from trainyard.artifacts import Version, parse
+
+    store = _store(yard_root)
+    if name is not None:
+        wanted = parse(name)
+        if wanted.project and project and wanted.project != project:
+            raise click.UsageError(f"{name!r} names a project, and --project another one.")
+        name, project = wanted.name, wanted.project or project
+        store.find(f"{project}/{name}" if project else name)  # an error that helps, when there is none
+    found: list[Version] = []
+    for one in store.versions(name, project=project):
+        if isinstance(one, Version):
+            found += [one] if type_ in (None, one.type) else []
+        else:
+            click.echo(f"left out: {one.reference}: {one.error.what}", err=True)
+    if as_json:
+        echo_json([version.to_dict() for version in found])
+    elif not found:
+        click.echo("No artifact matches." if type_ or project else "No artifacts yet: run.log_artifact(…) makes one.")
+    elif name is not None:
+        _table(("version", "type", "aliases", "files", "size", "made by", "created"),
+               [_version_cells(version) for version in reversed(found)])  # fmt: skip
+    else:
+        _table(("artifact", "type", "versions", "latest", "aliases", "size", "created"), list(_artifact_rows(found)))
+
+
+def _version_cells(version: Version) -> tuple[str, ...]:
+    return (
+        version.reference, version.type, ", ".join(version.aliases) or "-", str(len(version.files)),
+        human_size(version.size), version.made_by or "-", version.created,
+    )  # fmt: skip
+
+
+def _artifact_rows(versions: Sequence[Version]) -> Iterator[tuple[str, ...]]:
+    """One row an artifact, told by its latest version."""
+    by_name: dict[str, list[Version]] = {}
+    for version in versions:
+        by_name.setdefault(f"{version.project}/{version.name}", []).append(version)
+    for name, several in by_name.items():
+        latest = next((version for version in several if "latest" in version.aliases), several[-1])
+        aliases = (f"{alias} {v.label}" for v in several for alias in v.aliases if alias != "latest")
+        yield (
+            name, latest.type, str(len(several)), latest.label, ", ".join(aliases) or "-", human_size(latest.size),
+            latest.created,
+        )  # fmt: skip
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for number, row in enumerate([header, *rows]):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        click.echo(click.style(line, bold=True) if number == 0 else line)
+
+
+@command.command("show")
+@reference_argument
+@click.option("--files", "all_files", is_flag=True, help=f"Name all files, not only {_NAMED}.")
+@yard_option
+@json_option
+def show(reference: str, all_files: bool, yard_root: Path, as_json: bool) -> None:
+    """Show everything about a version."""
+    store = _store(yard_root)
+    version = store.find(reference)
+    if as_json:
+        echo_json({**version.to_dict(), "path": str(store.path(version))})
+        return
+    click.echo(click.style(version.reference, bold=True) + f"  {version.type}  {', '.join(version.aliases)}".rstrip())
+    rows = [
+        ("made by", version.made_by or ""),
+        ("from", ", ".join(version.inputs)),
+        ("created", version.created),
+        ("digest", version.digest),
+        ("size", f"{counted(len(version.files), 'file')}, {human_size(version.size)}"),
+        *((f"  {key}", str(value)) for key, value in version.metadata.items()),
+    ]
+    for label, value in rows:
+        if value:
+            click.echo(f"  {label:<9} {value}")
+    click.echo(click.style("Files", bold=True))
+    shown = list(version.files.items())[: None if all_files else _NAMED]
+    width = max(len(path) for path, _ in shown)
+    for path, entry in shown:
+        click.echo(f"  {path:<{width}}  {entry.sha256[:12]}  {human_size(entry.size)}")
+    if len(version.files) > len(shown):
+        click.echo(f"  and {len(version.files) - len(shown)} more (--files)")
+
+
+@command.command("get")
+@reference_argument
+@click.option("--to", "root", metavar="DIR", type=click.Path(path_type=Path), help="artifacts/NAME-vN otherwise.")
+@click.option("--replace", is_flag=True, help="Replace files that are there and differ.")
+@yard_option
+@json_option
+def get(reference: str, root: Path | None, replace: bool, yard_root: Path, as_json: bool) -> None:
+    """Copy a version's files into a directory, every byte checked.
+
+    Files that are there already and right are kept, so an interrupted one goes on; files that
+    differ are an error unless --replace is given.
+    """
+    from trainyard.app.artifacts import default_root
+
+    store = _store(yard_root)
+    version = store.find(reference)
+    place = store.get(version, root or default_root(version), replace=replace)
+    if as_json:
+        echo_json({"artifact": version.reference, "path": str(place), "files": list(version.files)})
+    else:
+        files = f"{counted(len(version.files), 'file')}, {human_size(version.size)}"
+        click.echo(f"{version.reference}: {files} in {root or default_root(version)}")
+
+
+@command.command("alias")
+@reference_argument
+@click.argument("names", nargs=-1, required=True, metavar="ALIAS...")
+@click.option("--remove", is_flag=True, help="Take the aliases away from the version instead.")
+@yard_option
+@json_option
+def alias(reference: str, names: tuple[str, ...], remove: bool, yard_root: Path, as_json: bool) -> None:
+    """Give a version other names, or take them away.
+
+    An alias that another version has moves here. `latest` moves by itself.
+    """
+    store = _store(yard_root)
+    version = store.alias(store.find(reference), **{"remove" if remove else "add": names})
+    if as_json:
+        echo_json(version.to_dict())
+    else:
+        click.echo(f"{version.reference}: {', '.join(version.aliases) or 'no alias'}")
+
+
+@command.command("lineage")
+@reference_argument
+@yard_option
+@json_option
+def lineage(reference: str, yard_root: Path, as_json: bool) -> None:
+    """Show what a version was made from, and what was made from it."""
+    from trainyard.app.artifacts import run_titles
+    from trainyard.artifacts import trace
+
+    store = _store(yard_root)
+    found = trace(store, store.find(reference))
+    if as_json:
+        echo_json(found.to_dict())
+        return
+    titles = run_titles(store.yard)
+    for line in [*_up(found, titles, ""), *_down(found, titles, "")]:
+        click.echo(line)
+
+
+def _heading(one: Lineage) -> str:
+    if one.version is None:
+        return f"{one.reference}  (no longer there)"
+    return f"{click.style(one.reference, bold=True)}  {one.version.type}"
+
+
+def _run(run: str, titles: Mapping[str, str]) -> str:
+    return f"{titles[run]} ({run})" if run in titles else f"{run} (no longer there)"
+
+
+def _up(one: Lineage, titles: Mapping[str, str], indent: str) -> Iterator[str]:
+    yield f"{indent}{_heading(one)}"
+    if one.made_by:
+        yield f"{indent}  made by {', '.join(_run(run, titles) for run in one.made_by)}"
+    if one.inputs:
+        yield f"{indent}  from"
+        for above in one.inputs:
+            yield from _up(above, titles, f"{indent}    ")
+
+
+def _down(one: Lineage, titles: Mapping[str, str], indent: str) -> Iterator[str]:
+    for use in one.used_by:
+        yield f"{indent}  used by {_run(use.run, titles)}{', which made' if use.made else ''}"
+        for below in use.made:
+            yield f"{indent}    {_heading(below)}"
+            yield from _down(below, titles, f"{indent}    ")
+
+
+@command.command("rm")
+@click.argument("references", nargs=-1, required=True, metavar="ARTIFACT:VERSION...")
+@click.option("--force", is_flag=True, help="Also versions that a run has used or that have an alias.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@dry_run_option
+@yard_option
+@json_option
+def rm(
+    references: tuple[str, ...], force: bool, yes: bool, dry_run: bool, yard_root: Path, as_json: bool
+) -> None:  # fmt: skip
+    """Remove versions. Undoable.
+
+    They lie in the trash until `trainyard clean --trash`, and `trainyard undo` brings them back. A
+    version in use stays, unless --force is given.
+    """
+    from trainyard.app.artifacts import plan_removal, remove
+    from trainyard.runs import Yard
+
+    yard = Yard(yard_root)
+    plan = plan_removal(yard, references, force=force)
+    if as_json:
+        echo_json(plan.to_dict())
+    else:
+        click.echo(plan.describe(), nl=False)
+    if dry_run:
+        return
+    if not yes and sys.stdin.isatty() and not click.confirm("Do it?", err=True):
+        click.echo("Nothing was changed.", err=True)
+        raise click.exceptions.Exit(1)
+    entry = remove(yard, [str(item.data["artifact"]) for item in plan.items], force=force)
+    if entry is not None and not as_json:
+        for what, why in entry.skipped:
+            click.echo(f"left: {what}: {why}")
+        click.echo(f"moved to the trash as {entry.name}; `trainyard undo` brings it back")
