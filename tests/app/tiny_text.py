@@ -23,8 +23,8 @@ CLASSES = ("calm", "glad", "sad")
 WORDS = {"calm": "the sea is still", "glad": "what a fine day", "sad": "nobody came at all"}
 # What a CSV, a spreadsheet or a tokenizer may trip over; distinct, and each of them with something to read.
 HARD = (
-    'she said "no", twice', 'a cell, or "two"', "tabs\there\tand there", "one line\nand another", "a return\r\nof carriage",
-    "🙂 👩‍👩‍👧 smile", "nothing\x00 in between", "  blanks around  ", "NA", "'quoted'", '"', "=1+1", "É é ﬁ İstanbul",
+    'she said "no", twice', 'a cell, or "two"', "tabs\there\tand there", "one line\nand another",
+    "a return\r\nof carriage", "🙂 👩‍👩‍👧 smile", "nothing\x00 in between", "  blanks around  ", "NA", "'quoted'", '"', "=1+1", "É é ﬁ İstanbul",
     "back\\slash \\n", "日本語", "1,5", "null",
 )  # fmt: skip
 

@@ -28,6 +28,7 @@ def command(
     trainyard train vocalizations data=recanvo data.path=recanvo/
     trainyard train experiments/recanvo/whisper_base_lora_012.py data.path=recanvo/
     trainyard train spectrogram model=efficientnet_v2_qat training.epochs=50
+    trainyard train emotions data=goemotions data.path=goemotions/ model=minilm training.epochs=2
     trainyard train digits model=mlp 'model.hidden=[453]' run.name=wide
     trainyard train data=npz data.path=images.npz
     trainyard train --like last run.seed=1

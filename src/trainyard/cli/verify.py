@@ -18,7 +18,7 @@ from trainyard.units import human_size
 def command(runs: tuple[str, ...], yard_root: Path, as_json: bool) -> None:
     """Check that files are what was written.
 
-    Compares every checkpoint and every file of record with the digest it was written with, and
+    Compares every checkpoint, file of record and artifact with the digest it was written with, and
     reads every journal and history. Without RUN, the whole yard. Exits with 1 when something is
     wrong; what a kill left half-written is named, but is not.
     """
@@ -36,7 +36,8 @@ def command(runs: tuple[str, ...], yard_root: Path, as_json: bool) -> None:
     else:
         for finding in found:
             click.echo(f"{click.style(finding.home, bold=True)}: {finding.what}\n  → {finding.remedy}")
-        looked_at = (counted(tally.runs, "run"), counted(tally.checkpoints, "checkpoint"), counted(tally.files, "file"))
+        looked_at = [counted(tally.runs, "run"), counted(tally.checkpoints, "checkpoint"), counted(tally.files, "file")]
+        looked_at += [counted(tally.artifacts, "version") + " of artifacts"] if tally.artifacts else []
         verdict = counted(wrong, "problem") if wrong else "all as written"
         click.echo(f"{', '.join(looked_at)}, {human_size(tally.bytes)}: {verdict}")
     sys.exit(1 if wrong else 0)
