@@ -19,6 +19,8 @@ ALL = {
     "startup": "Starting up",
     "features": "Features of sound",
     "fsdd": "Spoken digits",
+    "goemotions": "Emotions in comments",
+    "artifacts": "Artifacts",
 }
 
 

@@ -99,7 +99,7 @@ def test_every_kind_that_the_layout_has_is_written(trained: Trained, layout: str
     written = {record.kind for record in run.snapshot.records}
     written |= {place for checkpoint in run.snapshot.checkpoints for place in checkpoint.paths}
     others = {"home", "step_checkpoint", "evaluation_log", "controller_log", "extra", "plots", "tensorboard"}
-    others |= {"layer_weights", "encoder_weights", "exports"}
+    others |= {"layer_weights", "encoder_weights", "exports", "artifact_manifest"}
     wanted = {kind for kind in KINDS if run.layout.has(kind)} - others
     assert wanted <= written, f"not written: {wanted - written}"
     assert any("tfevents" in path for path in files(run.yard))

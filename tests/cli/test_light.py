@@ -65,7 +65,7 @@ def test_the_library_is_there_when_it_is_asked_for():
     "command",
     [
         "--help", "train --help", "runs", "runs state:finished --json", "show last", "show done --files",
-        "clean --dry-run", "undo --list", "verify", "reindex", "compare done other",
+        "clean --dry-run", "undo --list", "verify nan", "reindex", "compare done other",
     ],
 )  # fmt: skip
 def test_commands_that_look(yard: Kept, command):

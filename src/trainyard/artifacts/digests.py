@@ -114,6 +114,7 @@ class Digests:
         if changed:
             newest = dict(list(self._kept.items())[-_LIMIT:])
             with contextlib.suppress(OSError, TrainyardError):
+                durable.sweep(self._path.parent)
                 durable.write_bytes(self._path, json.dumps(newest).encode(), sync=False)
 
 

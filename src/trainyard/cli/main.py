@@ -29,11 +29,11 @@ COMMANDS = {
     "runs": "List runs: filter, sort, page.",
     "show": "Show everything about a run.",
     "compare": "Compare runs: settings, data, results.",
-    "analyse": "Look at one thing across runs: layer weights.",
+    "analyse": "Look into predictions: mistakes, thresholds, calibration, seeds.",
     "artifact": "Versions of files: list, get, name, remove; and their lineage.",
     "clean": "Plan and make room: checkpoints, runs, logs, caches. Undoable.",
     "undo": "Bring back what the last clean took away.",
-    "verify": "Check that files are what was written.",
+    "verify": "Check that files are what was written, and numbers what they say.",
     "reindex": "Rebuild the index by walking the yard.",
     "doctor": "Check the installation and the yard.",
 }

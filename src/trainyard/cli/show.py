@@ -76,6 +76,7 @@ def _print(reader: RunReader) -> None:
             for c in run.checkpoints
         ],
     )  # fmt: skip
+    _section("Artifacts", [(made["role"], f"{made['artifact']}  {made['type']}") for made in run.artifacts])
     _section("Files", [(record.kind, f"{record.path}  {human_size(record.size)}") for record in run.records])
 
 
