@@ -11,8 +11,8 @@ from trainyard.app.train import train
 from trainyard.config.compose import compose
 from trainyard.runs import RunReader, Yard, find_homes
 
-TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / "app"), str(TESTS / "models/texts")]  # for tiny_runs and its like, which tests share
+# for tiny_runs, tiny_texts and their like, which tests share
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("app", "models/texts"))
 
 # Small and quick, with every kind of file that a run leaves.
 SMALL = [

@@ -483,6 +483,9 @@ def test_in_another_layout(layout: str, tmp_path: Path) -> None:
     table = final(run, "test")
     (tmp_path / "new.txt").write_text("\n".join(table["text"]))
     assert_same_predictions(said_again(run, tmp_path / "new.txt"), table)
+    checkpoint = run.resolve(run.snapshot.checkpoints[-1].paths["checkpoint"])
+    asked = ["run.train=false", f"run.checkpoint_path={checkpoint}", "run.name=tested"]
+    assert results(trained("emotions", [*SHORT, f"layout={layout}", *asked], run.yard)) == results(run)
     assert not loosely_written(run.yard)
 
 

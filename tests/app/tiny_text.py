@@ -15,8 +15,8 @@ import pandas
 
 SIZES = ["model.hidden_size=16", "model.num_layers=1", "model.num_heads=2", "model.ffn_size=32"]
 FIT = ["training.epochs=2", "training.precision=fp32", "training.batch_size=16", "run.device=cpu"]
-EIGHTHS = ["data.split.val_fraction=0.25", "data.split.test_fraction=0.25"]
-FEW = ["data.sentences=120", *EIGHTHS]
+QUARTERS = ["data.split.val_fraction=0.25", "data.split.test_fraction=0.25"]
+FEW = ["data.sentences=100", *QUARTERS]
 TINY = [*SIZES, *FIT, *FEW]
 
 CLASSES = ("calm", "glad", "sad")

@@ -126,6 +126,21 @@ class Kept:
         return trainyard(*arguments, "--yard", self.root)
 
 
+def refused(yard: Kept, *arguments: object, says: tuple[str, ...]) -> str:
+    """Runs `trainyard train`, which must be refused with these words and write nothing where the yard would be."""
+    outcome = yard("train", *arguments)
+    assert outcome.code == 2, outcome
+    assert outcome.out == ""
+    what, remedy, advice = outcome.err.partition("\n  → ")
+    assert what.startswith("error: ")
+    for words in says:
+        assert words in outcome.err, outcome.err
+    assert remedy, f"no remedy: {what}"
+    assert len(advice.strip()) > 10
+    assert not yard.root.parent.exists(), tree(yard.root.parent)
+    return outcome.err
+
+
 def tree(root: Path) -> dict[str, str]:
     """Every directory and file (with its digest) below `root`, but for what the yard keeps for itself."""
     found = {}

@@ -13,7 +13,8 @@ from PIL import Image
 
 from trainyard.testing import killing
 
-sys.path.insert(0, str(Path(__file__).parent))  # for command_line, which the tests here share
+# for command_line, tiny_text and their like, which tests share
+sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("cli", "app", "models/texts"))
 
 from command_line import SMALL, Kept
 

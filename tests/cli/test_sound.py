@@ -8,25 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Kept, tree
+from command_line import Kept, refused
 from sound_runs import BURSTS, CLASSES, FIT, SPECTROGRAM, VOCALIZATIONS, a_folder, tone
-
-REMEDY = "\n  → "
-
-
-def refused(yard: Kept, *arguments: object, says: tuple[str, ...]) -> str:
-    """Runs `trainyard train`, which must be refused with these words and write nothing where the yard would be."""
-    outcome = yard("train", *arguments)
-    assert outcome.code == 2, outcome
-    assert outcome.out == ""
-    what, remedy, advice = outcome.err.partition(REMEDY)
-    assert what.startswith("error: ")
-    for words in says:
-        assert words in outcome.err, outcome.err
-    assert remedy, f"no remedy: {what}"
-    assert len(advice.strip()) > 10
-    assert not yard.root.parent.exists(), tree(yard.root.parent)
-    return outcome.err
 
 
 @pytest.fixture

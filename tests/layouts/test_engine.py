@@ -25,6 +25,7 @@ FACTS = {
     "date": "2026-01-31",
     "time": "20-43-01",
     "timestamp": "20260131-204301",
+    "moment": "20260131-214301",
     "id": "k3v9x0aq",
     "step": 120,
     "epoch": 3,
@@ -80,6 +81,7 @@ all_facts = st.fixed_dictionaries(
         "step": st.integers(0, 10**9),
         "epoch": st.integers(0, 10**6),
         "split": st.sampled_from(("train", "val", "test")),
+        "moment": st.datetimes().map(lambda at: at.strftime("%Y%m%d-%H%M%S").rjust(15, "0")),
         "artifact_id": st.text("0123456789abcdef", min_size=16, max_size=16),
     }
 )
@@ -177,7 +179,7 @@ def test_files_on_a_disk_read_back_as_they_were_written(name: str, tmp_path: Pat
 def test_kinds_told_apart_by_specificity() -> None:
     path = "logs/evaluation_20260131-204301.log"
     assert load_layout("shared").match(path) == [
-        Match("evaluation_log", {"timestamp": "20260131-204301"}),
+        Match("evaluation_log", {"moment": "20260131-204301"}),
         Match("log", {"run": "evaluation", "timestamp": "20260131-204301"}),
     ]
 
@@ -372,3 +374,13 @@ def test_nothing_heavy_is_imported() -> None:
     code = f"import sys, trainyard.layouts; print(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_happens_later_lies_where_the_run_does(name: str) -> None:
+    """The moment of an evaluation is not that of the run, whose home may be called after its own."""
+    layout = load_layout(name)
+    facts = {**FACTS, "timestamp": "20260131-204301", "moment": "20270101-000000"}
+    path = layout.path("evaluation_log", facts)
+    assert "20270101-000000" in path
+    assert path.startswith("logs/" if name == "shared" else layout.path("home", facts))

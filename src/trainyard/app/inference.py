@@ -107,7 +107,7 @@ def evaluate_run(
             if split == "test":
                 run.summary(times_tested=times)
             if run.keeps("evaluation_log"):
-                path = run.path("evaluation_log", timestamp=time.strftime("%Y%m%d-%H%M%S"))
+                path = run.path("evaluation_log", moment=time.strftime("%Y%m%d-%H%M%S"))
                 with open_log(path) as log:
                     values = " ".join(f"{key}={value:.6g}" for key, value in found.metrics.items())
                     log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} run={run.id} name={run.name} "

@@ -238,7 +238,8 @@ def _task(training: TrainingSection, dataset: Dataset, *, trust: bool) -> Single
     if not dataset.multi_label:
         return SingleLabel(dataset.classes, criterion)
     chosen = training.thresholds
-    return MultiLabel(dataset.classes, criterion, mode=chosen.mode, value=chosen.value, k=chosen.k)
+    with _advising("Lower it, or leave it out to have it tuned."):
+        return MultiLabel(dataset.classes, criterion, mode=chosen.mode, value=chosen.value, k=chosen.k)
 
 
 def _log_odds(dataset: Dataset) -> torch.Tensor:

@@ -53,6 +53,9 @@ FACTS: dict[str, Fact] = {
         "a timestamp as 20260131-204301",
         ("20260131-204301", "20260131-204301-10"),
     ),
+    "moment": Fact(  # of what happens to a run later: `timestamp` is when it began
+        "[0-9]{8}-[0-9]{6}" + _AGAIN, "a timestamp as 20260131-204301", ("20260131-204301", "20260131-204301-10")
+    ),
     "id": Fact("[a-z0-9]{8}", "eight characters of a-z and 0-9", ("k3v9x0aq", "20260131")),
     "step": Fact(_NUMBER, "a whole number, 0 or more", (0, _MANY), is_number=True),
     "epoch": Fact(_NUMBER, "a whole number, 0 or more", (0, _MANY), is_number=True),

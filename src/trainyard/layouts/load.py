@@ -24,7 +24,7 @@ LAYOUTS = ("grouped", "shared", "dated", "trials", "files")
 
 _KEYS = ("description", "claim", "checkpoint_format", "kinds")
 _PLACEHOLDERS = ("home", *FACTS)
-_WITHIN_A_RUN = ("step", "epoch", "split", "artifact_id")
+_WITHIN_A_RUN = ("step", "epoch", "split", "moment", "artifact_id")
 _TRIED = {"project": "project", "dataset": "dataset", "run": "name", "model": "model"}
 
 

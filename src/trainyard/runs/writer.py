@@ -159,7 +159,7 @@ def resume_run(yard: Yard, home: Path) -> RunWriter:
     run = RunWriter(yard, layout, home, RunLock(home / ".run" / "lock"))
     with contextlib.ExitStack() as undo:
         undo.callback(run.abandon)
-        samples = {"step": 0, "epoch": 0, "split": "val", "artifact_id": "0" * 16}
+        samples = {"step": 0, "epoch": 0, "split": "val", "moment": "20000101-000000", "artifact_id": "0" * 16}
         inside = {Path(directory) for directory, _, _ in os.walk(home)}
         for directory in inside | {run.path(kind, **samples).parent for kind in layout.kinds}:
             durable.sweep(directory)

@@ -30,6 +30,7 @@ FACTS: Mapping[str, object] = {
     "date": "2026-01-31",
     "time": "20-43-01",
     "timestamp": "20260131-204301",
+    "moment": "20260131-204301",
     "id": "k3v9x0aq",
     "step": 120,
     "epoch": 3,
