@@ -10,20 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainyard.api import Api
-    from trainyard.app.library import OpenYard, Run, StoredRun, start_run
-    from trainyard.app.library import open_yard as open
+    from trainyard.app.library import Run, start_run
+    from trainyard.app.stored import OpenYard, StoredRun
+    from trainyard.app.stored import open_yard as open
 
 __all__ = ["Api", "OpenYard", "Run", "StoredRun", "open", "start_run"]
+
+_WHERE = {
+    "Api": "trainyard.api:Api",
+    "OpenYard": "trainyard.app.stored:OpenYard",
+    "Run": "trainyard.app.library:Run",
+    "StoredRun": "trainyard.app.stored:StoredRun",
+    "open": "trainyard.app.stored:open_yard",
+    "start_run": "trainyard.app.library:start_run",
+}
 
 
 def __getattr__(name: str) -> Any:
     """The library's names, imported when they are first used."""
-    if name not in __all__:
+    if name not in _WHERE:
         raise AttributeError(f"module 'trainyard' has no attribute {name!r}")
-    if name == "Api":
-        from trainyard.api import Api
+    from importlib import import_module
 
-        return Api
-    from trainyard.app import library
-
-    return getattr(library, "open_yard" if name == "open" else name)
+    module, _, attribute = _WHERE[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -323,6 +323,15 @@ def test_a_checkpoint_of_one_file(tmp_path: Path, connect: Connect, checkpoint_p
     assert run.thresholds() is None
 
 
+def test_thresholds_in_a_checkpoint_of_one_file(tmp_path: Path, connect: Connect) -> None:
+    import torch
+
+    decision = {"mode": "global", "thresholds": {"joy": 0.25, "anger": 0.25}}
+    with trainyard.start_run(yard=tmp_path / "yard", layout="dated") as writing:
+        writing.save_checkpoint({"model": {"w": torch.ones(2)}, "decision": decision}, step=1, epoch=1, best=True)
+    assert connect(tmp_path / "yard").run("last").thresholds() == {"joy": 0.25, "anger": 0.25}
+
+
 def test_the_newest_checkpoint_is_the_best_when_nothing_was_monitored(tmp_path: Path, connect: Connect) -> None:
     with trainyard.start_run(yard=tmp_path / "yard") as writing:
         assert connect(tmp_path / "yard").run("last").best_checkpoint() is None

@@ -1,15 +1,13 @@
-"""`trainyard train emotions`, from the config to its last file: thresholds, killed runs, tables, published encoders."""
+"""`trainyard train emotions`, from the config to its last file: thresholds, killed runs, layouts, tables, losses."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import re
-import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,73 +16,42 @@ import pandas
 import pytest
 import torch
 from sklearn import metrics as sklearn
-from tiny_runs import QUIET, again, broken_off, files, left_behind, recorded, resumed, trained
-from tiny_text import CLASSES, HARD, SIZES, TINY, WORDS, label_sets, probabilities, rows, write_csv, write_jsonl
-from tiny_texts import theirs
+from tiny_runs import again, broken_off, files, left_behind, recorded, resumed, trained
+from tiny_text import (
+    CLASSES,
+    HARD,
+    ONE,
+    SHORT,
+    TINY,
+    WORDS,
+    assert_same_predictions,
+    best_epoch,
+    best_of,
+    final,
+    in_transformers,
+    kept_of,
+    label_sets,
+    new,
+    of_a_table,
+    probabilities,
+    results,
+    rows,
+    said_again,
+    table_of,
+    their_logits,
+    theirs_of,
+    thresholds_of,
+    write_csv,
+    write_jsonl,
+)  # fmt: skip
 
 from trainyard.app import text as text_app
 from trainyard.app.inference import evaluate_run, predict_items
-from trainyard.app.setup import build, load_dataset
 from trainyard.app.train import resume
-from trainyard.config.compose import compose
-from trainyard.errors import ChangedDataError, ConfigError
-from trainyard.models import library
+from trainyard.errors import ChangedDataError
 from trainyard.models.texts import train_tokenizer
 from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.testing import killing
-from trainyard.training import process as processes
-
-SHORT = [*TINY, *QUIET, "training.epochs=1"]
-
-
-def new(folder: Path) -> Yard:
-    return Yard(folder / "yard", create=True)
-
-
-def best_of(run: RunReader) -> Path:
-    """The directory of the best checkpoint, in the layout `files`."""
-    (path,) = (run.home / "files/checkpoint").iterdir()
-    return path
-
-
-def kept_of(path: Path) -> dict[str, Any]:
-    """The metrics.json of a checkpoint."""
-    found: dict[str, Any] = json.loads((path / "metrics.json").read_text())
-    return found
-
-
-def table_of(run: RunReader, which: str) -> pandas.DataFrame:
-    """The predictions of a split, or as `val_epoch1` after an epoch, in the layout `files`."""
-    (path,) = run.home.glob(f"files/predictions/{which}_predictions_*.csv")
-    return pandas.read_csv(path)
-
-
-def final(run: RunReader, split: str) -> pandas.DataFrame:
-    """The predictions of the chosen checkpoint, in any layout."""
-    records = [one for one in run.snapshot.records if one.kind == "final_predictions" and one.facts["split"] == split]
-    return pandas.read_csv(run.resolve(records[-1].path))
-
-
-def best_epoch(run: RunReader) -> int:
-    assert run.snapshot.best is not None
-    return int(run.snapshot.best["epoch"])
-
-
-def results(run: RunReader) -> dict[str, Any]:
-    return {key: value for key, value in run.snapshot.summary.items() if key.startswith(("val_", "test_"))}
-
-
-def said_again(run: RunReader, path: Path, **options: Any) -> pandas.DataFrame:
-    return pandas.read_csv(io.StringIO(predict_items(run, path, device="cpu", **options)))
-
-
-def assert_same_predictions(one: pandas.DataFrame, other: pandas.DataFrame, column: str = "text") -> None:
-    """Of the same items in the same order, the labels are the same, and the probabilities but for rounding."""
-    assert list(one[column]) == list(other[column])
-    label = "pred_labels" if "pred_labels" in one else "pred_label"
-    assert list(one[label]) == list(other[label])
-    np.testing.assert_allclose(probabilities(one), probabilities(other), atol=1e-6)
-
 
 # -- the recipe and its files
 
@@ -93,13 +60,6 @@ def assert_same_predictions(one: pandas.DataFrame, other: pandas.DataFrame, colu
 def emotions(tmp_path_factory: pytest.TempPathFactory) -> RunReader:
     """Only to be read."""
     return trained("emotions", TINY, new(tmp_path_factory.mktemp("emotions")))
-
-
-@contextlib.contextmanager
-def in_transformers() -> Iterator[None]:
-    """Its libraries say nothing and try nothing that is not needed."""
-    with library.quiet(), library.without_torchao():
-        yield
 
 
 MODEL, TOKENIZER = (
@@ -148,7 +108,7 @@ def test_the_tree_is_that_of_the_document(emotions: RunReader) -> None:
 def loosely_written(yard: Yard) -> list[str]:
     """The files of JSON in the yard that a strict reader refuses, but for those that only we read."""
     found: list[str] = []
-    paths = [path for path in yard.root.rglob("*.json") if ".run" not in path.parts and path.name != "manifest.json"]
+    paths = [path for path in yard.root.rglob("*.json") if ".run" not in path.parts]
     assert len(paths) > 4
     for path in paths:
         json.loads(path.read_text(), parse_constant=lambda _, path=path: found.append(yard.relative(path)))  # type: ignore[misc]
@@ -246,11 +206,6 @@ def test_the_summary_for_wandb_has_the_classes_of_test(emotions: RunReader) -> N
 
 
 # -- the same thresholds everywhere
-
-
-def thresholds_of(run: RunReader) -> dict[str, float]:
-    found: dict[str, float] = kept_of(best_of(run))["decision"]["thresholds"]
-    return found
 
 
 def test_the_thresholds_of_the_checkpoint_chose_the_labels(emotions: RunReader) -> None:
@@ -417,11 +372,6 @@ def test_one_seed_is_one_run_and_another_is_another(tmp_path: Path) -> None:
     assert runs[0]["tokenizer"] == runs[2]["tokenizer"], "made of the same training texts"
 
 
-def of_a_table(overrides: Sequence[str]) -> list[str]:
-    """The same without what concerns made-up sentences."""
-    return [word for word in overrides if not word.startswith("data.sentences")]
-
-
 def test_changed_texts_are_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "texts.csv", [[text, ",".join(labels)] for text, labels in rows(40)])
     overrides = [
@@ -449,13 +399,8 @@ def test_before_its_first_validation_it_still_predicts_label_sets(tmp_path: Path
     broken = broken_off("emotions", overrides, new(tmp_path), steps=2)
     (tmp_path / "new.txt").write_text("i am so glad\nwhat if she gets hurt\n")
     said = said_again(broken, tmp_path / "new.txt", checkpoint="last")
-    with in_transformers():
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-        path = broken.resolve(broken.snapshot.checkpoints[-1].paths["checkpoint"])
-        model = AutoModelForSequenceClassification.from_pretrained(path).eval()
-        batch = AutoTokenizer.from_pretrained(path)(list(said["text"]), padding=True, return_tensors="pt")
-        wanted = torch.sigmoid(model(**batch).logits).detach().numpy()
+    path = broken.resolve(broken.snapshot.checkpoints[-1].paths["checkpoint"])
+    wanted = torch.sigmoid(their_logits(path, said["text"])).numpy()
     np.testing.assert_allclose(probabilities(said), wanted, atol=1e-5)
     assert [len(json.loads(cell)) for cell in said["pred_labels"]] == [2, 2]
 
@@ -491,8 +436,6 @@ def test_in_another_layout(layout: str, tmp_path: Path) -> None:
 
 # -- tables, one label an item, losses
 
-ONE = ["data.multi_label=false", "training/criterion=cross_entropy"]
-
 
 def test_one_label_a_text(tmp_path: Path) -> None:
     lines = [[f"{WORDS[CLASSES[number % 3]]} that is {number}", CLASSES[number % 3]] for number in range(48)]
@@ -513,10 +456,8 @@ def test_one_label_a_text(tmp_path: Path) -> None:
         "confusion_matrix_test.png", "confusion_matrix_val.png"
     }  # fmt: skip
     assert "decision" not in kept_of(best_of(run))
-    names = ran(LOAD, run)
-    assert names["model"].config.problem_type == "single_label_classification"
-    batch = names["tokenizer"](list(table["text"]), padding=True, return_tensors="pt")
-    found = torch.softmax(names["model"].eval()(**batch).logits, 1).detach().numpy()
+    assert theirs_of(best_of(run))[0].config.problem_type == "single_label_classification"
+    found = torch.softmax(their_logits(best_of(run), table["text"]), 1).numpy()
     np.testing.assert_allclose(found, probabilities(table), atol=1e-5)
     (tmp_path / "new.txt").write_text("\n".join(table["text"]))
     assert_same_predictions(said_again(run, tmp_path / "new.txt"), table)
@@ -612,150 +553,6 @@ def test_hard_texts_survive_from_the_table_to_the_predictions(tmp_path: Path) ->
         assert {
             row["text"] for row in csv.DictReader(io.StringIO(predict_items(run, path, device="cpu"), newline=""))
         } >= {text for text in texts if text not in ("NA", "null")}
-
-
-# -- published encoders
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directories that transformers wrote, with tied weights and heads of other tasks among them."""
-    folder = tmp_path_factory.mktemp("published")
-    theirs("bert", folder / "bert")
-    theirs("bert", folder / "masked", "ForMaskedLM")
-    theirs("bert", folder / "judge", "ForSequenceClassification", num_labels=5)
-    theirs("roberta", folder / "roberta", "ForMaskedLM")
-    theirs("distilbert", folder / "distilbert", "ForMaskedLM")
-    return folder
-
-
-def pretrained(path: Path, *more: str) -> list[str]:
-    """The recipe from a directory; 30 tokens are what all of them take."""
-    keep = [word for word in SHORT if not word.startswith("model.")]
-    chosen = ["model=text_encoder", "model.type=auto", f"model.path={path}", "model.size=base", "model.pretrained=true"]
-    return [*keep, *chosen, "data.max_tokens=30", *more]
-
-
-@pytest.mark.parametrize("name", ["bert", "masked", "judge", "roberta", "distilbert"])
-def test_a_published_encoder_learns_and_its_checkpoint_loads_there(name: str, published: Path, tmp_path: Path) -> None:
-    run = trained("emotions", pretrained(published / name), new(tmp_path))
-    assert best_of(run).name.startswith(f"{name}-")
-    assert run.snapshot.model == name
-    names, table = ran(LOAD, run), table_of(run, "test")
-    assert type(names["model"]).__name__.endswith("ForSequenceClassification")
-    batch = names["tokenizer"](list(table["text"]), padding=True, truncation=True, return_tensors="pt")
-    with torch.no_grad():
-        found = torch.sigmoid(names["model"].eval()(**batch).logits).numpy()
-    np.testing.assert_allclose(found, probabilities(table), atol=1e-5)
-    found_again = evaluate_run(run, "test", device="cpu")
-    assert found_again.metrics == found_again.recorded
-
-
-def test_the_head_has_a_rate_of_its_own_and_starts_at_the_prior(published: Path) -> None:
-    asked = pretrained(published / "bert", "training.learning_rate=2e-4", "training.head_learning_rate=5e-3")
-    config = compose("emotions", asked)
-    dataset = load_dataset(config)
-    setup = build(config, dataset, processes.start("cpu"))
-    encoder, head = setup.trainee.optimizer.param_groups
-    assert (encoder["lr"], head["lr"]) == (2e-4, 5e-3)
-    names = {id(parameter): name for name, parameter in setup.model.named_parameters()}
-    in_head = {names[id(parameter)].removeprefix("model.") for parameter in head["params"]}
-    assert in_head == {"classifier.weight", "classifier.bias", "bert.pooler.dense.weight", "bert.pooler.dense.bias"}
-    assert len(encoder["params"]) + len(head["params"]) == len(names)
-    truth = np.asarray(dataset.labels[dataset.splits == "train"], dtype=np.float64)
-    prior = (truth.sum(0) + 1) / (len(truth) + 2)
-    weights = dict(setup.model.named_parameters())
-    np.testing.assert_allclose(
-        weights["model.classifier.bias"].detach().numpy(), np.log(prior / (1 - prior)), rtol=1e-5
-    )
-    said = setup.predict("train").probabilities.mean(0)
-    assert np.abs(said - prior).max() < 0.05, "before any training, the share of each label"
-
-
-def test_one_label_a_text_starts_at_the_shares(published: Path) -> None:
-    config = compose("emotions", pretrained(published / "bert", *ONE))
-    dataset = load_dataset(config)
-    setup = build(config, dataset, processes.start("cpu"))
-    counts = np.bincount(dataset.labels[dataset.splits == "train"], minlength=len(dataset.classes)) + 1
-    bias = dict(setup.model.named_parameters())["model.classifier.bias"].detach().numpy()
-    np.testing.assert_allclose(np.exp(bias), counts / counts.sum(), rtol=1e-5)
-
-
-def test_without_a_prior_the_bias_is_as_it_came(published: Path) -> None:
-    config = compose("emotions", pretrained(published / "bert", "model.prior_bias=false"))
-    setup = build(config, load_dataset(config), processes.start("cpu"))
-    assert not dict(setup.model.named_parameters())["model.classifier.bias"].any()
-
-
-def test_an_encoder_of_next_to_no_rate_stands_still(published: Path, tmp_path: Path) -> None:
-    """Two groups of parameters: what is published stays as it is, and the head learns."""
-    rates = ["training.learning_rate=1e-30", "training.head_learning_rate=1e-2"]
-    run = trained("emotions", pretrained(published / "bert", *rates), new(tmp_path))
-    weights = torch.load(best_of(run) / "pytorch_model.bin", weights_only=True)
-    with in_transformers():
-        from transformers import AutoModel
-
-        theirs_ = AutoModel.from_pretrained(published / "bert").state_dict()
-    still = {name for name, tensor in theirs_.items() if (weights[f"bert.{name}"] - tensor).abs().max() < 1e-20}
-    assert set(theirs_) - still == {"pooler.dense.weight", "pooler.dense.bias"}
-    assert {row["learning_rate"] for row in run.history() if "learning_rate" in row} == {1e-30}
-
-
-def test_what_training_began_with_is_not_needed_afterwards(published: Path, tmp_path: Path) -> None:
-    """Resume, evaluate, predict: a checkpoint has everything."""
-    source = shutil.copytree(published / "roberta", tmp_path / "source")
-    overrides = pretrained(source, "checkpoint.every_steps=1", "training.head_learning_rate=1e-2")
-    whole = trained("emotions", overrides, new(tmp_path / "whole"))
-    broken = broken_off("emotions", overrides, new(tmp_path / "broken"), steps=2)
-    shutil.rmtree(source)
-    assert left_behind(resumed(broken)) == left_behind(whole)
-    found = evaluate_run(whole, "test", device="cpu")
-    assert found.metrics == found.recorded
-    tested = trained(
-        "emotions", [*overrides, "run.train=false", f"run.checkpoint_path={best_of(whole)}"], new(tmp_path / "tested")
-    )
-    assert results(tested) == results(whole)
-
-
-def test_a_checkpoint_of_a_run_is_a_published_encoder_too(emotions: RunReader, tmp_path: Path) -> None:
-    """Its directory as model.path: other labels, its weights and its tokenizer."""
-    path = write_csv(tmp_path / "texts.csv", [[text, ",".join(labels)] for text, labels in rows(48)])
-    overrides = [word for word in pretrained(best_of(emotions)) if not word.startswith("data.sentences")]
-    run = trained("emotions", [*overrides, "data=text", f"data.path={path}", "data.max_tokens=128"], new(tmp_path))
-    assert (best_of(run) / "vocab.txt").read_bytes() == (best_of(emotions) / "vocab.txt").read_bytes()
-    assert list(thresholds_of(run)) == list(CLASSES)
-
-
-# -- training on from a checkpoint
-
-
-def test_training_on_from_a_checkpoint_keeps_its_tokenizer(emotions: RunReader, tmp_path: Path) -> None:
-    more = ["data.sentences=100", f"run.checkpoint_path={best_of(emotions)}"]
-    run = trained("emotions", [*SHORT, *more], new(tmp_path))
-    assert (best_of(run) / "tokenizer.json").read_bytes() == (best_of(emotions) / "tokenizer.json").read_bytes()
-    found = evaluate_run(run, "test", device="cpu")
-    assert found.metrics == found.recorded
-
-
-OTHERS: dict[str, tuple[list[str], str]] = {
-    "other labels": (["data.classes=[joy,anger,fear,love,neutral,gratitude,sadness,surprise]"], "another order"),
-    "fewer labels": (["data.classes=[anger,fear,joy]"], "gratitude"),
-    "one label a text": (ONE, "data.multi_label"),
-    "another width": (["model.hidden_size=32"], "model.hidden_size"),
-    "another type": (["model=bert", "model.pretrained=false", "model.size=mini", *SIZES], "model.type"),
-}
-
-
-@pytest.mark.parametrize("train", ["true", "false"])
-@pytest.mark.parametrize("what", OTHERS)
-def test_a_checkpoint_of_other_outputs_is_refused(what: str, train: str, emotions: RunReader, tmp_path: Path) -> None:
-    asked, says = OTHERS[what]
-    yard = new(tmp_path)
-    with pytest.raises(ConfigError, match=says) as caught:
-        trained("emotions", [*SHORT, *asked, f"run.train={train}", f"run.checkpoint_path={best_of(emotions)}"], yard)
-    assert "run.checkpoint_path" in str(caught.value)
-    assert caught.value.remedy
-    assert not list(find_homes(yard))
 
 
 @pytest.mark.parametrize("lacking", [("sad",), CLASSES])

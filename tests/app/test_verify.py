@@ -128,6 +128,19 @@ def test_a_summary_of_other_values_is_named(tmp_path: Path) -> None:
     assert told.what == f"the summary of run a: test_accuracy is 0.93, recomputed 0.5 from {path}"
 
 
+@pytest.mark.parametrize(("key", "value"), [("summary", {"test_wer": 0.1}), ("config", {"lr": 3}), ("seed", 7)])
+def test_a_snapshot_that_was_edited_is_named_and_can_be_removed(tmp_path: Path, key: str, value: object) -> None:
+    with trainyard.start_run(yard=tmp_path / "y", name="a", config={"lr": 1}) as run:
+        run.summary(test_wer=0.2)
+    path = run.home / ".run" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    [told] = findings(tmp_path / "y")
+    assert told.what == f"{path} says otherwise than the journal: {key}"
+    path.unlink()
+    assert findings(tmp_path / "y") == []
+    assert reader_of(tmp_path / "y").snapshot.summary == {"test_wer": 0.2}
+
+
 def test_many_disagreements_are_told_once(tmp_path: Path) -> None:
     emotional(tmp_path / "y", "a", n=200)
     path = record(tmp_path / "y", "final_predictions", "test")

@@ -101,6 +101,10 @@ def test_a_file_written_in_place_is_found_out_and_mended_by_logging_again(store,
     assert store.faults(version) == []
 
 
+def test_one_alias_may_be_given_without_a_list(store, folder):
+    assert store.log("data", folder, aliases="best").aliases == ("latest", "best")
+
+
 def test_a_damaged_object_is_not_used_again(store, yard, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "kept")
     first = store.log("one", folder)

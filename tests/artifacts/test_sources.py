@@ -39,6 +39,8 @@ def test_what_cannot_be_in_an_artifact(folder, tmp_path):
         ({}, "no file"),
         (tmp_path / "fifo", "no regular file"),
         (folder, "loop"),
+        ([folder / "a.txt"], "list"),
+        ({"x": b"bytes"}, "bytes"),
         ({"a": folder / "a.txt", "a/b": folder / "a.txt"}, "the folder of 'a/b'"),
         ({"": folder / "more/b.bin", "b": folder / "a.txt"}, "''"),
     ]:

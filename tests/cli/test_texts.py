@@ -12,12 +12,11 @@ import pandas
 import pytest
 import torch
 from command_line import Kept, refused
-from tiny_text import CLASSES, HARD, TINY, label_sets, rows, write_csv, write_jsonl
+from tiny_text import CLASSES, HARD, SHORT, SIZES, label_sets, rows, write_csv, write_jsonl
 from tiny_texts import theirs
 
 from trainyard.data.texts.sentences import EMOTIONS
 
-SHORT = (*TINY, "training.epochs=1", "outputs.plots=false", "tracker=none")
 EMOTIONAL = ("emotions", *SHORT)
 NAMED = f"data.classes=[{','.join(CLASSES)}]"
 LINES = [[text, ",".join(labels)] for text, labels in rows(40)]
@@ -67,7 +66,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_refused_before_anything_is_written(what: str, empty: Kept) -> None:
     arguments, says = REFUSED[what]
-    sizes = () if arguments[0] not in ("model=mlp", "model.pretrained=true") else TINY[:4]
+    sizes = () if arguments[0] not in ("model=mlp", "model.pretrained=true") else SIZES
     refused(empty, *(word for word in EMOTIONAL if word not in sizes), *arguments, says=says)
 
 
@@ -118,6 +117,9 @@ def test_bad_files(empty: Kept, tmp_path: Path) -> None:
     refused(empty, *of(bad), says=("cannot be read as a CSV", "quotes"))
     refused(empty, *of(tmp_path / "none.csv"), says=("There is no", "none.csv"))
     refused(empty, *of(tmp_path), says=("no table called train", "bad.csv"))
+    for data in ("text", "goemotions"):
+        kept = (word for word in SHORT if not word.startswith("data."))
+        refused(empty, "emotions", f"data={data}", *kept, says=("nothing says where the texts lie", "data.path=…"))
 
 
 def test_a_folder_with_a_test_split_alone(empty: Kept, tmp_path: Path) -> None:
@@ -169,6 +171,12 @@ def test_what_cannot_be_built_on(
     name: str, more: tuple[str, ...], says: tuple[str, ...], published: Path, empty: Kept
 ) -> None:
     refused(empty, *pretrained(published / name, *more), says=says)
+
+
+@pytest.mark.parametrize("train", ["true", "false"])
+def test_a_checkpoint_of_somebody_else_is_no_checkpoint_of_a_run(train: str, published: Path, empty: Kept) -> None:
+    asked = (f"run.checkpoint_path={published / 'bert'}", f"run.train={train}")
+    refused(empty, *EMOTIONAL, *asked, says=("run.checkpoint_path", "no checkpoint of a run", "model.path"))
 
 
 def test_a_hub_id_that_cannot_be(empty: Kept) -> None:
@@ -246,7 +254,7 @@ def test_hard_texts_come_back_byte_for_byte(hard: Kept, tmp_path: Path) -> None:
     printed = hard("predict", "hard", path, "--device", "cpu")
     assert printed.code == 0, printed
     done = hard("predict", "hard", path, "--device", "cpu", "--out", tmp_path / "said.csv")
-    assert done.out.endswith(f" predictions in {tmp_path / 'said.csv'}\n")
+    assert done.out == f"{len(HARD)} predictions in {tmp_path / 'said.csv'}\n"
     said = (tmp_path / "said.csv").read_bytes()
     assert printed.out.encode() == said
     table = list(csv.reader(io.StringIO(said.decode(), newline=""), strict=True))

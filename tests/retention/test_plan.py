@@ -205,7 +205,7 @@ def test_a_copy_of_a_home_does_not_take_the_files_of_the_original(yard: Yard) ->
 
 def test_a_whole_run_takes_its_own_files_elsewhere_but_not_shared_ones(yard: Yard) -> None:
     run, other = train(yard, "shared", "one"), trained(yard, "shared", "two")
-    run.write("evaluation_log", "x", timestamp="20260101-000000")
+    run.write("evaluation_log", "x", moment="20260101-000000")
     run.finish()
     reader = RunReader(yard, run.home)
     lost = yard.root / run.layout.path("error_log", reader.snapshot.facts)

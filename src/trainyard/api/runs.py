@@ -5,8 +5,11 @@ They know a transport and the documents that come through it, and nothing of whe
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -142,12 +145,16 @@ class ApiRun:
         """Label to the probability from which on it is chosen, as tuned for the best checkpoint.
 
         None when labels are not chosen by thresholds, or the run has no checkpoint that says so.
+
+        Raises:
+            ConfigError: they lie in a checkpoint of one file, and PyTorch, which reads it, is not installed.
         """
         best = self.best_checkpoint()
         for file in best.files() if best is not None else ():
             if file.name.rpartition("/")[2] == _METRICS:
-                decision = json.loads(file.read()).get("decision") or {}
-                return decision.get("thresholds") or None
+                return _thresholds(json.loads(file.read()))
+        if best is not None and best.is_one_file:
+            return _thresholds(_loaded(best.files()[0]))
         return None
 
     # -- history
@@ -231,6 +238,11 @@ class ApiCheckpoint:
         self.epoch: float = document["epoch"]
         self.metrics: dict[str, float] = document["metrics"]
 
+    @property
+    def is_one_file(self) -> bool:
+        """Whether it is a file, not a directory."""
+        return not self._path.endswith("/")
+
     def __repr__(self) -> str:
         return f"<checkpoint of step {self.step} of run {self._run.path}>"
 
@@ -246,12 +258,30 @@ class ApiCheckpoint:
             replace: as `ApiFile.download` has it, for each of them; so are `exist_ok` and what is raised.
             exist_ok: see `replace`.
         """
-        is_directory = self._path.endswith("/")
         if root is None:
-            root = target_of(".", self._path.rstrip("/").rpartition("/")[2]) if is_directory else "."
+            root = "." if self.is_one_file else target_of(".", self._path.rstrip("/").rpartition("/")[2])
         wanted = [(file.source, target_of(root, file.name.rpartition("/")[2])) for file in self.files()]
         download(wanted, replace=replace, exist_ok=exist_ok)
-        return Path(root) if is_directory else wanted[0][1]
+        return wanted[0][1] if self.is_one_file else Path(root)
+
+
+def _thresholds(kept: Any) -> dict[str, float] | None:
+    """Those of the decision in what a checkpoint keeps of itself."""
+    decision = kept.get("decision") if isinstance(kept, dict) else None
+    return (decision or {}).get("thresholds") or None
+
+
+def _loaded(file: ApiFile) -> Any:
+    """What is in a checkpoint of one file; nothing where a user's own loop kept more in it than tensors and values."""
+    try:
+        import torch
+    except ImportError:
+        raise ConfigError(
+            [f"{file!r} is read by PyTorch, which is not installed"], "Run `pip install 'trainyard[train]'`."
+        ) from None
+    with contextlib.suppress(pickle.UnpicklingError):
+        return torch.load(io.BytesIO(file.read()), map_location="cpu", weights_only=True)
+    return None
 
 
 class ApiArtifact:

@@ -18,6 +18,7 @@ from trainyard.artifacts.wandb_manifest import artifact_id, wandb_manifest
 from trainyard.checkpoints import FORMATS
 from trainyard.errors import UserError
 from trainyard.index import Index
+from trainyard.jsonl import without_nan
 from trainyard.retention import Plan, PlanItem, TrashEntry, apply
 from trainyard.retention.plan import make_plan
 from trainyard.runs import Checkpoint, RunWriter, Yard
@@ -123,7 +124,11 @@ def log_run_artifacts(run: RunWriter, best_checkpoint: Checkpoint | None) -> lis
     """
     logged = []
     if best_checkpoint is not None:
-        metadata = {"step": best_checkpoint.step, "epoch": best_checkpoint.epoch, "metrics": best_checkpoint.metrics}
+        metadata = {
+            "step": best_checkpoint.step,
+            "epoch": best_checkpoint.epoch,
+            "metrics": without_nan(best_checkpoint.metrics),
+        }
         logged.append(
             log_artifact(
                 run, _checkpoint_files(run, best_checkpoint), derived_name("model", run.name),

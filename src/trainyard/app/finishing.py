@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from trainyard.analysis.decisions import Decision
@@ -34,8 +35,10 @@ def finish(setup: Setup, run: RunWriter | None, console: Console) -> dict[str, A
     found = _predict(setup, best)
     if run is None:
         return {}
-    if "val" in found and config.run.train:
-        for note in setup.task.tune(found["val"].probabilities, found["val"].labels)[1]:
+    if config.run.train:
+        nothing = np.empty((0, len(setup.dataset.classes)))  # no validation: nothing is tuned, which is said as well
+        tuned = (found["val"].probabilities, found["val"].labels) if "val" in found else (nothing, nothing)
+        for note in setup.task.tune(*tuned)[1]:
             run.warn(note)
             tell(console, note, label="warning: ")
     with_plots = config.outputs.plots

@@ -1,4 +1,4 @@
-"""Trainyard as a library: runs for a user's own training loop, and reading a yard back.
+"""Trainyard as a library: runs for a user's own training loop. (`stored` reads a yard back.)
 
     with trainyard.start_run(project="cats", config={"lr": 1e-3}) as run:
         for step in range(1000):
@@ -14,21 +14,17 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, SupportsFloat
+from typing import Any, Self, SupportsFloat
 
 from trainyard.app import artifacts, provenance
 from trainyard.app.artifacts import Artifact
 from trainyard.app.resuming import choose_to_resume
+from trainyard.app.states import ResumePoint, directory_files, single_file
 from trainyard.artifacts import Files, Version
-from trainyard.checkpoints import FORMATS, FileWriter, choose, commit, publish
-from trainyard.checkpoints import formats as names
-from trainyard.errors import CheckpointError
+from trainyard.checkpoints import FORMATS, FileWriter, commit, publish
 from trainyard.index import Index
 from trainyard.layouts import load_layout
-from trainyard.runs import Checkpoint, RunReader, RunWriter, Yard, create_run, environment, resume_run
-
-if TYPE_CHECKING:
-    import pandas
+from trainyard.runs import RunWriter, Yard, create_run, environment, resume_run
 
 State = Mapping[str, Any]
 
@@ -139,7 +135,7 @@ class Run:
         self._begin(None)
         writer = self._writer
         format_ = FORMATS[writer.layout.checkpoint_format]
-        files = _directory_files(state, format_.weights) if format_.is_directory else {"": _single_file(state)}
+        files = directory_files(state, format_.weights) if format_.is_directory else {"": single_file(state)}
         checkpoint = commit(writer, files, step=step, epoch=epoch or 0.0, metrics=metrics, inside_epoch=epoch is None)
         if best:
             publish(writer, checkpoint, "best")
@@ -279,162 +275,3 @@ class Run:
             return
         self._begin(None)
         self._writer.__exit__(kind, error, trace)
-
-
-class ResumePoint:
-    """A checkpoint to continue from: `step`, `epoch`, `metrics`, its `path`, and `load` for what is in it."""
-
-    def __init__(self, checkpoint: Checkpoint, path: Path) -> None:
-        self.step, self.epoch, self.metrics = checkpoint.step, checkpoint.epoch, checkpoint.metrics
-        self.path = path
-
-    def load(self) -> dict[str, Any]:
-        """What was given to `save_checkpoint`, tensors on the CPU.
-
-        Raises:
-            CheckpointError: it cannot be read; names it.
-        """
-        from trainyard.training.state import reading
-
-        with reading(self.path):
-            return _load(self.path)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    import torch
-    from safetensors.torch import load_file
-
-    if path.is_file():
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
-    loaded: dict[str, Any] = {}
-    for file in sorted(path.iterdir()):
-        if file.suffix == ".safetensors":  # one, or the shards of frozen and trained weights
-            loaded.setdefault("model", {}).update(load_file(file))
-        elif file.suffix in (".pt", ".pth", ".bin"):
-            key = "model" if file.name == names.PYTORCH_BIN else file.stem
-            loaded[key] = torch.load(file, map_location="cpu", weights_only=True)
-    return loaded
-
-
-def _single_file(state: Mapping[str, Any]) -> FileWriter:
-    functions = [key for key, value in state.items() if callable(value)]
-    if functions:
-        raise CheckpointError(
-            f"{', '.join(map(repr, functions))} writes a file of its own, but this layout keeps a checkpoint in one.",
-            "Give the values themselves, or use a layout of directories: grouped or files.",
-        )
-    return _loadable(dict(state))
-
-
-def _loadable(value: Any) -> FileWriter:
-    """A writer of what `ResumePoint.load` can read, which runs no code: better known now than after a crash."""
-    import torch
-
-    from trainyard.training.state import torch_file
-
-    def write(path: Path) -> None:
-        torch_file(value)(path)
-        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        if unsafe:
-            raise CheckpointError(
-                f"A checkpoint cannot hold {', '.join(sorted(unsafe))}: loading it would run code.",
-                "Save tensors, numbers, strings, lists and dictionaries; torch.from_numpy makes tensors of arrays.",
-            )
-
-    return write
-
-
-def _directory_files(state: Mapping[str, Any], weights: str) -> dict[str, FileWriter]:
-    files: dict[str, FileWriter] = {}
-    for key, value in state.items():
-        if "/" in key or key.startswith("."):
-            raise CheckpointError(f"{key!r} cannot be the name of a part of a checkpoint.", "Use a plain word.")
-        if callable(value):
-            files[key] = value
-        elif key == "model" and weights == names.SAFETENSORS:
-            files[weights] = _safetensors(value)
-        else:
-            files[weights if key == "model" else f"{key}.pt"] = _loadable(value)
-    return files
-
-
-def _safetensors(tensors: Mapping[str, Any]) -> FileWriter:
-    from trainyard.training.state import safetensors_file
-
-    plain: dict[str, Any] = {}
-    places: set[int] = set()
-    for name, tensor in tensors.items():
-        copied = tensor.detach().cpu().contiguous()
-        place = copied.untyped_storage().data_ptr()
-        plain[name] = copied.clone() if place in places else copied  # tied weights: safetensors wants each by itself
-        places.add(place)
-    return safetensors_file(plain)
-
-
-def open_yard(yard: str | os.PathLike[str] = "outputs") -> OpenYard:
-    """A yard to read: its runs, their history, files and checkpoints. Works on read-only yards.
-
-    Raises:
-        YardError: there is none.
-    """
-    return OpenYard(Yard(yard))
-
-
-class OpenYard:
-    """The runs of a yard."""
-
-    def __init__(self, yard: Yard) -> None:
-        self._yard = yard
-        self._index = Index(yard)
-
-    def runs(self, query: str = "") -> list[StoredRun]:
-        """The runs that match, such as `runs("state:finished sort:-summary.test_accuracy")`."""
-        rows = self._index.query(query).rows
-        return [StoredRun(RunReader(self._yard, self._yard.root / row["home"])) for row in rows]
-
-    def run(self, reference: str) -> StoredRun:
-        """One run by id, name, path or "last"."""
-        return StoredRun(RunReader(self._yard, self._index.find(reference)))
-
-
-class StoredRun:
-    """A run as it was when it was looked up."""
-
-    def __init__(self, reader: RunReader) -> None:
-        self._reader = reader
-        snapshot = reader.snapshot
-        self.id, self.name, self.state = snapshot.id, snapshot.name, snapshot.state
-        self.project, self.dataset, self.model = snapshot.project, snapshot.dataset, snapshot.model
-        self.home = reader.home
-        self.config, self.summary, self.metrics = snapshot.config, snapshot.summary, snapshot.metrics
-
-    def __repr__(self) -> str:
-        return f"<run {self.project}/{self.dataset}/{self.name} {self.id} {self.state}>"
-
-    def history(self) -> list[dict[str, Any]]:
-        """The metric rows that count: {"step", "epoch", "split", "time", **values}."""
-        return self._reader.history()
-
-    def history_frame(self) -> pandas.DataFrame:
-        """The same as a pandas frame (pandas must be installed)."""
-        import pandas
-
-        return pandas.DataFrame(self.history())
-
-    def files(self) -> dict[str, Path]:
-        """Every file the run recorded and that is there: recorded path and where it is."""
-        return self._reader.files()
-
-    def checkpoints(self) -> list[ResumePoint]:
-        """The checkpoints there are, oldest first."""
-        located = ((c, self._reader.locate(c)) for c in self._reader.snapshot.checkpoints)
-        return [ResumePoint(checkpoint, path) for checkpoint, path in located if path is not None]
-
-    def best_checkpoint(self) -> ResumePoint | None:
-        """The best by the monitored metric, verified byte for byte; the newest when nothing was monitored."""
-        choice = choose(self._reader, step="best")
-        return ResumePoint(choice.checkpoint, choice.path) if choice else None
-
-
-__all__ = ["OpenYard", "ResumePoint", "Run", "StoredRun", "open_yard", "start_run"]

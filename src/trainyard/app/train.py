@@ -8,16 +8,16 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from trainyard.app import provenance, records
+from trainyard.app import provenance
 from trainyard.app.finishing import finish
 from trainyard.app.lineage import UsedSteps, source_of
-from trainyard.app.logs import SpeedSink, logging_to, tell
+from trainyard.app.logs import logging_to, tell
 from trainyard.app.resuming import choose_to_resume
 from trainyard.app.setup import Setup, build, load_dataset, load_initial_weights
+from trainyard.app.sinks import sinks_of, tracking
 from trainyard.config.convert import from_dict, to_dict
 from trainyard.config.names import default_run_name, model_label
 from trainyard.config.schema import Config, TextEncoderModel
@@ -34,15 +34,13 @@ from trainyard.layouts import Layout, load_layout
 from trainyard.retention import KeepPolicy
 from trainyard.runs import RunReader, RunWriter, Yard, checked_names, create_run, environment, resume_run
 from trainyard.runs.snapshot import Checkpoint, Snapshot
-from trainyard.tracking.tensorboard import TensorBoardSink
-from trainyard.tracking.wandb import WandbSink, check_installed
+from trainyard.tracking.wandb import check_installed
 from trainyard.training import process as processes
 from trainyard.training.checkpointing import Checkpointer
 from trainyard.training.events import Sink
 from trainyard.training.loop import fit
 from trainyard.training.process import Process
 from trainyard.training.progress import Progress
-from trainyard.training.sinks import ConsoleSink, HistorySink, LogSink
 from trainyard.training.state import Capture, Loaded, load, restore
 from trainyard.training.stopping import resolve_mode
 
@@ -146,7 +144,7 @@ def resume(
         )
     config = from_dict(reader.snapshot.config, where=str(home / ".run"), trust=trust)
     with _processes(config.run.device) as process:
-        saved = _saved_model(reader)
+        saved = _saved_model(reader) or _tested_model(config)
         dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"), saved=saved)
         refuse_changed_data(reader, dataset)
         setup = build(config, dataset, process, trust=trust, saved=saved)
@@ -166,6 +164,8 @@ def resume(
                 progress = restore(setup.trainee, loaded, chosen[0], rank=process.rank)
                 if loaded.rng is not None and len(loaded.rng) != process.world and run is not None:
                     run.warn(f"Resumed with {process.world} processes what {len(loaded.rng)} began: not bit-identical.")
+            else:
+                load_initial_weights(setup)
             if run is not None:
                 run.begin_attempt(chosen[1])
             stack.pop_all()
@@ -185,9 +185,16 @@ def _tested_model(config: Config) -> Loaded | None:
     reads = isinstance(config.model, TextEncoderModel)
     if path is None or not (reads or (not config.run.train and getattr(config.model, "pretrained", False))):
         return None
-    with contextlib.suppress(CheckpointError):  # told with its setting when the weights are loaded
-        return load(Path(path), weights_only=True)
-    return None
+    try:
+        loaded = load(Path(path), weights_only=True)
+    except CheckpointError:  # told with its setting when the weights are loaded
+        return None
+    if loaded.model_config.get("trainyard", {}).get("name") != config.model.name:
+        raise ConfigError(
+            [f"`run.checkpoint_path` is {path!r}, which is no checkpoint of a run with model={config.model.name}"],
+            "Name one that is. What others have published is begun from with model.path.",
+        )
+    return loaded
 
 
 def _saved_model(reader: RunReader) -> Loaded | None:
@@ -282,12 +289,12 @@ def _work(
             for warning in run.snapshot.warnings:
                 logger.warning("%s", warning)
                 tell(console, warning, label="warning: ")
-            with _tracker(setup, run, logger, console) as tracker:
+            with tracking(setup, run, logger, console) as tracker:
                 if config.run.train:
                     checkpointer = _checkpointer(setup, run)
                     if resumed:
                         checkpointer.catch_up(done=False)
-                    sinks = _sinks(setup, run, checkpointer, logger, console, progress)
+                    sinks = sinks_of(setup, run, checkpointer, logger, console, progress)
                     try:
                         try:
                             _fit(setup, checkpointer, [*sinks, *([tracker] if tracker else [])], progress, asked)
@@ -309,26 +316,6 @@ def _work(
             raise
 
 
-@contextlib.contextmanager
-def _tracker(setup: Setup, run: RunWriter, logger: Any, console: Console) -> Iterator[WandbSink | None]:
-    """The tracker that the config asks for besides TensorBoard; its troubles are warnings of the run."""
-    if setup.config.tracker != "wandb":
-        yield None
-        return
-
-    def warn(text: str) -> None:
-        run.warn(text)
-        logger.warning("%s", text)
-        tell(console, text, label="warning: ")
-
-    kept, git = run.snapshot, environment.git()
-    with WandbSink(
-        run.home / ".run", project=kept.project, name=run.name, id=run.id, config=kept.config, tags=kept.tags,
-        note=kept.note, commit=git.get("commit"), remote=git.get("remote"), on_trouble=warn,
-    ) as sink:  # fmt: skip
-        yield sink
-
-
 def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
     config = setup.config
     keep = config.checkpoint
@@ -341,26 +328,6 @@ def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
         monitor=config.training.monitor, mode=resolve_mode(config.training.monitor, config.training.mode),
         protected=UsedSteps(run.yard, run.id) if run is not None else dict, background=keep.background,
     )  # fmt: skip
-
-
-def _sinks(
-    setup: Setup, run: RunWriter, checkpointer: Checkpointer, logger: Any, console: Console, progress: Progress
-) -> list[Sink]:
-    config = setup.config
-    batches = setup.batches("train", training=True)
-    steps = -(-len(batches) // config.training.grad_accumulation)
-    sinks: list[Sink] = [HistorySink(run, checkpointer.do), LogSink(logger, config.training.monitor)]
-    if config.tracker != "none" and run.keeps("tensorboard"):
-        purge = progress.step if len(run.snapshot.attempts) > 1 else None
-        sinks.append(TensorBoardSink(run.path("tensorboard"), purge_after=purge))
-    if run.keeps("performance_log"):
-        sinks.append(SpeedSink(run, len(setup.dataset.indices("train"))))
-    if run.keeps("results"):
-        sinks.append(records.ResultsSink(run, steps * config.training.epochs))
-    if config.outputs.val_predictions_every:
-        sinks.append(records.PredictionsSink(run, setup.dataset, config.outputs.val_predictions_every))
-    sinks.append(ConsoleSink(console, steps, config.training.epochs, start=progress.step))
-    return sinks
 
 
 def _fit(

@@ -6,6 +6,7 @@ A run without predictions is verified without NumPy.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +18,7 @@ from trainyard.checkpoints import problems
 from trainyard.errors import CorruptError, TrainyardError
 from trainyard.runs import RunReader, find_homes
 from trainyard.runs.journal import read_journal
+from trainyard.runs.snapshot import Snapshot, fold
 from trainyard.runs.yard import Yard
 
 if TYPE_CHECKING:
@@ -54,10 +56,16 @@ def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
     home = reader.yard.relative(reader.home)
     tally.runs += 1
     try:
-        _, good = read_journal(reader.home / ".run" / "journal.jsonl")
+        events, good = read_journal(reader.home / ".run" / "journal.jsonl")
         if good != (reader.home / ".run" / "journal.jsonl").stat().st_size and not reader.is_alive():
             remedy = "The next resume cuts it off; nothing whole is lost."
             yield Finding(home, "the journal ends in a torn line", remedy, harmless=True)
+        if events and good == reader.snapshot.journal_bytes:  # else it grew since it was read, or run.json is not used
+            changed = _unlike(reader.snapshot, fold(events))
+            if changed:
+                remedy = "Remove that file: the journal says it all, and is read in its place."
+                what = f"{reader.home / '.run' / 'run.json'} says otherwise than the journal: {', '.join(changed)}"
+                yield Finding(home, what, remedy)
     except CorruptError as error:
         yield Finding(home, error.what, error.remedy)
     try:
@@ -83,6 +91,12 @@ def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
         yield Finding(home, what, remedy, harmless)
     for fault in _leftovers(reader):
         yield Finding(home, fault, "It is removed when the run is resumed.", harmless=True)
+
+
+def _unlike(kept: Snapshot, folded: Snapshot) -> list[str]:
+    """What two snapshots of a run say differently; a dead run's state is known by its lock alone."""
+    one, other = ({key: json.dumps(value) for key, value in snapshot.to_dict().items()} for snapshot in (kept, folded))
+    return [key for key in one if key not in ("state", "journal_bytes") and one[key] != other[key]]
 
 
 def _recomputed(reader: RunReader) -> Iterator[tuple[str, str, bool]]:

@@ -30,9 +30,9 @@ def gather(files: Files) -> dict[str, Path]:
         BadNameError: a name cannot be in an artifact.
     """
     if isinstance(files, Mapping):
-        named = [(name, Path(path)) for name, path in files.items()]
+        named = [(name, _path(path)) for name, path in files.items()]
     else:
-        path = Path(files)
+        path = _path(files)
         named = [("" if path.is_dir() else path.name, path)]
     found: dict[str, Path] = {}
     for name, path in named:
@@ -54,6 +54,15 @@ def gather(files: Files) -> dict[str, Path]:
                 "Give one of them another name.",
             )
     return dict(sorted(found.items()))
+
+
+def _path(given: object) -> Path:
+    if not isinstance(given, str | os.PathLike):
+        raise UserError(
+            f"A {type(given).__name__} cannot be put into an artifact: it is no path.",
+            "Give a file, a folder, or a mapping {name: file}; run.save_file makes a file of bytes.",
+        )
+    return Path(given)
 
 
 def _expanded(name: str, path: Path) -> Iterator[tuple[str, Path]]:

@@ -89,7 +89,8 @@ class Artifacts:
         """
         shelf = self._shelf(project or (run.snapshot.project if run else "default"), name)
         type = names.check_name(type, "artifact type")
-        aliases = [alias if alias == LATEST else names.check_alias(alias) for alias in aliases]
+        given = [aliases] if isinstance(aliases, str) else aliases  # one name is no list of letters
+        aliases = [alias if alias == LATEST else names.check_alias(alias) for alias in given]
         metadata = _plain(metadata)
         sources = gather(files)
         known = Digests(self.yard, run)

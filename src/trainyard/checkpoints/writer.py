@@ -15,6 +15,7 @@ from trainyard import durable
 from trainyard.checkpoints.formats import FORMATS, MANIFEST
 from trainyard.checkpoints.reader import faults
 from trainyard.errors import CheckpointError
+from trainyard.jsonl import without_nan
 from trainyard.runs import Checkpoint, RunWriter
 
 FileWriter = Callable[[Path], None]  # writes one file at the path it is given
@@ -115,7 +116,14 @@ def _write_directory(
         for name, digest in linked.items():
             run.yard.objects.link(digest, staged / name)
             entries.append({"name": name, "size": (staged / name).stat().st_size, "sha256": digest})
-        manifest = {"format": 1, "run": run.id, "step": step, "epoch": epoch, "metrics": metrics, "files": entries}
+        manifest = {
+            "format": 1,
+            "run": run.id,
+            "step": step,
+            "epoch": epoch,
+            "metrics": without_nan(metrics),
+            "files": entries,
+        }
         durable.write_json(staged / MANIFEST, manifest)
         entries.append(_entry(staged / MANIFEST, MANIFEST))
     return entries

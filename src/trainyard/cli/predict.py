@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -28,7 +29,8 @@ def command(run: str, data: Path, yard_root: Path, checkpoint: str | None, devic
     """Predict new data with a run's checkpoint.
 
     DATA is what the run was trained on: an image, a folder of images or an .npz with `images`; a
-    recording or a folder of recordings. Prints CSV: id, pred_label, and a probability for each class.
+    recording or a folder of recordings; a .txt with one text a line, or a table of texts. Prints CSV: id
+    or text, pred_label or pred_labels, and a probability for each class.
     """
     from trainyard import durable
     from trainyard.app.inference import predict_items
@@ -38,4 +40,5 @@ def command(run: str, data: Path, yard_root: Path, checkpoint: str | None, devic
         click.echo(text, nl=False)
     else:
         durable.write_text(out, text)
-        click.echo(f"{counted(text.count(chr(10)) - 1, 'prediction')} in {out}")
+        rows = len(re.findall(r'(?:[^"\r\n]|"[^"]*")*\r\n', text))  # a text in quotes may have lines of its own
+        click.echo(f"{counted(rows - 1, 'prediction')} in {out}")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from trainyard.analysis.decisions import Decision
+from trainyard.analysis.decisions import ARGMAX, Decision
 from trainyard.data.batches import Batches
 from trainyard.training.forward import autocast, forward
 from trainyard.training.process import Process
@@ -36,7 +36,7 @@ class Predictions:
     labels: npt.NDArray[np.int64] | npt.NDArray[np.bool_]
     probabilities: npt.NDArray[np.float32]
     metrics: dict[str, float]
-    decision: Decision
+    decision: Decision = ARGMAX
 
     @property
     def chosen(self) -> npt.NDArray[np.int64] | npt.NDArray[np.bool_]:

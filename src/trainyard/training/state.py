@@ -398,13 +398,13 @@ class Loaded:
 
     model: dict[str, Tensor]
     model_config: dict[str, Any]
-    files: Mapping[str, str] = field(default_factory=dict)
-    decision: dict[str, Any] | None = None
     optimizer: dict[str, Any] | None = None
     scheduler: dict[str, Any] | None = None
     scaler: dict[str, Any] | None = None
     rng: list[dict[str, Any]] | None = None
     progress: Progress | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    decision: dict[str, Any] | None = None
 
 
 def load(path: Path, *, weights_only: bool = False) -> Loaded:
@@ -452,9 +452,9 @@ def _load_file(path: Path) -> Loaded:
         raise CheckpointError(f"{path} holds no checkpoint of Trainyard's (no entry 'model').", "Choose another file.")
     progress = whole.get("progress")
     return Loaded(
-        whole["model"], whole.get("model_config") or {}, whole.get("files") or {}, whole.get("decision"),
-        whole.get("optimizer"), whole.get("scheduler"),
+        whole["model"], whole.get("model_config") or {}, whole.get("optimizer"), whole.get("scheduler"),
         whole.get("scaler"), whole.get("rng"), Progress.from_dict(progress) if progress else None,
+        whole.get("files") or {}, whole.get("decision"),
     )  # fmt: skip
 
 
@@ -481,7 +481,7 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
     metrics = path / names.METRICS
     decision = json.loads(metrics.read_bytes()).get("decision") if metrics.exists() else None
     if weights_only:
-        return Loaded(model, model_config, files, decision)
+        return Loaded(model, model_config, files=files, decision=decision)
     state = path / names.TRAINER_STATE
     progress = None
     if state.exists():
@@ -490,8 +490,8 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
             {**trainer_state["stateful_callbacks"]["trainyard"], "log": trainer_state["log_history"]}
         )
     return Loaded(
-        model, model_config, files, decision, _read(path / names.OPTIMIZER), _read(path / names.SCHEDULER),
-        _read(path / names.SCALER), _read(path / names.RNG_STATE), progress,
+        model, model_config, _read(path / names.OPTIMIZER), _read(path / names.SCHEDULER),
+        _read(path / names.SCALER), _read(path / names.RNG_STATE), progress, files, decision,
     )  # fmt: skip
 
 
