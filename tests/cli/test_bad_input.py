@@ -143,7 +143,7 @@ def test_files_of_configuration(empty, text, says):
     ("words", "says"),
     [
         (["dgits"], ('"dgits"', "did you mean `digits`?", "mnist_mlp")),
-        (["none.yaml"], ('"none.yaml"', "No such file", "digits, mnist_mlp")),
+        (["none.yaml"], ('"none.yaml"', "No such file", "digits, emotions, mnist_mlp")),
         (["digits", "mnist_mlp"], ("One recipe at a time: digits, mnist_mlp",)),
         (["digits", "--like", "last"], ("digits", "--like last", "not both")),
         (["--like", "nothing"], ("There is no yard",)),

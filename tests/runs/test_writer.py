@@ -151,7 +151,7 @@ def test_amending_changes_neither_state_nor_attempts(yard: Yard) -> None:
         pass
     before = reread(run).snapshot
     with amend(yard, run.home) as amended:
-        amended.write("evaluation_log", "test 0.97")
+        amended.write("evaluation_log", "test 0.97", moment="20260101-000000")
         amended.summary(test_accuracy=0.97)
         with pytest.raises(ValueError, match="mine"), amend_failing(yard, run.home):
             pytest.fail("locked")

@@ -18,9 +18,10 @@ from trainyard.units import human_size
 def command(runs: tuple[str, ...], yard_root: Path, as_json: bool) -> None:
     """Check that files are what was written, and numbers what they say.
 
-    Compares every checkpoint, file of record and artifact with the digest it was written with, reads every
-    journal and history, and recomputes statistics and metrics from the saved predictions. Without RUN, the whole yard. Exits with 1 when something is
-    wrong; what a kill left half-written is named, but is not.
+    Compares every checkpoint, file of record and artifact with the digest it was written with, reads
+    every journal and history, and recomputes statistics and metrics from the saved predictions.
+    Without RUN, the whole yard. Exits with 1 when something is wrong; what a kill left half-written is
+    named, but is not.
     """
     from trainyard.app.verify import Tally, verify_run, verify_yard
     from trainyard.runs import Yard
