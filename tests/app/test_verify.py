@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,6 +140,23 @@ def test_a_snapshot_that_was_edited_is_named_and_can_be_removed(tmp_path: Path, 
     path.unlink()
     assert findings(tmp_path / "y") == []
     assert reader_of(tmp_path / "y").snapshot.summary == {"test_wer": 0.2}
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_finished_run_is_not_to_be_resumed(tmp_path: Path, ended: bool) -> None:
+    run = trainyard.start_run(yard=tmp_path / "y", name="a")
+    run.save_file(b"x", "x.txt").unlink()
+    path = run.save_checkpoint({"a.txt": lambda path: path.write_text("a")}, step=1)
+    shutil.rmtree(path)
+    if ended:
+        run.finish()
+    told = findings(tmp_path / "y")
+    assert len(told) == 2
+    if ended:
+        assert not any("resume" in finding.remedy.lower() for finding in told)
+    else:
+        assert any("resume" in finding.remedy for finding in told)
+        run.finish()
 
 
 def test_many_disagreements_are_told_once(tmp_path: Path) -> None:

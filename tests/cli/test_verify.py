@@ -70,7 +70,7 @@ def test_what_is_missing_is_named(yard: Kept):
     out = yard("verify", "done").out
     assert "predictions/val.csv is missing" in out
     assert "checkpoint-40" in out
-    assert "earlier whole one" in out
+    assert "or use another (steps 20, 60)" in out
 
 
 def test_it_changes_nothing(yard: Kept):

@@ -84,7 +84,8 @@ def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
         tally.files += 1
         tally.bytes += record.size
         if not path.exists():
-            yield Finding(home, f"{path} is missing", "Restore it from a copy, or resume the run to write it again.")
+            again = "" if reader.snapshot.state == "finished" else ", or resume the run to write it again"
+            yield Finding(home, f"{path} is missing", f"Restore it from a copy{again}.")
         elif durable.sha256_file(path) != record.sha256:
             yield Finding(home, f"{path} has other bytes than were written", "It was edited, or the disk is failing.")
     for what, remedy, harmless in _recomputed(reader):
@@ -158,8 +159,10 @@ def _told(disagreements: Iterable[Disagreement]) -> Iterator[str]:
 
 
 def _use_another(reader: RunReader, step: int) -> str:
-    others = [str(c.step) for c in reader.snapshot.checkpoints if c.step != step]
-    return f"Resume goes on from an earlier whole one (steps {', '.join(others)})." if others else "It is the only one."
+    others = ", ".join(str(c.step) for c in reader.snapshot.checkpoints if c.step != step)
+    if reader.snapshot.state == "finished":  # nothing is left to resume
+        return f"Restore it from a copy{f', or use another (steps {others})' if others else '; it is the only one'}."
+    return f"Resume goes on from an earlier whole one (steps {others})." if others else "It is the only one."
 
 
 def _leftovers(reader: RunReader) -> Iterator[str]:
