@@ -16,9 +16,12 @@ from trainyard.runs import environment
 Connect = Callable[[Path], Api]
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _one_look_at_the_machine() -> Iterator[None]:
-    """Every run would look at packages and git anew, which takes longer than all else here."""
+    """Every run would look at packages and git anew, which takes longer than all else here.
+
+    For a module at a time: what lasts as long as the session would reach the tests of other folders.
+    """
     captured = environment.capture()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(environment, "capture", lambda: captured)

@@ -84,6 +84,20 @@ def test_a_copy_does_not_follow_the_users_file(store, folder):
     assert store.log("data", folder, copy=True).number == 1
 
 
+def test_a_file_saved_to_the_same_name_each_epoch_spoils_one_version_and_says_so(store, tmp_path, new_run):
+    """As torch.save does it: the bytes go into the file that is there."""
+    model = tmp_path / "model.pt"
+    with new_run() as run:
+        for epoch in range(4):
+            model.write_bytes(b"weights of epoch %d" % epoch)
+            store.log("model", model, run=run)
+        (warning,) = run.snapshot.warnings
+    assert "model.pt was written into after it had been logged" in warning
+    assert "copy=True" in warning
+    assert [bool(store.faults(version)) for version in store.versions("model")] == [True, False, False, False]
+    assert store.path(store.find("demo/model:v2"), "model.pt").read_bytes() == b"weights of epoch 2"
+
+
 def test_a_file_written_in_place_is_found_out_and_mended_by_logging_again(store, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "kept")
     version = store.log("data", folder)

@@ -82,7 +82,7 @@ def test_who_the_run_is(kept: Logged) -> None:
     assert (kept.id, kept.project, kept.name, kept.notes) == ("k3v9x0aq", "emotions", "base", "a first try")
     assert (kept.tags, kept.resume, kept.config) == (["nlp", "v 2"], True, CONFIG)
     assert (kept.commit, kept.remote) == ("c0ffee", "https://example.com/r.git")
-    assert (kept.environment["program"], kept.environment["args"]) == (sys.argv[0], sys.argv[1:])
+    assert (kept.environment["program"], kept.environment.get("args", [])) == (sys.argv[0], sys.argv[1:])
     assert kept.exit_code == 0
 
 
@@ -104,7 +104,7 @@ def test_names_values_steps_and_summary(kept: Logged) -> None:
 def test_our_own_files_of_the_same_names_say_the_same(kept: Logged) -> None:
     assert {key: entry["value"] for key, entry in provenance.wandb_config(CONFIG).items()} == kept.config
     ours = provenance.wandb_metadata(environment.capture(), started="2026-01-31T20:43:01.123Z")
-    theirs = kept.environment
+    theirs = {"args": [], **kept.environment}  # protocol buffers leave empty lists out
     same = ("os", "python", "program", "args", "host", "executable", "cpu_count", "cpu_count_logical", "memory", "cpu")
     assert {key: ours[key] for key in same} == {key: theirs[key] for key in same}
     assert ours["disk"]["/"]["total"] == theirs["disk"]["/"]["total"]

@@ -230,6 +230,7 @@ def refuse_changed_data(reader: RunReader, dataset: Dataset) -> None:
 def _processes(device: str) -> Iterator[Process]:
     try:
         yield processes.start(device)
+        processes.meet()  # what keeps the run has more to write than the rest
     finally:
         processes.stop()
 

@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from trainyard.artifacts.download import download
 from trainyard.artifacts.names import LATEST, Reference
 from trainyard.artifacts.shelf import Role, Shelf
 from trainyard.artifacts.sources import AnyPath, Files, gather
-from trainyard.artifacts.versions import Version, content_digest
+from trainyard.artifacts.versions import FileEntry, Version, content_digest
 from trainyard.errors import CorruptError, UserError
 from trainyard.runs import RunWriter, Yard
 from trainyard.runs.identity import utc_now
@@ -65,7 +66,9 @@ class Artifacts:
         `latest` and `aliases` point at it afterwards. Files are linked, not copied: they take no further
         disk, and a file that is *written into* later (appended to, edited in place) changes in the version,
         too. That is found out whenever the version is handed out or verified, but the bytes are lost: give
-        `copy=True` for such files. Replacing a file, as editors and `torch.save` to a new name do, is safe.
+        `copy=True` for such files, `torch.save` to the same name each epoch among them. Replacing a file, as
+        editors do, and new names are safe. A file that was written into is copied when it is logged again,
+        and a warning names the version it spoilt.
 
         Args:
             name: the artifact's name.
@@ -96,6 +99,8 @@ class Artifacts:
         known = Digests(self.yard, run)
         entries = {path: known.of(source, md5=md5) for path, source in sources.items()}
         digest = content_digest(entries)
+        if not copy:
+            copy = self._is_written_into(sources, entries, known, run)
         with shelf.locked():
             durable.sweep(shelf.folder)
             _refuse_other_type(shelf, type)
@@ -116,6 +121,25 @@ class Artifacts:
         if run is not None:
             _tell(run, "logged", version)
         return version
+
+    def _is_written_into(
+        self, sources: Mapping[str, Path], entries: Mapping[str, FileEntry], known: Digests, run: RunWriter | None
+    ) -> bool:
+        """Whether a source is one that is written into: it has other bytes than before. Tells what that spoilt."""
+        others = {source: before for path, source in sources.items()
+                  if (before := known.before(source)) not in (None, entries[path].sha256)}  # fmt: skip
+        blobs = {source: self.yard.objects.path(str(before)) for source, before in others.items()}
+        spoilt = [str(source) for source, blob in blobs.items() if blob.exists() and blob.samefile(source)]
+        if spoilt:
+            text = (
+                f"{', '.join(spoilt)} was written into after it had been logged as an artifact, which lost those bytes "
+                "(`trainyard verify` names the version). It is copied from now on; log such files with copy=True."
+            )
+            if run is not None:
+                run.warn(text)
+            else:
+                warnings.warn(text, stacklevel=3)
+        return bool(others)
 
     def _same(self, shelf: Shelf, digest: str) -> Version | None:
         for number in reversed(shelf.numbers()):

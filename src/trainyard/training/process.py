@@ -84,6 +84,12 @@ def start(device: str = "auto") -> Process:
     return Process(rank, world, chosen)
 
 
+def meet() -> None:
+    """Waits until every process of the group has come here: torchrun ends the others when one ends badly."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def stop() -> None:
     """Leaves the group, if there is one."""
     if dist.is_initialized():
