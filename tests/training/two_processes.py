@@ -16,6 +16,13 @@ def _rank(environment: dict[str, str], arguments: tuple[Any, ...]) -> None:
     killing._work(*arguments)
 
 
+def _has_checkpoint(yard: Path) -> bool:
+    """Looks by os.walk, which passes over a staging folder that is renamed at this moment; rglob raises."""
+    return any(
+        Path(folder).name.startswith("checkpoint-") and "manifest.json" in names for folder, _, names in os.walk(yard)
+    )
+
+
 def run(
     yard: Path,
     overrides: Sequence[str],
@@ -54,7 +61,7 @@ def run(
     if stop:
         from trainyard.testing.faults import wait_for
 
-        wait_for(lambda: list(yard.rglob("checkpoint-*/manifest.json")), timeout_s=timeout_s)
+        wait_for(lambda: _has_checkpoint(yard), timeout_s=timeout_s)
         processes[0].terminate()
     processes[0].join(timeout_s)
     processes[1].join(timeout_s if processes[0].exitcode == 0 else 2.0)
