@@ -40,7 +40,7 @@ from trainyard.layouts import LAYOUTS
 from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.testing import faults, killing
 from trainyard.testing.data import tiny_npz
-from trainyard.training.state import load
+from trainyard.training.loading import load
 
 # 40 steps, four checkpoints of each epoch.
 PLAIN = [

@@ -30,8 +30,10 @@ from trainyard.layouts import LAYOUTS
 from trainyard.retention import KeepPolicy, apply, clean_checkpoints, rotate
 from trainyard.runs import RunReader, RunWriter, Yard, find_homes
 from trainyard.testing.tiny import FrozenBackbone
+from trainyard.training.encoding import encode
+from trainyard.training.loading import load
 from trainyard.training.progress import Progress
-from trainyard.training.state import Capture, Trainee, encode, load, rng_state
+from trainyard.training.state import Capture, Trainee, rng_state
 
 Trained = Callable[[str], RunReader]
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ import pytest
 from trainyard.layouts import LAYOUTS
 from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.testing import killing
-from trainyard.training.state import load
+from trainyard.training.loading import load
 
 OVERRIDES = [
     "model=mlp", "model.hidden=[16]", "model.dropout=0.2", "training.epochs=4", "training.log_every=7",

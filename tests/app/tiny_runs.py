@@ -12,7 +12,8 @@ from torch import Tensor
 from trainyard.app.train import resume, train
 from trainyard.config.compose import compose
 from trainyard.runs import RunReader, Yard, find_homes
-from trainyard.training.state import load, seed_everything
+from trainyard.training.loading import load
+from trainyard.training.state import seed_everything
 from trainyard.training.step import Step
 
 QUIET = ["outputs.plots=false", "tracker=none"]

@@ -16,7 +16,8 @@ from sound_runs import BURSTS, SPECTROGRAM, VOCALIZATIONS, a_folder
 from trainyard.app.setup import load_dataset
 from trainyard.config.convert import from_dict
 from trainyard.models import from_model_config, library
-from trainyard.training.state import load, load_weights
+from trainyard.training.loading import load
+from trainyard.training.state import load_weights
 
 
 @pytest.fixture(scope="module")

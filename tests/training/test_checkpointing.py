@@ -16,9 +16,10 @@ from trainyard.retention import KeepPolicy
 from trainyard.runs import RunReader, RunWriter
 from trainyard.testing import faults
 from trainyard.training.checkpointing import Checkpointer
+from trainyard.training.loading import load
 from trainyard.training.loop import Plan, SaveRequest
 from trainyard.training.progress import Progress
-from trainyard.training.state import Capture, load
+from trainyard.training.state import Capture
 from trainyard.training.stopping import Best
 
 ALL = KeepPolicy(last=None, best=0)

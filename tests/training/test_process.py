@@ -17,8 +17,8 @@ from two_processes import run as run_two
 from trainyard.errors import ConfigError
 from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.testing import killing
+from trainyard.training.loading import load
 from trainyard.training.process import Process, start
-from trainyard.training.state import load
 
 # 1,177 items: the last step has 25, which two cannot share evenly.
 COMMON = [

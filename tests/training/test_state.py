@@ -20,21 +20,12 @@ from trainyard.errors import CheckpointError, DiskFullError
 from trainyard.objects import Objects
 from trainyard.testing import faults
 from trainyard.testing.tiny import FrozenBackbone
+from trainyard.training.encoding import encode
+from trainyard.training.loading import load
 from trainyard.training.loop import Plan
 from trainyard.training.progress import Progress
-from trainyard.training.state import (
-    Capture,
-    Trainee,
-    encode,
-    load,
-    load_weights,
-    restore,
-    restore_rng,
-    rng_state,
-    safetensors_file,
-    seed_everything,
-    torch_file,
-)
+from trainyard.training.state import Capture, Trainee, load_weights, restore, restore_rng, rng_state, seed_everything
+from trainyard.training.tensor_files import safetensors_file, torch_file
 
 PLAN = Plan(epochs=2, scheduler_interval="step")
 

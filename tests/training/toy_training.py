@@ -18,11 +18,12 @@ from trainyard.data.batches import Batches
 from trainyard.data.dataset import Dataset
 from trainyard.training.evaluate import Predictions, evaluate
 from trainyard.training.events import Event
+from trainyard.training.loading import Loaded
 from trainyard.training.loop import Plan, SaveRequest, Scheduler, fit
 from trainyard.training.losses import build_criterion
 from trainyard.training.process import Process
 from trainyard.training.progress import Progress
-from trainyard.training.state import Loaded, Trainee, restore, rng_state, seed_everything
+from trainyard.training.state import Trainee, restore, rng_state, seed_everything
 from trainyard.training.step import Step
 from trainyard.training.tasks import SingleLabel
 

@@ -112,7 +112,7 @@ def decision_of(reader: RunReader, classes: Sequence[str], *, one_file: bool = T
 
 def _in_one_file(path: Path) -> object:
     try:
-        from trainyard.training.state import load
+        from trainyard.training.loading import load
     except ModuleNotFoundError as error:
         raise CheckpointError(
             f"How labels are chosen lies inside {path}, and reading that takes {error.name}.",

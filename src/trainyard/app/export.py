@@ -25,7 +25,8 @@ from trainyard.models.quantize import QuantAware
 from trainyard.models.texts import TextClassifier
 from trainyard.runs import RunReader, RunWriter, amend
 from trainyard.training import process as processes
-from trainyard.training.state import load, load_weights
+from trainyard.training.loading import load
+from trainyard.training.state import load_weights
 
 FORMATS = ("onnx", "int8", "adapter", "merged")
 _COMPARED = 64  # items that an exported file is checked on

@@ -16,7 +16,8 @@ from trainyard.app.setup import Setup
 from trainyard.checkpoints import Choice, choose
 from trainyard.runs import RunReader, RunWriter
 from trainyard.training.evaluate import Predictions
-from trainyard.training.state import load, load_weights
+from trainyard.training.loading import load
+from trainyard.training.state import load_weights
 
 
 def finish(setup: Setup, run: RunWriter | None, console: Console) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from trainyard.models.texts import TextClassifier
 from trainyard.runs import Checkpoint, RunReader, Snapshot, amend
 from trainyard.training import process as processes
 from trainyard.training.forward import autocast
-from trainyard.training.state import Loaded, load, load_weights
+from trainyard.training.loading import Loaded, load
+from trainyard.training.state import load_weights
 
 _BATCH = 256
 

@@ -35,12 +35,13 @@ from trainyard.models.texts import TextClassifier
 from trainyard.training.distill import Distillation, class_differences, load_teacher
 from trainyard.training.evaluate import Predictions, evaluate
 from trainyard.training.guard import GradientGuard
+from trainyard.training.loading import Loaded, load
 from trainyard.training.loop import Plan, Scheduler
 from trainyard.training.losses import build_criterion, class_weights
 from trainyard.training.margins import build_margin
 from trainyard.training.objective import Objective
 from trainyard.training.process import Process
-from trainyard.training.state import Loaded, Trainee, load, load_weights, seed_everything
+from trainyard.training.state import Trainee, load_weights, seed_everything
 from trainyard.training.step import Step
 from trainyard.training.stopping import resolve_mode
 from trainyard.training.tasks import MultiLabel, SingleLabel, Task

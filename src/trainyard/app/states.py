@@ -28,7 +28,7 @@ class ResumePoint:
         Raises:
             CheckpointError: it cannot be read; names it.
         """
-        from trainyard.training.state import reading
+        from trainyard.training.loading import reading
 
         with reading(self.path):
             return _load(self.path)
@@ -70,7 +70,7 @@ def _loadable(value: Any) -> FileWriter:
     """A writer of what `ResumePoint.load` can read, which runs no code: better known now than after a crash."""
     import torch
 
-    from trainyard.training.state import torch_file
+    from trainyard.training.tensor_files import torch_file
 
     def write(path: Path) -> None:
         torch_file(value)(path)
@@ -108,7 +108,7 @@ def directory_files(state: Mapping[str, Any], weights: str) -> dict[str, FileWri
 
 
 def _safetensors(tensors: Mapping[str, Any]) -> FileWriter:
-    from trainyard.training.state import safetensors_file
+    from trainyard.training.tensor_files import safetensors_file
 
     plain: dict[str, Any] = {}
     places: set[int] = set()

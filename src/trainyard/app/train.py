@@ -38,10 +38,11 @@ from trainyard.tracking.wandb import check_installed
 from trainyard.training import process as processes
 from trainyard.training.checkpointing import Checkpointer
 from trainyard.training.events import Sink
+from trainyard.training.loading import Loaded, load
 from trainyard.training.loop import fit
 from trainyard.training.process import Process
 from trainyard.training.progress import Progress
-from trainyard.training.state import Capture, Loaded, load, restore
+from trainyard.training.state import Capture, restore
 from trainyard.training.stopping import resolve_mode
 
 

@@ -1,4 +1,4 @@
-"""The shapes a checkpoint has on disk. Pure names; `training.state` turns tensors into the files.
+"""The shapes a checkpoint has on disk. Pure names; `training.encoding` turns tensors into the files.
 
 `hf` and `hf-bin` are directories that transformers reads; `pth` is one file that
 `torch.load(weights_only=True)` reads.
@@ -14,6 +14,7 @@ SAFETENSORS = "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 PYTORCH_BIN = "pytorch_model.bin"
 CONFIG = "config.json"
+ADAPTER = "adapter_model.safetensors"  # peft's name
 METRICS = "metrics.json"
 OPTIMIZER = "optimizer.pt"
 SCHEDULER = "scheduler.pt"

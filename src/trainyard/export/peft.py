@@ -16,7 +16,7 @@ from trainyard import durable
 from trainyard.errors import ConfigError, UserError
 from trainyard.models.encoders import EncoderClassifier
 from trainyard.models.encoders.methods import LORA_NAME
-from trainyard.training.state import safetensors_file
+from trainyard.training.tensor_files import safetensors_file
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

@@ -13,9 +13,10 @@ from typing import Any
 from trainyard.checkpoints import FORMATS, commit, publish
 from trainyard.retention import KeepPolicy, rotate
 from trainyard.runs import RunWriter
+from trainyard.training.encoding import encode
 from trainyard.training.loop import SaveRequest
 from trainyard.training.process import Process
-from trainyard.training.state import Capture, encode, rng_state
+from trainyard.training.state import Capture, rng_state
 
 
 class Checkpointer:

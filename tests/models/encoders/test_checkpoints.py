@@ -18,8 +18,10 @@ from trainyard.export.peft import export_merged
 from trainyard.models import from_model_config, library, model_config
 from trainyard.models.encoders import EncoderClassifier, build_encoder
 from trainyard.retention import KeepPolicy, rotate
+from trainyard.training.encoding import encode
+from trainyard.training.loading import load
 from trainyard.training.progress import Progress
-from trainyard.training.state import Capture, Trainee, encode, load, load_weights, restore, rng_state
+from trainyard.training.state import Capture, Trainee, load_weights, restore, rng_state
 
 CPU = torch.device("cpu")
 SHARED: dict[str, Any] = {"hidden_size": 64, "ffn_size": 96}  # large enough for a frozen shard of its own

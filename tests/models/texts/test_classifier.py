@@ -22,9 +22,11 @@ from trainyard.models.texts import (
     text_config,
     text_source,
 )
+from trainyard.training.encoding import encode
 from trainyard.training.guard import ExpectsZeros, check_gradients
+from trainyard.training.loading import load
 from trainyard.training.progress import Progress
-from trainyard.training.state import Capture, SavesItself, Trainee, encode, load, load_weights, rng_state
+from trainyard.training.state import Capture, SavesItself, Trainee, load_weights, rng_state
 
 CPU = torch.device("cpu")
 
