@@ -1,8 +1,8 @@
 """Features of sound: log-mel spectrograms a second, and an epoch from the cache.
 
 * throughput: spectrograms in dB of 5-second clips at 16 kHz (n_fft 400, hop 160, 64 mels, top_db 80), from
-  waveforms in memory, on one thread and on all cores: ours in ten batches of 64; librosa one clip at a time, as its
-  users call it, and on the batch (which then has one dynamic range for all, so it is not the same numbers).
+  waveforms in memory, on one thread and on all cores, each for as long: ours in batches of 64; librosa one clip at a
+  time, as its users call it, and on the batch (which then has one dynamic range for all, so it is not the same numbers).
   The sound is noise; ours also with its upper half cut off, as if it had been recorded at 8 kHz, which is the
   worst for us: almost every frame then has a band so faint that it is computed again in double precision.
 * an epoch: 1,000 clips of 2 s in a new order each time, as batches of 32 float32 tensors: from the cache, as in
@@ -27,7 +27,7 @@ from benchmarks.common import US, Column, Measure, Tool, arguments, begin, chose
 SAMPLE_RATE = 16000
 N_FFT, HOP_LENGTH, N_MELS, TOP_DB = 400, 160, 64, 80.0
 BATCH = 32
-BATCHES = 10  # a measurement of throughput: one batch alone would begin with cold caches
+SECONDS = 1.5  # of a measurement of throughput: a core that was idle takes some tenths to come to speed
 
 
 def waveforms(clips: int, seconds: float) -> np.ndarray:
@@ -69,8 +69,9 @@ def throughput(tool: str, clips: int) -> Measure:
     ours = with_us() if tool in (US, "narrow") else None
 
     def measure() -> dict[str, float]:
-        start = time.perf_counter()
-        for _ in range(BATCHES):
+        start, batches = time.perf_counter(), 0
+        while (seconds := time.perf_counter() - start) < SECONDS:
+            batches += 1
             if ours is not None:
                 ours(batch)
             elif tool == "one by one":
@@ -78,7 +79,7 @@ def throughput(tool: str, clips: int) -> Measure:
                     with_librosa(waveform)
             else:
                 with_librosa(batch)
-        return {"clips_per_s": BATCHES * clips / (time.perf_counter() - start)}
+        return {"clips_per_s": batches * clips / seconds}
 
     return measure
 

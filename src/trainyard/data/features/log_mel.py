@@ -25,8 +25,9 @@ _AMIN = 1e-10  # the smallest power that is told from silence: -100 dB
 # that. At this ratio, 71 dB below the whole frame, the largest error measured was 7.6e-4 dB.
 _DOUBTFUL = 8e-8
 _MADE_UP = 1e-5  # of such a power: far more than single precision makes of nothing
-_BAND_GROUP = 16  # filters multiplied at once: each group skips the frequencies it does not cover
-_CHUNK_VALUES = 2**25  # values of the transform held at once on an accelerator
+_BAND_GROUP = 8  # filters multiplied at once: each group skips the frequencies it does not cover
+_THREAD_VALUES = 5 * 2**17  # values a thread transforms at once: with fewer, Python's lock goes to and fro too often
+_CHUNK_VALUES = 2**25  # the same of an accelerator
 _Groups = list[tuple[int, int, torch.Tensor]]  # values of a frame from, to; weights [filters, values]
 _Finish = Callable[[torch.Tensor], None]
 _FLAT_DB = 1e-3  # a clip that deviates less than this from its mean has no contrast: it is silent
@@ -119,18 +120,20 @@ class MelPower:
         return out
 
     def _on_threads(self, waveform: torch.Tensor, out: torch.Tensor, finish: _Finish | None) -> None:
-        """Fills `out`, each thread with one clip after another.
+        """Fills `out`, each thread with a few clips after a few others.
 
         PyTorch would share every single operation among its threads, and each would wait for the slowest: that
         gains less, and takes many times as long when a core is busy with something else. Its sums would also
         depend on how many threads share them.
         """
-        clips = iter(list(zip(waveform, out, strict=True)))
         threads = torch.get_num_threads()
+        together = min(_THREAD_VALUES // (out.shape[2] * self.n_fft), math.ceil(len(out) / threads)) or 1
+        parts = list(zip(waveform.split(together), out.split(together), strict=True)) if len(out) else []
+        clips = iter(parts)
         try:
             torch.set_num_threads(1)  # of an operation; MKL wants to be told in each thread
             with ThreadPoolExecutor(threads, "log-mel", torch.set_num_threads, (1,)) as pool:
-                helpers = [pool.submit(self._of_clips, clips, finish) for _ in range(min(threads, len(out)) - 1)]
+                helpers = [pool.submit(self._of_clips, clips, finish) for _ in range(min(threads, len(parts)) - 1)]
                 self._of_clips(clips, finish)
             for helper in helpers:
                 helper.result()
@@ -139,37 +142,50 @@ class MelPower:
 
     @torch.inference_mode()
     def _of_clips(self, clips: Iterator[tuple[torch.Tensor, torch.Tensor]], finish: _Finish | None) -> None:
-        """Fills the second, float32 [n_mels, frames], of each pair from the first, [T]."""
+        """Fills the second, float32 [B, n_mels, frames], of each pair from the first, [B, T]."""
         for waveform, out in clips:
-            frames = self._framed(waveform.unsqueeze(0))[0]
+            frames = self._framed(waveform)
             power, whole = self._transform(frames, torch.float32)
-            floor = self._floor(power)
-            if self._refine(frames, power, whole.mul_(self._doubtful), floor):
-                floor = self._floor(power)
-            np.log(power.clamp_(min=floor).numpy(), out=out.numpy())  # a third of the time of torch.log10
+            limit, floor = whole.mul_(self._doubtful), self._floor(power)
+            doubtful = (power.amin(1) < limit).logical_and_(limit > floor[:, 0])
+            for clip in doubtful.any(1).nonzero()[:, 0].tolist():
+                at = doubtful[clip].nonzero()[:, 0]
+                if self._refine(frames[clip], power[clip], limit[clip], float(floor[clip]), at):
+                    floor[clip] = self._floor(power[clip])
+            torch.maximum(power, floor, out=power)
+            np.log(power.numpy(), out=out.numpy())  # a third of the time of torch.log10
             out.mul_(1 / math.log(10))
             if finish is not None:
-                finish(out)
+                for decibels in out:
+                    finish(decibels)
 
-    def _refine(self, frames: torch.Tensor, power: torch.Tensor, limit: torch.Tensor, floor: float) -> bool:
-        """Computes frames with doubtful values, those below `limit` [frames], again; whether there were any."""
-        at = ((power.amin(0) < limit) & (limit > floor)).nonzero()[:, 0]
-        if len(at):
-            values, limit = power.index_select(1, at), limit[at]
-            # what is surely below the floor will be raised to it, however wrong it is
-            at = at[((values < limit) & (values > floor / 2 - _MADE_UP * limit)).any(0)]
+    def _refine(
+        self, frames: torch.Tensor, power: torch.Tensor, limit: torch.Tensor, floor: float, at: torch.Tensor
+    ) -> bool:
+        """Computes those of one clip's frames `at` again whose doubt matters; whether there were any.
+
+        Args:
+            frames: [frames, n_fft].
+            power: [n_mels, frames], put right in place.
+            limit: [frames]; values below it are doubtful.
+            floor: what lower values will be raised to.
+            at: numbers of the frames with doubtful values.
+        """
+        values, limit = power.index_select(1, at), limit[at]
+        # what is surely below the floor will be raised to it, however wrong it is
+        at = at[((values < limit) & (values > floor / 2 - _MADE_UP * limit)).any(0)]
         if len(at):
             power.index_copy_(1, at, self._transform(frames.index_select(0, at), torch.float64)[0].float())
         return len(at) > 0
 
-    def _floor(self, power: torch.Tensor) -> float:
-        return max(_AMIN, float(power.max()) * self._range)
+    def _floor(self, power: torch.Tensor) -> torch.Tensor:
+        """What the values of power [..., n_mels, frames] are raised to: [..., 1, 1]."""
+        return (power.amax((-2, -1), keepdim=True) * self._range).clamp_(min=_AMIN)
 
     def _of_batch(self, frames: torch.Tensor) -> torch.Tensor:
         """Power of float32 [B, frames, n_fft]: float32 [B, n_mels, frames]."""
         power, _ = self._transform(frames, torch.float32 if frames.device.type == "mps" else torch.float64)
-        floor = (power.amax((1, 2), keepdim=True) * self._range).clamp_(min=_AMIN)
-        return torch.maximum(power, floor).float()
+        return torch.maximum(power, self._floor(power)).float()
 
     def _framed(self, waveform: torch.Tensor) -> torch.Tensor:
         """The windows [B, frames, n_fft] of [B, T], in one copy of it."""
