@@ -2,7 +2,7 @@
 
 * throughput: spectrograms in dB of 5-second clips at 16 kHz (n_fft 400, hop 160, 64 mels, top_db 80), from
   waveforms in memory, on one thread and on all cores, each for as long: ours in batches of 64; librosa one clip at a
-  time, as its users call it, and on the batch (which then has one dynamic range for all, so it is not the same numbers).
+  time, as its users call it, and on the batch (which then has one dynamic range for all: not the same numbers).
   The sound is noise; ours also with its upper half cut off, as if it had been recorded at 8 kHz, which is the
   worst for us: almost every frame then has a band so faint that it is computed again in double precision.
 * an epoch: 1,000 clips of 2 s in a new order each time, as batches of 32 float32 tensors: from the cache, as in

@@ -95,8 +95,9 @@ def records_csv(records: Sequence[Mapping[str, object]]) -> str:
     columns: list[Sequence[object]] = []
     for key in records[0]:
         values = [record[key] for record in records]
-        if all(isinstance(value, str) for value in values):
-            columns.append(label_cells(values) if key == "label" else text_cells(values))  # type: ignore[arg-type]
+        texts = [value for value in values if isinstance(value, str)]
+        if len(texts) == len(values):
+            columns.append(label_cells(texts) if key == "label" else text_cells(texts))
         else:
             columns.append([label_set(value) if isinstance(value, tuple) else value for value in values])
     return csv_text(list(records[0]), list(zip(*columns, strict=True)))

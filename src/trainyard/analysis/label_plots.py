@@ -6,8 +6,10 @@ files. Of more labels than can be told apart on a page, the first are drawn and 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,14 +40,11 @@ def per_class(rows: Sequence[ClassStatistics], title: str) -> bytes:
     """
     drawn = rows[:_MOST_BARS]
     places = range(len(drawn))
-    with drawing((7.5, 1.5 + 0.24 * max(len(drawn), 3))) as (figure, png):
-        _title(figure, title, len(drawn), len(rows))
-        axes = figure.subplots()
+    with _bars([row["label"] for row in rows], title) as (axes, png):
         axes.barh(places, [row["f1_score"] for row in drawn], color=_BLUE, alpha=0.55, height=0.68, label="F1")
         marks: dict[str, Any] = {"markersize": 5, "linestyle": "none", "markeredgewidth": 1.8, "zorder": 3}
         axes.plot([row["precision"] for row in drawn], places, marker="|", color=_ORANGE, label="precision", **marks)
         axes.plot([row["recall"] for row in drawn], places, marker="x", color=INK, label="recall", **marks)
-        _names(axes, [row["label"] for row in drawn])
         for place, row in zip(places, drawn, strict=True):
             axes.annotate(
                 f"{row['support']:,}", (1, place), (6, 0), ("axes fraction", "data"), "offset points", va="center",
@@ -144,13 +143,10 @@ def flips(rows: Sequence[ClassFlips], title: str) -> bytes:
 
     drawn = rows[:_MOST_BARS]
     places = range(len(drawn))
-    with drawing((7.5, 1.5 + 0.24 * max(len(drawn), 3))) as (figure, png):
-        _title(figure, title, len(drawn), len(rows))
-        axes = figure.subplots()
+    with _bars([row.label for row in rows], title) as (axes, png):
         axes.barh(places, [-row.broken for row in drawn], color=_ORANGE, height=0.68, label="right → wrong")
         axes.barh(places, [row.fixed for row in drawn], color=_BLUE, height=0.68, label="wrong → right")
         axes.axvline(0, color=INK, linewidth=0.8)
-        _names(axes, [row.label for row in drawn])
         most = max([1, *(max(row.broken, row.fixed) for row in drawn)])
         axes.set_xlim(-1.08 * most, 1.08 * most)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -159,17 +155,23 @@ def flips(rows: Sequence[ClassFlips], title: str) -> bytes:
     return png.getvalue()
 
 
+@contextlib.contextmanager
+def _bars(names: Sequence[str], title: str) -> Iterator[tuple[Axes, io.BytesIO]]:
+    """Axes for a horizontal bar a class, the first at the top, and the PNG they will be."""
+    drawn = names[:_MOST_BARS]
+    with drawing((7.5, 1.5 + 0.24 * max(len(drawn), 3))) as (figure, png):
+        _title(figure, title, len(drawn), len(names))
+        axes = figure.subplots()
+        yield axes, png
+        axes.set_yticks(range(len(drawn)), [shown(name, LONGEST_NAME, at) for at, name in enumerate(drawn)])
+        axes.set_ylim(len(drawn) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+
+
 def _title(figure: Figure, title: str, drawn: int, all_: int) -> None:
     more = f" (the first {drawn} of {all_})" if drawn < all_ else ""
     figure.suptitle(shown(title, 80) + more, x=0.012, ha="left", fontsize=11, color=INK)
-
-
-def _names(axes: Axes, names: Sequence[str]) -> None:
-    """The classes along the vertical axis, the first at the top."""
-    axes.set_yticks(range(len(names)), [shown(name, LONGEST_NAME, at) for at, name in enumerate(names)])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
 
 
 def _legend_below(axes: Axes, columns: int) -> None:

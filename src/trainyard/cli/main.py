@@ -6,17 +6,15 @@ run exits with 1. Importing this must stay fast: `trainyard --help` imports no c
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import io
 import os
 import signal
 import sys
 import threading
-from typing import Any
 
 import click
 
+from trainyard.cli.lazy import LazyGroup
 from trainyard.errors import TrainyardError
 
 COMMANDS = {
@@ -44,32 +42,6 @@ _GROUPS = {
 }
 
 
-class _Commands(click.Group):
-    """Knows its commands by name and imports one when it is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"trainyard.cli.{name}")
-        command: click.Command = module.command
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
-        if args and args[0] not in COMMANDS:
-            near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            hint = f" Did you mean `trainyard {near[0]}`?" if near else ""
-            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, names in _GROUPS.items():
-            with formatter.section(title):
-                formatter.write_dl([(name, COMMANDS[name]) for name in names])
-
-
 def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
         from importlib.metadata import version
@@ -78,7 +50,14 @@ def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> No
         ctx.exit()
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    package="trainyard.cli",
+    sections={title: {name: COMMANDS[name] for name in names} for title, names in _GROUPS.items()},
+    unknown="There is no command {name}.",
+    called="`trainyard {name}`",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trainyard.config.combinations_text import random_sizes, texts
-from trainyard.config.faults import Fault, show, suggestion
+from trainyard.config.combinations_text import random_sizes, size, texts
+from trainyard.config.faults import Fault, show
 from trainyard.config.fields import plain
 from trainyard.config.layers import parse_layers
-from trainyard.config.names import ENCODERS, MINI, sizes_of
+from trainyard.config.names import ENCODERS
 from trainyard.config.schema import (
     AudioData,
     Config,
@@ -162,18 +162,7 @@ def _encoder(config: Config, model: EncoderModel) -> Iterator[Fault]:
                 "shorten the clips, or choose another encoder",
                 ("data.clip_seconds", "model.type"),
             )
-    sizes = sizes_of(model.type)
-    if model.size not in sizes:
-        yield Fault(
-            f"`model.size` is {show(model.size)}, which {model.type} has not{suggestion(model.size, sizes)}",
-            ("model.size", "model.type"),
-        )
-    elif model.size == MINI and model.pretrained and model.path is None:
-        yield Fault(
-            f"`model.size` is {MINI}, for which no weights are published; set model.pretrained=false, or choose "
-            f"{', '.join(ENCODERS[model.type])}",
-            ("model.size", "model.pretrained"),
-        )
+    yield from size(model, ENCODERS[model.type])
     yield from random_sizes(model)
     yield from _layers(model)
 

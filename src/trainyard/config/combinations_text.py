@@ -5,7 +5,7 @@ Pure functions from a `Config` to faults, as in `combinations`, which asks this 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from trainyard.config.faults import Fault, show, suggestion
 from trainyard.config.names import MINI, TEXT_ENCODERS
@@ -69,17 +69,8 @@ def _text_encoder(model: TextEncoderModel) -> Iterator[Fault]:
             "`model.type` is auto, but nothing says what to load; add model.path=… (a directory or a hub id)",
             ("model.type", "model.path"),
         )
-    elif model.type != "auto" and model.size not in (*published, MINI):
-        yield Fault(
-            f"`model.size` is {show(model.size)}, which {model.type} has not{suggestion(model.size, published)}",
-            ("model.size", "model.type"),
-        )
-    elif model.size == MINI and model.pretrained and model.path is None:
-        yield Fault(
-            f"`model.size` is {MINI}, for which no weights are published; set model.pretrained=false, or choose "
-            f"{', '.join(published)}",
-            ("model.size", "model.pretrained"),
-        )
+    elif model.type != "auto":
+        yield from size(model, published)
     yield from random_sizes(model)
 
 
@@ -115,6 +106,22 @@ def _labels(config: Config, *, multi: bool) -> Iterator[Fault]:
             "`training.distillation.enabled` is true, but a teacher hears or sees what its student does, and reads no "
             "text; set it to false",
             ("training.distillation.enabled", "data.source"),
+        )
+
+
+def size(model: EncoderModel | TextEncoderModel, published: Collection[str]) -> Iterator[Fault]:
+    """A size is one of the published ones, with weights, or the small one, which has none."""
+    sizes = (MINI, *published)
+    if model.size not in sizes:
+        yield Fault(
+            f"`model.size` is {show(model.size)}, which {model.type} has not{suggestion(model.size, sizes)}",
+            ("model.size", "model.type"),
+        )
+    elif model.size == MINI and model.pretrained and model.path is None:
+        yield Fault(
+            f"`model.size` is {MINI}, for which no weights are published; set model.pretrained=false, or choose "
+            f"{', '.join(published)}",
+            ("model.size", "model.pretrained"),
         )
 
 

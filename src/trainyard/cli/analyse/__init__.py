@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-from typing import Any
-
 import click
 
+from trainyard.cli.lazy import LazyGroup
 from trainyard.cli.main import COMMANDS as EVERY
 
 COMMANDS = {
@@ -22,32 +19,12 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """Knows its commands by name and imports one when it is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").command
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
-        if args and args[0] not in COMMANDS:
-            near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise click.UsageError(f"{args[0]!r} is nothing to look at; there are {', '.join(COMMANDS)}.{hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("What to look at"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
 @click.group(
-    cls=_Commands,
+    cls=LazyGroup,
+    package=__name__,
+    sections={"What to look at": COMMANDS},
+    unknown="{name} is nothing to look at; there are {names}.",
+    called="{name}",
     help=f"""{EVERY["analyse"]}
 
     Works from the predictions that runs saved: nothing is predicted again. Every command takes --yard DIR and
