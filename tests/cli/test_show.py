@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import Kept
 
+from trainyard import start_run
+
 
 def test_last_is_the_newest(kept):
     assert kept("show", "last", "--json").json["name"] == "nan"
@@ -77,3 +79,11 @@ def test_a_yard_that_was_renamed_and_made_read_only_shows_the_same(yard: Kept, t
     assert after.pop("path") == str(tmp_path / "renamed/p/digits/done")
     del before["path"]
     assert after == before
+
+
+def test_a_warning_of_several_lines_hangs_below_its_first(empty: Kept):
+    with start_run(name="warned", yard=empty.root) as run:
+        run.warn("Skipped 2 recordings:\n  - a.wav\n  - b.wav")
+    lines = empty("show", "warned").out.splitlines()
+    at = lines.index("  warning   Skipped 2 recordings:")
+    assert lines[at + 1 : at + 3] == [" " * 14 + "- a.wav", " " * 14 + "- b.wav"]

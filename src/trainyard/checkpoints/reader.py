@@ -104,7 +104,15 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
         path = verified_path(run, checkpoint, resuming=resuming)
         if path is None or (resuming and not _is_resumable(checkpoint)):
             why = "; ".join(problems(run, checkpoint)) or "what resuming needs was dropped"
-            raise CheckpointError(f"Checkpoint of step {step} in run {snapshot.name}: {why}.", f"There are: {known}.")
+            whole = [
+                str(other.step)
+                for other in snapshot.checkpoints
+                if verified_path(run, other, resuming=resuming) and (not resuming or _is_resumable(other))
+            ]
+            raise CheckpointError(
+                f"Checkpoint of step {step} in run {snapshot.name}: {why}.",
+                "Restore it from a copy" + (f", or use another; whole are: {', '.join(whole)}." if whole else "."),
+            )
         return Choice(checkpoint, path)
     damaged: list[tuple[Checkpoint, str]] = []
     for checkpoint in reversed(snapshot.checkpoints):

@@ -40,6 +40,11 @@ def _paths(reader: RunReader) -> list[Path]:
     return [*reader.files().values(), *(path for path in named if path.exists())]
 
 
+def _hanging(text: str) -> str:
+    """Further lines below the first one's value."""
+    return text.replace("\n", "\n" + " " * 12)
+
+
 def _print(reader: RunReader) -> None:
     run = reader.snapshot
     click.echo(click.style(f"{run.project}/{run.dataset}/{run.name}", bold=True) + f"  {run.id}  {run.state}")
@@ -53,14 +58,14 @@ def _print(reader: RunReader) -> None:
         *(("cache" if not number else " ", text) for number, text in enumerate(_cache(run.data))),
         ("tags", ", ".join(run.tags)),
         ("note", run.note),
-        ("error", (run.error or "").replace("\n", "\n" + " " * 12)),
+        ("error", _hanging(run.error or "")),
         ("from", ", ".join(f"{p['role']} {p['run']} step {p['step']}" for p in run.parents)),
     ]
     for label, value in rows:
         if value:
             click.echo(f"  {label:<9} {value}")
     for warning in run.warnings:
-        click.echo(f"  {click.style('warning', fg='yellow'):<9}   {warning}")
+        click.echo(f"  {click.style('warning', fg='yellow'):<9}   {_hanging(warning)}")
     _section("Summary", [(key, f"{v:.6g}" if isinstance(v, float) else str(v)) for key, v in run.summary.items()])
     if not run.summary:
         _section("Latest metrics", [(key, f"{value:.6g}") for key, value in run.metrics.items()])
