@@ -36,12 +36,14 @@ def waves(listening: Listening = LISTENING) -> Frontend:
     return Frontend("waveform", {}, (listening.length,), lambda clips, lengths: clips, kept=False, masked=True)
 
 
-def write(path: Path, seconds: float, pitch: float = 440.0, rate: int = RATE, channels: int = 1) -> Path:
+def write(
+    path: Path, seconds: float, pitch: float = 440.0, rate: int = RATE, channels: int = 1, subtype: str = "PCM_16"
+) -> Path:
     """A tone that gets louder, so that each part of it is recognised."""
     time = np.arange(round(seconds * rate)) / rate
     tone = np.sin(2 * np.pi * pitch * time) * np.linspace(0.1, 0.9, len(time))
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.repeat(tone[:, np.newaxis], channels, axis=1), rate, subtype="PCM_16")
+    soundfile.write(path, np.repeat(tone[:, np.newaxis], channels, axis=1), rate, subtype=subtype)
     return path
 
 
@@ -215,12 +217,27 @@ def test_a_silent_file_is_named(load: Any, files: list[FoundFile], tmp_path: Pat
     assert all(torch.isfinite(batch.inputs).all() for batch in epoch(data))
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_only_silent_files_are_called_that_and_not_identical(load: Any, tmp_path: Path, alike: bool) -> None:
+    found = []
+    for number in range(12):
+        path = tmp_path / f"{number:02}.wav"
+        soundfile.write(path, np.zeros(2000 if alike else 2000 + number), RATE)
+        found.append(FoundFile(path, path.name, number % 2))
+    with pytest.raises(DataError, match=r"all 12 recordings that can be used are silent: 00\.wav, 01\.wav") as caught:
+        load(files=found)
+    assert "identical" not in str(caught.value)
+
+
 def test_stereo_eight_bits_and_other_rates_are_brought_to_one_form(load: Any, tmp_path: Path) -> None:
     found = []
-    for number, (rate, channels) in enumerate([(44100, 2), (RATE, 1), (16000, 2), (11025, 1)] * 4):
-        path = write(tmp_path / f"{number}.wav", 0.2, 300 + 600 * (number % 2), rate, channels)
+    forms = [(44100, 2, "PCM_16"), (RATE, 1, "PCM_U8"), (16000, 2, "PCM_U8"), (11025, 1, "PCM_16")]
+    for number, (rate, channels, subtype) in enumerate(forms * 4):
+        path = write(tmp_path / f"{number}.wav", 0.2, 300 + 600 * (number % 2) + 7 * number, rate, channels, subtype)
+        assert soundfile.info(path).subtype == subtype
         found.append(FoundFile(path, path.name, number % 2))
     data = load(files=found)
+    assert data.warnings == ()
     assert {tuple(batch.inputs.shape[1:]) for batch in epoch(data)} == {data.item_shape}
 
 

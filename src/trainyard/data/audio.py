@@ -54,8 +54,8 @@ def file_dataset(
     `split` is as `build_dataset` takes it, from `val_fraction` to `by_group`.
 
     Raises:
-        DataError: a file is unreadable, too short or too long and `on_bad_file` is "error", or what
-            `build_dataset` refuses.
+        DataError: a file is unreadable, too short or too long and `on_bad_file` is "error"; all are
+            silent; or what `build_dataset` refuses.
     """
     if on_bad_file not in ON_BAD_FILE:
         raise DataError(f"on_bad_file is {on_bad_file!r}, which is no choice.", f"Use one of {', '.join(ON_BAD_FILE)}.")
@@ -77,6 +77,11 @@ def file_dataset(
             )
         notes.append(f"Skipped {count}:{describe_bad(bad)}")
     silent = [files[index].id for index in good if looked.silent[index]]
+    if silent and len(silent) == len(good):
+        raise DataError(
+            f"{where}: all {len(silent)} recordings that can be used are silent: {listed(silent, 3)}.",
+            "There is nothing to learn from. Check how they were recorded or converted.",
+        )
     if silent:
         what = "1 recording is" if len(silent) == 1 else f"{len(silent)} recordings are"
         notes.append(f"{what} silent: {listed(silent, 3)}.")

@@ -117,7 +117,7 @@ def build_dataset(
     if leaks and on_leak == "error":
         raise LeakError(
             f"{where}: {' '.join(leaks.describe())}",
-            "Mend the data, or set on_leak to drop (keeps test whole) or to warn.",
+            "Mend the data, or set data.split.on_leak to drop (keeps test whole) or to warn.",
         )
     if leaks and on_leak == "drop":
         kept = without_leaks(digests, groups, splits)

@@ -1,5 +1,6 @@
 """Log-mel spectrograms against librosa, in whatever way their parameters are set."""
 
+import threading
 import warnings
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trainyard.data.features.log_mel import LogMel, MelPower, mel_filters
+from trainyard.data.features.log_mel import LogMel
+from trainyard.data.features.mel_power import MelPower, mel_filters
 from trainyard.errors import ConfigError
 
 with warnings.catch_warnings():
@@ -79,7 +81,7 @@ def test_every_value_is_librosas(parameters):
 
 def test_single_precision_alone_would_not_do(monkeypatch):
     """The frames that are computed again are what the tolerance needs."""
-    monkeypatch.setattr("trainyard.data.features.log_mel._DOUBTFUL", 0.0)
+    monkeypatch.setattr("trainyard.data.features.mel_power._DOUBTFUL", 0.0)
     sound = sounds(16000)["hum over faint noise"]
     got = LogMel(16000, normalise="none", fmin=300.0, n_fft=1024)(torch.from_numpy(sound)[None])[0, 0].numpy()
     assert np.abs(got - librosa_db(sound, 16000, 1024, 160, 64, 300.0)).max() > TOLERANCE_DB
@@ -140,7 +142,10 @@ def test_any_parameters(data):
         raise
     samples = data.draw(st.integers(n_fft, 4000))
     random = np.random.default_rng(samples)
-    sound = (random.standard_normal(samples) * random.choice([1e-4, 0.1, 1]) + random.choice([0, 1])).astype(np.float32)
+    sound = random.standard_normal(samples) * random.choice([0, 1e-4, 0.1, 1]) + random.choice([0, 1])
+    tone = data.draw(st.floats(0, sample_rate / 2))
+    sound += random.choice([0, 1]) * np.sin(2 * np.pi * tone / sample_rate * np.arange(samples))
+    sound = sound.astype(np.float32)
     want = librosa_db(sound, *arguments)
     got = log_mel(torch.from_numpy(sound)[None])[0, 0].numpy()
     assert got.shape == want.shape == (arguments[3], log_mel.frames(samples))
@@ -167,36 +172,71 @@ def threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_clip_does_not_depend_on_its_batch(threads, count):
-    batch = torch.from_numpy(np.stack(list(sounds(16000, 2.0).values())))
-    log_mel = LogMel(16000, n_fft=1024, hop_length=100, n_mels=128)
-    threads(count)
-    whole = log_mel(batch)
-    for at in range(len(batch)):
-        assert torch.equal(log_mel(batch[at : at + 1])[0], whole[at])
-    assert torch.equal(log_mel(batch.flip(0)).flip(0), whole)
+# 65, 41, 9 and 1 leave a filter alone; of the last, each clip has one frame
+ALONE = [
+    (400, 160, 64),
+    (400, 160, 65),
+    (256, 100, 41),
+    (401, 333, 9),
+    (400, 160, 1),
+    (1024, 100, 128),
+    (400, 8000, 65),
+]
 
 
-def test_nor_on_the_number_of_threads(threads):
-    batch = torch.from_numpy(np.stack(list(sounds(16000, 2.0).values())))
-    log_mel = LogMel(16000, n_fft=1024, hop_length=100, n_mels=128)
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(("n_fft", "hop_length", "n_mels"), ALONE)
+def test_a_clip_does_not_depend_on_its_batch_nor_on_threads(threads, n_fft, hop_length, n_mels, count, monkeypatch):
+    batch = torch.from_numpy(np.stack(list(sounds(16000, 0.4).values())))
+    power = MelPower(mel_filters(16000, n_fft, n_mels), n_fft, hop_length, pad_mode="constant", range_db=80.0)
     threads(1)
-    alone = log_mel(batch)
-    threads(3)
-    assert torch.equal(log_mel(batch), alone)
-    assert torch.get_num_threads() == 3
+    alone = torch.cat([power(clip[None]) for clip in batch])
+    threads(count)
+    together = []
+    framed = MelPower._framed
+    monkeypatch.setattr(MelPower, "_framed", lambda self, clips: together.append(len(clips)) or framed(self, clips))
+    whole = power(batch)
+    assert sum(together) == len(batch)
+    assert (max(together) > 1) == (power.frames(batch.shape[1]) > 1), "the test is of clips transformed together"
+    assert torch.equal(whole, alone)
+    assert torch.equal(power(batch.flip(0)).flip(0), alone)
+    assert torch.equal(power(batch[1:6]), alone[1:6])
+    assert torch.equal(power(batch.T.contiguous().T), alone)
+    assert torch.get_num_threads() == count
 
 
-def test_a_fault_in_any_thread_is_told_and_leaves_the_number_of_threads(threads, monkeypatch):
-    def fault(*_):
-        raise MemoryError
+@pytest.mark.parametrize("main", [True, False])
+def test_a_fault_in_any_thread_is_told_and_leaves_the_number_of_threads(threads, monkeypatch, main):
+    both_at_work = threading.Barrier(2)
+    transform = MelPower._transform
+    first = threading.local()
+
+    def fault(*arguments):
+        if not hasattr(first, "done"):
+            first.done = True
+            both_at_work.wait(30)
+            if (threading.current_thread() is threading.main_thread()) == main:
+                raise MemoryError
+        return transform(*arguments)
 
     monkeypatch.setattr(MelPower, "_transform", fault)
     threads(2)
     with pytest.raises(MemoryError):
         LogMel(16000)(torch.zeros(4, 1600))
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_sample_that_is_no_number_spoils_its_own_frames_alone(bad):
+    batch = torch.from_numpy(np.stack(list(sounds(16000).values())))
+    log_mel = LogMel(16000, normalise="none")
+    right, (clip, at) = log_mel(batch), (0, 4000)
+    batch[clip, at] = bad
+    got = log_mel(batch)
+    heard = torch.arange(got.shape[-1]) * 160  # the middles of the frames
+    assert torch.equal(got[clip, 0].isfinite().all(0), (heard - at).abs() >= 200)
+    others = torch.arange(len(batch)) != clip
+    assert torch.equal(got[others], right[others])
 
 
 def test_an_accelerators_way_is_the_same():

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainyard.data.features.log_mel import MelPower, mel_filters
+from trainyard.data.features.mel_power import MelPower, mel_filters
 from trainyard.errors import ConfigError
 
 SAMPLE_RATE = 16000  # Hz
