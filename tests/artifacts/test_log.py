@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -87,11 +88,12 @@ def test_a_copy_does_not_follow_the_users_file(store, folder):
 def test_a_file_saved_to_the_same_name_each_epoch_spoils_one_version_and_says_so(store, tmp_path, new_run):
     """As torch.save does it: the bytes go into the file that is there."""
     model = tmp_path / "model.pt"
-    with new_run() as run:
+    with new_run() as run, warnings.catch_warnings(record=True) as seen:
         for epoch in range(4):
             model.write_bytes(b"weights of epoch %d" % epoch)
             store.log("model", model, run=run)
         (warning,) = run.snapshot.warnings
+    assert [str(one.message) for one in seen] == [warning]
     assert "model.pt was written into after it had been logged" in warning
     assert "copy=True" in warning
     assert [bool(store.faults(version)) for version in store.versions("model")] == [True, False, False, False]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +16,7 @@ import pytest
 import torch
 from command_line import Kept, tree
 from safetensors.torch import load_file
-from sound_runs import BURSTS, SPECTROGRAM, VOCALIZATIONS, a_folder
+from sound_runs import BURSTS, FIT, SPECTROGRAM, VOCALIZATIONS, a_folder, tone
 
 from trainyard.app.setup import load_dataset
 from trainyard.config.convert import from_dict
@@ -101,6 +106,7 @@ def test_an_adapter_and_a_merged_model(yard: Kept) -> None:
         assert not torch.allclose(base(inputs).logits, wanted, atol=1e-4), "the LoRA changes nothing"
         on_top = PeftModel.from_pretrained(base, folder / f"{stem}_adapter").eval()
         torch.testing.assert_close(on_top(inputs).logits, wanted, rtol=0, atol=1e-5)
+    assert "the encoder is in base/" in adapter.out
     names = set(load_file(folder / f"{stem}_adapter/adapter_model.safetensors"))
     assert names
     assert all(".lora_A." in name or ".lora_B." in name for name in names)
@@ -108,6 +114,74 @@ def test_an_adapter_and_a_merged_model(yard: Kept) -> None:
     assert twice.code == 2
     assert f"{stem}_merged is there already" in twice.err
     assert "remove it" in twice.err
+
+
+def test_an_adapter_is_loaded_by_the_lines_of_its_readme(
+    yard: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process that knows nothing of Trainyard, from a recording to the probabilities that the run told."""
+    config_class, model_class = library.model_classes("WhisperConfig", "WhisperForConditionalGeneration")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(5)
+    with library.quiet():
+        model_class(
+            config_class(
+                d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+                encoder_ffn_dim=24, decoder_ffn_dim=24, vocab_size=60, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                decoder_start_token_id=1,
+            )
+        ).save_pretrained("whisper")  # fmt: skip
+    for number, name in enumerate(("hum", "sigh")):
+        for item in range(4):
+            tone(tmp_path / "tones" / name / f"{item}.wav", 300 + 500 * number + 20 * item, seconds=0.4)
+    words = (
+        "vocalizations", *FIT, "data=audio_folder", "data.path=tones", "data.split.val_fraction=0.25",
+        "model.pretrained=true", "model.path=whisper", "model.projector=8", "model.method=lora",
+        "training.learning_rate=0.03",
+    )  # fmt: skip
+    done = yard("train", *words, "run.name=based")
+    assert done.code == 0, done
+    exported = yard("export", "based", "--format", "adapter", "--json")
+    assert exported.code == 0, exported
+    folder, base = Path(exported.json[0]["path"]), str(tmp_path / "whisper")
+    assert exported.json[0]["measured"] == (
+        f"peft's LoRA and head.safetensors; the encoder is {base}; README.md has the lines of Python that load all"
+    )
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == base
+    assert yard("verify").code == 0
+
+    lines = "".join(re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL))
+    run = yard.run("based")
+    row = next(csv.DictReader((run.home / "predictions/val.csv").read_text().splitlines()))
+    script = f"""
+import json, sys, soundfile
+sound = soundfile.read(sys.argv[1], dtype="float32")[0]
+{lines}
+assert not any(name.partition(".")[0] == "trainyard" for name in sys.modules)
+print("told", json.dumps([inputs["input_features"].tolist(), logits.tolist(), label]))
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "tones" / row["id"])], cwd=folder.parent, capture_output=True,
+        text=True, check=False, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    (told,) = (line for line in said.stdout.splitlines() if line.startswith("told "))
+    inputs, logits, label = json.loads(told.removeprefix("told "))
+    checkpoint = run.home / "checkpoint-2"
+    loaded = load(checkpoint, weights_only=True)
+    own = from_model_config(loaded.model_config).eval()
+    load_weights(own, loaded.model, "the checkpoint")
+    with torch.no_grad():
+        torch.testing.assert_close(torch.tensor(logits), own(torch.tensor(inputs)), rtol=0, atol=1e-5)
+    shares = torch.tensor(logits).softmax(1)[0].tolist()
+    assert shares == pytest.approx([float(row[f"pred_prob_{name}"]) for name in ("hum", "sigh")], abs=1e-5)
+    assert label == row["pred_label"]
+
+    done = yard("train", *words, "run.name=onward", f"run.checkpoint_path={checkpoint}")
+    assert done.code == 0, done
+    exported = yard("export", "onward", "--format", "adapter")
+    assert "the encoder is in base/" in exported.out, "it came from a run, whatever that one had begun from"
+    assert yard("verify").code == 0
 
 
 def test_an_encoder_as_onnx_says_that_it_takes_no_lengths(yard: Kept) -> None:

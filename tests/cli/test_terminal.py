@@ -129,6 +129,15 @@ def test_cleaning_asks_whoever_is_there(yard: Kept, monkeypatch, typed, code, le
     assert len(yard.run("done").snapshot.checkpoints) == left
 
 
+@pytest.mark.parametrize("typed", ["n\n", "y\n", ""])
+def test_nothing_goes_when_nobody_can_be_asked(yard: Kept, monkeypatch, typed):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    outcome = yard("clean", "name:done")
+    assert outcome.code == 2
+    assert "Do it? Add --yes." in outcome.err
+    assert len(yard.run("done").snapshot.checkpoints) == 3
+
+
 def test_emptying_the_trash_asks_too(yard: Kept, monkeypatch):
     yard("clean", "name:done", "--yes")
     monkeypatch.setattr(sys, "stdin", Keyboard("n\ny\n"))

@@ -11,6 +11,7 @@ from retention_yards import LOSSES, content, facts, reread, save, train, trained
 
 from trainyard import durable, jsonl
 from trainyard.checkpoints import choose, problems
+from trainyard.errors import UserError
 from trainyard.layouts import load_layout
 from trainyard.retention import (
     KeepPolicy,
@@ -215,7 +216,7 @@ def test_rotation_keeps_the_policy_and_one_step_back(yard: Yard) -> None:
     reader = RunReader(yard, run.home)
     (last,) = list_trash(yard, run.id)
     assert [item.data["step"] for item in last.items] == [20]
-    assert undo(yard).problems == ()
+    assert undo(yard, last.name).problems == ()
     assert [c.step for c in reread(reader).snapshot.checkpoints] == [20, 30, 40, 50]
     for checkpoint in reread(reader).snapshot.checkpoints:
         assert problems(reread(reader), checkpoint) == []
@@ -267,14 +268,17 @@ def test_rotation_syncs_a_handful_of_times(yard: Yard, monkeypatch: pytest.Monke
     assert 0 < len(synced) <= 10 + 6  # those of `finish`, too
 
 
-def test_undo_prefers_what_a_person_did_to_rotations(yard: Yard) -> None:
+def test_undo_is_of_what_a_person_did(yard: Yard) -> None:
     run = trained(yard, "grouped")
     cleaned = apply(yard, clean_checkpoints(yard, [run], KeepPolicy(last=4)))
     with train(yard, "grouped", "later") as later:
-        assert rotate(later, KeepPolicy(last=1)) is not None
+        rotation = rotate(later, KeepPolicy(last=1))
+        assert rotation is not None
         assert cleaned is not None
         assert undo(yard).name == cleaned.name
-        assert "is being worked on" in undo(yard).problems[0]  # a live run's rotation stays
+        with pytest.raises(UserError, match="No clean is left to undo"):
+            undo(yard)
+        assert "is being worked on" in undo(yard, rotation.name).problems[0]  # a live run's rotation stays
 
 
 # -- for good

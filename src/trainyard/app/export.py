@@ -6,7 +6,7 @@ data, and is recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def export_run(
         model = from_model_config(loaded.model_config, loaded.files)
         load_weights(model, loaded.model, str(choice.path))
         with amend(reader.yard, reader.home) as run:
-            return _encoder(model, run, format_, choice.checkpoint.step)
+            return _encoder(model, run, format_, choice.checkpoint.step, loaded.model_config)
     config = from_dict(reader.snapshot.config, where=str(reader.home), trust=trust)
     dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"), saved=loaded)
     refuse_changed_data(reader, dataset)
@@ -159,8 +159,10 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
     return done
 
 
-def _encoder(model: nn.Module, run: RunWriter, format_: str, step: int) -> list[tuple[Path, str]]:
-    from trainyard.export.peft import export_adapter, export_merged
+def _encoder(
+    model: nn.Module, run: RunWriter, format_: str, step: int, config: Mapping[str, Any]
+) -> list[tuple[Path, str]]:
+    from trainyard.export.peft import BASE, HEAD, README, base_of, export_adapter, export_merged
 
     if not isinstance(model, EncoderClassifier):
         raise UserError(
@@ -170,12 +172,16 @@ def _encoder(model: nn.Module, run: RunWriter, format_: str, step: int) -> list[
     folder = stem.with_name(f"{stem.name}_{format_}")
     if folder.exists():
         raise UserError(f"{folder} is there already.", "Use it, or remove it and export again.")
-    ways: dict[str, tuple[Callable[[EncoderClassifier, Path], None], str]] = {
-        "adapter": (export_adapter, "PeftModel.from_pretrained takes it on top of the encoder it was made from"),
-        "merged": (export_merged, "AutoModelForAudioClassification.from_pretrained loads it"),
-    }
-    write, what = ways[format_]
-    write(model, folder)
+    if format_ == "merged":
+        export_merged(model, folder)
+        what = "AutoModelForAudioClassification.from_pretrained loads it"
+    else:
+        # weights of another run took the place of the base's, whatever that run had begun from
+        begun = (run.snapshot.config.get("run") or {}).get("checkpoint_path")
+        base = None if begun else base_of(config)
+        export_adapter(model, folder, config, base)
+        of = f"in {BASE}/ beside them" if base is None else base
+        what = f"peft's LoRA and {HEAD}; the encoder is {of}; {README} has the lines of Python that load all"
     run.note_record("exports", stem.parent)
     return [(folder, what)]
 

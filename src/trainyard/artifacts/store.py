@@ -137,8 +137,7 @@ class Artifacts:
             )
             if run is not None:
                 run.warn(text)
-            else:
-                warnings.warn(text, stacklevel=3)
+            warnings.warn(text, stacklevel=5)  # whoever wrote the script should not have to look it up
         return bool(others)
 
     def _same(self, shelf: Shelf, digest: str) -> Version | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from trainyard.cli.options import counted, dry_run_option, echo_json, json_option, yard_option
+from trainyard.cli.options import confirm, counted, dry_run_option, echo_json, json_option, yard_option
 from trainyard.units import human_size
 
 if TYPE_CHECKING:
@@ -255,9 +254,8 @@ def rm(
         click.echo(plan.describe(), nl=False)
     if dry_run:
         return
-    if not yes and sys.stdin.isatty() and not click.confirm("Do it?", err=True):
-        click.echo("Nothing was changed.", err=True)
-        raise click.exceptions.Exit(1)
+    if not yes:
+        confirm("Do it?")
     entry = remove(yard, [str(item.data["artifact"]) for item in plan.items], force=force)
     if entry is not None and not as_json:
         for what, why in entry.skipped:

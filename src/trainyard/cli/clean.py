@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from trainyard.cli.options import (
     FILTERED,
+    confirm,
     counted,
     dry_run_option,
     echo_json,
@@ -122,7 +122,7 @@ def command(
             click.echo(f"{counted(len(waiting), 'entry', 'entries')} in the trash")
             return
         if not yes:
-            _confirm("Empty the trash for good? This cannot be undone.", otherwise="Add --yes.")
+            confirm("Empty the trash for good? This cannot be undone.")
         freed = empty_trash(yard, older_than_days=trash or None)
         if as_json:
             echo_json({"bytes_freed": freed})
@@ -140,18 +140,10 @@ def command(
         click.echo(plan.describe(), nl=False)
     if dry_run or not plan.items:
         return
-    if not yes and sys.stdin.isatty():
-        _confirm("Do it?", otherwise="")
+    if not yes:
+        confirm("Do it?")
     entry = apply(yard, plan)
     if entry is not None and not as_json:
         for what, why in entry.skipped:
             click.echo(f"left: {what}: {why}")
         click.echo(f"moved to the trash as {entry.name}; `trainyard undo` brings it back")
-
-
-def _confirm(question: str, *, otherwise: str) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"Nobody is there to answer: {question} {otherwise}")
-    if not click.confirm(question, err=True):
-        click.echo("Nothing was changed.", err=True)
-        raise click.exceptions.Exit(1)

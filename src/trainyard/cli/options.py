@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,3 +106,17 @@ def _finite(value: Any) -> Any:
 def counted(number: float, noun: str, nouns: str = "") -> str:
     """`1 run`, `2 runs`; `nouns` where adding an s will not do."""
     return f"{number:g} {noun if number == 1 else nouns or f'{noun}s'}"
+
+
+def confirm(question: str) -> None:
+    """Goes on only if whoever is at the terminal says yes.
+
+    Raises:
+        click.UsageError: nobody is there to be asked.
+        click.exceptions.Exit: the answer was no; the exit code is 1.
+    """
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"Nobody is there to answer: {question} Add --yes.")
+    if not click.confirm(question, err=True):
+        click.echo("Nothing was changed.", err=True)
+        raise click.exceptions.Exit(1)

@@ -5,6 +5,7 @@ Both are whole directories that appear at once. Nothing here trains, and the mod
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,29 +14,93 @@ import torch
 from torch import Tensor
 
 from trainyard import durable
+from trainyard.checkpoints.formats import ADAPTER, CONFIG, SAFETENSORS
 from trainyard.errors import ConfigError, UserError
 from trainyard.models.encoders import EncoderClassifier
+from trainyard.models.encoders.build import OURS, Settings
+from trainyard.models.encoders.families import SAMPLE_RATE
 from trainyard.models.encoders.methods import LORA_NAME
 from trainyard.training.tensor_files import safetensors_file
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
-HEAD_WEIGHTS = "head.safetensors"
+HEAD = "head.safetensors"
+README = "README.md"
+BASE = "base"  # the folder of an encoder that is nowhere else
 _PEFT = "base_model.model."  # what peft puts before every name
 _HEAD = ("layer_weights", "projector.", "classifier.")
+_POSITIONS = "encoder.embed_positions.weight"  # of a Whisper, cut to the clip
+_README = """\
+# {name}
+
+A LoRA that Trainyard trained on a speech encoder, and its head. The encoder is {where}.
+
+| file | holds |
+|---|---|
+| `{adapter}`, `{adapter_config}` | the LoRA, as peft keeps it, and the encoder it belongs to |
+| `{head}` | layer weights, projector and classifier{positions}, under transformers' names |
+| `{config}` | transformers' config of encoder and head with the labels; `{ours}` in it holds Trainyard's settings |
+| `preprocessor_config.json` | what the encoder hears |
+
+These lines load them. Transformers reports weights that are new or of another size: all of them are then read
+from `{head}`.
+
+```python
+{lines}```
+
+For clips of {seconds:g} s, `sound` being float32 at {rate} Hz, the logits follow. Of a shorter clip Trainyard
+leaves the padding out of its mean over time, and transformers may not: cut sound to whole clips.
+
+```python
+{use}```
+"""
+_LINES = """\
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+
+folder = {folder!r}  # this one
+base = {base}
+config = AutoConfig.from_pretrained(folder)
+model = AutoModelForAudioClassification.from_pretrained(base, config=config, ignore_mismatched_sizes=True)
+model.load_state_dict(load_file(f"{{folder}}/{head}"), strict=False)
+model = PeftModel.from_pretrained(model, folder).eval()
+"""
+_USE = """\
+extractor = AutoFeatureExtractor.from_pretrained(folder)
+inputs = extractor(
+    sound, sampling_rate={rate}, padding="max_length", max_length={samples}, truncation=True, return_tensors="pt"
+)
+logits = model(**inputs).logits
+label = config.id2label[int(logits.argmax())]
+"""
 
 
-def export_adapter(model: EncoderClassifier, directory: Path) -> None:
+def base_of(config: Mapping[str, Any]) -> str | None:
+    """The hub id or local directory that the weights of an encoder came from; None for a new encoder.
+
+    Args:
+        config: the contents of its checkpoint's `config.json`.
+    """
+    ours = config.get(OURS, {})
+    settings = Settings(**{key: value for key, value in ours.items() if key in Settings.__dataclass_fields__})
+    if not settings.pretrained:
+        return None
+    return str(Path(settings.source).absolute()) if Path(settings.source).is_dir() else settings.source
+
+
+def export_adapter(model: EncoderClassifier, directory: Path, config: Mapping[str, Any], base: str | None) -> None:
     """Writes what was trained, without the encoder: `PeftModel.from_pretrained(base, directory)` takes the LoRA.
 
     The head lies beside it in `head.safetensors`, under transformers' names: the layer weights are no
-    module, and peft keeps only modules besides its own weights.
+    module, and peft keeps only modules besides its own weights. `config.json` describes the whole
+    classifier, and README.md has the lines of Python that put base, LoRA and head together.
 
     Args:
         model: trained with the method `lora`.
         directory: must not exist.
+        config: the contents of its checkpoint's `config.json`.
+        base: the hub id or directory of the encoder; None when it is nowhere else, and then it is written to
+            `base/` in the directory.
 
     Raises:
         ConfigError: the model has another method.
@@ -48,9 +113,19 @@ def export_adapter(model: EncoderClassifier, directory: Path) -> None:
         )
     weights = _saved(model)
     adapter = {name: tensor for name, tensor in weights.items() if name.startswith(_PEFT)}
-    head = {name: tensor for name, tensor in weights.items() if name.startswith(_HEAD)}
-    texts = model.extra_files()
-    _write(directory, {ADAPTER_WEIGHTS: adapter, HEAD_WEIGHTS: head}, texts)
+    head = {name: tensor for name, tensor in weights.items() if name.startswith((*_HEAD, _POSITIONS))}
+    described = _json(config)
+    texts = {
+        **model.extra_files(),
+        CONFIG: described,
+        README: _readme(directory.name, config, base, _POSITIONS in head),
+    }
+    texts[ADAPTER_CONFIG] = _json({**json.loads(texts[ADAPTER_CONFIG]), "base_model_name_or_path": base})
+    tensors = {ADAPTER: adapter, HEAD: head}
+    if base is None:
+        rest = {name: tensor for name, tensor in weights.items() if not name.startswith((*_HEAD, _PEFT))}
+        tensors[f"{BASE}/{SAFETENSORS}"], texts[f"{BASE}/{CONFIG}"] = rest, described
+    _write(directory, tensors, texts)
 
 
 def merge(model: EncoderClassifier) -> dict[str, Tensor]:
@@ -91,11 +166,27 @@ def export_merged(model: EncoderClassifier, directory: Path) -> None:
     """
     weights = merge(model)
     texts = {name: text for name, text in model.extra_files().items() if name != ADAPTER_CONFIG}
-    _write(directory, {WEIGHTS: weights}, {CONFIG: model.model.config.to_json_string(use_diff=True), **texts})
+    _write(directory, {SAFETENSORS: weights}, {CONFIG: model.model.config.to_json_string(use_diff=True), **texts})
 
 
 def _saved(model: EncoderClassifier) -> dict[str, Tensor]:
     return {model.saved_name(name): tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def _readme(name: str, config: Mapping[str, Any], base: str | None, cuts: bool) -> str:
+    seconds = config[OURS]["clip_seconds"]
+    where = f"in `{BASE}/` here: it began with random weights or those of another run" if base is None else f"`{base}`"
+    source = f'f"{{folder}}/{BASE}"' if base is None else repr(base)
+    return _README.format(
+        name=name, where=where, adapter=ADAPTER, adapter_config=ADAPTER_CONFIG, head=HEAD, config=CONFIG, ours=OURS,
+        positions=", and the encoder's positions cut to the clip" if cuts else "", seconds=seconds, rate=SAMPLE_RATE,
+        lines=_LINES.format(folder=name, base=source, head=HEAD),
+        use=_USE.format(rate=SAMPLE_RATE, samples=round(seconds * SAMPLE_RATE)),
+    )  # fmt: skip
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2) + "\n"  # unsorted: 10 would come before 2 in id2label
 
 
 def _write(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], texts: Mapping[str, str]) -> None:
@@ -103,6 +194,7 @@ def _write(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], texts: 
     try:
         with durable.staging(directory) as staged:
             for name, found in tensors.items():
+                durable.make_directories((staged / name).parent)
                 safetensors_file(found)(staged / name)
             for name, text in texts.items():
                 durable.write_text(staged / name, text)

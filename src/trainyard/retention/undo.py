@@ -45,8 +45,7 @@ def undo(yard: Yard, entry: str | None = None) -> Report:
 
     Args:
         yard: whose trash.
-        entry: the entry's name; None takes the newest that was not a training's own rotation, or else
-            the newest rotation.
+        entry: the entry's name; None takes the newest that was not a training's own rotation.
 
     Raises:
         UserError: there is no such entry.
@@ -77,7 +76,13 @@ def undo(yard: Yard, entry: str | None = None) -> Report:
 def _choose(yard: Yard, name: str | None) -> TrashEntry:
     entries = list_trash(yard)
     if name is None and entries:
-        return next((entry for entry in entries if entry.kind != "rotation"), entries[0])
+        cleaned = next((entry for entry in entries if entry.kind != "rotation"), None)
+        if cleaned is None:
+            raise UserError(
+                "No clean is left to undo; the trash holds only checkpoints that trainings replaced themselves.",
+                "Bring some of those back by name: `trainyard undo --list` shows them.",
+            )
+        return cleaned
     for entry in entries:
         if entry.name == name:
             return entry
