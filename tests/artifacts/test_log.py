@@ -89,6 +89,7 @@ def test_a_file_saved_to_the_same_name_each_epoch_spoils_one_version_and_says_so
     """As torch.save does it: the bytes go into the file that is there."""
     model = tmp_path / "model.pt"
     with new_run() as run, warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
         for epoch in range(4):
             model.write_bytes(b"weights of epoch %d" % epoch)
             store.log("model", model, run=run)
