@@ -100,7 +100,7 @@ def explained(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
                 f"The disk is full: {path} could not be written. What was there before is intact.",
-                "Free some space (`trainyard clean --dry-run` shows what can go), then `trainyard resume`.",
+                "Free some space (`trainyard clean --dry-run` shows what can go), then `trainyard resume` the run.",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise YardError(
@@ -365,7 +365,7 @@ def require_space(directory: Path, size_bytes: int) -> None:
         raise DiskFullError(
             f"The disk is full: {size_bytes:,} bytes are needed in {directory}, {free:,} are free. "
             "Nothing was written.",
-            "Free some space (`trainyard clean --dry-run` shows what can go), then `trainyard resume`.",
+            "Free some space (`trainyard clean --dry-run` shows what can go), then `trainyard resume` the run.",
         )
 
 

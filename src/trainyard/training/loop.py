@@ -123,7 +123,7 @@ def fit(
                     save(SaveRequest(progress, done, {}, inside_epoch=True, improved=False, last=False))
                 if stop:
                     raise Interrupted(
-                        f"Stopped on request after step {progress.step}.", "Continue with `trainyard resume`."
+                        f"Stopped on request after step {progress.step}.", "Continue with `trainyard resume`, naming the run or `last`."
                     )
         window.verify()
         predictions = validate()
@@ -169,7 +169,7 @@ def fit(
             raise Interrupted(
                 f"Stopped on request after epoch {progress.epoch} of {plan.epochs} (step {progress.step} of "
                 f"{plan.epochs * steps_per_epoch}).",
-                "Continue with `trainyard resume`.",
+                "Continue with `trainyard resume`, naming the run or `last`.",
             )
     return progress
 
