@@ -93,6 +93,20 @@ def test_the_tree_is_that_of_the_document(lora: RunReader) -> None:
     assert found - events == wanted
 
 
+def test_a_checkpoint_of_the_recipe_as_it_stands_has_the_files_of_the_document(tmp_path: Path) -> None:
+    """The whole encoder trains: its frozen convolutions do not make a file of their own."""
+    wide = ["model.hidden_size=64", "model.ffn_size=96"]
+    run = trained(
+        "vocalizations", [*BURSTS, *FIT, *ENCODER, *wide, *QUIET, "training.epochs=1"],
+        Yard(tmp_path / "y", create=True),
+    )  # fmt: skip
+    [checkpoint] = run.home.glob("checkpoint-*")
+    assert {file.name for file in checkpoint.iterdir()} == {
+        "config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin",
+        "rng_state.pth", "manifest.json", "preprocessor_config.json",
+    }  # fmt: skip
+
+
 def test_every_file_is_in_the_journal(lora: RunReader) -> None:
     assert {name for name in files(lora.yard) if "/mouths/" not in name} == recorded(lora)
 

@@ -159,6 +159,24 @@ def test_a_finished_run_is_not_to_be_resumed(tmp_path: Path, ended: bool) -> Non
         run.finish()
 
 
+@pytest.mark.parametrize(("ended", "verb"), [(True, "use"), (False, "resume from")])
+def test_of_a_damaged_checkpoint_only_others_that_seem_whole_are_named(tmp_path: Path, ended: bool, verb: str) -> None:
+    run = trainyard.start_run(yard=tmp_path / "y", name="a")
+    paths = [run.save_checkpoint({"a.txt": lambda path: path.write_text("a")}, step=step) for step in (1, 2, 3, 4)]
+    for path in paths[2:]:
+        shutil.rmtree(path)
+    if ended:
+        run.finish()
+    wanted = f"Restore it from a copy, or {verb} another (steps 1, 2)."
+    assert [finding.remedy for finding in findings(tmp_path / "y")] == [wanted] * 2
+    for path in paths[:2]:
+        shutil.rmtree(path)
+    alone = f"Restore it from a copy: no other can be {'used' if ended else 'resumed from'}."
+    assert {finding.remedy for finding in findings(tmp_path / "y")} == {alone}
+    if not ended:
+        run.finish()
+
+
 def test_many_disagreements_are_told_once(tmp_path: Path) -> None:
     emotional(tmp_path / "y", "a", n=200)
     path = record(tmp_path / "y", "final_predictions", "test")

@@ -406,11 +406,43 @@ def test_dropped_optimizer_state_cannot_be_resumed_from(new_run: NewRun) -> None
     choice = choose(found, resuming=True)
     assert choice is not None
     assert (choice.checkpoint.step, choice.damaged) == (10, ())
-    with pytest.raises(CheckpointError, match="what resuming needs was dropped"):
+    with pytest.raises(NotResumableError, match=r"step 20 .* is whole, but what resuming needs was dropped") as caught:
         choose(found, step=20, resuming=True)
+    assert caught.value.remedy == "Resume from another (steps 10)."
     run.event("stripped", step=10, files=["optimizer.pt"])
     with pytest.raises(NotResumableError, match="steps 10, 20"):
         choose(reread(run), resuming=True)
+    with pytest.raises(NotResumableError, match="is whole") as caught:
+        choose(reread(run), step=20, resuming=True)
+    assert "copy" not in caught.value.remedy
+    assert "run.checkpoint_path" in caught.value.remedy
+    faults.flip_byte(run.path("checkpoint", step=20) / "model.safetensors", 3)
+    with pytest.raises(CheckpointError, match="SHA-256 differs") as damaged:  # stripped, and damaged besides
+        choose(reread(run), step=20, resuming=True)
+    assert damaged.value.remedy == "Restore it from a copy: no other can be resumed from."
+
+
+def test_of_a_damaged_checkpoint_the_others_are_named_without_reading_them(
+    new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run("grouped")
+    for step in (10, 20, 30, 40):
+        save(run, step)
+    (run.path("checkpoint", step=10) / "optimizer.pt").unlink()
+    run.event("stripped", step=10, files=["optimizer.pt"])
+    (run.path("checkpoint", step=20) / "config.json").unlink()
+    faults.flip_byte(run.path("checkpoint", step=40) / "model.safetensors", 3)
+    read: list[Path] = []
+    digest = durable.sha256_file
+    monkeypatch.setattr(durable, "sha256_file", lambda path: read.append(path) or digest(path))
+    for resuming, remedy in (
+        (False, "Restore it from a copy, or use another (steps 10, 30)."),
+        (True, "Restore it from a copy, or resume from another (steps 30)."),
+    ):
+        with pytest.raises(CheckpointError, match="SHA-256 differs") as caught:
+            choose(reread(run), step=40, resuming=resuming)
+        assert caught.value.remedy == remedy
+    assert {path.parent.name for path in read} == {run.path("checkpoint", step=40).name}
 
 
 FROZEN, HEAD = os.urandom(900_000), 1000

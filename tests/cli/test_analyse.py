@@ -39,8 +39,8 @@ def test_a_line_a_run(weighted: Kept) -> None:
     assert outcome.code == 0, outcome
     lines = sorted(outcome.out.splitlines())
     assert [line.split()[0] for line in lines] == ["calls/a", "calls/b", "cries/a"]
-    assert lines[0].endswith("50.0  30.0  20.0  % (most: layer 0)")
-    assert lines[1].endswith("25.0  75.0  % (most: layer 1)")
+    assert lines[0].endswith("50.0  30.0  20.0  % (most: input)")
+    assert lines[1].endswith("25.0  75.0  % (most: layer 0)")
 
 
 def test_as_json_of_the_chosen_runs(weighted: Kept) -> None:

@@ -368,7 +368,10 @@ def test_a_leak_when_leaks_are_errors(empty):
     np.savez("leaky.npz", **arrays)
     refused(
         empty, "train", *SMALL, "data=npz", "data.path=leaky.npz", "data.split.on_leak=error",
-        says=("leaky.npz", "60 items of val or test equal items of another split", "train_images[0]", "on_leak"),
+        says=(
+            "leaky.npz", "60 items of val or test equal items of another split", "train_images[0]",
+            "set data.split.on_leak to drop",
+        ),
     )  # fmt: skip
 
 

@@ -88,5 +88,5 @@ def test_a_damaged_checkpoint_is_not_used(yard: Kept):
     outcome = yard("evaluate", "done")
     assert outcome.code == 1
     assert "checkpoint-60/model.safetensors" in outcome.err
-    assert "whole are: 20, 40." in outcome.err
+    assert "or use another (steps 20, 40)." in outcome.err
     assert yard("evaluate", "done", "--checkpoint", "40").code == 0

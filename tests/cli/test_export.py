@@ -66,6 +66,7 @@ def test_onnx_gives_the_run_s_answers(yard: Kept) -> None:
     assert (told["run"], told["step"], told["compared_on"]) == (run.snapshot.id, 2, "test")
     assert "padding" not in told
     data = load_dataset(from_dict(run.snapshot.config, where="the run"))
+    assert told["sound"]["features"] == "log-mel"
     running = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     logits = running.run(None, {told["input"]["name"]: data.fetch(data.indices("test")).numpy()})[0]
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)

@@ -52,6 +52,8 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_used(yard: 
     assert first.startswith("checkpoint of step 100 is damaged and was set aside: ")
     assert "checkpoint-100/model.safetensors has other bytes" in outcome.out
     assert "resuming killed from step 80" in outcome.out
+    log = next((yard.root / "p/digits/killed").glob("*.log")).read_text()
+    assert all(line.removeprefix("warning: ") in log for line in outcome.out.splitlines()), "all of it is in the log"
     assert (yard.root / "p/digits/killed/checkpoint-100.corrupt").is_dir()
     run = yard.run("killed")
     assert left_behind(run) == left_behind(never_killed)

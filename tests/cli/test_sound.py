@@ -36,7 +36,10 @@ def test_bad_files_are_named_and_why(empty: Kept, folder: Path) -> None:
     assert done.code == 0, done
     (warning,) = (text for text in empty.run("skips").snapshot.warnings if "Skipped" in text)
     assert all(name in warning for name in names)
-    assert warning in empty("show", "skips").out
+    shown = [line.strip() for line in empty("show", "skips").out.splitlines()]
+    first, *bad = warning.splitlines()
+    at = shown.index(f"warning   {first}")
+    assert shown[at + 1 : at + 1 + len(bad)] == [line.strip() for line in bad], "each below the other"
 
 
 def test_a_class_of_one_recording_trains_and_is_told(empty: Kept, folder: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
 
 import pytest
 import yaml
-from command_line import SMALL, Kept, left_behind, trainyard
+from command_line import PROGRAM, SMALL, Kept, left_behind, trainyard
 
 
 def test_it_says_what_it_did_and_where_it_is_kept(empty):
@@ -26,6 +28,45 @@ def test_it_says_what_it_did_and_where_it_is_kept(empty):
     assert len(rows) == 359
     right = sum(row["label"] == row["pred_label"] for row in rows) if "label" in rows[0] else None
     assert right is None or right / len(rows) == pytest.approx(summary["test_accuracy"])
+
+
+@pytest.mark.parametrize("layout", ["grouped", "dated"])
+def test_all_that_is_told_of_a_run_is_in_its_log(yard: Kept, layout: str):
+    checkpoint = f"run.checkpoint_path={yard.root}/p/digits/done/checkpoint-60"
+    changes = {
+        "trained": ("data.split.val_fraction=0.001",),  # which is warned of
+        "tested": ("run.train=false", checkpoint),
+        "silent": ("run.train=false", checkpoint, "--quiet"),
+    }
+    for name, more in changes.items():
+        outcome = yard("train", *SMALL, f"layout={layout}", f"run.name={name}", *more)
+        assert outcome.code == 0, outcome
+        run = yard.run(name)
+        (log,) = (run.resolve(record.path) for record in run.snapshot.records if record.kind == "log")
+        logged = log.read_text()
+        told = outcome.out.splitlines()
+        assert [line for line in told if line.removeprefix("warning: ") not in logged] == []
+        assert any(line.startswith("warning: ") for line in told) == (name == "trained")
+        assert f"accuracy {run.snapshot.summary['test_accuracy']:.4f}" in logged
+
+
+@pytest.mark.parametrize("words", [("train", *SMALL, "training.epochs=3", "run.name=killed"), ("resume", "killed")])
+def test_a_training_goes_on_when_nobody_reads_what_it_prints(yard: Kept, empty: Kept, words: tuple[str, ...]):
+    kept = empty if words[0] == "train" else yard
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [*PROGRAM, *words, "--yard", str(kept.root)], env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=writing,
+            stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    run = kept.run("killed").snapshot
+    assert run.state == "finished"
+    assert run.epoch == (3 if words[0] == "train" else 8)
+    assert "test_accuracy" in run.summary
 
 
 def test_quiet_prints_nothing(empty):

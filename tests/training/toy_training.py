@@ -7,15 +7,18 @@ import io
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainyard.checkpoints import FORMATS, commit
 from trainyard.data.arrays import InMemory
 from trainyard.data.batches import Batches
 from trainyard.data.dataset import Dataset
+from trainyard.training.encoding import encode
 from trainyard.training.evaluate import Predictions, evaluate
 from trainyard.training.events import Event
 from trainyard.training.loading import Loaded
@@ -23,7 +26,7 @@ from trainyard.training.loop import Plan, SaveRequest, Scheduler, fit
 from trainyard.training.losses import build_criterion
 from trainyard.training.process import Process
 from trainyard.training.progress import Progress
-from trainyard.training.state import Trainee, restore, rng_state, seed_everything
+from trainyard.training.state import Capture, Trainee, restore, rng_state, seed_everything
 from trainyard.training.step import Step
 from trainyard.training.tasks import SingleLabel
 
@@ -166,3 +169,32 @@ def bits(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [bits(item) for item in value]
     return value
+
+
+def trainee(model: nn.Module, **options: Any) -> Trainee:
+    toy = Toy(model, adamw_of_trained(model))
+    return Trainee(model, toy.optimizer, None, toy.step.scaler, CPU, {"name": "toy"}, {"a": 1}, **options)
+
+
+def adamw_of_trained(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 0.01, fused=True)
+
+
+def one_step(one: Trainee) -> None:
+    one.optimizer.zero_grad()
+    one.model(torch.ones(4, 6)).square().sum().backward()
+    one.optimizer.step()
+
+
+def written(one: Trainee, run: Any, step: int = 1, capture: Capture | None = None) -> Path:
+    """A checkpoint of `one` as training commits it."""
+    capture = capture or Capture(one, run.yard.objects)
+    files = encode(
+        capture, capture.take(), Progress(step=step, epoch=1).to_dict(), [rng_state(CPU)],
+        format_=FORMATS[run.layout.checkpoint_format], step=step, epoch=float(step), metrics={"val_loss": 0.5},
+        best_checkpoint=None,
+    )  # fmt: skip
+    checkpoint = commit(
+        run, files.writers, step=step, epoch=float(step), linked=files.linked, expected_bytes=files.expected_bytes
+    )
+    return run.yard.root / checkpoint.paths["checkpoint"]

@@ -106,7 +106,7 @@ def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
     """A PNG of how much a head listens to each layer of an encoder, a line per run or data set.
 
     Args:
-        weights: by name, the shares of layer 0 (before the first block) to the last; each sums to 1.
+        weights: by name, the shares of the input of the first layer, of layer 0, to the last; each sums to 1.
         title: of the figure.
     """
     from matplotlib import colormaps
@@ -121,12 +121,12 @@ def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
         for number, (name, colour) in enumerate(zip(weights, colours, strict=True)):
             shares = np.asarray(weights[name], dtype=np.float64)
             label = shown(name, LONGEST_NAME, number)
-            axes.plot(range(len(shares)), shares, color=colour, label=label, marker="o", markersize=3.5)
+            axes.plot(range(-1, len(shares) - 1), shares, color=colour, label=label, marker="o", markersize=3.5)
         counts = {len(shares) for shares in weights.values()}
         if len(counts) == 1:
             axes.axhline(1 / counts.pop(), color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
         axes.set_ylim(0, 1.1 * max(max(shares) for shares in weights.values()))
-        axes.set_xlabel("Layer (0: the input of the first)")
+        axes.set_xlabel("Layer whose output it is (-1: the input of the first)")
         axes.set_ylabel("Share of the head's attention")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=13))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from trainyard import durable
 from trainyard.app.inference import pick
 from trainyard.app.setup import Setup, build, load_dataset
+from trainyard.app.sound import heard_by
 from trainyard.app.train import refuse_changed_data
 from trainyard.config.convert import from_dict
+from trainyard.config.schema import AudioData
 from trainyard.errors import DiskFullError, TrainyardError, UserError
 from trainyard.models import from_model_config
 from trainyard.models.encoders import EncoderClassifier
@@ -125,7 +127,9 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
         raise _not_for_int8(run)
     split = _compared_on(setup)
     inputs, labels = _items(setup, split)
-    details = {"run": run.id, "step": step, "compared_on": split}
+    details: dict[str, Any] = {"run": run.id, "step": step, "compared_on": split}
+    if isinstance(setup.config.data, AudioData):
+        details["sound"] = heard_by(setup.config, setup.dataset.item_shape)
     told = ""
     if setup.dataset.lengths is not None:  # the run leaves the padding of short clips out of the mean
         details["padding"] = "counted as sound: the graph takes no lengths"

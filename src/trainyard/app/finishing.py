@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from trainyard.training.loading import load
 from trainyard.training.state import load_weights
 
 
-def finish(setup: Setup, run: RunWriter | None, console: Console) -> dict[str, Any]:
+def finish(
+    setup: Setup, run: RunWriter | None, console: Console, logger: logging.Logger | None = None
+) -> dict[str, Any]:
     """Predicts validation and test with the best checkpoint, and writes what a finished run leaves.
 
     Args:
         setup: the training, at its end; its model becomes the best one.
         run: where to write; None in processes that keep no run, which predict their part.
         console: told the scores.
+        logger: of the run; told what the console is.
 
     Returns:
         What `wandb-summary.json` holds; nothing where `run` is None.
@@ -41,7 +45,7 @@ def finish(setup: Setup, run: RunWriter | None, console: Console) -> dict[str, A
         tuned = (found["val"].probabilities, found["val"].labels) if "val" in found else (nothing, nothing)
         for note in setup.task.tune(*tuned)[1]:
             run.warn(note)
-            tell(console, note, label="warning: ")
+            tell(console, note, label="warning: ", logger=logger)
     with_plots = config.outputs.plots
     per_class: list[Any] = []
     for split, predictions in found.items():
@@ -50,7 +54,7 @@ def finish(setup: Setup, run: RunWriter | None, console: Console) -> dict[str, A
     if shares is not None:
         records.write_layer_weights(run, shares(), with_plots=with_plots)
     if getattr(config.model, "qat", False) and config.run.train:
-        _export_int8(setup, run, best.checkpoint.step if best is not None else run.snapshot.step, console)
+        _export_int8(setup, run, best.checkpoint.step if best is not None else run.snapshot.step, console, logger)
     if setup.dataset.cache is not None:
         run.event("data", data={**run.snapshot.data, "cache": setup.dataset.cache()})
     summary = _summary(run, found, best)
@@ -58,10 +62,10 @@ def finish(setup: Setup, run: RunWriter | None, console: Console) -> dict[str, A
     told = records.write_end(run, summary, per_class, with_plots=with_plots)
     if config.outputs.artifacts:
         for version in log_run_artifacts(run, best.checkpoint if best is not None else None):
-            tell(console, f"artifact {version.reference}")
+            tell(console, f"artifact {version.reference}", logger=logger)
     for split, predictions in found.items():
         line = "  ".join(f"{key} {predictions.metrics[key]:.4f}" for key in ("loss", "accuracy", "f1_macro"))
-        tell(console, f"{split:<5}{line}")
+        tell(console, f"{split:<5}{line}", logger=logger)
     return told
 
 
@@ -96,11 +100,11 @@ def _summary(run: RunWriter, found: dict[str, Predictions], best: Choice | None)
     return summary
 
 
-def _export_int8(setup: Setup, run: RunWriter, step: int, console: Console) -> None:
+def _export_int8(setup: Setup, run: RunWriter, step: int, console: Console, logger: logging.Logger | None) -> None:
     from trainyard.app.export import export_quantised
 
     known = len(run.snapshot.warnings)
     for path, what in export_quantised(setup, run, step):
-        tell(console, f"{path.name}  {what}")
+        tell(console, f"{path.name}  {what}", logger=logger)
     for warning in run.snapshot.warnings[known:]:
-        tell(console, warning, label="warning: ")
+        tell(console, warning, label="warning: ", logger=logger)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
@@ -49,9 +52,34 @@ def logging_to(run: RunWriter, *kinds: str) -> Iterator[logging.Logger]:
                 run.note_record(kind, path)
 
 
-def tell(console: Console, text: str, *, label: str = "") -> None:
-    """Prints one line, unbroken; square brackets in names and paths are no markup."""
+class RunConsole(Console):
+    """The terminal, or the pipe, that a training tells of itself: once nobody reads any more, it goes on silently."""
+
+    def on_broken_pipe(self) -> None:
+        """Prints nothing from now on; rich's own would end the training."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # what is still buffered must go somewhere when the process ends
+        os.close(nowhere)
+
+
+def tell(console: Console, text: str, *, label: str = "", logger: logging.Logger | None = None) -> None:
+    """Prints one line, unbroken; square brackets in names and paths are no markup.
+
+    Args:
+        console: where to.
+        text: the line.
+        label: printed before it; only what is wrong has one.
+        logger: of the run, to have the line in its log as well.
+    """
     console.print(Text.assemble((label, "yellow"), text), soft_wrap=True, highlight=False)
+    if logger is not None:
+        logger.log(logging.WARNING if label else logging.INFO, "%s", text)
+
+
+def kept_in(home: Path) -> str:
+    """Where a run is, as its user would say it: from the current directory where it lies below."""
+    return f"kept in {home.relative_to(Path.cwd()) if home.is_relative_to(Path.cwd()) else home}/"
 
 
 class SpeedSink:

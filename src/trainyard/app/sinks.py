@@ -50,8 +50,7 @@ def tracking(setup: Setup, run: RunWriter, logger: Any, console: Console) -> Ite
 
     def warn(text: str) -> None:
         run.warn(text)
-        logger.warning("%s", text)
-        tell(console, text, label="warning: ")
+        tell(console, text, label="warning: ", logger=logger)
 
     kept, git = run.snapshot, environment.git()
     with WandbSink(

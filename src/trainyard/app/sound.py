@@ -122,3 +122,34 @@ def frontend_of(config: Config, heard: Sequence[int] | None = None) -> Frontend:
         return normalise_waveform(clips, lengths)
 
     return Frontend("waveform", {}, (length,), as_it_is, kept=False, masked=True)
+
+
+_SAID = {
+    "log-mel": "librosa.power_to_db(librosa.feature.melspectrogram(y=clip, sr=sample_rate, n_fft=n_fft, "
+    "hop_length=hop_length, n_mels=n_mels, fmin=fmin, fmax=fmax, pad_mode='constant'), top_db=top_db); "
+    "with normalise=clip then minus its mean, divided by its standard deviation; as [1, n_mels, frames]",
+    "whisper": "transformers.WhisperFeatureExtractor(feature_size=n_mels, chunk_length=clip_seconds)",
+    "waveform": "the clip minus its mean, divided by sqrt(its variance + 1e-7)",
+}
+
+
+def heard_by(config: Config, item_shape: Sequence[int]) -> dict[str, Any]:
+    """How a recording becomes what the model hears, for programs that run the model elsewhere; JSON-able.
+
+    Args:
+        config: whose `data` is sound.
+        item_shape: of an item of that data.
+    """
+    data = config.data
+    assert isinstance(data, AudioData)
+    frontend = frontend_of(config, item_shape)
+    return {
+        "sample_rate": data.sample_rate,
+        "channels": 1,
+        "clip_seconds": data.clip_seconds,
+        "crop": data.crop,
+        "pad": data.pad,
+        "features": frontend.name,
+        **frontend.parameters,
+        "computed_as": _SAID[frontend.name],
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from rich.console import Console
 from trainyard.app import provenance
 from trainyard.app.finishing import finish
 from trainyard.app.lineage import UsedSteps, source_of
-from trainyard.app.logs import logging_to, tell
+from trainyard.app.logs import kept_in, logging_to, tell
 from trainyard.app.resuming import choose_to_resume
 from trainyard.app.setup import Setup, build, load_dataset, load_initial_weights
 from trainyard.app.sinks import sinks_of, tracking
@@ -53,6 +52,7 @@ def train(
     overrides: Sequence[str] = (),
     console: Console | None = None,
     trust: bool = False,
+    said: Sequence[str] = (),
 ) -> Path | None:
     """Trains a new run and returns its home; None in processes of torchrun that do not keep it.
 
@@ -64,6 +64,7 @@ def train(
         overrides: what was said on the command line, kept with the run.
         console: where to print; None for nowhere.
         trust: accept `_target_` objects outside the allow-list.
+        said: what the user was told before, of this run; kept in its log.
 
     Raises:
         UserError: something to mend, in the config, the data, the names or the yard.
@@ -104,7 +105,9 @@ def train(
                         run.event("parent", **source)
                 for warning in (*dataset.warnings, *setup.warnings):
                     run.warn(warning)
-            _work(setup, run, Progress(), overrides, console, resumed=False)
+            _work(setup, run, Progress(), overrides, console, said, resumed=False)
+        if run is not None:
+            tell(console, kept_in(run.home))
         return run.home if run is not None else None
 
 
@@ -144,6 +147,15 @@ def resume(
             "Continue it from your own code with `trainyard.start_run(resume=…)`.",
         )
     config = from_dict(reader.snapshot.config, where=str(home / ".run"), trust=trust)
+    said: list[str] = []
+
+    def say(text: str, label: str = "") -> None:
+        said.append(label + text)
+        tell(console, text, label=label)
+
+    def say_damaged(checkpoint: Checkpoint, why: str) -> None:
+        say(why, f"checkpoint of step {checkpoint.step} is damaged and was set aside: ")
+
     with _processes(config.run.device) as process:
         saved = _saved_model(reader) or _tested_model(config)
         dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"), saved=saved)
@@ -155,7 +167,7 @@ def resume(
             if run is not None:
                 stack.callback(run.abandon)
                 _refuse_finished(run.snapshot)  # another process may have finished it while this one waited
-                choice = choose_to_resume(run, step, tell=functools.partial(_tell_damage, console))
+                choice = choose_to_resume(run, step, tell=say_damaged)
                 if choice is not None:
                     chosen = (str(choice.path), choice.checkpoint.step)
             chosen = process.share(chosen)
@@ -173,8 +185,8 @@ def resume(
         with run or contextlib.nullcontext():
             if run is not None:
                 where = f"step {progress.step}" if chosen[0] else "the beginning (no checkpoint yet)"
-                tell(console, f"resuming {run.name} from {where}")
-            _work(setup, run, progress, (), console, resumed=True)
+                say(f"resuming {run.name} from {where}")
+            _work(setup, run, progress, (), console, said, resumed=True)
 
 
 def _tested_model(config: Config) -> Loaded | None:
@@ -263,10 +275,14 @@ def _work(
     progress: Progress,
     overrides: Sequence[str],
     console: Console,
+    said: Sequence[str],
     *,
     resumed: bool,
 ) -> None:
-    """Trains what is left, then tests and writes what a finished run leaves."""
+    """Trains what is left, then tests and writes what a finished run leaves.
+
+    All that is told of the run stands in its log too: `said` is what was told before the log was open.
+    """
     config, process = setup.config, setup.process
     if run is None:
         checkpointer = _checkpointer(setup, None)
@@ -285,12 +301,12 @@ def _work(
                     captured["cuda"] = torch.version.cuda
                 provenance.write_start(run, run.snapshot.config, overrides, captured)
             logger.info("%s %s (%s) in %s", "resuming" if resumed else "training", run.name, run.id, run.home)
+            for text in said:
+                logger.info("%s", text)
             for note in setup.notes:
-                logger.info("%s", note)
-                tell(console, note)
+                tell(console, note, logger=logger)
             for warning in run.snapshot.warnings:
-                logger.warning("%s", warning)
-                tell(console, warning, label="warning: ")
+                tell(console, warning, label="warning: ", logger=logger)
             with tracking(setup, run, logger, console) as tracker:
                 if config.run.train:
                     checkpointer = _checkpointer(setup, run)
@@ -309,10 +325,11 @@ def _work(
                             sink.close()
                         checkpointer.close()
                     checkpointer.catch_up(done=True)
-                summary = finish(setup, run, console)
+                summary = finish(setup, run, console, logger)
                 if tracker:
                     tracker.summary(summary)
             logger.info("finished %s", run.name)
+            logger.info("%s", kept_in(run.home))
         except BaseException as error:
             logger.error("%s: %s", type(error).__name__, error, exc_info=not isinstance(error, TrainyardError))
             raise
@@ -346,7 +363,3 @@ def _fit(
         scheduler=setup.scheduler, sinks=sinks, save=checkpointer.save, should_stop=should_stop,
         describe=setup.describe,
     )  # fmt: skip
-
-
-def _tell_damage(console: Console, checkpoint: Checkpoint, why: str) -> None:
-    tell(console, why, label=f"checkpoint of step {checkpoint.step} is damaged and was set aside: ")

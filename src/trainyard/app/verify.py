@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from trainyard import durable
 from trainyard.artifacts import Artifacts, Version
 from trainyard.checkpoints import problems
+from trainyard.checkpoints.reader import remedy_of_damage
 from trainyard.errors import CorruptError, TrainyardError
 from trainyard.runs import RunReader, find_homes
 from trainyard.runs.journal import read_journal
@@ -76,7 +77,8 @@ def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
         tally.checkpoints += 1
         tally.bytes += checkpoint.size
         for fault in problems(reader, checkpoint):
-            yield Finding(home, f"checkpoint of step {checkpoint.step}: {fault}", _use_another(reader, checkpoint.step))
+            remedy = remedy_of_damage(reader, checkpoint, resuming=reader.snapshot.state != "finished")
+            yield Finding(home, f"checkpoint of step {checkpoint.step}: {fault}", remedy)
     for record in reader.snapshot.records:
         if record.sha256 is None:
             continue
@@ -156,13 +158,6 @@ def _told(disagreements: Iterable[Disagreement]) -> Iterator[str]:
     more = sum(1 for _ in rest)
     if more:
         yield f"{more:,} more values are not those recomputed"
-
-
-def _use_another(reader: RunReader, step: int) -> str:
-    others = ", ".join(str(c.step) for c in reader.snapshot.checkpoints if c.step != step)
-    if reader.snapshot.state == "finished":  # nothing is left to resume
-        return f"Restore it from a copy{f', or use another (steps {others})' if others else '; it is the only one'}."
-    return f"Resume goes on from an earlier whole one (steps {others})." if others else "It is the only one."
 
 
 def _leftovers(reader: RunReader) -> Iterator[str]:

@@ -45,25 +45,57 @@ def problems(run: RunReader, checkpoint: Checkpoint, *, deep: bool = True) -> li
     ]
 
 
-def verified_path(run: RunReader, checkpoint: Checkpoint, *, resuming: bool) -> Path | None:
+def verified_path(run: RunReader, checkpoint: Checkpoint, *, resuming: bool, deep: bool = True) -> Path | None:
     """Where the checkpoint lies whole, byte for byte; None when it does so nowhere.
 
     Args:
         run: whose it is.
         checkpoint: which.
         resuming: only where the files that resuming needs are, too.
+        deep: also compare every byte's digest, not only names and sizes.
     """
     for place, recorded in sorted(checkpoint.paths.items(), key=lambda item: item[0] != "checkpoint"):
         if resuming and not FORMATS[checkpoint.format].can_resume({place: recorded}):
             continue
         path = run.resolve(recorded)
-        if not faults(checkpoint, place, path):
+        if not faults(checkpoint, place, path, deep=deep):
             return path
     return None
 
 
 def _is_resumable(checkpoint: Checkpoint) -> bool:
     return checkpoint.resumable and FORMATS[checkpoint.format].can_resume(checkpoint.paths)
+
+
+def _others(run: RunReader, checkpoint: Checkpoint, *, resuming: bool) -> str:
+    """Steps of the run's other checkpoints that seem whole, by names and sizes alone; empty when there are none.
+
+    Args:
+        run: whose.
+        checkpoint: the one that cannot be used.
+        resuming: only ones that still hold what resuming needs.
+    """
+    return ", ".join(
+        str(other.step)
+        for other in run.snapshot.checkpoints
+        if other.step != checkpoint.step
+        and (not resuming or _is_resumable(other))
+        and verified_path(run, other, resuming=resuming, deep=False)
+    )
+
+
+def remedy_of_damage(run: RunReader, checkpoint: Checkpoint, *, resuming: bool) -> str:
+    """What to do about a damaged checkpoint, as an instruction; reads no other one's bytes.
+
+    Args:
+        run: whose.
+        checkpoint: the damaged one.
+        resuming: it is wanted for going on, not for its weights.
+    """
+    others = _others(run, checkpoint, resuming=resuming)
+    if not others:
+        return f"Restore it from a copy: no other can be {'resumed from' if resuming else 'used'}."
+    return f"Restore it from a copy, or {'resume from' if resuming else 'use'} another (steps {others})."
 
 
 @dataclass(frozen=True)
@@ -87,7 +119,7 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
     Raises:
         UnknownCheckpointError: the run has none of that step or name.
         CheckpointError: the one asked for is damaged, or none is whole.
-        NotResumableError: there are checkpoints, but none that can be resumed from.
+        NotResumableError: the one asked for is whole but cannot be resumed from any more, or none can.
     """
     snapshot = run.snapshot
     known = ", ".join(str(c.step) for c in snapshot.checkpoints) or "none"
@@ -101,19 +133,20 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
             raise UnknownCheckpointError(
                 f"Run {snapshot.name} has no checkpoint of step {step} (there are: {known}).", "Choose one of those."
             )
-        path = verified_path(run, checkpoint, resuming=resuming)
-        if path is None or (resuming and not _is_resumable(checkpoint)):
-            why = "; ".join(problems(run, checkpoint)) or "what resuming needs was dropped"
-            whole = [
-                str(other.step)
-                for other in snapshot.checkpoints
-                if verified_path(run, other, resuming=resuming) and (not resuming or _is_resumable(other))
-            ]
-            raise CheckpointError(
-                f"Checkpoint of step {step} in run {snapshot.name}: {why}.",
-                "Restore it from a copy" + (f", or use another; whole are: {', '.join(whole)}." if whole else "."),
+        stripped = resuming and not _is_resumable(checkpoint)
+        path = None if stripped else verified_path(run, checkpoint, resuming=resuming)
+        if path is not None:
+            return Choice(checkpoint, path)
+        if stripped and verified_path(run, checkpoint, resuming=False) is not None:
+            others = _others(run, checkpoint, resuming=True)
+            raise NotResumableError(
+                f"Checkpoint of step {step} in run {snapshot.name} is whole, but what resuming needs was dropped.",
+                f"Resume from another (steps {others})." if others else _begin_again(run),
             )
-        return Choice(checkpoint, path)
+        raise CheckpointError(
+            f"Checkpoint of step {step} in run {snapshot.name}: {'; '.join(problems(run, checkpoint))}.",
+            remedy_of_damage(run, checkpoint, resuming=resuming),
+        )
     damaged: list[tuple[Checkpoint, str]] = []
     for checkpoint in reversed(snapshot.checkpoints):
         if resuming and not _is_resumable(checkpoint):
@@ -131,5 +164,9 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
         )
     raise NotResumableError(
         f"No checkpoint of run {snapshot.name} holds optimizer state any more (steps {known}).",
-        f"Start from its weights with run.checkpoint_path, or again with `trainyard train --like {snapshot.id}`.",
+        _begin_again(run),
     )
+
+
+def _begin_again(run: RunReader) -> str:
+    return f"Start from its weights with run.checkpoint_path, or again with `trainyard train --like {run.snapshot.id}`."

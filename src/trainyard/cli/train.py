@@ -50,14 +50,11 @@ def command(
     if print_config:
         click.echo(to_yaml(config), nl=False)
         return
-    from rich.console import Console
-
+    from trainyard.app.logs import RunConsole
     from trainyard.app.train import train
 
-    console = Console(quiet=quiet)
-    home = train(config, yard_root, overrides=overrides, console=console, trust=trust)
-    if home is not None and not quiet:
-        click.echo(f"kept in {home.relative_to(Path.cwd()) if home.is_relative_to(Path.cwd()) else home}/")
+    said = [f"note: {note}" for note in notes]
+    train(config, yard_root, overrides=overrides, console=RunConsole(quiet=quiet), trust=trust, said=said)
 
 
 def _parted(what: tuple[str, ...]) -> tuple[str | None, list[str]]:

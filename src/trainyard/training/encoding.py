@@ -1,7 +1,7 @@
 """From captured tensors to the files of a checkpoint.
 
 What is written here is read back by `loading`; which files make a checkpoint, and when it exists, is
-`checkpoints`' matter.
+`checkpoints`' matter. Weights that never change are written once, where that saves much.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ from torch import Tensor, nn
 from trainyard.checkpoints import FileWriter, Format
 from trainyard.checkpoints import formats as names
 from trainyard.jsonl import without_nan
+from trainyard.objects import Objects
 from trainyard.training.state import Capture, SavesItself
 from trainyard.training.tensor_files import safetensors_file, torch_file
 
 _FROZEN_SHARD = "model-frozen.safetensors"
 _TRAINED_SHARD = "model-trained.safetensors"
+_WORTH_SHARING_BYTES = 1 << 16  # below this, a second shard costs more than it saves
+# Below this part of the model's bytes, checkpoints shrink by less than a half: then the one model.safetensors, which
+# people know and every tool takes, is worth more. Full fine-tuning freezes a speech encoder's convolutions alone.
+_WORTH_SHARING_PART = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,28 @@ class Files:
     writers: dict[str, FileWriter]
     linked: dict[str, str]
     expected_bytes: int
+
+
+class FrozenShard:
+    """The frozen weights as one object of the yard, to which the checkpoints of one trainee link."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._versions: dict[str, int] = {}
+        self._digest = ""
+
+    def digest(self, frozen: Mapping[str, Tensor]) -> str:
+        """Digest of the object; it is written again only if a tensor was changed in place since.
+
+        Args:
+            frozen: the live tensors, not copies: torch counts the changes of each.
+        """
+        versions = {name: tensor._version for name, tensor in frozen.items()}
+        if not self._digest or versions != self._versions:
+            written = {name: tensor.detach().cpu().contiguous() for name, tensor in frozen.items()}
+            self._digest = self._objects.create(safetensors_file(written))
+            self._versions = versions
+        return self._digest
 
 
 def encode(
@@ -113,18 +140,17 @@ def _add_safetensors(
     writers: dict[str, FileWriter], linked: dict[str, str], capture: Capture, model: Mapping[str, Tensor]
 ) -> int:
     """Adds the weights as one file, or as two shards of which the frozen one is linked. Returns bytes saved."""
-    frozen = capture.frozen_object()
-    if frozen is None:
+    frozen = {name: tensor for name, tensor in capture.frozen().items() if name in model}
+    total, saved = _nbytes(model), _nbytes(frozen)
+    if capture.single_file or saved < max(_WORTH_SHARING_BYTES, _WORTH_SHARING_PART * total):
         writers[names.SAFETENSORS] = safetensors_file(model)
         return 0
-    digest, frozen_names = frozen
-    trained = {name: tensor for name, tensor in model.items() if name not in frozen_names}
-    weight_map = {name: _FROZEN_SHARD if name in frozen_names else _TRAINED_SHARD for name in model}
-    total = sum(tensor.nbytes for tensor in model.values())
-    writers[_TRAINED_SHARD] = safetensors_file(trained)
+    capture.shard = capture.shard or FrozenShard(capture.objects)
+    linked[_FROZEN_SHARD] = capture.shard.digest(frozen)
+    writers[_TRAINED_SHARD] = safetensors_file({name: tensor for name, tensor in model.items() if name not in frozen})
+    weight_map = {name: _FROZEN_SHARD if name in frozen else _TRAINED_SHARD for name in model}
     writers[names.SAFETENSORS_INDEX] = _json({"metadata": {"total_size": total}, "weight_map": weight_map})
-    linked[_FROZEN_SHARD] = digest
-    return total - sum(tensor.nbytes for tensor in trained.values())
+    return saved
 
 
 def _json(value: Any) -> FileWriter:

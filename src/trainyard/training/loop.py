@@ -27,6 +27,7 @@ from trainyard.training.progress import Progress
 from trainyard.training.step import Step
 from trainyard.training.stopping import resolve_mode
 
+_CONTINUE = "Continue with `trainyard resume`, naming the run or `last`."
 Scheduler = torch.optim.lr_scheduler.LRScheduler | torch.optim.lr_scheduler.ReduceLROnPlateau
 
 
@@ -122,9 +123,7 @@ def fit(
                     window.verify()
                     save(SaveRequest(progress, done, {}, inside_epoch=True, improved=False, last=False))
                 if stop:
-                    raise Interrupted(
-                        f"Stopped on request after step {progress.step}.", "Continue with `trainyard resume`, naming the run or `last`."
-                    )
+                    raise Interrupted(f"Stopped on request after step {progress.step}.", _CONTINUE)
         window.verify()
         predictions = validate()
         train = {"loss": progress.epoch_loss / max(progress.epoch_items, 1), **_rates(step)}
@@ -169,7 +168,7 @@ def fit(
             raise Interrupted(
                 f"Stopped on request after epoch {progress.epoch} of {plan.epochs} (step {progress.step} of "
                 f"{plan.epochs * steps_per_epoch}).",
-                "Continue with `trainyard resume`, naming the run or `last`.",
+                _CONTINUE,
             )
     return progress
 

@@ -1,8 +1,8 @@
 """What a training consists of, copied at one moment and put back: weights, optimizer, scheduler, random numbers.
 
 `Capture` copies the tensors into memory of its own, so that training goes on while they are written; frozen
-weights never change and are not copied. A model may say how it is kept (`SavesItself`). How the copies become
-files, and files tensors again, is known to `encoding` and `loading`.
+weights never change and are not copied. A model may say how it is kept (`SavesItself`). Knows no files: how the
+copies become some, and files tensors again, is `encoding`'s and `loading`'s matter.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import copy
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,9 +21,9 @@ from trainyard.errors import CheckpointError
 from trainyard.objects import Objects
 from trainyard.training.loading import Loaded
 from trainyard.training.progress import Progress
-from trainyard.training.tensor_files import safetensors_file
 
-_WORTH_SHARING_BYTES = 1 << 16  # below this, a second shard costs more than it saves
+if TYPE_CHECKING:
+    from trainyard.training.encoding import FrozenShard
 
 
 @runtime_checkable
@@ -103,13 +103,16 @@ class Trainee:
 
 @dataclass
 class Capture:
-    """Copies of a trainee's tensors at one moment, in memory that is used again for the next moment."""
+    """Copies of a trainee's tensors at one moment, in memory that is used again for the next moment.
+
+    `objects`, `single_file` and `shard` are for `encoding`, whose checkpoints of one trainee share files.
+    """
 
     trainee: Trainee
     objects: Objects
     single_file: bool = False
+    shard: FrozenShard | None = None
     _buffers: dict[str, Tensor] = field(default_factory=dict)
-    _frozen: tuple[list[int], str] | None = None  # versions of the frozen tensors, digest of their object
 
     def take(self) -> dict[str, Any]:
         """The state now: {"model", "optimizer", "scheduler", "scaler"}, safe until the next `take`.
@@ -161,27 +164,10 @@ class Capture:
             self._buffers[key] = buffer
         return buffer.copy_(tensor, non_blocking=True)
 
-    def frozen_object(self) -> tuple[str, set[str]] | None:
-        """Digest and names in files of the frozen weights, kept as one object of the yard; None if too few.
-
-        Written again only if a frozen tensor was changed in place since.
-        """
-        if self.single_file:
-            return None
-        frozen = self._frozen_names()
-        model = self.trainee.model
-        tensors = {saved_name(model, k): v for k, v in self._model_state_references().items() if k in frozen}
-        if sum(t.nbytes for t in tensors.values()) < _WORTH_SHARING_BYTES:
-            return None
-        versions = [tensor._version for tensor in tensors.values()]
-        if self._frozen is None or self._frozen[0] != versions:
-            written = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-            digest = self.objects.create(safetensors_file(written))
-            self._frozen = (versions, digest)
-        return self._frozen[1], set(tensors)
-
-    def _model_state_references(self) -> dict[str, Tensor]:
-        return dict(self.trainee.model.state_dict())
+    def frozen(self) -> dict[str, Tensor]:
+        """The frozen weights themselves, no copies, under the names they have in files."""
+        names, model = self._frozen_names(), self.trainee.model
+        return {saved_name(model, name): tensor for name, tensor in model.state_dict().items() if name in names}
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:

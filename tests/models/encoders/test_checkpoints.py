@@ -54,6 +54,14 @@ def saved(run: Any, type_: str, **more: Any) -> tuple[EncoderClassifier, Path]:
     return model, save(run, Capture(trainee_of(model, config), run.yard.objects))
 
 
+def whole_bytes(model: EncoderClassifier) -> int:
+    return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def frozen_bytes(model: EncoderClassifier) -> int:
+    return sum(parameter.nbytes for parameter in model.parameters() if not parameter.requires_grad)
+
+
 def logits(model: Any, inputs: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         found = model(inputs)
@@ -72,7 +80,9 @@ def test_plain_transformers_computes_the_same(
     model, path = saved(new_run(layout), type_, method=method, layers=None if method == "frozen" else "1-2", **SHARED)
     names = {file.name for file in path.iterdir()}
     assert ("adapter_config.json" in names) == ("adapter_model.safetensors" in names) == (method == "lora")
-    assert ("model-frozen.safetensors" in names) == (layout == "grouped")
+    shared = layout == "grouped" and (method != "full" or 2 * frozen_bytes(model) >= whole_bytes(model))
+    assert ("model-frozen.safetensors" in names) == shared
+    assert ("model.safetensors" in names) == (layout == "grouped" and not shared)
     with library.quiet(), library.without_torchao():
         loaded, info = AutoModelForAudioClassification.from_pretrained(path, output_loading_info=True)
     assert not info["missing_keys"]
@@ -145,6 +155,17 @@ def test_the_adapter_is_apart_and_the_head_is_not(new_run: Callable[..., Any]) -
     weight_map = json.loads((path / "model.safetensors.index.json").read_bytes())["weight_map"]
     assert weight_map.keys() == trained.keys() | frozen.keys()
     assert not set(weight_map) & set(adapter)
+
+
+def test_a_whole_encoder_that_trains_is_one_file(new_run: Callable[..., Any]) -> None:
+    """Its convolutions and positions are frozen, megabytes of them; little of the whole."""
+    model = build_encoder(
+        type="whisper", size="tiny", pretrained=False, classes=["a", "b"], clip_seconds=30.0, method="full"
+    )  # fmt: skip
+    assert 1 << 20 < frozen_bytes(model) < 0.2 * whole_bytes(model)
+    run = new_run()
+    path = save(run, Capture(trainee_of(model, {}), run.yard.objects))
+    assert [file.name for file in path.glob("model*")] == ["model.safetensors"]
 
 
 @pytest.mark.parametrize("type_", ["whisper", "wavlm"])

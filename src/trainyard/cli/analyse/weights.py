@@ -21,6 +21,8 @@ from trainyard.runs import RunReader, Snapshot, Yard
 def command(query: str, yard_root: Path, out: Path | None, as_json: bool) -> None:
     """How much the head of each run listens to each layer of its encoder.
 
+    The first share is that of the input of layer 0; then follows the output of each layer, from 0.
+
     FILTER chooses the runs as in `trainyard runs`, such as project:calls dataset:recanvo.
     """
     from trainyard.analysis import layer_weights
@@ -51,8 +53,9 @@ def command(query: str, yard_root: Path, out: Path | None, as_json: bool) -> Non
         width = max(map(len, found))
         for name, weights in found.items():
             most = max(range(len(weights)), key=weights.__getitem__)
+            heard = f"layer {most - 1}" if most else "input"  # as model.layers counts: the input is that of layer 0
             shares = " ".join(f"{100 * weight:5.1f}" for weight in weights)
-            click.echo(f"{name:<{width}}  {shares}  % (most: layer {most})")
+            click.echo(f"{name:<{width}}  {shares}  % (most: {heard})")
 
 
 def _labels(runs: Sequence[Snapshot]) -> list[str]:
