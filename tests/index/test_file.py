@@ -188,6 +188,19 @@ def _tree(root: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
+@pytest.mark.parametrize("page", [2, 3, 5, 8])
+def test_a_copy_in_memory_of_a_file_that_was_being_broken_is_made_anew(filled: Yard, page: int, monkeypatch) -> None:
+    """Its first page is whole, so that it opens; another has other bytes."""
+    assert _answer(Index(filled)) == EXPECTED
+    with filled.index_path.open("r+b") as file:
+        file.seek(4096 * (page - 1))
+        file.write(random.Random(page).randbytes(4096))
+    monkeypatch.setattr(Yard, "writable", property(lambda self: False))
+    index = Index(filled)
+    assert _answer(index) == EXPECTED
+    assert _answer(index) == EXPECTED
+
+
 @pytest.fixture
 def unwritable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Yard, "writable", property(lambda self: False))

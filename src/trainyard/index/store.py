@@ -208,6 +208,13 @@ class Index:
                     pass  # a full disk, or a file system without locks: reading must still work
             if self._memory is None:
                 self._memory = schema.in_memory(self.yard, self._fill)
+            try:
+                return work(self._memory, build.refresh(self._memory, self.yard))
+            except sqlite3.Error as error:
+                if schema.trouble(error) != "damaged":
+                    raise
+            self._memory.close()  # a copy of a file that was being broken
+            self._memory = schema.in_memory(self.yard, self._fill, copy=False)
             return work(self._memory, build.refresh(self._memory, self.yard))
 
     def _on_disk(self, work: Callable[[sqlite3.Connection, int], _T]) -> _T:
