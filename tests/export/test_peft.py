@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_encoders import CLASSES, SECONDS, TYPES, a_few_steps, inputs_of, settings, tiny
+from tiny_encoders import CLASSES, SECONDS, TYPES, a_few_steps, inputs_of, settings, theirs, tiny
 
 from trainyard.errors import ConfigError, UserError
 from trainyard.export.peft import base_of, export_adapter, export_merged, merge
 from trainyard.models import from_model_config, library, model_config
 from trainyard.models.encoders import EncoderClassifier, build_encoder
-from trainyard.models.encoders.families import FAMILIES
 
 PEFTS_OWN = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 FILES = [
@@ -46,21 +45,8 @@ def names_in(folder: Path) -> list[str]:
 
 def published(type_: str, path: Path, **more: Any) -> dict[str, Any]:
     """Has transformers save an encoder in half precision; returns what `build_encoder` takes to begin with it."""
-    stem = FAMILIES[type_].stem
-    config_class, model_class = library.model_classes(f"{stem}Config", f"{stem}Model")
-    torch.manual_seed(5)
-    if type_ == "whisper":
-        config = config_class(
-            d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-            encoder_ffn_dim=24, decoder_ffn_dim=24, vocab_size=60, num_mel_bins=20, pad_token_id=0,
-        )  # fmt: skip
-    else:
-        config = config_class(
-            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=(16,) * 7,
-            **more,
-        )  # fmt: skip
     with library.quiet():
-        model_class(config).half().save_pretrained(path)
+        theirs(type_, path, **more).half().save_pretrained(path)
     return {"type": type_, "path": str(path), "classes": CLASSES, "clip_seconds": SECONDS, "projector": 8}
 
 

@@ -130,8 +130,8 @@ def _best_steps(
         if not math.isnan(checkpoint.metrics.get(monitor, math.nan)) and (BEST in checkpoint.paths or not named_apart)
     )
     steps = [step for _, step in ranked]
-    if any(checkpoint.step == best_step for checkpoint in ordered):
-        steps = [best_step, *(step for step in steps if step != best_step)]  # type: ignore[list-item]
+    if best_step is not None and any(checkpoint.step == best_step for checkpoint in ordered):
+        steps = [best_step, *(step for step in steps if step != best_step)]
     return {step: "the best" if n == 0 else f"among the {k} best" for n, step in enumerate(steps[:k])}
 
 

@@ -9,33 +9,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_encoders import CLASSES, TYPES, WAVEFORM, inputs_of, tiny
+from tiny_encoders import CLASSES, TYPES, WAVEFORM, inputs_of, theirs, tiny
 
 from trainyard.errors import ConfigError
 from trainyard.models import from_model_config, library, model_config
 from trainyard.models.encoders import EncoderClassifier, build_encoder, whisper_mels
 from trainyard.models.encoders.families import FAMILIES
-
-
-def theirs(type_: str, path: Path, kind: str = "Model", **more: Any) -> Any:
-    """A tiny random model that transformers saves."""
-    stem = FAMILIES[type_].stem
-    config_class, model_class = library.model_classes(f"{stem}Config", f"{stem}{kind}")
-    torch.manual_seed(5)
-    if type_ == "whisper":
-        config = config_class(
-            d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-            encoder_ffn_dim=24, decoder_ffn_dim=24, vocab_size=60, num_mel_bins=20, pad_token_id=0, **more,
-        )  # fmt: skip
-    else:
-        config = config_class(
-            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=(16,) * 7,
-            **more,
-        )  # fmt: skip
-    model = model_class(config).eval()
-    with library.quiet():
-        model.save_pretrained(path)
-    return model
 
 
 def loaded(type_: str, path: Path, **more: Any) -> EncoderClassifier:

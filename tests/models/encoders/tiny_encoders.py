@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trainyard.models import library
 from trainyard.models.encoders import EncoderClassifier, build_encoder
+from trainyard.models.encoders.families import FAMILIES
 
 TYPES = ("whisper", "wav2vec2", "hubert", "wavlm", "unispeech_sat")
 WAVEFORM = TYPES[1:]
@@ -24,6 +27,27 @@ def settings(type_: str, **more: Any) -> dict[str, Any]:
 def tiny(type_: str, *, seed: int = 0, **more: Any) -> EncoderClassifier:
     torch.manual_seed(seed)
     return build_encoder(**settings(type_, **more))
+
+
+def theirs(type_: str, path: Path, kind: str = "Model", **more: Any) -> Any:
+    """A tiny random model that transformers saves."""
+    stem = FAMILIES[type_].stem
+    config_class, model_class = library.model_classes(f"{stem}Config", f"{stem}{kind}")
+    torch.manual_seed(5)
+    if type_ == "whisper":
+        config = config_class(
+            d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+            encoder_ffn_dim=24, decoder_ffn_dim=24, vocab_size=60, num_mel_bins=20, pad_token_id=0, **more,
+        )  # fmt: skip
+    else:
+        config = config_class(
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=(16,) * 7,
+            **more,
+        )  # fmt: skip
+    model = model_class(config).eval()
+    with library.quiet():
+        model.save_pretrained(path)
+    return model
 
 
 def shape_of(type_: str, seconds: float = SECONDS) -> tuple[int, ...]:
