@@ -72,10 +72,7 @@ def trainyard(size: int, md5: bool) -> Measure:
         get = timed(lambda: store.get("data", "out"))
         shutil.rmtree("out")
         shutil.rmtree(yard.root)
-        return {
-            "log_s": first, "bytes_s": size / first, "again_s": again, "get_s": get,
-            "disk": (before - size) / size,
-        }  # fmt: skip
+        return {"log_s": first, "bytes_s": size / first, "again_s": again, "get_s": get, "disk": (before - size) / size}
 
     return measure
 
@@ -135,14 +132,16 @@ def main() -> None:
     ]
     results = interleave(chosen(tools, options.only), options.repeats)
     show(
-        f"one file of {options.mb:,} MB", results,
+        f"one file of {options.mb:,} MB",
+        results,
         [
             Column("bytes_s", "logged at", "MB/s", 1e-6, 0),
             Column("again_s", "again unchanged", "ms", 1e3, 1, ratio=False),
             Column("disk", "disk", "x", 1, 3, ratio=False),
             Column("get_s", "get", "s", 1, 2),
-        ], REFERENCE,
-    )  # fmt: skip
+        ],
+        REFERENCE,
+    )
 
 
 if __name__ == "__main__":

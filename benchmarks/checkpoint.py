@@ -88,9 +88,13 @@ def keeper(model: Any, optimizer: Any, *, keep: int | None, optimizer_in: str) -
     process = start("cpu")
     trainee = Trainee(model, optimizer, None, torch.amp.GradScaler("cpu", enabled=False), process.device, {}, {})
     checkpointer = Checkpointer(
-        run, Capture(trainee, run.yard.objects), process, KeepPolicy(last=keep, optimizer=optimizer_in),
-        monitor="val_loss", mode="min",
-    )  # fmt: skip
+        run,
+        Capture(trainee, run.yard.objects),
+        process,
+        KeepPolicy(last=keep, optimizer=optimizer_in),
+        monitor="val_loss",
+        mode="min",
+    )
 
     def save(step: int) -> None:
         progress = Progress(step=step, epoch=step)
@@ -141,12 +145,20 @@ def disk_hf(trained: str) -> Measure:
             trainer = Trainer(
                 model=model,
                 args=TrainingArguments(
-                    output_dir="hf", max_steps=CHECKPOINTS, per_device_train_batch_size=1, save_strategy="steps",
-                    save_steps=1, save_total_limit=None, save_only_model=only_model, report_to="none",
-                    disable_tqdm=True, use_cpu=True, logging_strategy="no",
+                    output_dir="hf",
+                    max_steps=CHECKPOINTS,
+                    per_device_train_batch_size=1,
+                    save_strategy="steps",
+                    save_steps=1,
+                    save_total_limit=None,
+                    save_only_model=only_model,
+                    report_to="none",
+                    disable_tqdm=True,
+                    use_cpu=True,
+                    logging_strategy="no",
                 ),
                 train_dataset=items,
-            )  # fmt: skip
+            )
             trainer.train()
             values[quantity] = disk_bytes(Path("hf")) / weight_bytes(model)
         shutil.rmtree("hf")
@@ -290,8 +302,9 @@ def main() -> None:
             [
                 Column("with", "optimizer state in each", "x", 1, ratio=False),
                 Column("newest", "in the newest (HF: in none)", "x", 1, ratio=False),
-            ], US,
-        )  # fmt: skip
+            ],
+            US,
+        )
     tools = [
         Tool(REFERENCE, stall_files, {"how": "torch", "fsync": True}),
         Tool("safetensors + fsync", stall_files, {"how": "safetensors", "fsync": True}),
@@ -302,10 +315,11 @@ def main() -> None:
     ]
     results = interleave(chosen(tools, options.only), options.repeats)
     show(
-        "one checkpoint of 192 MB during training", results,
+        "one checkpoint of 192 MB during training",
+        results,
         [Column("stall_s", "stands still", "ms", 1e3, 0), Column("added_s", "added to the stretch", "ms", 1e3, 0)],
         REFERENCE,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -152,8 +152,9 @@ def main() -> None:
         show(
             f"log-mel spectrograms of 5-second clips, {threads} thread{'s' * (threads > 1)}",
             interleave(chosen(tools, options.only), options.repeats),
-            [Column("clips_per_s", "throughput", "clips/s", digits=0)], "librosa one by one",
-        )  # fmt: skip
+            [Column("clips_per_s", "throughput", "clips/s", digits=0)],
+            "librosa one by one",
+        )
     tools = [
         Tool(f"{US}, from the cache", epoch, {"tool": US, "clips": options.clips}),
         Tool(f"{US}, cache opened anew", epoch, {"tool": "opened anew", "clips": options.clips}),
@@ -164,8 +165,9 @@ def main() -> None:
     show(
         f"an epoch of {options.clips:,} clips of 2 s, batches of {BATCH}",
         interleave(chosen(tools, options.only), options.repeats),
-        [Column("epoch_s", "epoch", "ms", 1e3, 1)], f"{US}, from the cache",
-    )  # fmt: skip
+        [Column("epoch_s", "epoch", "ms", 1e3, 1)],
+        f"{US}, from the cache",
+    )
 
 
 if __name__ == "__main__":

@@ -28,10 +28,16 @@ from typing import Any
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 SEEDS = (0, 1, 2)
 SMALL = [
-    "model=cnn", "model.channels=[16,32,48,64]", "model.dropout=0.0", "augmentations=light", "training.epochs=10",
-    "training.label_smoothing=0", "data.split.test_groups=[george]", "data.split.val_fraction=0",
+    "model=cnn",
+    "model.channels=[16,32,48,64]",
+    "model.dropout=0.0",
+    "augmentations=light",
+    "training.epochs=10",
+    "training.label_smoothing=0",
+    "data.split.test_groups=[george]",
+    "data.split.val_fraction=0",
     "training.monitor=train_loss",
-]  # fmt: skip
+]
 LEFT_OUT = ["data.split.val_fraction=0", "training.monitor=train_loss"]
 EDGE = ["training.epochs=8"]
 
@@ -69,9 +75,19 @@ class Trainer:
         if self.yard.exists() and (found := trainyard.open(self.yard).runs(f"name:{name} state:finished")):
             return found[0]
         command = [
-            sys.executable, "-m", "trainyard", "train", "spectrogram", "data=fsdd", f"data.path={self.data}",
-            "run.project=fsdd", f"run.name={name}", "--yard", str(self.yard), *settings,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "trainyard",
+            "train",
+            "spectrogram",
+            "data=fsdd",
+            f"data.path={self.data}",
+            "run.project=fsdd",
+            f"run.name={name}",
+            "--yard",
+            str(self.yard),
+            *settings,
+        ]
         began = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -108,11 +124,15 @@ def recipe(trainer: Trainer) -> None:
 
 def margins(trainer: Trainer) -> None:
     print("margins (a small network, george left out, 3 seeds)")
-    compare(trainer, {
-        "george_small": [],
-        "george_arcface": ["training.use_arcface=arcface"],
-        "george_circle": ["training.use_arcface=circle"],
-    }, SMALL)  # fmt: skip
+    compare(
+        trainer,
+        {
+            "george_small": [],
+            "george_arcface": ["training.use_arcface=arcface"],
+            "george_circle": ["training.use_arcface=circle"],
+        },
+        SMALL,
+    )
 
 
 def distillation(trainer: Trainer) -> None:
@@ -120,9 +140,11 @@ def distillation(trainer: Trainer) -> None:
     path = next(point.path for point in [teacher.best_checkpoint()] if point is not None)
     print(f"distillation (a small network, george left out, 3 seeds; its teacher reaches {accuracy(teacher):.1f} %)")
     on = [
-        "training.distillation.enabled=true", f"training.distillation.teacher_model_path={path}",
-        "training.distillation.alpha=0.7", "training.distillation.temperature=4",
-    ]  # fmt: skip
+        "training.distillation.enabled=true",
+        f"training.distillation.teacher_model_path={path}",
+        "training.distillation.alpha=0.7",
+        "training.distillation.temperature=4",
+    ]
     compare(trainer, {"george_small": [], "george_taught": on}, SMALL)
 
 
@@ -136,17 +158,24 @@ def qat(trainer: Trainer) -> None:
                 if "quantisation" in table.name:
                     for row in csv.DictReader(table.open()):
                         size, score = float(row["size_bytes"]) / 1e6, 100 * float(row["accuracy"])
-                        print(f"  seed {seed} as {row['precision']:<8} {size:.2f} MB  {score:.1f} %  "
-                              f"{float(row['median_ms']):.2f} ms an item (ONNX Runtime, 1 thread)")  # fmt: skip
+                        print(
+                            f"  seed {seed} as {row['precision']:<8} {size:.2f} MB  {score:.1f} %  "
+                            f"{float(row['median_ms']):.2f} ms an item (ONNX Runtime, 1 thread)"
+                        )
 
 
 def compare(trainer: Trainer, ways: dict[str, list[str]], common: list[str]) -> None:
     for way, settings in ways.items():
         runs = [
-            trainer.run(f"{way}_{seed}", *[s for s in settings if s.startswith("model=")], *common,
-                        *[s for s in settings if not s.startswith("model=")], f"run.seed={seed}")
+            trainer.run(
+                f"{way}_{seed}",
+                *[s for s in settings if s.startswith("model=")],
+                *common,
+                *[s for s in settings if not s.startswith("model=")],
+                f"run.seed={seed}",
+            )
             for seed in SEEDS
-        ]  # fmt: skip
+        ]
         scores = [accuracy(run) for run in runs]
         each, took = ", ".join(f"{score:.1f}" for score in scores), statistics.mean(map(trainer.seconds, runs))
         spread = f"{statistics.mean(scores):5.1f} ± {statistics.stdev(scores):.1f} %"

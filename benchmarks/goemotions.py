@@ -54,8 +54,9 @@ def main() -> int:
             show(
                 f"an epoch over {ROWS:,} comments, MiniLM, bf16, batches of {BATCH}",
                 interleave(chosen(tools, options.only), options.repeats),
-                [Column("samples_per_s", "trained", "samples/s", digits=0)], "HF Trainer, grouped by length",
-            )  # fmt: skip
+                [Column("samples_per_s", "trained", "samples/s", digits=0)],
+                "HF Trainer, grouped by length",
+            )
     return 0
 
 
@@ -63,9 +64,18 @@ def scores(data: str, yard: Path, epochs: int) -> None:
     import trainyard
 
     command = [
-        sys.executable, "-m", "trainyard", "train", "emotions", "data=goemotions", f"data.path={data}",
-        "model=minilm", f"training.epochs={epochs}", "--yard", str(yard),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "trainyard",
+        "train",
+        "emotions",
+        "data=goemotions",
+        f"data.path={data}",
+        "model=minilm",
+        f"training.epochs={epochs}",
+        "--yard",
+        str(yard),
+    ]
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -129,11 +139,18 @@ def ours(data: str) -> Measure:
     config = compose(
         "emotions",
         [
-            "data=text", "data.path=rows.tsv", f"data.classes=[{','.join(f'c{label}' for label in range(28))}]",
-            "model=minilm", f"training.batch_size={BATCH}", "training.epochs=1", "training.monitor=train_loss",
-            "data.split.val_fraction=0", "data.split.test_fraction=0", "training.grad_clip=null",
+            "data=text",
+            "data.path=rows.tsv",
+            f"data.classes=[{','.join(f'c{label}' for label in range(28))}]",
+            "model=minilm",
+            f"training.batch_size={BATCH}",
+            "training.epochs=1",
+            "training.monitor=train_loss",
+            "data.split.val_fraction=0",
+            "data.split.test_fraction=0",
+            "training.grad_clip=null",
         ],
-    )  # fmt: skip
+    )
     dataset = load_dataset(config)
 
     def measure() -> dict[str, float]:
@@ -179,14 +196,25 @@ def theirs(data: str, *, grouped: bool) -> Measure:
         trainer = Trainer(
             model=model,
             args=TrainingArguments(
-                output_dir="hf", num_train_epochs=1, per_device_train_batch_size=BATCH, learning_rate=1e-4,
-                max_grad_norm=0.0, lr_scheduler_type="constant", optim="adamw_torch_fused", bf16=True, use_cpu=True,
-                save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
+                output_dir="hf",
+                num_train_epochs=1,
+                per_device_train_batch_size=BATCH,
+                learning_rate=1e-4,
+                max_grad_norm=0.0,
+                lr_scheduler_type="constant",
+                optim="adamw_torch_fused",
+                bf16=True,
+                use_cpu=True,
+                save_strategy="no",
+                logging_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
                 dataloader_pin_memory=False,
                 train_sampling_strategy="group_by_length" if grouped else "random",
             ),
-            train_dataset=Rows(), data_collator=DataCollatorWithPadding(tokenizer),
-        )  # fmt: skip
+            train_dataset=Rows(),
+            data_collator=DataCollatorWithPadding(tokenizer),
+        )
         start = time.perf_counter()
         trainer.train()
         return {"samples_per_s": ROWS / (time.perf_counter() - start)}

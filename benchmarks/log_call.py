@@ -323,19 +323,23 @@ def main() -> None:
     if options.repeats:
         results = interleave(tools, options.repeats)
         show(
-            "a call with 10 scalars, and scalars a second until durable", results,
-            [Column("call_s", "call", "µs", 1e6, 1), Column("scalars_per_s", "sustained", "scalars/s", 1, 0)], US,
-        )  # fmt: skip
+            "a call with 10 scalars, and scalars a second until durable",
+            results,
+            [Column("call_s", "call", "µs", 1e6, 1), Column("scalars_per_s", "sustained", "scalars/s", 1, 0)],
+            US,
+        )
     if options.kills:
         results = kill([tool.name for tool in tools], options.kills)
         show(
-            f"SIGKILL while logging a row every {PACE_S * 1e3:.0f} ms", results,
+            f"SIGKILL while logging a row every {PACE_S * 1e3:.0f} ms",
+            results,
             [
                 Column("logged", "rows logged", "", digits=0, ratio=False),
                 Column("lost", "rows lost", "", digits=0, ratio=False),
                 Column("lost_s", "lost", "s", digits=3, ratio=False),
-            ], US,
-        )  # fmt: skip
+            ],
+            US,
+        )
     return None
 
 

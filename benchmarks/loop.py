@@ -140,20 +140,32 @@ def hf_trainer(full: bool) -> Measure:
         trainer = Trainer(
             model=Classifier(),
             args=TrainingArguments(
-                output_dir="hf", num_train_epochs=EPOCHS, per_device_train_batch_size=BATCH,
-                per_device_eval_batch_size=HELD_OUT, learning_rate=1e-3, weight_decay=0.01, max_grad_norm=0.0,
-                lr_scheduler_type="constant", optim="adamw_torch_fused", eval_strategy="epoch", use_cpu=True,
-                save_strategy="epoch" if full else "no", save_total_limit=3,
-                logging_strategy="steps" if full else "no", logging_steps=LOG_EVERY,
+                output_dir="hf",
+                num_train_epochs=EPOCHS,
+                per_device_train_batch_size=BATCH,
+                per_device_eval_batch_size=HELD_OUT,
+                learning_rate=1e-3,
+                weight_decay=0.01,
+                max_grad_norm=0.0,
+                lr_scheduler_type="constant",
+                optim="adamw_torch_fused",
+                eval_strategy="epoch",
+                use_cpu=True,
+                save_strategy="epoch" if full else "no",
+                save_total_limit=3,
+                logging_strategy="steps" if full else "no",
+                logging_steps=LOG_EVERY,
                 remove_unused_columns=False,
-                report_to="tensorboard" if full else "none", disable_tqdm=True, dataloader_pin_memory=False,
+                report_to="tensorboard" if full else "none",
+                disable_tqdm=True,
+                dataloader_pin_memory=False,
             ),
             train_dataset=Together(x, y, ("x", "labels")),
             eval_dataset=Together(val_x, val_y, ("x", "labels")),
             data_collator=unchanged,
             compute_metrics=accuracy,
             callbacks=[clock],
-        )  # fmt: skip
+        )
         trainer.train()
         return clock.seconds
 
@@ -200,11 +212,17 @@ def lightning(full: bool) -> Measure:
     def run() -> float:
         clock = Clock()
         trainer = lightning.Trainer(
-            accelerator="cpu", devices=1, max_epochs=EPOCHS, log_every_n_steps=LOG_EVERY, num_sanity_val_steps=0,
-            logger=TensorBoardLogger("lightning") if full else False, enable_checkpointing=full,
-            enable_progress_bar=False, enable_model_summary=False,
+            accelerator="cpu",
+            devices=1,
+            max_epochs=EPOCHS,
+            log_every_n_steps=LOG_EVERY,
+            num_sanity_val_steps=0,
+            logger=TensorBoardLogger("lightning") if full else False,
+            enable_checkpointing=full,
+            enable_progress_bar=False,
+            enable_model_summary=False,
             callbacks=[clock, ModelCheckpoint(save_top_k=3, monitor="val_loss")] if full else [clock],
-        )  # fmt: skip
+        )
         held_out = torch.utils.data.DataLoader(Together(val_x, val_y), batch_size=HELD_OUT, collate_fn=unchanged)
         trainer.fit(Classifier(), loader(x, y, shuffle=True), held_out)
         return clock.seconds
@@ -272,9 +290,14 @@ def trainyard() -> Measure:
     x, y, val_x, val_y = images()
     source = Path("images.npz").resolve()
     np.savez(
-        source, train_images=x, train_labels=y, val_images=val_x, val_labels=val_y, test_images=val_x[:1] // 2,
+        source,
+        train_images=x,
+        train_labels=y,
+        val_images=val_x,
+        val_labels=val_y,
+        test_images=val_x[:1] // 2,
         test_labels=val_y[:1],
-    )  # fmt: skip
+    )
     config = Config(
         data=NpzData(path=str(source)),
         model=MlpModel(hidden=(453,)),
@@ -315,9 +338,11 @@ def main() -> None:
     ]
     results = interleave(chosen(tools, options.only), options.repeats)
     show(
-        f"training loop, time a step ({STEPS} steps a repeat)", results,
-        [Column("step_s", "step", "ms", 1e3, 3)], "bare loop, fused AdamW",
-    )  # fmt: skip
+        f"training loop, time a step ({STEPS} steps a repeat)",
+        results,
+        [Column("step_s", "step", "ms", 1e3, 3)],
+        "bare loop, fused AdamW",
+    )
 
 
 if __name__ == "__main__":

@@ -41,31 +41,53 @@ def events(number: int, rng: random.Random) -> list[dict[str, Any]]:
         "model": {"name": model, "hidden": [rng.choice((64, 128, 453))], "dropout": rng.choice((0.0, 0.1, 0.5))},
         "run": {"project": project, "name": None, "seed": rng.randrange(5), "tags": [], "note": ""},
         "training": {
-            "epochs": 10, "batch_size": rng.choice((32, 64, 128)), "learning_rate": 10 ** rng.uniform(-4, -2),
+            "epochs": 10,
+            "batch_size": rng.choice((32, 64, 128)),
+            "learning_rate": 10 ** rng.uniform(-4, -2),
             "optimizer": {"_target_": "torch.optim.AdamW", "weight_decay": 0.01},
-            "precision": "fp32", "monitor": "val_loss",
+            "precision": "fp32",
+            "monitor": "val_loss",
         },
         "layout": "grouped",
-    }  # fmt: skip
+    }
     facts = {
-        "project": project, "dataset": dataset, "run": name, "model": model, "id": run_id,
-        "date": f"{clock:%Y-%m-%d}", "time": f"{clock:%H-%M-%S}", "timestamp": f"{clock:%Y%m%d-%H%M%S}",
-    }  # fmt: skip
+        "project": project,
+        "dataset": dataset,
+        "run": name,
+        "model": model,
+        "id": run_id,
+        "date": f"{clock:%Y-%m-%d}",
+        "time": f"{clock:%H-%M-%S}",
+        "timestamp": f"{clock:%Y%m%d-%H%M%S}",
+    }
     add(
-        "created", id=run_id, name=name, project=project, dataset=dataset, model=model, layout="grouped", home=home,
-        facts=facts, seed=config["run"]["seed"],
-        tags=rng.sample(["paper", "baseline", "ablation", "keep"], rng.randrange(3)), note="", config=config,
-    )  # fmt: skip
+        "created",
+        id=run_id,
+        name=name,
+        project=project,
+        dataset=dataset,
+        model=model,
+        layout="grouped",
+        home=home,
+        facts=facts,
+        seed=config["run"]["seed"],
+        tags=rng.sample(["paper", "baseline", "ablation", "keep"], rng.randrange(3)),
+        note="",
+        config=config,
+    )
     add("attempt", n=1, pid=1000 + number, host="bench", resumed_from=None)
     add("data", data={"fingerprint": rng.randbytes(16).hex(), "items": 1797, "classes": [str(n) for n in range(10)]})
     loss, accuracy = rng.uniform(0.5, 2.0), rng.uniform(0.5, 0.99)
     for epoch in range(1, 11):
         step = epoch * 157
         metrics = {
-            "train_loss": loss / epoch, "train_learning_rate": config["training"]["learning_rate"],
-            "val_loss": 1.1 * loss / epoch + rng.uniform(0, 0.05), "val_accuracy": accuracy * epoch / 10,
-            "val_balanced_accuracy": accuracy * epoch / 10.2, "val_f1_macro": accuracy * epoch / 10.5,
-        }  # fmt: skip
+            "train_loss": loss / epoch,
+            "train_learning_rate": config["training"]["learning_rate"],
+            "val_loss": 1.1 * loss / epoch + rng.uniform(0, 0.05),
+            "val_accuracy": accuracy * epoch / 10,
+            "val_balanced_accuracy": accuracy * epoch / 10.2,
+            "val_f1_macro": accuracy * epoch / 10.5,
+        }
         best = {"step": step, "epoch": epoch, "metric": "val_loss", "value": metrics["val_loss"]}
         add("progress", step=step, epoch=epoch, metrics=metrics, best=best)
         if epoch > 7:
@@ -74,14 +96,24 @@ def events(number: int, rng: random.Random) -> list[dict[str, Any]]:
                 for file in ("config.json", "model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json")
             ]
             add(
-                "checkpoint", step=step, epoch=float(epoch), format="hf", metrics={"val_loss": metrics["val_loss"]},
-                files=files, paths={"checkpoint": f"{home}checkpoint-{step}/"},
-            )  # fmt: skip
+                "checkpoint",
+                step=step,
+                epoch=float(epoch),
+                format="hf",
+                metrics={"val_loss": metrics["val_loss"]},
+                files=files,
+                paths={"checkpoint": f"{home}checkpoint-{step}/"},
+            )
     for kind, path in (
-        ("config", "config.yaml"), ("log", "train.log"), ("history", "history.csv"), ("summary", "summary.json"),
-        ("final_predictions", "predictions/test.csv"), ("per_class", "stats/per_class_test.csv"),
-        ("learning_curves", "learning_curves.png"), ("confusion_matrix", "confusion_matrix_test.png"),
-    ):  # fmt: skip
+        ("config", "config.yaml"),
+        ("log", "train.log"),
+        ("history", "history.csv"),
+        ("summary", "summary.json"),
+        ("final_predictions", "predictions/test.csv"),
+        ("per_class", "stats/per_class_test.csv"),
+        ("learning_curves", "learning_curves.png"),
+        ("confusion_matrix", "confusion_matrix_test.png"),
+    ):
         add(
             "record",
             kind=kind,

@@ -124,18 +124,30 @@ def _fill_mlflow(engine: Any, experiment: str, count: int) -> None:
         key = f"{number:032x}"
         tables[models.SqlRun].append(
             {
-                "run_uuid": key, "name": run.name, "status": status[run.state], "experiment_id": int(experiment),
-                "start_time": 1_767_225_600_000 + number, "end_time": 1_767_225_600_000 + number + 60_000,
-                "lifecycle_stage": "active", "user_id": "bench", "source_type": "LOCAL", "source_name": "train.py",
+                "run_uuid": key,
+                "name": run.name,
+                "status": status[run.state],
+                "experiment_id": int(experiment),
+                "start_time": 1_767_225_600_000 + number,
+                "end_time": 1_767_225_600_000 + number + 60_000,
+                "lifecycle_stage": "active",
+                "user_id": "bench",
+                "source_type": "LOCAL",
+                "source_name": "train.py",
                 "artifact_uri": f"file:///mlruns/{key}",
             }
-        )  # fmt: skip
+        )
         training = run.config["training"]
         params = {
-            "project": run.project, "dataset": run.dataset, "model": run.model, "layout": run.layout, "seed": run.seed,
-            "hidden": run.config["model"]["hidden"], "dropout": run.config["model"]["dropout"],
+            "project": run.project,
+            "dataset": run.dataset,
+            "model": run.model,
+            "layout": run.layout,
+            "seed": run.seed,
+            "hidden": run.config["model"]["hidden"],
+            "dropout": run.config["model"]["dropout"],
             **{f"training.{name}": training[name] for name in ("epochs", "batch_size", "learning_rate")},
-        }  # fmt: skip
+        }
         tables[models.SqlParam] += [{"run_uuid": key, "key": k, "value": str(v)} for k, v in params.items()]
         values = {**run.metrics, "test_accuracy": run.summary["test_accuracy"], "best_value": run.best["value"]}
         rows = [
@@ -182,18 +194,22 @@ def main() -> None:
         ]
         results = interleave(chosen(tools, options.only), options.repeats)
         show(
-            f"filter, sort and page among {options.runs:,} runs", results,
-            [Column("median_s", "median", "ms", 1e3, 1), Column("p95_s", "95th percentile", "ms", 1e3, 1)], US,
-        )  # fmt: skip
+            f"filter, sort and page among {options.runs:,} runs",
+            results,
+            [Column("median_s", "median", "ms", 1e3, 1), Column("p95_s", "95th percentile", "ms", 1e3, 1)],
+            US,
+        )
         if not options.only or US in options.only:
             built = interleave([Tool(US, rebuild, {"root": str(root)})], 3, warm_up=0)
             show(
-                f"index of {options.runs:,} runs, from their files", built,
+                f"index of {options.runs:,} runs, from their files",
+                built,
                 [
                     Column("build_s", "built", "s", ratio=False),
                     Column("again_s", "looked at again, nothing changed", "ms", 1e3, 1, ratio=False),
-                ], US,
-            )  # fmt: skip
+                ],
+                US,
+            )
         shutil.rmtree(root)
 
 

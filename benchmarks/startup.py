@@ -57,9 +57,11 @@ def main() -> None:
         tools = [Tool(" ".join(line), command, {"arguments_": line, "yard": yard}) for line in lines]
         results = interleave(chosen(tools, options.only), options.repeats)
         show(
-            f"start to exit, {options.runs:,} runs in the yard", results, [Column("seconds", "time", "s", 1, 3)],
+            f"start to exit, {options.runs:,} runs in the yard",
+            results,
+            [Column("seconds", "time", "s", 1, 3)],
             f"{US} --help",
-        )  # fmt: skip
+        )
 
 
 if __name__ == "__main__":

@@ -76,9 +76,13 @@ def test_items_and_classes_in_another_order_are_paired(case: Predictions, data: 
 
     assert case.labels is not None
     second = Predictions(
-        tuple(names[row] for row in rows), "id", tuple(CLASSES[at] for at in order), moved(case.labels),
-        moved(case.predicted), case.probabilities[rows][:, order],
-    )  # fmt: skip
+        tuple(names[row] for row in rows),
+        "id",
+        tuple(CLASSES[at] for at in order),
+        moved(case.labels),
+        moved(case.predicted),
+        case.probabilities[rows][:, order],
+    )
     labels, one, other = paired(first, second)
     np.testing.assert_array_equal(labels, case.labels)
     np.testing.assert_array_equal(other.predicted, case.predicted)

@@ -36,11 +36,7 @@ def test_every_metric_is_scikit_learns(case: tuple[np.ndarray, np.ndarray]) -> N
         warnings.filterwarnings("ignore", "y_pred contains classes not in y_true|A single label was found")
         expected["balanced_accuracy"] = sk.balanced_accuracy_score(labels, predicted)
     for average in ("macro", "weighted"):
-        for name, score in (
-            ("precision", sk.precision_score),
-            ("recall", sk.recall_score),
-            ("f1", sk.f1_score),
-        ):
+        for name, score in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)):
             expected[f"{name}_{average}"] = score(labels, predicted, average=average, zero_division=0)
     measured = single_label_metrics(probabilities, labels)
     assert measured.keys() == expected.keys()
@@ -84,12 +80,7 @@ def test_nan_is_a_divergence_that_names_the_item() -> None:
 
 @pytest.mark.parametrize(
     ("labels", "predicted", "said"),
-    [
-        ([0, 3], [0, 0], "label 3"),
-        ([0, -1], [0, 0], "label -1"),
-        ([0], [2], "prediction 2"),
-        ([0, 1], [0], "pair up"),
-    ],
+    [([0, 3], [0, 0], "label 3"), ([0, -1], [0, 0], "label -1"), ([0], [2], "prediction 2"), ([0, 1], [0], "pair up")],
 )
 def test_labels_out_of_range_are_named(labels: list[int], predicted: list[int], said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -13,10 +13,14 @@ from trainyard.analysis.metrics import multi_label_metrics, per_class
 from trainyard.errors import DivergedError
 
 KEYS = {
-    "accuracy", "hamming_loss", "jaccard", "brier", "ece",
+    "accuracy",
+    "hamming_loss",
+    "jaccard",
+    "brier",
+    "ece",
     *(f"{name}_{how}" for name in ("f1", "precision", "recall") for how in ("micro", "macro", "weighted")),
     *(f"{name}_{how}" for name in ("auc", "average_precision") for how in ("micro", "macro")),
-}  # fmt: skip
+}
 
 
 @st.composite
@@ -44,11 +48,7 @@ def test_every_metric_is_scikit_learns(case: tuple[np.ndarray, np.ndarray, np.nd
         "brier": np.mean([(float(p) - y) ** 2 for p, y in zip(scores.ravel(), labels.ravel(), strict=True)]),
     }
     for average in ("micro", "macro", "weighted"):
-        for name, score in (
-            ("precision", sk.precision_score),
-            ("recall", sk.recall_score),
-            ("f1", sk.f1_score),
-        ):
+        for name, score in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)):
             expected[f"{name}_{average}"] = score(labels, chosen, average=average, zero_division=0)
     sides = [index for index in range(labels.shape[1]) if 0 < labels[:, index].sum() < len(labels)]
     for name, area in (("auc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):

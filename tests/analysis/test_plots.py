@@ -38,15 +38,7 @@ def history(epochs: int, splits: tuple[str, ...] = ("train", "val")) -> list[dic
             rows.append({"step": 10 * epoch, "epoch": epoch, "split": "train", "loss": 2 / epoch})
         if "val" in splits:
             loss = 2 / epoch + 0.05 * epoch
-            rows.append(
-                {
-                    "step": 10 * epoch,
-                    "epoch": epoch,
-                    "split": "val",
-                    "loss": loss,
-                    "accuracy": 1 - 0.5 / epoch,
-                }
-            )
+            rows.append({"step": 10 * epoch, "epoch": epoch, "split": "val", "loss": loss, "accuracy": 1 - 0.5 / epoch})
     return rows
 
 
@@ -148,13 +140,7 @@ def test_names_that_cannot_be_drawn_are_told_apart_by_their_number(drawn: list[F
 @pytest.mark.parametrize(
     ("n", "name", "count"),
     [
-        *[
-            (1, "{}", 3),
-            (2, "class {}", 10**7),
-            (3, "{}", 0),
-            (10, "{}", 40),
-            (11, "a rather long name {}", 1000),
-        ],
+        *[(1, "{}", 3), (2, "class {}", 10**7), (3, "{}", 0), (10, "{}", 40), (11, "a rather long name {}", 1000)],
         *[(30, "a rather long name {}", 99999), (30, "{}", 1), (31, "class {}", 5), (60, "class {}", 5)],
         *[(61, "class {}", 5), (200, "a rather long name {}", 5)],
     ],

@@ -19,26 +19,88 @@ from trainyard.analysis.predictions import per_class_csv, predictions_csv, read_
 from trainyard.errors import DataError
 
 HOSTILE = [
-    "plain", 'say "x", \'y\'', "two\nlines", "\r", "\n", "a\rb", "a\r\nb", "\r\n", "\t", "tab\tx", " lead", "trail ",
-    "😀👩‍👩‍👧", "日本語", "\0", "a\0b", "NA\0x", "1\0", "True\0", "\x1a", "\x85\u2028", "\ufeffx", '"', "'",
-    "\\", "\\n", "\\u0041", "#x", "=1+1", "@x", "-", "1 2", "\u0661", "inf ", "1.2.3", "x" * 200_000,
-]  # fmt: skip
+    "plain",
+    "say \"x\", 'y'",
+    "two\nlines",
+    "\r",
+    "\n",
+    "a\rb",
+    "a\r\nb",
+    "\r\n",
+    "\t",
+    "tab\tx",
+    " lead",
+    "trail ",
+    "😀👩‍👩‍👧",
+    "日本語",
+    "\0",
+    "a\0b",
+    "NA\0x",
+    "1\0",
+    "True\0",
+    "\x1a",
+    "\x85\u2028",
+    "\ufeffx",
+    '"',
+    "'",
+    "\\",
+    "\\n",
+    "\\u0041",
+    "#x",
+    "=1+1",
+    "@x",
+    "-",
+    "1 2",
+    "\u0661",
+    "inf ",
+    "1.2.3",
+    "x" * 200_000,
+]
 # What pandas takes for something else unless it is marked, and what looks like a mark.
 MARKED = [
-    "NA", '"NA"', '""NA""', "nan", "None", "", '""', "null", "\ud800", "x\udfff", "\\ud800", "\\u005c", "\\u005cud800",
+    "NA",
+    '"NA"',
+    '""NA""',
+    "nan",
+    "None",
+    "",
+    '""',
+    "null",
+    "\ud800",
+    "x\udfff",
+    "\\ud800",
+    "\\u005c",
+    "\\u005cud800",
     "\\\ud83d\ude00",
-]  # fmt: skip
+]
 NUMBERS = [
-    "1", " 2", "3 ", "+1", "-.5", "1.", "1e5", "1E-400", "1e400", "00012", str(10**25), "\n1", "7\r", "inf",
+    "1",
+    " 2",
+    "3 ",
+    "+1",
+    "-.5",
+    "1.",
+    "1e5",
+    "1E-400",
+    "1e400",
+    "00012",
+    str(10**25),
+    "\n1",
+    "7\r",
+    "inf",
     "-Infinity",
     '"1"',
-]  # fmt: skip
+]
 TRUTHS = ["True", "false", "tRUE", '"True"']
 
 any_text = st.one_of(
-    st.text(st.characters(), max_size=8), st.text(' "\\ud89abcf05\0\r\n,1eE+-.', max_size=8), st.sampled_from(HOSTILE),
-    st.sampled_from(MARKED), st.sampled_from(NUMBERS), st.sampled_from(TRUTHS),
-)  # fmt: skip
+    st.text(st.characters(), max_size=8),
+    st.text(' "\\ud89abcf05\0\r\n,1eE+-.', max_size=8),
+    st.sampled_from(HOSTILE),
+    st.sampled_from(MARKED),
+    st.sampled_from(NUMBERS),
+    st.sampled_from(TRUTHS),
+)
 columns = st.one_of(
     st.lists(any_text, min_size=1, max_size=6),
     st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=4),
@@ -53,8 +115,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write(path: Path, texts: list[str]) -> Path:
     n = len(texts)
-    text = predictions_csv(texts, np.eye(n, 2, dtype=bool), np.ones((n, 2), bool), np.ones((n, 2)), ["a", "b"],
-                           item_column="text")  # fmt: skip
+    text = predictions_csv(
+        texts, np.eye(n, 2, dtype=bool), np.ones((n, 2), bool), np.ones((n, 2)), ["a", "b"], item_column="text"
+    )
     path.write_bytes(text.encode())
     return path
 
@@ -114,8 +177,10 @@ def test_what_is_marked_is_marked_visibly(file: Path) -> None:
 
 class_names = st.lists(
     st.one_of(st.text(st.characters(), max_size=5), st.sampled_from([*HOSTILE[:-1], *MARKED, *NUMBERS])),
-    min_size=1, max_size=5, unique=True,
-)  # fmt: skip
+    min_size=1,
+    max_size=5,
+    unique=True,
+)
 
 
 @given(classes=class_names, data=st.data())
@@ -148,8 +213,8 @@ def test_label_sets_come_back_and_pandas_sees_the_exact_match(
 def test_a_file_as_people_see_it() -> None:
     labels = np.array([[True, True], [False, False]])
     text = predictions_csv(
-        ["so good", "meh, \"ok\""], labels, ~labels, [[0.5, 0.25], [1, 0]], ["joy", "anger"], item_column="text"
-    )  # fmt: skip
+        ["so good", 'meh, "ok"'], labels, ~labels, [[0.5, 0.25], [1, 0]], ["joy", "anger"], item_column="text"
+    )
     assert text == (
         "text,true_labels,pred_labels,pred_prob_joy,pred_prob_anger\r\n"
         'so good,"[""joy"", ""anger""]",[],0.5,0.25\r\n'

@@ -327,10 +327,7 @@ class Honest(faults.FaultyCalls):
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
-    with (
-        faults.failing(1, kinds={"mkdir"}, error=13),
-        pytest.raises(YardError, match="permission denied") as caught,
-    ):
+    with faults.failing(1, kinds={"mkdir"}, error=13), pytest.raises(YardError, match="permission denied") as caught:
         download([(source(), tmp_path / "deep/it")])
     assert "root=" in caught.value.remedy
     assert "--yard" not in caught.value.remedy
@@ -355,8 +352,10 @@ def test_every_call_may_fail(tmp_path: Path, old: bytes | None) -> None:
 
     tried = faults.sweep(
         lambda state: download([(source(piece=4000), state / "a/it")], replace=True),
-        check, succeeded=succeeded, fresh=faults.States(tmp_path, prepare),
-    )  # fmt: skip
+        check,
+        succeeded=succeeded,
+        fresh=faults.States(tmp_path, prepare),
+    )
     assert tried > 6
 
 

@@ -164,8 +164,21 @@ def test_it_takes_what_wandb_takes(run: ApiRun) -> None:
         wanted = inspect.signature(theirs).parameters
         assert set(wanted) - unused <= set(inspect.signature(ours).parameters)
     assert inspect.signature(public.Api.run).parameters.keys() == inspect.signature(Api.run).parameters.keys()
-    for name in ("id", "name", "state", "config", "summary", "tags", "path", "file", "history", "scan_history",
-                 "logged_artifacts", "used_artifacts", "use_artifact"):  # fmt: skip
+    for name in (
+        "id",
+        "name",
+        "state",
+        "config",
+        "summary",
+        "tags",
+        "path",
+        "file",
+        "history",
+        "scan_history",
+        "logged_artifacts",
+        "used_artifacts",
+        "use_artifact",
+    ):
         assert hasattr(run, name)
         assert name in ("config", "tags", "id", "state", "summary", "name", "path") or hasattr(public.Run, name)
 
@@ -208,8 +221,9 @@ def test_a_directory_of_files_is_listed_file_by_file(tmp_path: Path, connect: Co
         run._writer.note_record("tensorboard", folder)
     found = connect(tmp_path / "yard").run("last").files(kinds="tensorboard")
     assert [(file.name, file.size, file.digest) for file in found] == [
-        ("tensorboard/a/b/events.1", 1, None), ("tensorboard/events.2", 2, None),
-    ]  # fmt: skip
+        ("tensorboard/a/b/events.1", 1, None),
+        ("tensorboard/events.2", 2, None),
+    ]
     assert found[1].download(tmp_path).read_bytes() == b"22"
 
 
@@ -359,9 +373,13 @@ def test_thresholds_are_those_of_the_best_checkpoint(run: ApiRun) -> None:
 
 @pytest.mark.parametrize(
     "metrics",
-    [{}, {"decision": None}, {"decision": {"mode": "argmax", "thresholds": {}, "k": None}},
-     {"decision": {"mode": "top_k", "thresholds": {}, "k": 2}}],
-)  # fmt: skip
+    [
+        {},
+        {"decision": None},
+        {"decision": {"mode": "argmax", "thresholds": {}, "k": None}},
+        {"decision": {"mode": "top_k", "thresholds": {}, "k": 2}},
+    ],
+)
 def test_there_may_be_no_thresholds(tmp_path: Path, connect: Connect, metrics: Any) -> None:
     with trainyard.start_run(yard=tmp_path / "yard", layout="files") as writing:
         parts: Any = {"metrics.json": lambda path: path.write_text(json.dumps(metrics))}

@@ -75,9 +75,16 @@ def test_a_run_says_what_the_yard_says(yard: Path, api: Api) -> None:
 def test_every_way_of_naming_a_run(api: Api, yard: Path) -> None:
     run = api.run("odd/net-2")
     for reference in (
-        run.id, f"odd/{run.id}", f"someone/odd/{run.id}", f"a/b/odd/{run.id}", f"/someone/odd/{run.id}/",
-        "someone/odd/net-2", "odd/data/net-2", run.id[:6], str(yard / "odd/data/net-2"),
-    ):  # fmt: skip
+        run.id,
+        f"odd/{run.id}",
+        f"someone/odd/{run.id}",
+        f"a/b/odd/{run.id}",
+        f"/someone/odd/{run.id}/",
+        "someone/odd/net-2",
+        "odd/data/net-2",
+        run.id[:6],
+        str(yard / "odd/data/net-2"),
+    ):
         assert api.run(reference).id == run.id, reference
 
 

@@ -16,9 +16,15 @@ sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("app", "m
 
 # Small and quick, with every kind of file that a run leaves.
 SMALL = [
-    "model=mlp", "model.hidden=[16]", "training.epochs=2", "training.log_every=7", "checkpoint.every_steps=15",
-    "outputs.val_predictions_every=1", "run.project=demo", "run.device=cpu",
-]  # fmt: skip
+    "model=mlp",
+    "model.hidden=[16]",
+    "training.epochs=2",
+    "training.log_every=7",
+    "checkpoint.every_steps=15",
+    "outputs.val_predictions_every=1",
+    "run.project=demo",
+    "run.device=cpu",
+]
 
 
 @pytest.fixture(autouse=True, scope="session")

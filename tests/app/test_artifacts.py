@@ -109,9 +109,10 @@ def test_the_best_checkpoint_predictions_and_statistics(new_run: NewRun, layout_
     versions = log_run_artifacts(run, best)
     store = Artifacts(run.yard)
     assert [(v.name, v.type) for v in versions] == [
-        (f"model-{run.name}", "model"), (f"predictions-{run.name}", "predictions"),
+        (f"model-{run.name}", "model"),
+        (f"predictions-{run.name}", "predictions"),
         (f"statistics-{run.name}", "statistics"),
-    ]  # fmt: skip
+    ]
     model, guesses, _ = versions
     assert model.aliases == ("latest", "best")
     assert model.metadata == {"step": 20, "epoch": 2.0, "metrics": {"val_loss": 0.05}}

@@ -44,9 +44,16 @@ from trainyard.training.loading import load
 
 # 40 steps, four checkpoints of each epoch.
 PLAIN = [
-    "model=mlp", "model.hidden=[8]", "model.dropout=0.2", "training.epochs=2", "training.log_every=9",
-    "checkpoint.every_steps=10", "outputs.plots=false", "run.project=p", "run.device=cpu",
-]  # fmt: skip
+    "model=mlp",
+    "model.hidden=[8]",
+    "model.dropout=0.2",
+    "training.epochs=2",
+    "training.log_every=9",
+    "checkpoint.every_steps=10",
+    "outputs.plots=false",
+    "run.project=p",
+    "run.device=cpu",
+]
 
 
 class Crash(BaseException):
@@ -471,10 +478,19 @@ def test_a_file_system_that_may_only_be_read(tmp_path: Path) -> None:
 def on_npz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """A crashed run on an .npz, and the file."""
     data = tiny_npz(tmp_path / "data.npz", per_class=20)
-    config = compose("digits", [
-        "data=npz", f"data.path={data}", "model=mlp", "model.hidden=[8]", "training.epochs=3", "training.batch_size=4",
-        "outputs.plots=false", "run.device=cpu",
-    ])  # fmt: skip
+    config = compose(
+        "digits",
+        [
+            "data=npz",
+            f"data.path={data}",
+            "model=mlp",
+            "model.hidden=[8]",
+            "training.epochs=3",
+            "training.batch_size=4",
+            "outputs.plots=false",
+            "run.device=cpu",
+        ],
+    )
     with crashing_at(1, monkeypatch), pytest.raises(Crash):
         use.train(config, tmp_path / "yard")
     return tmp_path / "yard", data

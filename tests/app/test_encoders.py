@@ -40,9 +40,16 @@ LORA = [
     "run.name=listener",
 ]
 METRICS = [
-    "loss", "accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "f1_macro", "precision_weighted",
-    "recall_weighted", "f1_weighted",
-]  # fmt: skip
+    "loss",
+    "accuracy",
+    "balanced_accuracy",
+    "precision_macro",
+    "recall_macro",
+    "f1_macro",
+    "precision_weighted",
+    "recall_weighted",
+    "f1_weighted",
+]
 
 
 @pytest.fixture(scope="module")
@@ -71,21 +78,38 @@ def of_files(yard: Yard, lora: RunReader, wavs: Path) -> RunReader:
 def test_the_tree_is_that_of_the_document(lora: RunReader) -> None:
     home = "vocalizations/vocal_bursts/listener"
     saved = [
-        "config.json", "model.safetensors.index.json", "model-frozen.safetensors", "model-trained.safetensors",
-        "adapter_model.safetensors", "adapter_config.json", "preprocessor_config.json", "trainer_state.json",
-        "training_args.bin", "manifest.json",
-    ]  # fmt: skip
+        "config.json",
+        "model.safetensors.index.json",
+        "model-frozen.safetensors",
+        "model-trained.safetensors",
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "preprocessor_config.json",
+        "trainer_state.json",
+        "training_args.bin",
+        "manifest.json",
+    ]
     resumable = ["optimizer.pt", "scheduler.pt", "rng_state.pth"]  # of the newest: checkpoint.keep_optimizer=last
     wanted = {f"{home}/checkpoint-2/{name}" for name in saved}
     wanted |= {f"{home}/checkpoint-4/{name}" for name in [*saved, *resumable]}
     wanted |= {
         f"{home}/{name}"
         for name in (
-            "config.yaml", "environment.json", "train.log", "history.csv", "summary.json", "learning_curves.png",
-            "confusion_matrix_test.png", "confusion_matrix_val.png", "predictions/test.csv", "predictions/val.csv",
-            "stats/per_class_test.csv", "stats/per_class_val.csv", "layer_weights.csv",
+            "config.yaml",
+            "environment.json",
+            "train.log",
+            "history.csv",
+            "summary.json",
+            "learning_curves.png",
+            "confusion_matrix_test.png",
+            "confusion_matrix_val.png",
+            "predictions/test.csv",
+            "predictions/val.csv",
+            "stats/per_class_test.csv",
+            "stats/per_class_val.csv",
+            "layer_weights.csv",
         )
-    }  # fmt: skip
+    }
     wanted |= {"vocalizations/metrics.csv", "vocalizations/listener_weights.png"}
     found = {name for name in files(lora.yard) if "/mouths/" not in name}
     events = {name for name in found if re.fullmatch(rf"{home}/tensorboard/events\.out\.tfevents\.\S+", name)}
@@ -97,14 +121,22 @@ def test_a_checkpoint_of_the_recipe_as_it_stands_has_the_files_of_the_document(t
     """The whole encoder trains: its frozen convolutions do not make a file of their own."""
     wide = ["model.hidden_size=64", "model.ffn_size=96"]
     run = trained(
-        "vocalizations", [*BURSTS, *FIT, *ENCODER, *wide, *QUIET, "training.epochs=1"],
+        "vocalizations",
+        [*BURSTS, *FIT, *ENCODER, *wide, *QUIET, "training.epochs=1"],
         Yard(tmp_path / "y", create=True),
-    )  # fmt: skip
+    )
     [checkpoint] = run.home.glob("checkpoint-*")
     assert {file.name for file in checkpoint.iterdir()} == {
-        "config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "training_args.bin",
-        "rng_state.pth", "manifest.json", "preprocessor_config.json",
-    }  # fmt: skip
+        "config.json",
+        "model.safetensors",
+        "optimizer.pt",
+        "scheduler.pt",
+        "trainer_state.json",
+        "training_args.bin",
+        "rng_state.pth",
+        "manifest.json",
+        "preprocessor_config.json",
+    }
 
 
 def test_every_file_is_in_the_journal(lora: RunReader) -> None:
@@ -214,13 +246,22 @@ def test_evaluate_gives_the_recorded_metrics(which: str, request: pytest.Fixture
 SURE = [*BURSTS, *FIT, *ENCODER, *QUIET, "training.epochs=3", "checkpoint.every_steps=2", "training.log_every=1"]
 BROKEN = {
     "whisper, sound and features changed": [
-        "model.method=full", "augmentations=strong", "data.crop=random", "model.dropout=0.2",
+        "model.method=full",
+        "augmentations=strong",
+        "data.crop=random",
+        "model.dropout=0.2",
     ],
     "LoRA with dropout, sound changed": [
-        "model=wavlm", "model.size=mini", "model.method=lora", "model.pretrained=false", "model.lora_dropout=0.3",
-        "augmentations=waveform", "training.grad_accumulation=2", "training.batch_size=1",
+        "model=wavlm",
+        "model.size=mini",
+        "model.method=lora",
+        "model.pretrained=false",
+        "model.lora_dropout=0.3",
+        "augmentations=waveform",
+        "training.grad_accumulation=2",
+        "training.batch_size=1",
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", BROKEN)
@@ -257,9 +298,17 @@ def published(tmp_path: Path) -> Path:
     config_class, model_class = library.model_classes("WhisperConfig", "WhisperModel")
     torch.manual_seed(5)
     config = config_class(
-        d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=24, decoder_ffn_dim=24, vocab_size=60, num_mel_bins=80, pad_token_id=0,
-    )  # fmt: skip
+        d_model=16,
+        encoder_layers=2,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        vocab_size=60,
+        num_mel_bins=80,
+        pad_token_id=0,
+    )
     with library.quiet():
         model_class(config).save_pretrained(tmp_path / "published")
     return tmp_path / "published"
@@ -268,9 +317,17 @@ def published(tmp_path: Path) -> Path:
 def test_what_training_began_with_is_not_needed_afterwards(published: Path, tmp_path: Path) -> None:
     """Resume, evaluate, predict: a checkpoint has everything."""
     overrides = [
-        *BURSTS, *FIT, *QUIET, "model.pretrained=true", f"model.path={published}", "model.size=base",
-        "model.method=lora", "model.layers=0-2", "checkpoint.every_steps=2", "model.projector=8",
-    ]  # fmt: skip
+        *BURSTS,
+        *FIT,
+        *QUIET,
+        "model.pretrained=true",
+        f"model.path={published}",
+        "model.size=base",
+        "model.method=lora",
+        "model.layers=0-2",
+        "checkpoint.every_steps=2",
+        "model.projector=8",
+    ]
     whole = trained("vocalizations", overrides, Yard(tmp_path / "whole", create=True))
     assert any("0-2" in warning for warning in whole.snapshot.warnings), "a layer too many is clipped, and told"
     broken = broken_off("vocalizations", overrides, Yard(tmp_path / "broken", create=True), steps=2)

@@ -10,9 +10,16 @@ from tiny_runs import QUIET, trained
 from trainyard.runs import Yard
 
 TINY = [
-    "model.hidden_size=16", "model.num_layers=1", "model.num_heads=2", "model.ffn_size=32", "data.sentences=100",
-    "training.epochs=1", "training.precision=fp32", "run.device=cpu", *QUIET,
-]  # fmt: skip
+    "model.hidden_size=16",
+    "model.num_layers=1",
+    "model.num_heads=2",
+    "model.ffn_size=32",
+    "data.sentences=100",
+    "training.epochs=1",
+    "training.precision=fp32",
+    "run.device=cpu",
+    *QUIET,
+]
 
 
 @pytest.mark.parametrize(("mode", "said"), [("per_class", True), ("fixed", False)])

@@ -54,9 +54,11 @@ def test_safetensors_opens_the_model(trained: Trained) -> None:
         path = run.resolve(checkpoint.paths["checkpoint"])
         tensors = load_file(path / "model.safetensors")
         assert {name: tuple(t.shape) for name, t in tensors.items()} == {
-            "hidden.0.weight": (16, 64), "hidden.0.bias": (16,),
-            "classifier.weight": (10, 16), "classifier.bias": (10,),
-        }  # fmt: skip
+            "hidden.0.weight": (16, 64),
+            "hidden.0.bias": (16,),
+            "classifier.weight": (10, 16),
+            "classifier.bias": (10,),
+        }
         assert all(torch.isfinite(t).all() for t in tensors.values())
 
 
@@ -113,9 +115,15 @@ def tiny_bert() -> Any:
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=200, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=32, num_labels=3, architectures=["BertForSequenceClassification"],
-    )  # fmt: skip
+        vocab_size=200,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+        num_labels=3,
+        architectures=["BertForSequenceClassification"],
+    )
     return BertForSequenceClassification(config).eval()
 
 
@@ -127,14 +135,25 @@ def trainee_of(model: nn.Module, config: dict[str, Any] | None = None) -> Traine
 def save(run: RunWriter, capture: Capture, step: int) -> Path:
     """A checkpoint as training commits it."""
     files_ = encode(
-        capture, capture.take(), Progress(step=step, epoch=step).to_dict(), [rng_state(CPU)],
-        format_=FORMATS[run.layout.checkpoint_format], step=step, epoch=float(step), metrics={"val_loss": 1 / step},
+        capture,
+        capture.take(),
+        Progress(step=step, epoch=step).to_dict(),
+        [rng_state(CPU)],
+        format_=FORMATS[run.layout.checkpoint_format],
+        step=step,
+        epoch=float(step),
+        metrics={"val_loss": 1 / step},
         best_checkpoint=None,
-    )  # fmt: skip
+    )
     checkpoint = commit(
-        run, files_.writers, step=step, epoch=float(step), metrics={"val_loss": 1 / step}, linked=files_.linked,
+        run,
+        files_.writers,
+        step=step,
+        epoch=float(step),
+        metrics={"val_loss": 1 / step},
+        linked=files_.linked,
         expected_bytes=files_.expected_bytes,
-    )  # fmt: skip
+    )
     return run.yard.root / checkpoint.paths["checkpoint"]
 
 
@@ -435,9 +454,16 @@ def test_results_json_is_an_array_of_epochs(trained: Trained) -> None:
     results = json.loads((run.home / "results.json").read_text())
     assert [row["current_epoch"] for row in results] == [1, 2]
     wanted = {
-        "train_loss", "val_loss", "best_iteration", "best_loss", "current_epoch", "current_iteration", "epochs",
-        "learning_rate", "total_steps",
-    }  # fmt: skip
+        "train_loss",
+        "val_loss",
+        "best_iteration",
+        "best_loss",
+        "current_epoch",
+        "current_iteration",
+        "epochs",
+        "learning_rate",
+        "total_steps",
+    }
     for row in results:
         assert wanted <= set(row)
         assert (row["epochs"], row["total_steps"]) == (2, 40)

@@ -17,10 +17,18 @@ from trainyard.testing import killing
 from trainyard.training.loading import load
 
 OVERRIDES = [
-    "model=mlp", "model.hidden=[16]", "model.dropout=0.2", "training.epochs=4", "training.log_every=7",
-    "checkpoint.every_steps=9", "checkpoint.keep_last=2", "outputs.plots=false", "run.project=p",
-    "outputs.val_predictions_every=2", "run.device=cpu",
-]  # fmt: skip
+    "model=mlp",
+    "model.hidden=[16]",
+    "model.dropout=0.2",
+    "training.epochs=4",
+    "training.log_every=7",
+    "checkpoint.every_steps=9",
+    "checkpoint.keep_last=2",
+    "outputs.plots=false",
+    "run.project=p",
+    "outputs.val_predictions_every=2",
+    "run.device=cpu",
+]
 TIMES = {"time"}
 
 

@@ -91,16 +91,25 @@ def test_the_files_of_a_run(new_run: Any, repository: Path, monkeypatch: pytest.
 
 def test_a_summary_has_final_values_last_values_and_the_time_of_every_attempt() -> None:
     run = Snapshot(
-        step=40, epoch=2.0, metrics={"train_loss": 0.5, "val_f1_macro": 0.25, "val_loss": 0.75},
+        step=40,
+        epoch=2.0,
+        metrics={"train_loss": 0.5, "val_f1_macro": 0.25, "val_loss": 0.75},
         attempts=[
             Attempt(1, 7, "h", "2026-01-31T20:00:00.000Z", ended="2026-01-31T20:01:00.500Z"),
             Attempt(2, 8, "h", "2026-01-31T21:00:00.000Z"),  # killed: nobody knows when
             Attempt(3, 9, "h", "2026-01-31T22:00:00.000Z", ended="2026-01-31T22:00:30.000Z"),
         ],
-    )  # fmt: skip
+    )
     summary = provenance.wandb_summary(run, {"best_epoch": 1, "per_class": {"joy": {"f1_score": 0.5}}})
     assert summary.pop("_timestamp") > 1_700_000_000
     assert summary == {
-        "train/loss": 0.5, "val/f1_macro": 0.25, "val/loss": 0.75, "epoch": 2.0, "best_epoch": 1,
-        "per_class": {"joy": {"f1_score": 0.5}}, "_step": 40, "_runtime": 90.5, "_wandb": {"runtime": 90},
-    }  # fmt: skip
+        "train/loss": 0.5,
+        "val/f1_macro": 0.25,
+        "val/loss": 0.75,
+        "epoch": 2.0,
+        "best_epoch": 1,
+        "per_class": {"joy": {"f1_score": 0.5}},
+        "_step": 40,
+        "_runtime": 90.5,
+        "_wandb": {"runtime": 90},
+    }

@@ -25,9 +25,7 @@ from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.testing import killing
 
 PLAIN = [*BURSTS, *FIT, *NETWORK]
-SURE = [
-    *PLAIN, *QUIET, "training.epochs=3", "checkpoint.every_steps=2", "training.log_every=1", "model.dropout=0.2",
-]  # fmt: skip
+SURE = [*PLAIN, *QUIET, "training.epochs=3", "checkpoint.every_steps=2", "training.log_every=1", "model.dropout=0.2"]
 CHANGED = ["augmentations=strong", "data.crop=random"]
 
 
@@ -43,10 +41,21 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> RunReader:
 
 
 TREE = {
-    ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "environment.json", "main.log", "history.csv",
-    "summary.json", "learning_curves.png", "confusion_matrix_test.png", "confusion_matrix_val.png",
-    "predictions/test.csv", "predictions/val.csv", "stats/per_class_test.csv", "stats/per_class_val.csv",
-}  # fmt: skip
+    ".hydra/config.yaml",
+    ".hydra/hydra.yaml",
+    ".hydra/overrides.yaml",
+    "environment.json",
+    "main.log",
+    "history.csv",
+    "summary.json",
+    "learning_curves.png",
+    "confusion_matrix_test.png",
+    "confusion_matrix_val.png",
+    "predictions/test.csv",
+    "predictions/val.csv",
+    "stats/per_class_test.csv",
+    "stats/per_class_val.csv",
+}
 TRAINED = {"best_panns_cnn14.pth", "checkpoints/panns_cnn14_epoch_1.pth", "checkpoints/panns_cnn14_epoch_2.pth"}
 
 

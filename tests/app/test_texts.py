@@ -43,7 +43,7 @@ from tiny_text import (
     thresholds_of,
     write_csv,
     write_jsonl,
-)  # fmt: skip
+)
 
 from trainyard.app import text as text_app
 from trainyard.app.inference import evaluate_run, predict_items
@@ -86,10 +86,15 @@ def test_the_tree_is_that_of_the_document(emotions: RunReader) -> None:
     wanted |= {
         f"files/{name}"
         for name in (
-            "config.yaml", "output.log", "requirements.txt", "wandb-metadata.json", "wandb-summary.json",
-            "history.csv", "learning_curves.png",
+            "config.yaml",
+            "output.log",
+            "requirements.txt",
+            "wandb-metadata.json",
+            "wandb-summary.json",
+            "history.csv",
+            "learning_curves.png",
         )
-    }  # fmt: skip
+    }
     for checkpoint in emotions.snapshot.checkpoints:
         is_newest = checkpoint is emotions.snapshot.checkpoints[-1]
         names = [*MODEL, *TOKENIZER, *(RESUMABLE if is_newest else RESUMABLE[2:])]
@@ -183,8 +188,16 @@ def test_the_misclassified_are_those_of_the_runs_accuracy(
 def test_the_worst_emotions_are_scikit_learns(emotions: RunReader) -> None:
     names = ran(WORST, emotions)
     assert list(names["df"].columns) == [
-        "emotion", "f1_score", "precision", "recall", "support", "tp", "fp", "fn", "tn"
-    ]  # fmt: skip
+        "emotion",
+        "f1_score",
+        "precision",
+        "recall",
+        "support",
+        "tp",
+        "fp",
+        "fn",
+        "tn",
+    ]
     table, classes = table_of(emotions, "test"), list(names["df"]["emotion"])
     truth, chosen = (label_sets(table[name], classes) for name in ("true_labels", "pred_labels"))
     scores = sklearn.f1_score(truth, chosen, average=None, zero_division=0)
@@ -453,8 +466,9 @@ def test_one_label_a_text(tmp_path: Path) -> None:
         sklearn.f1_score(table["true_label"], table["pred_label"], average="macro", zero_division=0)
     )
     assert {path.name for path in run.home.glob("files/confusion_matrix_*.png")} == {
-        "confusion_matrix_test.png", "confusion_matrix_val.png"
-    }  # fmt: skip
+        "confusion_matrix_test.png",
+        "confusion_matrix_val.png",
+    }
     assert "decision" not in kept_of(best_of(run))
     assert theirs_of(best_of(run))[0].config.problem_type == "single_label_classification"
     found = torch.softmax(their_logits(best_of(run), table["text"]), 1).numpy()

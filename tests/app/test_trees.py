@@ -108,9 +108,13 @@ def test_every_kind_that_the_layout_has_is_written(trained: Trained, layout: str
 def test_the_real_recipe_reaches_97_percent(tmp_path: Path) -> None:
     """The command that a newcomer types first."""
     done = subprocess.run(
-        [sys.executable, "-m", "trainyard", "train"], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
+        [sys.executable, "-m", "trainyard", "train"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     (home,) = find_homes(Yard(tmp_path / "outputs"))

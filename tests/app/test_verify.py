@@ -71,8 +71,9 @@ def test_a_changed_cell_of_the_table_is_named(tmp_path: Path, make: Made, column
     edit(path, f1_score="0.999", tp="3000")
     told = findings(tmp_path / "y")
     assert [finding.what.partition(" is ")[0] for finding in told] == [
-        f"{path}: f1_score of 'anger'", f"{path}: tp of 'anger'"
-    ]  # fmt: skip
+        f"{path}: f1_score of 'anger'",
+        f"{path}: tp of 'anger'",
+    ]
     tp = frame["tp"][1]
     source = record(tmp_path / "y", "final_predictions", "test").name
     assert told[1].what == f"{path}: tp of 'anger' is 3000, recomputed {tp} from {source}"

@@ -32,10 +32,24 @@ CLASSES = ("calm", "glad", "sad")
 WORDS = {"calm": "the sea is still", "glad": "what a fine day", "sad": "nobody came at all"}
 # What a CSV, a spreadsheet or a tokenizer may trip over; distinct, and each of them with something to read.
 HARD = (
-    'she said "no", twice', 'a cell, or "two"', "tabs\there\tand there", "one line\nand another", "carriage\r\nreturn",
-    "\U0001f642 \U0001f469\u200d\U0001f467 smile", "nothing\x00 in between", "  blanks around  ", "NA", "'quoted'", '"',
-    "=1+1", "É é \ufb01 İstanbul", "back\\slash \\n", "日本語", "1,5", "null",
-)  # fmt: skip
+    'she said "no", twice',
+    'a cell, or "two"',
+    "tabs\there\tand there",
+    "one line\nand another",
+    "carriage\r\nreturn",
+    "\U0001f642 \U0001f469\u200d\U0001f467 smile",
+    "nothing\x00 in between",
+    "  blanks around  ",
+    "NA",
+    "'quoted'",
+    '"',
+    "=1+1",
+    "É é \ufb01 İstanbul",
+    "back\\slash \\n",
+    "日本語",
+    "1,5",
+    "null",
+)
 
 
 def rows(count: int) -> list[tuple[str, list[str]]]:

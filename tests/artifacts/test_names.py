@@ -42,8 +42,7 @@ def test_unsafe_names_are_refused_everywhere(name):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", ":v1", "model:", "model:v01", "model:7", "a/b/model", "/model", "model/", "m:v1:v2", "../x", "demo/.."],
+    "text", ["", ":v1", "model:", "model:v01", "model:7", "a/b/model", "/model", "model/", "m:v1:v2", "../x", "demo/.."]
 )
 def test_references_that_cannot_be(text):
     with pytest.raises(BadNameError):

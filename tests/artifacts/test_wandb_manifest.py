@@ -39,12 +39,23 @@ def test_wandb_reads_it_as_its_own(store, folder, tmp_path, new_run):
     assert [record.path for record in run.snapshot.records if record.kind == "artifact_manifest"] == [
         run.relative(path)
     ]
-    environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_CACHE_DIR": str(tmp_path),
-                   "WANDB_DATA_DIR": str(tmp_path), "WANDB_ERROR_REPORTING": "false"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "WANDB_MODE": "offline",
+        "WANDB_DIR": str(tmp_path),
+        "WANDB_CACHE_DIR": str(tmp_path),
+        "WANDB_DATA_DIR": str(tmp_path),
+        "WANDB_ERROR_REPORTING": "false",
+    }
     done = subprocess.run(
-        [sys.executable, "-c", READ, str(path), str(folder)], capture_output=True, text=True, timeout=120,
-        cwd=tmp_path, env=environment, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", READ, str(path), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     ours = json.loads(path.read_bytes())

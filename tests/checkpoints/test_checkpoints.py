@@ -36,7 +36,7 @@ def writers(run: RunWriter, step: int) -> dict[str, Callable[[Path], None]]:
         format_.weights: lambda path: durable.write_bytes(path, contents(step, format_.weights)),
         "config.json": lambda path: path.write_bytes(contents(step, "config.json")) and None,
         "optimizer.pt": lambda path: path.write_bytes(contents(step, "optimizer.pt")) and None,
-    }  # fmt: skip
+    }
 
 
 def save(run: RunWriter, step: int, **more: Any) -> Checkpoint:
@@ -126,11 +126,18 @@ def test_no_checkpoint_takes_anothers_place(layout: str, new_run: NewRun) -> Non
 @pytest.mark.parametrize(
     ("layout", "files", "linked"),
     [
-        ("grouped", {""}, {}), ("grouped", {"a", ""}, {}), ("grouped", {"manifest.json"}, {}),
-        ("grouped", {"../a"}, {}), ("grouped", {"a/b"}, {}), ("grouped", {"a"}, {"a": "0"}),
-        ("dated", {"a"}, {}), ("dated", {"", "a"}, {}), ("dated", set(), {}), ("dated", {""}, {"a": "0"}),
+        ("grouped", {""}, {}),
+        ("grouped", {"a", ""}, {}),
+        ("grouped", {"manifest.json"}, {}),
+        ("grouped", {"../a"}, {}),
+        ("grouped", {"a/b"}, {}),
+        ("grouped", {"a"}, {"a": "0"}),
+        ("dated", {"a"}, {}),
+        ("dated", {"", "a"}, {}),
+        ("dated", set(), {}),
+        ("dated", {""}, {"a": "0"}),
     ],
-)  # fmt: skip
+)
 def test_files_that_do_not_fit_the_format_are_refused(
     layout: str, files: set[str], linked: dict[str, str], new_run: NewRun
 ) -> None:
@@ -457,9 +464,12 @@ def test_ten_checkpoints_share_what_is_frozen(new_run: NewRun, tmp_path: Path) -
     digest = run.yard.objects.create(lambda path: path.write_bytes(FROZEN) and None)
     for step in range(1, 11):
         commit(
-            run, {"model-00001.safetensors": lambda path, n=step: path.write_bytes(bytes([n]) * HEAD) and None},
-            step=step, epoch=step, linked={"model-00002.safetensors": digest},
-        )  # fmt: skip
+            run,
+            {"model-00001.safetensors": lambda path, n=step: path.write_bytes(bytes([n]) * HEAD) and None},
+            step=step,
+            epoch=step,
+            linked={"model-00002.safetensors": digest},
+        )
     assert bytes_on_disk(run.yard.root) <= 1.2 * (len(FROZEN) + HEAD)
     for step in range(1, 10):
         durable.remove(run.path("checkpoint", step=step))

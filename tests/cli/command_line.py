@@ -61,9 +61,14 @@ def in_a_process(*arguments: object, **options: Any) -> subprocess.CompletedProc
     """Runs `trainyard ARGUMENTS` in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
     return subprocess.run(
-        [*PROGRAM, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=120, check=False,
+        [*PROGRAM, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
         **options,
-    )  # fmt: skip
+    )
 
 
 def main_to_files(arguments: list[str], out: str, err: str) -> None:

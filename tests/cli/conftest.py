@@ -68,10 +68,15 @@ def kept(tmp_path_factory: pytest.TempPathFactory, diverging: Path) -> Kept:
         kept("train", *common, "run.name=done", "training.epochs=3", "run.tags=[paper]", "run.seed=5").code,
         kept("train", *common, "run.name=other", "layout=dated").code,
         kept(
-            "train", "data=npz", f"data.path={diverging}", *common, "run.name=nan", "model.hidden=[256]",
+            "train",
+            "data=npz",
+            f"data.path={diverging}",
+            *common,
+            "run.name=nan",
+            "model.hidden=[256]",
             "training.batch_size=4",
         ).code,
-    ]  # fmt: skip
+    ]
     assert codes == [0, 0, 2]
     assert len(kept.run("killed").snapshot.checkpoints) == 5
     return kept

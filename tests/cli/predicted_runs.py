@@ -34,14 +34,27 @@ def drawn(seed: int, split: str, n: int, *, skill: float, multi: bool = True) ->
 
 
 def emotional(
-    yard: Path, name: str, *, seed: int = 0, skill: float = 1.0, n: int = 60, layout: str = "grouped",
-    config: dict[str, Any] | None = None, mode: Any = "per_class",
-) -> str:  # fmt: skip
+    yard: Path,
+    name: str,
+    *,
+    seed: int = 0,
+    skill: float = 1.0,
+    n: int = 60,
+    layout: str = "grouped",
+    config: dict[str, Any] | None = None,
+    mode: Any = "per_class",
+) -> str:
     """A finished run with label sets, thresholds tuned on validation and kept in its checkpoint; its id."""
     with trainyard.start_run(
-        "feelings", name=None if layout in ("dated", "files") else name, dataset="talk", model="tiny", yard=yard,
-        layout=layout, seed=seed, config=config or {},
-    ) as run:  # fmt: skip
+        "feelings",
+        name=None if layout in ("dated", "files") else name,
+        dataset="talk",
+        model="tiny",
+        yard=yard,
+        layout=layout,
+        seed=seed,
+        config=config or {},
+    ) as run:
         labels, scores = drawn(seed, "val", n, skill=skill)
         decision, _ = tune(scores, labels, mode, EMOTIONS)
         keep(run, decision)
@@ -49,9 +62,15 @@ def emotional(
             labels, scores = drawn(seed, split, n, skill=skill)
             chosen = decision.choose(scores)
             run.save_predictions(
-                texts(split, n), labels, scores, EMOTIONS, chosen=chosen, split=split, item_column="text",
+                texts(split, n),
+                labels,
+                scores,
+                EMOTIONS,
+                chosen=chosen,
+                split=split,
+                item_column="text",
                 label_column="emotion",
-            )  # fmt: skip
+            )
             metrics = multi_label_metrics(scores, chosen, labels)
             run.summary(**{f"{split}_{key}": value for key, value in metrics.items()}, **{f"{split}_loss": 0.5})
     return run.id

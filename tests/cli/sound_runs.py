@@ -9,16 +9,21 @@ import soundfile
 
 CLASSES = ("cough", "hum", "sigh")
 BURSTS = (
-    f"data.classes=[{','.join(CLASSES)}]", "data.speakers=4", "data.takes=1", "data.split.val_fraction=0.25",
+    f"data.classes=[{','.join(CLASSES)}]",
+    "data.speakers=4",
+    "data.takes=1",
+    "data.split.val_fraction=0.25",
     "data.split.test_fraction=0.25",
-)  # fmt: skip
+)
 FIT = (
-    "data.clip_seconds=0.4", "training.batch_size=4", "training.epochs=1", "run.device=cpu", "outputs.plots=false",
+    "data.clip_seconds=0.4",
+    "training.batch_size=4",
+    "training.epochs=1",
+    "run.device=cpu",
+    "outputs.plots=false",
     "tracker=none",
-)  # fmt: skip
-ENCODER = (
-    "model.hidden_size=16", "model.num_layers=2", "model.num_heads=2", "model.ffn_size=32", "model.projector=8",
-)  # fmt: skip
+)
+ENCODER = ("model.hidden_size=16", "model.num_layers=2", "model.num_heads=2", "model.ffn_size=32", "model.projector=8")
 NETWORK = ("model=panns_cnn14", "model.width=1", "data.n_mels=32", "data.n_fft=400", "data.hop_length=160")
 VOCALIZATIONS = ("vocalizations", *FIT, *ENCODER)
 SPECTROGRAM = ("spectrogram", *FIT, *NETWORK)

@@ -45,8 +45,9 @@ def test_a_line_a_run(weighted: Kept) -> None:
 
 def test_as_json_of_the_chosen_runs(weighted: Kept) -> None:
     assert weighted("analyse", "weights", "dataset:calls", "--json").json == {
-        "calls/a": WEIGHTS["a"], "calls/b": WEIGHTS["b"]
-    }  # fmt: skip
+        "calls/a": WEIGHTS["a"],
+        "calls/b": WEIGHTS["b"],
+    }
 
 
 def test_as_a_table_and_a_picture(weighted: Kept) -> None:

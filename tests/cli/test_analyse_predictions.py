@@ -92,9 +92,13 @@ def test_no_torch_is_imported(felt: Kept) -> None:
     for words in (*alone, ["diff", "a", "b"], ["significance", "a", "b"]):
         ran = subprocess.run(
             [sys.executable, "-c", code, *words, *(["--yard", str(felt.root)] if len(words) > 1 else [])],
-            capture_output=True, text=True, timeout=60, check=True, cwd=felt.root.parent,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            cwd=felt.root.parent,
             env={"TRAINYARD_YARD": str(felt.root), "PATH": ""},
-        )  # fmt: skip
+        )
         assert ran.stdout.splitlines()[-1] == "[]", words
 
 

@@ -118,17 +118,24 @@ def test_lineage(stocked: Kept):
     run = stocked.run("done").snapshot
     out = stocked("artifact", "lineage", "model-done").out
     assert out.splitlines() == [
-        "p/model-done:v0  model", f"  made by p/digits/done ({run.id})", "  from", "    p/rows:v0  dataset",
-    ]  # fmt: skip
+        "p/model-done:v0  model",
+        f"  made by p/digits/done ({run.id})",
+        "  from",
+        "    p/rows:v0  dataset",
+    ]
     below = stocked("artifact", "lineage", "rows:v0").out.splitlines()
     assert below[:2] == ["p/rows:v0  dataset", f"  used by p/digits/done ({run.id}), which made"]
     assert below[2:] == [
-        "    p/model-done:v0  model", "    p/predictions-done:v0  predictions", "    p/statistics-done:v0  statistics",
-    ]  # fmt: skip
+        "    p/model-done:v0  model",
+        "    p/predictions-done:v0  predictions",
+        "    p/statistics-done:v0  statistics",
+    ]
     found = stocked("artifact", "lineage", "rows:v0", "--json").json
     assert {one["artifact"] for one in found["used_by"][0]["made"]} == {
-        "p/model-done:v0", "p/predictions-done:v0", "p/statistics-done:v0",
-    }  # fmt: skip
+        "p/model-done:v0",
+        "p/predictions-done:v0",
+        "p/statistics-done:v0",
+    }
 
 
 def test_rm_and_undo(stocked: Kept):

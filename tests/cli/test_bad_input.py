@@ -109,7 +109,7 @@ def a_folder(*classes: str, images: int = 12) -> Path:
         (["data=csv"], ("`data.path` is required by data=csv",)),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
-)  # fmt: skip
+)
 def test_values(empty, changes, says):
     others = [change for change in SMALL if change.partition("=")[0] != changes[0].partition("=")[0]]
     refused(empty, "train", *others, *changes, says=says)
@@ -133,7 +133,7 @@ def test_all_faults_at_once_with_their_lines(empty):
         ("defaults: [digits, {model: nope}]\n", ("`nope`", "broken.yaml, line 1")),
         ("defaults: [broken.yaml]\n", ("builds on itself",)),
     ],
-)  # fmt: skip
+)
 def test_files_of_configuration(empty, text, says):
     Path("broken.yaml").write_text(text)
     refused(empty, "train", "broken.yaml", says=says)
@@ -149,7 +149,7 @@ def test_files_of_configuration(empty, text, says):
         (["--like", "nothing"], ("There is no yard",)),
         (["--epochs", "3"], ("'--epochs'", "trainyard train --help")),
     ],
-)  # fmt: skip
+)
 def test_recipes(empty, words, says):
     refused(empty, "train", *words, says=says)
 
@@ -165,7 +165,7 @@ def test_recipes(empty, words, says):
         ("torch.nn.Linear", ("`training.optimizer`", "torch.nn.Linear", "Name an optimizer")),
         ("AdamW", ("dotted name", "torch.optim.AdamW")),
     ],
-)  # fmt: skip
+)
 def test_targets(empty, target, says):
     refused(empty, "train", *SMALL, f"training.optimizer._target_={target}", says=says)
 
@@ -183,7 +183,7 @@ def test_a_target_that_would_run_code_does_not(empty):
         ("scheduler._target_=torch.nn.ReLU", ("`training.scheduler` is torch.nn.ReLU", "learning-rate scheduler")),
         ("criterion._target_=torch.nn.NLLLoss", ("log-probabilities", "CrossEntropyLoss")),
     ],
-)  # fmt: skip
+)
 def test_targets_that_do_not_fit(empty, target, says):
     refused(empty, "train", *SMALL, f"training.{target}", says=says)
 
@@ -299,10 +299,20 @@ def test_data_of_another_kind(empty):
         ({}, ("no validation split", "train_loss"), ["data.split.val_fraction=0"]),
     ],
     ids=[
-        "one-class", "empty-class", "label-outside", "label-typo", "nan", "lengths", "no-labels", "pickle", "none",
-        "few", "flat", "no-val",
+        "one-class",
+        "empty-class",
+        "label-outside",
+        "label-typo",
+        "nan",
+        "lengths",
+        "no-labels",
+        "pickle",
+        "none",
+        "few",
+        "flat",
+        "no-val",
     ],
-)  # fmt: skip
+)
 def test_arrays(empty, changes, says, more):
     small = SMALL[2:] if "model=cnn" in more else SMALL
     refused(empty, "train", *small, "data=npz", f"data.path={an_npz(**changes)}", *more, says=says)
@@ -344,7 +354,7 @@ def test_images_that_cannot_be_read(empty):
         ("", ("no header",)),
         ('path,label\n"a/0.png,a\n', ("cannot be read as a CSV",)),
     ],
-)  # fmt: skip
+)
 def test_tables(empty, text, says):
     (a_folder("a", "b") / "t.csv").write_text(text)
     refused(
@@ -367,12 +377,19 @@ def test_a_leak_when_leaks_are_errors(empty):
     }
     np.savez("leaky.npz", **arrays)
     refused(
-        empty, "train", *SMALL, "data=npz", "data.path=leaky.npz", "data.split.on_leak=error",
+        empty,
+        "train",
+        *SMALL,
+        "data=npz",
+        "data.path=leaky.npz",
+        "data.split.on_leak=error",
         says=(
-            "leaky.npz", "60 items of val or test equal items of another split", "train_images[0]",
+            "leaky.npz",
+            "60 items of val or test equal items of another split",
+            "train_images[0]",
             "set data.split.on_leak to drop",
         ),
-    )  # fmt: skip
+    )
 
 
 # -- a loss that diverges
@@ -380,9 +397,15 @@ def test_a_leak_when_leaks_are_errors(empty):
 
 def test_nan_stops_with_the_step_and_the_items_and_the_run_is_kept_as_failed(empty, diverging):
     outcome = empty(
-        "train", "data=npz", f"data.path={diverging}", *SMALL, "model.hidden=[256]", "training.batch_size=4",
-        "run.name=nan", "training.log_every=1",
-    )  # fmt: skip
+        "train",
+        "data=npz",
+        f"data.path={diverging}",
+        *SMALL,
+        "model.hidden=[256]",
+        "training.batch_size=4",
+        "run.name=nan",
+        "training.log_every=1",
+    )
     assert outcome.code == 2
     step, items = re.search(
         r"The loss became nan at step (\d+), on the batch of 4 items: (.*)\.\n", outcome.err
@@ -569,7 +592,7 @@ def test_a_run_without_checkpoints(yard, images):
         (lambda path: torch.save({"model": {"hidden.0.weight": torch.zeros(3, 3)}}, path), ("do not fit", "missing")),
     ],
     ids=["missing", "text", "other", "pickle", "folder", "shape"],
-)  # fmt: skip
+)
 def test_a_checkpoint_path_that_is_no_checkpoint(empty, make, says):
     make(Path("start.pth"))
     said = refused(empty, "train", *SMALL, "run.checkpoint_path=start.pth", says=("run.checkpoint_path", *says))
@@ -607,7 +630,7 @@ def test_images_for_a_model_of_vectors(empty, images):
         (["--out", "."], ("--out",)),
         (["--split", "tests"], ("--split",)),
     ],
-)  # fmt: skip
+)
 def test_options(yard, command, option, says):
     np.savez("data.npz", images=np.zeros((2, 8, 8), np.uint8))
     refused(yard, *command.split(), *option, says=says)
@@ -630,7 +653,7 @@ def test_options(yard, command, option, says):
         ("size>1XB", ("1XB",)),
         ("--stat", ("'--stat'",)),
     ],
-)  # fmt: skip
+)
 def test_filters(yard, command, words, says):
     refused(yard, *command.split(), words, says=says)
 
@@ -649,7 +672,7 @@ def test_filters(yard, command, words, says):
         ("--trash 1d name:done --yes", ("--trash", "nothing else")),
         ("--trash", ("Nobody is there to answer", "--yes")),
     ],
-)  # fmt: skip
+)
 def test_cleaning(yard, words, says):
     refused(yard, "clean", *words.split(), says=says)
 

@@ -223,8 +223,16 @@ def test_undo_names_what_it_cannot_bring_back(yard: Kept):
 
 def test_what_others_were_made_from_is_spared(yard: Kept):
     checkpoint = yard.root / COMMITTED.format("done", 20)
-    made = yard("train", "model=mlp", "model.hidden=[16]", f"run.checkpoint_path={checkpoint}", "run.train=false",
-                "run.name=child", "outputs.plots=false", "--quiet")  # fmt: skip
+    made = yard(
+        "train",
+        "model=mlp",
+        "model.hidden=[16]",
+        f"run.checkpoint_path={checkpoint}",
+        "run.train=false",
+        "run.name=child",
+        "outputs.plots=false",
+        "--quiet",
+    )
     assert made.code == 0
     out = yard("clean", "name:done", "--yes").out
     assert steps(yard, "done") == [20, 60]

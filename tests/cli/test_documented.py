@@ -36,10 +36,19 @@ def write_hub_cache(hub: Path) -> None:
     config_class, model_class = library.model_classes("WhisperConfig", "WhisperModel")
     torch.manual_seed(0)
     config = config_class(
-        d_model=16, encoder_layers=6, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=24, decoder_ffn_dim=24, vocab_size=60, pad_token_id=0,
-        bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
-    )  # fmt: skip
+        d_model=16,
+        encoder_layers=6,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        vocab_size=60,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+    )
     home = hub / "models--openai--whisper-base"
     (home / "refs").mkdir(parents=True)
     (home / "refs" / "main").write_text("0" * 40)
@@ -52,9 +61,11 @@ def test_the_experiment_of_a_published_encoder(tmp_path: Path) -> None:
     write_recanvo(tmp_path / "data" / "recanvo")
     write_hub_cache(tmp_path / "hub")
     done: subprocess.CompletedProcess[str] = in_a_process(
-        "train", "experiments_configs/recanvo/whisper_base_lora_012.py", cwd=tmp_path,
+        "train",
+        "experiments_configs/recanvo/whisper_base_lora_012.py",
+        cwd=tmp_path,
         env={"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "note: There is no file experiments_configs/recanvo/whisper_base_lora_012.py" in done.stderr
     home = tmp_path / "outputs" / "vocalizations" / "recanvo" / "whisper_base_lora_012"

@@ -93,7 +93,7 @@ def test_it_writes_files_and_keeps_those_that_are_there():
         (["mine", "--limit", "3"], ("--limit and --offset page the list",)),
         (["--limit", "0"], ("--limit",)),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused_and_writes_nothing(words, says):
     Path("a_file").write_text("")
     outcome = trainyard("experiments", *words)

@@ -127,19 +127,35 @@ def test_an_adapter_is_loaded_by_the_lines_of_its_readme(
     with library.quiet():
         model_class(
             config_class(
-                d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-                encoder_ffn_dim=24, decoder_ffn_dim=24, vocab_size=60, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                d_model=16,
+                encoder_layers=2,
+                decoder_layers=1,
+                encoder_attention_heads=2,
+                decoder_attention_heads=2,
+                encoder_ffn_dim=24,
+                decoder_ffn_dim=24,
+                vocab_size=60,
+                pad_token_id=0,
+                bos_token_id=1,
+                eos_token_id=2,
                 decoder_start_token_id=1,
             )
-        ).save_pretrained("whisper")  # fmt: skip
+        ).save_pretrained("whisper")
     for number, name in enumerate(("hum", "sigh")):
         for item in range(4):
             tone(tmp_path / "tones" / name / f"{item}.wav", 300 + 500 * number + 20 * item, seconds=0.4)
     words = (
-        "vocalizations", *FIT, "data=audio_folder", "data.path=tones", "data.split.val_fraction=0.25",
-        "model.pretrained=true", "model.path=whisper", "model.projector=8", "model.method=lora",
+        "vocalizations",
+        *FIT,
+        "data=audio_folder",
+        "data.path=tones",
+        "data.split.val_fraction=0.25",
+        "model.pretrained=true",
+        "model.path=whisper",
+        "model.projector=8",
+        "model.method=lora",
         "training.learning_rate=0.03",
-    )  # fmt: skip
+    )
     done = yard("train", *words, "run.name=based")
     assert done.code == 0, done
     exported = yard("export", "based", "--format", "adapter", "--json")
@@ -162,9 +178,14 @@ assert not any(name.partition(".")[0] == "trainyard" for name in sys.modules)
 print("told", json.dumps([inputs["input_features"].tolist(), logits.tolist(), label]))
 """
     said = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "tones" / row["id"])], cwd=folder.parent, capture_output=True,
-        text=True, check=False, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [sys.executable, "-c", script, str(tmp_path / "tones" / row["id"])],
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert said.returncode == 0, said.stderr
     (told,) = (line for line in said.stdout.splitlines() if line.startswith("told "))
     inputs, logits, label = json.loads(told.removeprefix("told "))

@@ -44,8 +44,11 @@ def imported(statement: str, *arguments: str) -> set[str]:
     """The top-level modules in a fresh process after the statement."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps([statement, arguments])],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))
 
@@ -64,10 +67,19 @@ def test_the_library_is_there_when_it_is_asked_for():
 @pytest.mark.parametrize(
     "command",
     [
-        "--help", "train --help", "runs", "runs state:finished --json", "show last", "show done --files",
-        "clean --dry-run", "undo --list", "verify nan", "reindex", "compare done other",
+        "--help",
+        "train --help",
+        "runs",
+        "runs state:finished --json",
+        "show last",
+        "show done --files",
+        "clean --dry-run",
+        "undo --list",
+        "verify nan",
+        "reindex",
+        "compare done other",
     ],
-)  # fmt: skip
+)
 def test_commands_that_look(yard: Kept, command):
     more = [] if "--help" in command else ["--yard", str(yard.root)]
     found = imported(MAIN, *command.split(), *more)

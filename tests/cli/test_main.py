@@ -111,9 +111,13 @@ def test_a_pipe_that_closes_is_no_error(kept):
     from command_line import PROGRAM
 
     done = subprocess.run(
-        ["bash", "-c", script, "x", *PROGRAM], env={"TRAINYARD_YARD": str(kept.root), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        ["bash", "-c", script, "x", *PROGRAM],
+        env={"TRAINYARD_YARD": str(kept.root), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.stderr == ""
     assert done.stdout.splitlines()[0] == "{"
     assert done.stdout.splitlines()[1] in ("0", "141")

@@ -36,11 +36,13 @@ def test_for_people(kept: Kept):
     run = kept.run("done").snapshot
     assert out.splitlines()[0] == f"p/digits/done  {run.id}  finished"
     for words in (
-        "3 epochs, 60 steps, 1 attempt, seed 5", "1797 items (1258 train, 180 val, 359 test), 10 classes",
+        "3 epochs, 60 steps, 1 attempt, seed 5",
+        "1797 items (1258 train, 180 val, 359 test), 10 classes",
         "tags      paper",
-        f"test_accuracy            {run.summary['test_accuracy']:.6g}", "p/digits/done/checkpoint-60/  best",
+        f"test_accuracy            {run.summary['test_accuracy']:.6g}",
+        "p/digits/done/checkpoint-60/  best",
         "p/digits/done/predictions/test.csv",
-    ):  # fmt: skip
+    ):
         assert words in out
 
 

@@ -134,10 +134,15 @@ def test_a_hub_id_without_a_network_fails_at_once(empty: Kept, monkeypatch: pyte
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
     began = time.monotonic()
     refused(
-        empty, "vocalizations", *BURSTS, *FIT, "model.size=base", "model.pretrained=true",
+        empty,
+        "vocalizations",
+        *BURSTS,
+        *FIT,
+        "model.size=base",
+        "model.pretrained=true",
         "model.path=trainyard-tests/none",
         says=("'trainyard-tests/none' is not in the cache, and the hub cannot be reached", "model.pretrained=false"),
-    )  # fmt: skip
+    )
     assert time.monotonic() - began < 10
 
 

@@ -57,9 +57,14 @@ def test_a_training_goes_on_when_nobody_reads_what_it_prints(yard: Kept, empty: 
     os.close(reading)
     try:
         done = subprocess.run(
-            [*PROGRAM, *words, "--yard", str(kept.root)], env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=writing,
-            stderr=subprocess.PIPE, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            [*PROGRAM, *words, "--yard", str(kept.root)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")

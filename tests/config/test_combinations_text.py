@@ -32,10 +32,7 @@ from trainyard.errors import ConfigError
         (["training.thresholds.k=3"], ["but the mode is per_class"]),
         (["training.thresholds.value=2"], ["`training.thresholds.value` is 2.0, it must be from 0 to 1"]),
         (["training.use_arcface=arcface"], ["an encoder has no cosine head"]),
-        (
-            ["training.distillation.enabled=true", "training.distillation.teacher_model_path=x"],
-            ["reads no text"],
-        ),
+        (["training.distillation.enabled=true", "training.distillation.teacher_model_path=x"], ["reads no text"]),
         (["data.max_tokens=2"], ["`data.max_tokens` is 2"]),
         (["tracker=wand"], ["did you mean `wandb`?"]),
     ],

@@ -14,15 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trainyard.config.compose import compose, from_dict, shipped_recipes, to_dict, to_yaml
-from trainyard.config.schema import (
-    CnnModel,
-    Config,
-    DigitsData,
-    ImageFolderData,
-    MlpModel,
-    NpzData,
-    SplitOptions,
-)
+from trainyard.config.schema import CnnModel, Config, DigitsData, ImageFolderData, MlpModel, NpzData, SplitOptions
 from trainyard.errors import ConfigError, UnsafeTargetError
 
 ADAMW = {"_target_": "torch.optim.AdamW"}
@@ -93,11 +85,7 @@ class TestRecipes:
         config = compose(path)
         assert config.model == MlpModel(hidden=(7, 8))
         assert config.training.learning_rate == 0.001
-        assert config.training.optimizer == {
-            "_target_": "torch.optim.SGD",
-            "momentum": 0.5,
-            "nesterov": True,
-        }
+        assert config.training.optimizer == {"_target_": "torch.optim.SGD", "momentum": 0.5, "nesterov": True}
         assert config.recipe == path
 
     def test_an_empty_file_is_the_schema(self, tmp_path: Path) -> None:
@@ -201,8 +189,7 @@ class TestRecipes:
 class TestOverrides:
     def test_values(self) -> None:
         config = compose(
-            "digits",
-            ["training.epochs=5", "+run.tags=[a,b]", "++layout=shared", "training.grad_clip=1", "run.seed=3"],
+            "digits", ["training.epochs=5", "+run.tags=[a,b]", "++layout=shared", "training.grad_clip=1", "run.seed=3"]
         )
         assert (config.training.epochs, config.run.tags, config.layout) == (5, ("a", "b"), "shared")
         assert config.training.grad_clip == 1.0
@@ -253,8 +240,7 @@ class TestOverrides:
     def test_interpolation(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SOMEWHERE", "here")
         config = compose(
-            "digits",
-            ["training.log_every=${training.epochs}", "run.note=${oc.env:SOMEWHERE}", "training.epochs=9"],
+            "digits", ["training.log_every=${training.epochs}", "run.note=${oc.env:SOMEWHERE}", "training.epochs=9"]
         )
         assert (config.training.log_every, config.run.note) == (9, "here")
         assert config.training.scheduler is not None
@@ -302,10 +288,7 @@ class TestOverrides:
             ("data=nzp", ["no choice `nzp`", "did you mean `npz`?"]),
             ("model=3", ["`model` is 3, expected a section with `name`", "model=mlp|cnn"]),
             ("training/optimizer=adamww", ["no choice `adamww`", "did you mean `adamw`?"]),
-            (
-                "training/optimiser=sgd",
-                ["no group `training/optimiser`", "did you mean `training/optimizer`?"],
-            ),
+            ("training/optimiser=sgd", ["no group `training/optimiser`", "did you mean `training/optimizer`?"]),
             ("training/epochs=3", ["the key is written `training.epochs`"]),
             ("training.optimizer=sgd", ['is "sgd", expected a mapping', "training/optimizer=sgd"]),
             ("trainig.epochs=3", ["unknown key `trainig`", "did you mean `training`?"]),
@@ -361,15 +344,7 @@ class TestOverrides:
         told = faults("training.precision=fp61", "modle=cnn", "run.tags=[", "data=csv", recipe=path)
         assert len(told) == 7
         joined = "\n".join(told)
-        for words in (
-            "batch_size",
-            "epochs` is 0",
-            "seed` is -1",
-            "fp16",
-            "`model`?",
-            "run.tags=[",
-            "data.path",
-        ):
+        for words in ("batch_size", "epochs` is 0", "seed` is -1", "fp16", "`model`?", "run.tags=[", "data.path"):
             assert words in joined
         assert f"{path}, line 2" in joined
 

@@ -60,8 +60,7 @@ def test_every_waveform_augmentation_is_allowed(option: str) -> None:
 
 def test_the_documented_command() -> None:
     config = compose(
-        "digits",
-        ["data=fsdd", "data.path=x", "model=efficientnet_v2_qat", "training.distillation.enabled=false"],
+        "digits", ["data=fsdd", "data.path=x", "model=efficientnet_v2_qat", "training.distillation.enabled=false"]
     )
     assert config.model == EfficientNetV2Model(qat=True)
     assert isinstance(config.data, AudioData)

@@ -41,21 +41,7 @@ from trainyard.errors import ConfigError, UnsafeTargetError
 FAST = settings(deadline=None, max_examples=60)
 
 text = st.text(max_size=12) | st.sampled_from(
-    [
-        "null",
-        "1e5",
-        "1e-3",
-        "2024-01-01",
-        "${run.seed}",
-        "yes",
-        "0x1f",
-        "1:30",
-        "~",
-        "- a",
-        "a: b",
-        "'",
-        "\x85\u2028",
-    ]
+    ["null", "1e5", "1e-3", "2024-01-01", "${run.seed}", "yes", "0x1f", "1:30", "~", "- a", "a: b", "'", "\x85\u2028"]
 )
 name = text.filter(bool)
 path = name.filter(lambda value: value != "???")

@@ -72,9 +72,14 @@ def test_every_key_has_its_line() -> None:
         "    layout = 1\n"
     )
     places = {
-        "model": 1, "model.size": 3, "model.layers": 12, "training.epochs": 6, "training.optimizer.momentum": 8,
-        "training.optimizer.nesterov": 13, "training.optimizer.gone": 7,
-    }  # fmt: skip
+        "model": 1,
+        "model.size": 3,
+        "model.layers": 12,
+        "training.epochs": 6,
+        "training.optimizer.momentum": 8,
+        "training.optimizer.nesterov": 13,
+        "training.optimizer.gone": 7,
+    }
     for key, line in places.items():
         assert file.place(key) == f"mine.py, line {line}"
     assert file.place("layout") == "mine.py"

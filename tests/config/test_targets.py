@@ -137,12 +137,7 @@ def test_every_way_out_is_closed(target: str) -> None:
 @pytest.mark.parametrize("place", ["argument", "list", "mapping", "partial"])
 def test_nested_targets_are_checked_before_anything_is_built(place: str) -> None:
     bad = {"_target_": "os.system", "command": "false"}
-    value: Any = {
-        "argument": bad,
-        "list": [[bad]],
-        "mapping": {"a": bad},
-        "partial": {**bad, "_partial_": True},
-    }[place]
+    value: Any = {"argument": bad, "list": [[bad]], "mapping": {"a": bad}, "partial": {**bad, "_partial_": True}}[place]
     spec = {"_target_": "torch.nn.Identity", "x": value}
     for check in (validate_target, build_target):
         with pytest.raises(UnsafeTargetError, match=r"os\.system"):
@@ -176,10 +171,7 @@ def test_trust_opens_the_rest() -> None:
         ({"_target_": "AdamW"}, ['"AdamW"', "dotted name"]),
         ({"_target_": "torch.optim."}, ["dotted name"]),
         ({"_target_": "torch.optim.Adam W"}, ["dotted name"]),
-        (
-            {"_target_": "torch.optim.AdmW"},
-            ["torch.optim has no `AdmW`", "did you mean `torch.optim.AdamW`?"],
-        ),
+        ({"_target_": "torch.optim.AdmW"}, ["torch.optim has no `AdmW`", "did you mean `torch.optim.AdamW`?"]),
         ({"_target_": "torch.optim.lr_schedular.StepLR"}, ["did you mean `torch.optim.lr_scheduler`?"]),
         ({"_target_": "torch.nn.functional"}, ["is a module"]),
         ({"_target_": ADAMW, "_partail_": True}, ["`_partail_`", "did you mean `_partial_`?"]),

@@ -64,9 +64,14 @@ def load(tmp_path: Path, files: list[FoundFile]) -> Any:
     def made(**changes: Any) -> Dataset:
         listening = changes.pop("listening", LISTENING)
         given: dict[str, Any] = {
-            "listening": listening, "frontend": log_mel(listening), "cache_dir": tmp_path / "cache", "cache_mb": 64,
-            "val_fraction": 0.25, "test_fraction": 0.25, **changes,
-        }  # fmt: skip
+            "listening": listening,
+            "frontend": log_mel(listening),
+            "cache_dir": tmp_path / "cache",
+            "cache_mb": 64,
+            "val_fraction": 0.25,
+            "test_fraction": 0.25,
+            **changes,
+        }
         return file_dataset("tones", "the tones", ["low", "high"], given.pop("files", files), **given)
 
     return made
@@ -184,11 +189,7 @@ def test_lengths_say_where_sound_ends(load: Any, files: list[FoundFile]) -> None
 
 
 def test_bad_files_are_all_named(load: Any, files: list[FoundFile], tmp_path: Path) -> None:
-    bad = {
-        "empty.wav": b"",
-        "text.wav": b"this is no sound at all",
-        "cut.wav": files[0].path.read_bytes()[:300],
-    }
+    bad = {"empty.wav": b"", "text.wav": b"this is no sound at all", "cut.wav": files[0].path.read_bytes()[:300]}
     paths = []
     for name, data in bad.items():
         (tmp_path / name).write_bytes(data)
@@ -277,9 +278,17 @@ def test_vocal_bursts_need_no_files(tmp_path: Path) -> None:
 
     def bursts() -> Dataset:
         return burst_dataset(
-            "bursts", speakers=4, takes=1, classes=("hum", "cough"), listening=listening, frontend=log_mel(listening),
-            cache_dir=tmp_path, cache_mb=16, val_fraction=0.25, test_fraction=0.25,
-        )  # fmt: skip
+            "bursts",
+            speakers=4,
+            takes=1,
+            classes=("hum", "cough"),
+            listening=listening,
+            frontend=log_mel(listening),
+            cache_dir=tmp_path,
+            cache_mb=16,
+            val_fraction=0.25,
+            test_fraction=0.25,
+        )
 
     data = bursts()
     assert len(data) == 8
@@ -287,9 +296,17 @@ def test_vocal_bursts_need_no_files(tmp_path: Path) -> None:
     assert data.fingerprint() == bursts().fingerprint()
     with pytest.raises(DataError, match=r"'hmm', which is no vocal burst"):
         burst_dataset(
-            "bursts", speakers=2, takes=1, classes=("hmm", "cough"), listening=listening, frontend=log_mel(listening),
-            cache_dir=tmp_path, cache_mb=16, val_fraction=0.0, test_fraction=0.0,
-        )  # fmt: skip
+            "bursts",
+            speakers=2,
+            takes=1,
+            classes=("hmm", "cough"),
+            listening=listening,
+            frontend=log_mel(listening),
+            cache_dir=tmp_path,
+            cache_mb=16,
+            val_fraction=0.0,
+            test_fraction=0.0,
+        )
 
 
 def test_recordings_to_predict(files: list[FoundFile], load: Any, tmp_path: Path) -> None:

@@ -54,10 +54,7 @@ def test_a_fingerprint_counts_and_survives_json():
     [
         ({"digests": ("01", "02", "03", "05")}, ["content of the items changed"]),
         ({"ids": ("a", "b", "c", "e")}, ["renamed or moved"]),
-        (
-            {"ids": ("a", "b", "c", "e"), "digests": ("01", "02", "03", "05")},
-            ["names and content both changed"],
-        ),
+        ({"ids": ("a", "b", "c", "e"), "digests": ("01", "02", "03", "05")}, ["names and content both changed"]),
         ({"splits": np.array(["train", "val", "val", "test"])}, ["split", "train had 2 items and has 1"]),
         ({"splits": np.array(["train", "val", "train", "test"])}, ["sizes are the same, the items in them"]),
         ({"labels": np.array([1, 1, 0, 1])}, ["other labels"]),

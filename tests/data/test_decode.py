@@ -65,10 +65,7 @@ REFUSED = {
     "test-8000Hz-le-3ch-5S-53bit.wav": "unimplemented format",
     "test-8000Hz-le-3ch-5S-64bit.wav": "unimplemented format",
 }
-READ_WHERE_SCIPY_REFUSES = {
-    "test-8000Hz-le-1ch-1byte-ulaw.wav",
-    "test-8000Hz-le-3ch-5S-24bit-inconsistent.wav",
-}
+READ_WHERE_SCIPY_REFUSES = {"test-8000Hz-le-1ch-1byte-ulaw.wav", "test-8000Hz-le-3ch-5S-24bit-inconsistent.wav"}
 
 
 def test_the_table_names_every_odd_file():

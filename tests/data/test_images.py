@@ -95,8 +95,7 @@ def test_damaged_files_are_decoded_or_refused_and_nothing_else(form, cut, flips)
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
-    [("a.png", True), ("a.JPG", True), ("._a.png", False), ("a.txt", False), ("png", False)],
+    ("name", "wanted"), [("a.png", True), ("a.JPG", True), ("._a.png", False), ("a.txt", False), ("png", False)]
 )
 def test_images_are_known_by_their_suffix(tmp_path, name, wanted):
     assert is_image(tmp_path / name) is wanted

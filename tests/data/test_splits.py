@@ -121,11 +121,7 @@ def test_too_few_groups_are_refused_in_words():
 
 @pytest.mark.parametrize(
     ("val", "test", "words"),
-    [
-        (-0.1, 0.2, "val_fraction is -0.1"),
-        (0.1, 1.0, "test_fraction is 1.0"),
-        (0.5, 0.5, "leave nothing for training"),
-    ],
+    [(-0.1, 0.2, "val_fraction is -0.1"), (0.1, 1.0, "test_fraction is 1.0"), (0.5, 0.5, "leave nothing for training")],
 )
 def test_impossible_fractions_are_refused(val, test, words):
     with pytest.raises(DataError, match=words):

@@ -22,9 +22,12 @@ def texts(count=20, **changes):
     labels[::2, 0] = True
     labels[::3, 1] = True
     fields = {
-        "where": "here", "classes": ("joy", "love"), "ids": tuple(f"t{i}" for i in range(count)),
-        "texts": tuple("x" * (i + 1) for i in range(count)), "labels": labels,
-    }  # fmt: skip
+        "where": "here",
+        "classes": ("joy", "love"),
+        "ids": tuple(f"t{i}" for i in range(count)),
+        "texts": tuple("x" * (i + 1) for i in range(count)),
+        "labels": labels,
+    }
     return Texts(**(fields | changes))
 
 

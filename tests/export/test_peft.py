@@ -18,9 +18,13 @@ from trainyard.models.encoders import EncoderClassifier, build_encoder
 
 PEFTS_OWN = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 FILES = [
-    "README.md", "adapter_config.json", "adapter_model.safetensors", "config.json", "head.safetensors",
+    "README.md",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "config.json",
+    "head.safetensors",
     "preprocessor_config.json",
-]  # fmt: skip
+]
 
 
 def plain(model: EncoderClassifier) -> Any:
@@ -78,8 +82,10 @@ def test_merged_equals_unmerged_and_loads_without_peft(
     export_merged(model, tmp_path / "merged")
     assert torch.equal(model(inputs), before), "the model is as it was"
     assert sorted(path.name for path in (tmp_path / "merged").iterdir()) == [
-        "config.json", "model.safetensors", "preprocessor_config.json"
-    ]  # fmt: skip
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
     with library.quiet():
         loaded, info = AutoModelForAudioClassification.from_pretrained(tmp_path / "merged", output_loading_info=True)
         AutoFeatureExtractor.from_pretrained(tmp_path / "merged")

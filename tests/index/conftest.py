@@ -39,11 +39,19 @@ def put_run() -> Callable[..., Path]:
     def put(root: Path, home: str, **fields: Any) -> Path:
         number = sum(map(ord, home))
         facts = {
-            "id": f"id{number:06d}", "name": home.rpartition("/")[2], "project": "p", "dataset": "digits",
-            "model": "mlp", "layout": "grouped", "state": "finished", "created": "2026-11-01T10:00:00.000Z",
-            "started": "2026-11-01T10:00:00.000Z", "ended": "2026-11-01T11:00:00.000Z", "home": home + "/",
+            "id": f"id{number:06d}",
+            "name": home.rpartition("/")[2],
+            "project": "p",
+            "dataset": "digits",
+            "model": "mlp",
+            "layout": "grouped",
+            "state": "finished",
+            "created": "2026-11-01T10:00:00.000Z",
+            "started": "2026-11-01T10:00:00.000Z",
+            "ended": "2026-11-01T11:00:00.000Z",
+            "home": home + "/",
             **fields,
-        }  # fmt: skip
+        }
         size_bytes = facts.pop("size_bytes", 0)
         snapshot = Snapshot(**facts)
         own = root / home / ".run"

@@ -89,9 +89,17 @@ def test_an_index_of_another_version_is_remade(filled: Yard, version: int) -> No
     assert _aside(filled) == []
 
 
-@pytest.mark.parametrize("statement", ["DROP TABLE facts", "DELETE FROM meta", "DELETE FROM documents",
-                                       "UPDATE documents SET document = '{'", "DROP TABLE meta",
-                                       "UPDATE documents SET document = cast(x'ff' AS TEXT)"])  # fmt: skip
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE facts",
+        "DELETE FROM meta",
+        "DELETE FROM documents",
+        "UPDATE documents SET document = '{'",
+        "DROP TABLE meta",
+        "UPDATE documents SET document = cast(x'ff' AS TEXT)",
+    ],
+)
 def test_a_broken_index_is_remade(filled: Yard, statement: str) -> None:
     Index(filled).refresh()
     with contextlib.closing(sqlite3.connect(filled.index_path)) as db:

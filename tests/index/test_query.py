@@ -356,7 +356,7 @@ def _message(index: Index, query: str) -> tuple[str, str]:
         ("offset>3", "offset>3", "without -"),
         ("http://x", "http", "in quotes"),
     ],
-)  # fmt: skip
+)
 def test_an_error_marks_the_place_and_says_what_to_write(index: Index, query: str, marked: str, remedy: str) -> None:
     what, hint = _message(index, query)
     _, shown, carets = what.split("\n")

@@ -43,9 +43,29 @@ def test_a_run_is_in_the_index_from_beginning_to_end(yard: Yard, new_run: NewRun
     (row,) = index.query("state:finished test_accuracy:.9 config.training.epochs:2 tag:a").rows
     snapshot = RunReader(yard, run.home).snapshot
     for name in (
-        "id", "name", "project", "dataset", "model", "layout", "state", "created", "started", "ended", "home", "seed",
-        "tags", "note", "summary", "metrics", "best", "size_bytes", "step", "epoch", "parents", "error",
-    ):  # fmt: skip
+        "id",
+        "name",
+        "project",
+        "dataset",
+        "model",
+        "layout",
+        "state",
+        "created",
+        "started",
+        "ended",
+        "home",
+        "seed",
+        "tags",
+        "note",
+        "summary",
+        "metrics",
+        "best",
+        "size_bytes",
+        "step",
+        "epoch",
+        "parents",
+        "error",
+    ):
         assert row[name] == getattr(snapshot, name), name
 
 
@@ -225,10 +245,16 @@ def test_a_broken_snapshot_is_read_from_the_journal(yard: Yard, new_run: NewRun)
 
 def test_odd_values_are_kept(yard: Yard, put_run: PutRun) -> None:
     put_run(
-        yard.root, "a", name="\ud800", note="line\nbreak", seed=2**80, tags=["a", "A", "\ud800"],
+        yard.root,
+        "a",
+        name="\ud800",
+        note="line\nbreak",
+        seed=2**80,
+        tags=["a", "A", "\ud800"],
         config={"": {"": 1}, "a.b": {"c": [[1], {"d": None}]}, "empty": {}, "list": [], "big": -(2**70)},
-        metrics={"x": float("nan")}, best={"step": 1, "epoch": 1, "metric": "x", "value": float("inf")},
-    )  # fmt: skip
+        metrics={"x": float("nan")},
+        best={"step": 1, "epoch": 1, "metric": "x", "value": float("inf")},
+    )
     index = Index(yard)
     (row,) = index.query('seed>1 best.value:inf config..:1 config.a.b.c.0:"[1]" config.a.b.c.1.d:null').rows
     assert row["name"] == "\ud800"

@@ -33,33 +33,8 @@ FACTS = {
     "artifact_id": "0123456789abcdef",
 }
 FRAGMENTS = (
-    *(
-        "evaluation",
-        "a_best",
-        "x_epoch_3",
-        "_step_4",
-        "_final",
-        "_errors",
-        "-2",
-        "_2",
-        "con",
-        "metrics.csv",
-        "mp.log",
-    ),
-    *(
-        "20260131-204301",
-        "run-",
-        "k3v9x0aq",
-        "test",
-        "_val",
-        "_predictions",
-        ".pth",
-        ".log",
-        "'",
-        '"',
-        " ",
-        "{run}",
-    ),
+    *("evaluation", "a_best", "x_epoch_3", "_step_4", "_final", "_errors", "-2", "_2", "con", "metrics.csv", "mp.log"),
+    *("20260131-204301", "run-", "k3v9x0aq", "test", "_val", "_predictions", ".pth", ".log", "'", '"', " ", "{run}"),
     *("é", "e\u0301", "\u0301", "한", "ᄒ", "ᅡ", "模型", "👩‍🚀", "\\", "*", "\n", "/", "..", "."),
 )
 names = st.one_of(

@@ -26,10 +26,7 @@ def test_no_golden_tree_is_left_over() -> None:
 
 # Written by hand from the documented trees of the five systems, not from the tables.
 DOCUMENTED = {
-    "grouped": {
-        "metrics_table": "demo/metrics.csv",
-        "checkpoint": "demo/digits/cnn/checkpoint-120/",
-    },
+    "grouped": {"metrics_table": "demo/metrics.csv", "checkpoint": "demo/digits/cnn/checkpoint-120/"},
     "shared": {
         "checkpoint": "checkpoints/cnn_epoch_3.pth",
         "best": "checkpoints/cnn_best.pth",

@@ -81,10 +81,7 @@ def test_a_good_one_loads(tmp_path: Path) -> None:
         ({"log": "logs/{home}x.log"}, ["can only come first"]),
         ({"log": "{home}{run}{model}.log"}, ["without text between"]),
         ({"checkpoint": "{home}checkpoint/"}, ["kinds.checkpoint", "{step}", "all have one path"]),
-        (
-            {"checkpoint": "checkpoints/{step}/"},
-            ["kinds.checkpoint", "one path for several runs", "{project}, {run}"],
-        ),
+        ({"checkpoint": "checkpoints/{step}/"}, ["kinds.checkpoint", "one path for several runs", "{project}, {run}"]),
         ({"log": "logs/{run}.log"}, ["kinds.log", "several runs"]),
         ({"log": None}, ["kinds.log", "must be a path"]),
         ({"log": ["a"]}, ["kinds.log", "must be a path"]),
@@ -98,10 +95,7 @@ def test_a_good_one_loads(tmp_path: Path) -> None:
             {"history": "{home}a-7.csv", "summary": "{home}a-{epoch}.csv"},
             ["each other's way", "'history'", "'summary'"],
         ),
-        (
-            {"history": "{home}0/x.csv"},
-            ["each other's way", "'checkpoint'", "'project/name/0/'", "'history'"],
-        ),
+        ({"history": "{home}0/x.csv"}, ["each other's way", "'checkpoint'", "'project/name/0/'", "'history'"]),
         ({"metrics_table": "{project}/{dataset}/x.csv"}, ["get in each other's way", "metrics_table"]),
     ],
 )

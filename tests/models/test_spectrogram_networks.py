@@ -65,35 +65,47 @@ class TestPublished:
         ("name", "shape", "expected"),
         [
             # from torchvision's state dicts of efficientnet_v2_s and mobilenet_v2, and from Cnn14_mAP=0.431.pth
-            ("efficientnet_v2", (3, 64, 64), {
-                "features.0.0.weight": (24, 3, 3, 3),
-                "features.1.0.block.0.0.weight": (24, 24, 3, 3),
-                "features.2.0.block.0.0.weight": (96, 24, 3, 3),
-                "features.2.0.block.1.1.running_var": (48,),
-                "features.4.0.block.1.0.weight": (256, 1, 3, 3),
-                "features.4.0.block.2.fc1.weight": (16, 256, 1, 1),
-                "features.4.0.block.2.fc2.bias": (256,),
-                "features.6.14.block.3.0.weight": (256, 1536, 1, 1),
-                "features.7.0.weight": (1280, 256, 1, 1),
-            }),
-            ("mobilenet_v2", (3, 64, 64), {
-                "features.0.0.weight": (32, 3, 3, 3),
-                "features.1.conv.0.0.weight": (32, 1, 3, 3),
-                "features.1.conv.1.weight": (16, 32, 1, 1),
-                "features.1.conv.2.running_mean": (16,),
-                "features.17.conv.0.1.weight": (960,),
-                "features.17.conv.2.weight": (320, 960, 1, 1),
-                "features.18.0.weight": (1280, 320, 1, 1),
-            }),
-            ("panns_cnn14", (1, 64, 64), {
-                "bn0.weight": (64,),
-                "conv_block1.conv1.weight": (64, 1, 3, 3),
-                "conv_block6.conv2.weight": (2048, 2048, 3, 3),
-                "conv_block6.bn2.running_var": (2048,),
-                "fc1.bias": (2048,),
-            }),
+            (
+                "efficientnet_v2",
+                (3, 64, 64),
+                {
+                    "features.0.0.weight": (24, 3, 3, 3),
+                    "features.1.0.block.0.0.weight": (24, 24, 3, 3),
+                    "features.2.0.block.0.0.weight": (96, 24, 3, 3),
+                    "features.2.0.block.1.1.running_var": (48,),
+                    "features.4.0.block.1.0.weight": (256, 1, 3, 3),
+                    "features.4.0.block.2.fc1.weight": (16, 256, 1, 1),
+                    "features.4.0.block.2.fc2.bias": (256,),
+                    "features.6.14.block.3.0.weight": (256, 1536, 1, 1),
+                    "features.7.0.weight": (1280, 256, 1, 1),
+                },
+            ),
+            (
+                "mobilenet_v2",
+                (3, 64, 64),
+                {
+                    "features.0.0.weight": (32, 3, 3, 3),
+                    "features.1.conv.0.0.weight": (32, 1, 3, 3),
+                    "features.1.conv.1.weight": (16, 32, 1, 1),
+                    "features.1.conv.2.running_mean": (16,),
+                    "features.17.conv.0.1.weight": (960,),
+                    "features.17.conv.2.weight": (320, 960, 1, 1),
+                    "features.18.0.weight": (1280, 320, 1, 1),
+                },
+            ),
+            (
+                "panns_cnn14",
+                (1, 64, 64),
+                {
+                    "bn0.weight": (64,),
+                    "conv_block1.conv1.weight": (64, 1, 3, 3),
+                    "conv_block6.conv2.weight": (2048, 2048, 3, 3),
+                    "conv_block6.bn2.running_var": (2048,),
+                    "fc1.bias": (2048,),
+                },
+            ),
         ],
-    )  # fmt: skip
+    )
     def test_names_and_shapes_are_those_of_published_weights(
         self, name: str, shape: tuple[int, ...], expected: dict[str, tuple[int, ...]]
     ) -> None:
@@ -105,9 +117,16 @@ class TestPublished:
     def test_mobilenet_computes_what_transformers_does(self) -> None:
         transformers = pytest.importorskip("transformers")
         config = transformers.MobileNetV2Config(
-            image_size=32, depth_multiplier=0.25, tf_padding=False, layer_norm_eps=1e-5, num_labels=3,
-            finegrained_output=True, min_depth=8, depth_divisible_by=8, classifier_dropout_prob=0.0,
-        )  # fmt: skip
+            image_size=32,
+            depth_multiplier=0.25,
+            tf_padding=False,
+            layer_norm_eps=1e-5,
+            num_labels=3,
+            finegrained_output=True,
+            min_depth=8,
+            depth_divisible_by=8,
+            classifier_dropout_prob=0.0,
+        )
         theirs = transformers.MobileNetV2ForImageClassification(config).eval()
         ours = small("mobilenet_v2", (3, 40, 32)).eval()
         source, target = theirs.state_dict(), ours.state_dict()
@@ -350,9 +369,13 @@ class TestWeights:
         reports: list[Report] = []
         torch.manual_seed(1)
         model = build_model(
-            "mobilenet_v2", item_shape=(1, 64, 50), classes=CLASSES, width=0.25, weights=str(path),
+            "mobilenet_v2",
+            item_shape=(1, 64, 50),
+            classes=CLASSES,
+            width=0.25,
+            weights=str(path),
             on_weights=reports.append,
-        )  # fmt: skip
+        )
         assert len(reports[0].matched) == len(source.state_dict())
         images = torch.randn(2, 1, 64, 50)
         assert torch.equal(model.eval()(images), source.eval()(images))

@@ -68,9 +68,12 @@ def save(run: RunWriter, step: int, loss: float, *, epoch: float | None = None, 
     checkpoint = commit(run, files, step=step, epoch=epoch, metrics=metrics, linked=linked)
     if best:
         run.event(
-            "progress", step=step, epoch=epoch, metrics=metrics,
+            "progress",
+            step=step,
+            epoch=epoch,
+            metrics=metrics,
             best={"step": step, "epoch": epoch, "metric": "val_loss", "value": loss},
-        )  # fmt: skip
+        )
         publish(run, checkpoint, "best")
 
 

@@ -135,11 +135,7 @@ def test_a_best_directory_without_its_own_place_is_not_resumable(yard: Yard) -> 
     assert checkpoint is not None
     assert not checkpoint.resumable
     assert list(checkpoint.paths) == ["best"]
-    assert {file["name"] for file in checkpoint.files} == {
-        "pytorch_model.bin",
-        "config.json",
-        "frozen.safetensors",
-    }
+    assert {file["name"] for file in checkpoint.files} == {"pytorch_model.bin", "config.json", "frozen.safetensors"}
     assert problems(left, checkpoint) == []
     chosen = choose(left, step="best")
     assert chosen is not None
@@ -237,11 +233,7 @@ def test_rotation_takes_optimizer_state_of_superseded_checkpoints(yard: Yard) ->
         for step, loss in LOSSES.items():
             save(run, step, loss, best=step <= 30)
             rotate(run, KeepPolicy(last=2, optimizer="last"))
-        assert [(c.step, c.resumable) for c in run.snapshot.checkpoints] == [
-            (30, False),
-            (40, False),
-            (50, True),
-        ]
+        assert [(c.step, c.resumable) for c in run.snapshot.checkpoints] == [(30, False), (40, False), (50, True)]
     for checkpoint in run.snapshot.checkpoints:
         assert problems(RunReader(yard, run.home), checkpoint) == []
 

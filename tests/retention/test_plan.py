@@ -114,13 +114,7 @@ def test_a_name_whose_file_has_another_name_frees_nothing(yard: Yard) -> None:
 
 
 def test_human_sizes() -> None:
-    assert [human_size(n) for n in (0, 1023, 1536, 5 * 2**20, 2**40)] == [
-        "0 B",
-        "1.0 kB",
-        "1.5 kB",
-        "5.2 MB",
-        "1.1 TB",
-    ]
+    assert [human_size(n) for n in (0, 1023, 1536, 5 * 2**20, 2**40)] == ["0 B", "1.0 kB", "1.5 kB", "5.2 MB", "1.1 TB"]
 
 
 # -- what is told
@@ -289,8 +283,12 @@ def test_what_several_plans_name_goes_once(yard: Yard) -> None:
     plan = combine(yard, "All", [checkpoints, stripped, whole, checkpoints])
     called = [(item.run_name, item.action, item.data.get("step")) for item in plan.items]
     assert called == [
-        ("cnn", "drop", 10), ("cnn", "drop", 20), ("cnn", "drop", 40), ("cnn", "strip", 30), ("other", "delete", None),
-    ]  # fmt: skip
+        ("cnn", "drop", 10),
+        ("cnn", "drop", 20),
+        ("cnn", "drop", 40),
+        ("cnn", "strip", 30),
+        ("other", "delete", None),
+    ]
     before = du(yard) + du_of_run(other)
     apply(yard, plan)
     empty_trash(yard)
@@ -305,13 +303,7 @@ def du_of_run(run: RunReader) -> int:
 
 def test_clean_checkpoints_leaves_a_damaged_best_mark_alone(yard: Yard) -> None:
     run = train(yard, "grouped", losses={10: 0.5, 20: 0.6})
-    run.event(
-        "progress",
-        step=30,
-        epoch=3,
-        metrics={},
-        best={"step": 30, "epoch": 3, "metric": "val_loss", "value": 0},
-    )
+    run.event("progress", step=30, epoch=3, metrics={}, best={"step": 30, "epoch": 3, "metric": "val_loss", "value": 0})
     save(run, 40, 0.7)  # step 30 was never saved
     run.finish()
     assert [i.data["step"] for i in clean_checkpoints(yard, [RunReader(yard, run.home)], INTERMEDIATE).items] == [20]

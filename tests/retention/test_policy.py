@@ -11,12 +11,7 @@ from trainyard.runs import Checkpoint
 
 
 def checkpoint(step: int, loss: float = 1.0, *, places: str = "checkpoint", **fields: object) -> Checkpoint:
-    values: dict[str, object] = {
-        "epoch": step / 10,
-        "format": "pth",
-        "metrics": {"val_loss": loss},
-        "files": [],
-    }
+    values: dict[str, object] = {"epoch": step / 10, "format": "pth", "metrics": {"val_loss": loss}, "files": []}
     paths = {place: f"{place}-{step}" for place in places.split()}
     return Checkpoint(step=step, paths=paths, **{**values, **fields})  # type: ignore[arg-type]
 
@@ -26,9 +21,7 @@ def kept(decisions: list[Decision], place: str = "checkpoint") -> list[int]:
 
 
 def run_decide(checkpoints: list[Checkpoint], policy: KeepPolicy, **options: object) -> list[Decision]:
-    defaults: dict[str, object] = {
-        "best_step": None, "monitor": "val_loss", "mode": "min", "has_best_place": False,
-    }  # fmt: skip
+    defaults: dict[str, object] = {"best_step": None, "monitor": "val_loss", "mode": "min", "has_best_place": False}
     return decide(checkpoints, policy, **{**defaults, **options})  # type: ignore[arg-type]
 
 
@@ -56,7 +49,7 @@ TABLE = [
     (KeepPolicy(), {"named": [60]}, [10, 20, 30, 40, 50]),
     (KeepPolicy(), {"named": [10, 20, 30, 40, 50, 60]}, []),
     (KeepPolicy(), {"named": [10], "protected_steps": {10: "a teacher"}}, [10, 20, 30, 40, 50, 60]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("policy", "options", "expected"), TABLE)
@@ -83,9 +76,12 @@ def test_every_decision_has_its_reason() -> None:
 def test_published_names_and_own_names_are_counted_apart_when_each_best_has_a_name() -> None:
     both = "checkpoint best"
     checkpoints = [
-        checkpoint(10, 0.9, places=both), checkpoint(20, 0.5, places=both), checkpoint(30, 0.4, places=both),
-        checkpoint(40, 0.45), checkpoint(50, 0.7),
-    ]  # fmt: skip
+        checkpoint(10, 0.9, places=both),
+        checkpoint(20, 0.5, places=both),
+        checkpoint(30, 0.4, places=both),
+        checkpoint(40, 0.45),
+        checkpoint(50, 0.7),
+    ]
     decisions = run_decide(checkpoints, KeepPolicy(last=2, best=2), best_step=30, has_best_place=True)
     assert kept(decisions, "best") == [20, 30]
     assert kept(decisions, "checkpoint") == [40, 50]
@@ -163,12 +159,9 @@ checkpoint_lists = st.lists(
         checkpoint(10 * (n + 1), loss, places=places, resumable=resumable)
         for n, (loss, places, resumable) in enumerate(rows)
     ]
-)  # fmt: skip
+)
 policies = st.builds(
-    KeepPolicy,
-    last=st.none() | st.integers(0, 13),
-    best=st.integers(0, 13),
-    every=st.none() | st.integers(1, 5),
+    KeepPolicy, last=st.none() | st.integers(0, 13), best=st.integers(0, 13), every=st.none() | st.integers(1, 5)
 )
 
 

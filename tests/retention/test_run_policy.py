@@ -22,9 +22,16 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 def run(
-    name: str, *, days: float = 10, state: str = "finished", size: int = 100, live: bool = False, of: str = "",
-    step: int | None = 10, role: str = "resume",
-) -> RunFacts:  # fmt: skip
+    name: str,
+    *,
+    days: float = 10,
+    state: str = "finished",
+    size: int = 100,
+    live: bool = False,
+    of: str = "",
+    step: int | None = 10,
+    role: str = "resume",
+) -> RunFacts:
     parents = tuple({"run": parent, "step": step, "role": role} for parent in of.split())
     return RunFacts(name, name, state, NOW - timedelta(days=days), size, live, parents)
 
@@ -33,12 +40,7 @@ def going(decisions: list[RunDecision]) -> list[str]:
     return sorted(d.run_id for d in decisions if d.remove)
 
 
-RUNS = [
-    run("old", days=40),
-    run("new", days=1),
-    run("bad", days=5, state="failed"),
-    run("dead", state="crashed"),
-]
+RUNS = [run("old", days=40), run("new", days=1), run("bad", days=5, state="failed"), run("dead", state="crashed")]
 
 
 def test_by_age() -> None:
@@ -64,12 +66,7 @@ def test_by_size_takes_the_oldest_until_it_fits() -> None:
 
 
 def test_by_size_takes_a_child_before_its_parent_and_nothing_live() -> None:
-    runs = [
-        run("parent", days=90),
-        run("child", days=2, of="parent"),
-        run("other", days=50),
-        run("live", live=True),
-    ]
+    runs = [run("parent", days=90), run("child", days=2, of="parent"), run("other", days=50), run("live", live=True)]
     assert going(by_size(runs, 300)) == ["other"]
     assert going(by_size(runs, 200)) == ["child", "other"]
     assert going(by_size(runs, 0)) == ["child", "other", "parent"]
@@ -78,9 +75,13 @@ def test_by_size_takes_a_child_before_its_parent_and_nothing_live() -> None:
 
 def test_spare_live_runs_and_what_others_were_made_from() -> None:
     runs = [
-        run("grandparent"), run("parent", of="grandparent"), run("child", of="parent"),
-        run("teacher"), run("student", of="teacher", role="teacher", live=True), run("alone"),
-    ]  # fmt: skip
+        run("grandparent"),
+        run("parent", of="grandparent"),
+        run("child", of="parent"),
+        run("teacher"),
+        run("student", of="teacher", role="teacher", live=True),
+        run("alone"),
+    ]
 
     def left(ids: str, *, forced: str = "") -> dict[str, str]:
         wanted = by_choice(runs, set(ids.split()), "asked for")
@@ -116,20 +117,20 @@ def families(draw: st.DrawFn) -> list[RunFacts]:
     count = draw(st.integers(1, 10))
     return [
         run(
-            f"r{n}", days=draw(st.integers(0, 99)), live=draw(st.booleans()), size=draw(st.integers(0, 100)),
+            f"r{n}",
+            days=draw(st.integers(0, 99)),
+            live=draw(st.booleans()),
+            size=draw(st.integers(0, 100)),
             of=" ".join(f"r{m}" for m in draw(st.sets(st.integers(0, count - 1), max_size=3)) if m < n),
         )
         for n in range(count)
-    ]  # fmt: skip
+    ]
 
 
 @given(families(), st.data())
 def test_nothing_that_stays_loses_its_parent(runs: list[RunFacts], data: st.DataObject) -> None:
     wanted = data.draw(st.sets(st.sampled_from([r.id for r in runs])))
-    for decisions in (
-        spare(by_choice(runs, wanted, "x"), runs),
-        by_size(runs, data.draw(st.integers(0, 500))),
-    ):
+    for decisions in (spare(by_choice(runs, wanted, "x"), runs), by_size(runs, data.draw(st.integers(0, 500)))):
         gone = set(going(decisions))
         for r in runs:
             if r.id not in gone:

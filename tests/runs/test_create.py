@@ -86,8 +86,10 @@ def test_a_taken_explicit_name_is_refused_and_nothing_is_left(yard: Yard, layout
 
 def test_whatever_lies_there_is_not_replaced(yard: Yard) -> None:
     for name, make in (
-        ("empty", Path.mkdir), ("file", Path.touch), ("dangling", lambda path: path.symlink_to("nowhere")),
-    ):  # fmt: skip
+        ("empty", Path.mkdir),
+        ("file", Path.touch),
+        ("dangling", lambda path: path.symlink_to("nowhere")),
+    ):
         path = yard.root / "demo" / "digits" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         make(path)

@@ -28,9 +28,15 @@ best = st.none() | st.fixed_dictionaries(
     {"step": steps, "epoch": st.integers(0, 3), "metric": st.just("val_loss"), "value": numbers}
 )
 checkpoints = st.fixed_dictionaries(
-    {"step": steps, "epoch": numbers, "format": st.sampled_from(["hf", "pth"]), "metrics": metrics, "files": files,
-     "paths": st.fixed_dictionaries({"checkpoint": paths})}
-)  # fmt: skip
+    {
+        "step": steps,
+        "epoch": numbers,
+        "format": st.sampled_from(["hf", "pth"]),
+        "metrics": metrics,
+        "files": files,
+        "paths": st.fixed_dictionaries({"checkpoint": paths}),
+    }
+)
 
 EVENTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "progress": st.fixed_dictionaries({"step": steps, "epoch": numbers, "metrics": metrics}, optional={"best": best}),
@@ -146,10 +152,21 @@ class TestManyRuns(Runs.TestCase):  # type: ignore[misc, valid-type]
 
 
 CREATED = {
-    "at": "2026-01-31T20:43:01.000Z", "event": "created", "id": "k3v9x0aq", "name": "n", "project": "p",
-    "dataset": "d", "model": "m", "layout": "grouped", "home": "p/d/n/", "facts": {"run": "n"}, "seed": None,
-    "tags": [], "note": "", "config": {},
-}  # fmt: skip
+    "at": "2026-01-31T20:43:01.000Z",
+    "event": "created",
+    "id": "k3v9x0aq",
+    "name": "n",
+    "project": "p",
+    "dataset": "d",
+    "model": "m",
+    "layout": "grouped",
+    "home": "p/d/n/",
+    "facts": {"run": "n"},
+    "seed": None,
+    "tags": [],
+    "note": "",
+    "config": {},
+}
 ATTEMPT = {"at": "2026-01-31T20:43:02.000Z", "event": "attempt", "n": 1, "pid": 1, "host": "h", "resumed_from": None}
 
 
@@ -163,18 +180,25 @@ def test_fold_and_dict_are_inverse_for_any_events(events: list[tuple[str, dict[s
 
 def checkpoint(step: int, **more: Any) -> dict[str, Any]:
     return {
-        "at": "t", "event": "checkpoint", "step": step, "epoch": step / 10, "format": "hf", "metrics": {},
+        "at": "t",
+        "event": "checkpoint",
+        "step": step,
+        "epoch": step / 10,
+        "format": "hf",
+        "metrics": {},
         "files": [{"name": "a", "size": 3, "sha256": "0"}, {"name": "optimizer.pt", "size": 5, "sha256": "0"}],
-        "paths": {"checkpoint": f"c-{step}/"}, **more,
-    }  # fmt: skip
+        "paths": {"checkpoint": f"c-{step}/"},
+        **more,
+    }
 
 
 def test_checkpoints_come_and_go() -> None:
     published = [{"at": "t", "event": "published", "step": step, "place": "best", "path": "best/"} for step in (10, 20)]
     run = fold([CREATED, ATTEMPT, checkpoint(20), checkpoint(10), published[0]])
     assert [(c.step, c.paths) for c in run.checkpoints] == [
-        (10, {"checkpoint": "c-10/", "best": "best/"}), (20, {"checkpoint": "c-20/"})
-    ]  # fmt: skip
+        (10, {"checkpoint": "c-10/", "best": "best/"}),
+        (20, {"checkpoint": "c-20/"}),
+    ]
     assert run.size_bytes == 16
     run.apply(published[1])  # the fixed name moves on
     assert [c.paths for c in run.checkpoints] == [{"checkpoint": "c-10/"}, {"checkpoint": "c-20/", "best": "best/"}]

@@ -118,15 +118,32 @@ def test_users_files_are_copied_in(yard: Yard, layout_name: str, tmp_path: Path)
         with pytest.raises(FileNotFoundError):
             run.save_file(tmp_path / "missing", "c")
     assert {path.name: path.read_bytes() for path in reread(run).files().values()} == {
-        "ä 1.txt": b"mine", "b.bin": b"bytes",
-    }  # fmt: skip
+        "ä 1.txt": b"mine",
+        "b.bin": b"bytes",
+    }
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "../x", "a/../../x", "/etc/x", ".run/run.json", "a/.run/x", ".yard/x", "a\0b", "a\nb", "x" * 256,
-     "a/" + "é" * 128, "half\ud800", "a/ /b", "./.."],
-)  # fmt: skip
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/../../x",
+        "/etc/x",
+        ".run/run.json",
+        "a/.run/x",
+        ".yard/x",
+        "a\0b",
+        "a\nb",
+        "x" * 256,
+        "a/" + "é" * 128,
+        "half\ud800",
+        "a/ /b",
+        "./..",
+    ],
+)
 def test_bad_names_for_users_files_are_refused(name: str, yard: Yard) -> None:
     with create_run(yard, load_layout("grouped"), **WHO) as run:
         before = sorted(run.home.rglob("*"))
@@ -185,9 +202,9 @@ def test_a_resume_sweeps_what_the_kill_left_wherever_the_layout_puts_things(yard
     run.abandon()
     name = durable.temporary(yard.root).name.replace(f"-{os.getpid()}-", "-4194304-")
     kinds = ("checkpoint", "step_checkpoint", "best", "predictions", "log", "history", "summary", "confusion_matrix")
-    left = {
-        run.path(kind, step=0, epoch=0, split="val").parent / name for kind in kinds if run.keeps(kind)
-    } | {run.home / ".run" / name}  # fmt: skip
+    left = {run.path(kind, step=0, epoch=0, split="val").parent / name for kind in kinds if run.keeps(kind)} | {
+        run.home / ".run" / name
+    }
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -18,9 +18,17 @@ def step(number: int, value: float) -> StepLogged:
 
 def epoch(number: int) -> EpochEnded:
     return EpochEnded(
-        number * 10, number, 3, {"loss": 0.5, "learning_rate": 0.1}, {"loss": 0.25, "accuracy": 0.75}, Best(), True,
-        None, 1.0, 0.0,
-    )  # fmt: skip
+        number * 10,
+        number,
+        3,
+        {"loss": 0.5, "learning_rate": 0.1},
+        {"loss": 0.25, "accuracy": 0.75},
+        Best(),
+        True,
+        None,
+        1.0,
+        0.0,
+    )
 
 
 def written(directory: Path, *events: StepLogged | EpochEnded, purge_after: int | None = None) -> None:

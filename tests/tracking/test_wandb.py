@@ -42,9 +42,16 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sink(directory: Path, troubles: list[str], **others: Any) -> WandbSink:
     return WandbSink(
-        directory, project="emotions", name="base", id="k3v9x0aq", config=CONFIG, on_trouble=troubles.append,
-        tags=["nlp", "v 2"], note="a first try", **others,
-    )  # fmt: skip
+        directory,
+        project="emotions",
+        name="base",
+        id="k3v9x0aq",
+        config=CONFIG,
+        on_trouble=troubles.append,
+        tags=["nlp", "v 2"],
+        note="a first try",
+        **others,
+    )
 
 
 def epoch(number: int, *, val: dict[str, float]) -> EpochEnded:

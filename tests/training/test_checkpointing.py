@@ -203,8 +203,9 @@ def test_room_is_made_by_the_policy_and_the_best_stays(new_run, make, layout: st
     checkpointer = make(run, policy=KeepPolicy(last=2, best=1))
     for step in range(10, 70, 10):
         best = min(step, 20)
-        run.event("progress", step=step, epoch=step // 10, metrics={},
-                  best={"step": best, "epoch": best // 10, "value": 0.5})  # fmt: skip
+        run.event(
+            "progress", step=step, epoch=step // 10, metrics={}, best={"step": best, "epoch": best // 10, "value": 0.5}
+        )
         wanted = request(step, improved=step <= 20, best=best)
         wanted.metrics["val_loss"] = abs(step - 20)
         checkpointer.save(wanted)
@@ -232,8 +233,9 @@ def test_checkpoints_inside_an_epoch_have_names_of_their_own(new_run, make) -> N
     checkpointer.save(request(20))
     checkpointer.wait()
     assert [c.paths["checkpoint"] for c in reread(run).snapshot.checkpoints] == [
-        "checkpoints/mlp_step_13.pth", "checkpoints/mlp_epoch_2.pth",
-    ]  # fmt: skip
+        "checkpoints/mlp_step_13.pth",
+        "checkpoints/mlp_epoch_2.pth",
+    ]
 
 
 def test_a_process_that_keeps_no_run_takes_part_and_writes_nothing(tmp_path: Path) -> None:

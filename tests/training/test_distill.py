@@ -130,9 +130,7 @@ def test_training_leaves_the_teacher_as_it_is() -> None:
     student = linear()
     names = set(student.state_dict())
     distillation = Distillation(teacher, alpha=0.9)
-    step = Step(
-        student, toy_task(), adamw(student), ALONE, objective=Objective(toy_task(), distillation=distillation)
-    )  # fmt: skip
+    step = Step(student, toy_task(), adamw(student), ALONE, objective=Objective(toy_task(), distillation=distillation))
     step.model.train()
     asked = batch(*range(8))
     first = distillation(linear(5)(asked.inputs), asked)
@@ -170,12 +168,17 @@ def written(run: Any, name: str = "mlp", **options: Any) -> tuple[nn.Module, Pat
     one = Trainee(model, optimizer, None, torch.amp.GradScaler("cpu", enabled=False), CPU, config, {})
     capture = Capture(one, run.yard.objects)
     files = encode(
-        capture, capture.take(), Progress(step=1, epoch=1).to_dict(), [rng_state(CPU)],
-        format_=FORMATS[run.layout.checkpoint_format], step=1, epoch=1.0, metrics={}, best_checkpoint=None,
-    )  # fmt: skip
-    checkpoint = commit(
-        run, files.writers, step=1, epoch=1.0, linked=files.linked, expected_bytes=files.expected_bytes
-    )  # fmt: skip
+        capture,
+        capture.take(),
+        Progress(step=1, epoch=1).to_dict(),
+        [rng_state(CPU)],
+        format_=FORMATS[run.layout.checkpoint_format],
+        step=1,
+        epoch=1.0,
+        metrics={},
+        best_checkpoint=None,
+    )
+    checkpoint = commit(run, files.writers, step=1, epoch=1.0, linked=files.linked, expected_bytes=files.expected_bytes)
     return model, run.yard.root / checkpoint.paths["checkpoint"]
 
 
@@ -269,9 +272,20 @@ def test_a_teacher_that_will_not_load_is_named(tmp_path: Path, how: str, said: s
 def test_a_speech_encoder_teaches_with_the_lengths_of_the_clips(new_run, method: str) -> None:
     pytest.importorskip("peft")
     model, path = written(
-        new_run(), "encoder", item_shape=(3200,), classes=CLASSES, clip_seconds=0.2, type="wav2vec2", method=method,
-        pretrained=False, projector=4, hidden_size=16, num_layers=2, num_heads=2, ffn_size=16,
-    )  # fmt: skip
+        new_run(),
+        "encoder",
+        item_shape=(3200,),
+        classes=CLASSES,
+        clip_seconds=0.2,
+        type="wav2vec2",
+        method=method,
+        pretrained=False,
+        projector=4,
+        hidden_size=16,
+        num_layers=2,
+        num_heads=2,
+        ffn_size=16,
+    )
     teacher = load_teacher(path, CLASSES, (3200,))
     asked = Batch(torch.randn(2, 3200), torch.tensor([0, 1]), np.arange(2), 2, torch.tensor([1600, 3200]))
     student = torch.randn(2, 3)

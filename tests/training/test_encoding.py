@@ -33,10 +33,16 @@ def test_a_training_goes_on_from_its_files_to_the_bit(new_run, layout: str) -> N
     def keep(request: Any) -> None:
         capture = Capture(first.trainee, run.yard.objects)
         files = encode(
-            capture, capture.take(), request.progress.to_dict(), [rng_state(CPU)],
-            format_=FORMATS[run.layout.checkpoint_format], step=request.progress.step, epoch=request.epoch,
-            metrics=request.metrics, best_checkpoint=None,
-        )  # fmt: skip
+            capture,
+            capture.take(),
+            request.progress.to_dict(),
+            [rng_state(CPU)],
+            format_=FORMATS[run.layout.checkpoint_format],
+            step=request.progress.step,
+            epoch=request.epoch,
+            metrics=request.metrics,
+            best_checkpoint=None,
+        )
         checkpoint = commit(
             run, files.writers, step=request.progress.step, epoch=request.epoch, inside_epoch=request.inside_epoch
         )
@@ -171,9 +177,16 @@ def test_the_trainer_state_says_where_the_training_stands(new_run) -> None:
     run = new_run()
     capture = Capture(toy.trainee, run.yard.objects)
     files = encode(
-        capture, capture.take(), toy.progress.to_dict(), [rng_state(CPU)], format_=FORMATS["hf"], step=20, epoch=2.0,
-        metrics={}, best_checkpoint="x/checkpoint-10",
-    )  # fmt: skip
+        capture,
+        capture.take(),
+        toy.progress.to_dict(),
+        [rng_state(CPU)],
+        format_=FORMATS["hf"],
+        step=20,
+        epoch=2.0,
+        metrics={},
+        best_checkpoint="x/checkpoint-10",
+    )
     commit(run, files.writers, step=20, epoch=2.0)
     state = json.loads((run.path("checkpoint", step=20, epoch=2) / "trainer_state.json").read_bytes())
     assert (state["global_step"], state["epoch"]) == (20, 2.0)

@@ -67,9 +67,17 @@ def test_the_guard_looks_once() -> None:
 def test_a_lora_that_is_passed_by_is_found() -> None:
     """WavLM's attention reads the weights of its linear maps, and never calls them."""
     model = build_encoder(
-        type="wavlm", method="frozen", pretrained=False, classes=["a", "b"], clip_seconds=0.1, projector=8,
-        hidden_size=16, num_layers=2, num_heads=2, ffn_size=24,
-    )  # fmt: skip
+        type="wavlm",
+        method="frozen",
+        pretrained=False,
+        classes=["a", "b"],
+        clip_seconds=0.1,
+        projector=8,
+        hidden_size=16,
+        num_layers=2,
+        num_heads=2,
+        ffn_size=24,
+    )
     methods.add_lora(model.model, model.family, (0, 1), model.family.attention, rank=2, alpha=2.0, dropout=0.0)
     model.train()
     model(torch.randn(2, 1600)).sum().backward()

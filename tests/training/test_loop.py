@@ -74,9 +74,14 @@ def test_what_is_logged_and_in_which_order() -> None:
     progress = training.run(Plan(epochs=2, log_every=4), recorder)
 
     assert [(type(e).__name__, e.step) for e in recorder.events] == [
-        ("StepLogged", 4), ("StepLogged", 8), ("EpochEnded", 10), ("StepLogged", 12), ("StepLogged", 16),
-        ("StepLogged", 20), ("EpochEnded", 20),
-    ]  # fmt: skip
+        ("StepLogged", 4),
+        ("StepLogged", 8),
+        ("EpochEnded", 10),
+        ("StepLogged", 12),
+        ("StepLogged", 16),
+        ("StepLogged", 20),
+        ("EpochEnded", 20),
+    ]
     assert (progress.step, progress.epoch, progress.batch) == (20, 2, 0)
 
     def mean(first: int, last: int) -> float:
@@ -95,8 +100,9 @@ def test_what_is_logged_and_in_which_order() -> None:
     for event in ended:
         assert event.seconds >= event.waited_s >= 0
         assert event.metrics == {
-            **{f"train_{k}": v for k, v in event.train.items()}, **{f"val_{k}": v for k, v in event.val.items()},
-        }  # fmt: skip
+            **{f"train_{k}": v for k, v in event.train.items()},
+            **{f"val_{k}": v for k, v in event.val.items()},
+        }
 
 
 def test_the_validation_is_of_the_weights_after_the_epoch() -> None:
@@ -128,8 +134,13 @@ def test_the_log_has_the_shape_of_transformers() -> None:
     progress = training.run(Plan(epochs=2, log_every=5))
     log = json.loads(json.dumps(progress.log))
     assert [("loss" in row, "eval_loss" in row, row["step"]) for row in log] == [
-        (True, False, 5), (True, False, 10), (False, True, 10), (True, False, 15), (True, False, 20), (False, True, 20),
-    ]  # fmt: skip
+        (True, False, 5),
+        (True, False, 10),
+        (False, True, 10),
+        (True, False, 15),
+        (True, False, 20),
+        (False, True, 20),
+    ]
     assert {"epoch", "step", "loss", "learning_rate"} == set(log[0])
     assert all(isinstance(row["epoch"], float) for row in log)
 
@@ -371,9 +382,7 @@ def test_weights_spoilt_by_the_last_step_of_an_epoch_are_never_kept() -> None:
 # -- resuming
 
 
-PLAN = Plan(
-    epochs=3, grad_accumulation=2, log_every=2, save_every_steps=1, patience=3, scheduler_interval="step",
-)  # fmt: skip
+PLAN = Plan(epochs=3, grad_accumulation=2, log_every=2, save_every_steps=1, patience=3, scheduler_interval="step")
 
 
 def outcome(training: Toy, recorder: Recorder) -> Any:

@@ -99,18 +99,12 @@ CRITERIA = {
     "plain": (CROSS_ENTROPY, {}),
     "weighted": (CROSS_ENTROPY, {"weights": np.array([0.2, 3.0, 1.0, 0.7])}),
     "smoothed": (CROSS_ENTROPY, {"label_smoothing": 0.1}),
-    "weighted and smoothed": (
-        CROSS_ENTROPY,
-        {"weights": np.array([0.2, 3.0, 1.0, 0.7]), "label_smoothing": 0.2},
-    ),
+    "weighted and smoothed": (CROSS_ENTROPY, {"weights": np.array([0.2, 3.0, 1.0, 0.7]), "label_smoothing": 0.2}),
     "weight in the section": (CROSS_ENTROPY | {"weight": [1, 2, 3, 4]}, {}),
     "nearly equal weights": (CROSS_ENTROPY, {"weights": np.array([1.0, 1.001, 0.999, 1.0])}),
     "a weight of 0": (CROSS_ENTROPY, {"weights": np.array([0.0, 3.0, 1.0, 0.7])}),
     "an ignored class": (CROSS_ENTROPY | {"ignore_index": 2}, {}),
-    "ignored and weighted": (
-        CROSS_ENTROPY | {"ignore_index": 2},
-        {"weights": np.array([0.2, 3.0, 1.0, 0.7])},
-    ),
+    "ignored and weighted": (CROSS_ENTROPY | {"ignore_index": 2}, {"weights": np.array([0.2, 3.0, 1.0, 0.7])}),
     "margin, which divides weights by items": (
         {"_target_": "torch.nn.MultiMarginLoss"},
         {"weights": np.array([0.2, 3.0, 1.0, 0.7])},

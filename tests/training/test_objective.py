@@ -72,10 +72,7 @@ def test_one_normaliser_for_both_parts_would_be_seen() -> None:
 
 @pytest.mark.parametrize(
     "groups",
-    [
-        [[[0, 1, 2, 3, 4, 5]], [[6, 7, 8, 9, 10]]],
-        [[[0, 1, 2, 3], [4, 5], [6]], [[7, 8, 9], [10], []]],
-    ],
+    [[[[0, 1, 2, 3, 4, 5]], [[6, 7, 8, 9, 10]]], [[[0, 1, 2, 3], [4, 5], [6]], [[7, 8, 9], [10], []]]],
     ids=["uneven", "accumulated, and nothing in the end"],
 )
 def test_two_processes_take_the_step_of_one(tmp_path: Path, groups: list[list[list[int]]]) -> None:
@@ -86,9 +83,7 @@ def test_two_processes_take_the_step_of_one(tmp_path: Path, groups: list[list[li
     for result in results:
         assert float(result["loss"]) == pytest.approx(float(loss.detach()), abs=1e-5)
         for name, parameter in model.named_parameters():
-            torch.testing.assert_close(
-                parameter.detach() - result["model"][name], parameter.grad, rtol=1e-4, atol=1e-5
-            )  # fmt: skip
+            torch.testing.assert_close(parameter.detach() - result["model"][name], parameter.grad, rtol=1e-4, atol=1e-5)
     assert bits(results[0]["model"]) == bits(results[1]["model"])
 
 

@@ -22,9 +22,17 @@ from trainyard.training.process import Process, start
 
 # 1,177 items: the last step has 25, which two cannot share evenly.
 COMMON = [
-    "model=mlp", "model.hidden=[16]", "run.device=cpu", "outputs.plots=false", "tracker=none", "training.epochs=2",
-    "training.log_every=7", "run.project=p", "data.split.val_fraction=0.125", "data.split.test_fraction=0.22",
-]  # fmt: skip
+    "model=mlp",
+    "model.hidden=[16]",
+    "run.device=cpu",
+    "outputs.plots=false",
+    "tracker=none",
+    "training.epochs=2",
+    "training.log_every=7",
+    "run.project=p",
+    "data.split.val_fraction=0.125",
+    "data.split.test_fraction=0.22",
+]
 
 
 def only_run(yard: Path) -> RunReader:
@@ -71,13 +79,16 @@ def assert_close(two: Any, one: Any) -> None:
     [
         [],
         [
-            "training.class_weights=[0.2,3,1,1,0.5,1,1,2,1,1]", "training.label_smoothing=0.1",
-            "training.grad_clip=0.5", "training.grad_accumulation=3", "training/scheduler=cosine",
+            "training.class_weights=[0.2,3,1,1,0.5,1,1,2,1,1]",
+            "training.label_smoothing=0.1",
+            "training.grad_clip=0.5",
+            "training.grad_accumulation=3",
+            "training/scheduler=cosine",
             "training.scheduler_interval=step",
         ],
     ],
     ids=["plain", "weighted, smoothed, clipped, accumulated"],
-)  # fmt: skip
+)
 def test_two_processes_come_to_what_one_comes_to(tmp_path: Path, options: list[str]) -> None:
     one, two = fresh(tmp_path, "one"), fresh(tmp_path, "two")
     options = [*COMMON, *options, "training/optimizer=sgd", "training.learning_rate=0.05"]
@@ -87,8 +98,10 @@ def test_two_processes_come_to_what_one_comes_to(tmp_path: Path, options: list[s
     assert len(found.pop("rng")) == 2
     assert len(expected.pop("rng")) == 1
     assert_close(found, expected)
-    predictions = [reader.resolve(next(r.path for r in reader.snapshot.records if r.kind == "final_predictions"))
-                   for reader in map(only_run, (one, two))]  # fmt: skip
+    predictions = [
+        reader.resolve(next(r.path for r in reader.snapshot.records if r.kind == "final_predictions"))
+        for reader in map(only_run, (one, two))
+    ]
     ids = [[row["id"] for row in csv.DictReader(path.read_text().splitlines())] for path in predictions]
     assert ids[0] == ids[1]
 
@@ -163,10 +176,20 @@ def test_resumed_by_one_process_it_says_that_it_is_not_the_same(tmp_path: Path) 
 def test_under_torchrun(tmp_path: Path) -> None:
     """The command that people type."""
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d",
-        "--rdzv_endpoint=127.0.0.1:0", "--local_addr=127.0.0.1", "-m", "trainyard", "train", "digits", *COMMON,
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--rdzv_backend=c10d",
+        "--rdzv_endpoint=127.0.0.1:0",
+        "--local_addr=127.0.0.1",
+        "-m",
+        "trainyard",
+        "train",
+        "digits",
+        *COMMON,
         "training.epochs=1",
-    ]  # fmt: skip
+    ]
     command.remove("training.epochs=2")
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300

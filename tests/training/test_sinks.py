@@ -22,11 +22,17 @@ VAL = {"loss": 0.5, "accuracy": 0.75, "f1_macro": 0.7, "precision_macro": 0.6}
 def epoch_ended(epoch: int = 1, **changes: Any) -> EpochEnded:
     nothing = np.zeros(0, dtype=np.int64)
     values: dict[str, Any] = {
-        "step": epoch * 10, "epoch": epoch, "epochs": 12, "train": {"loss": 0.25, "learning_rate": 0.1}, "val": VAL,
-        "best": Best(0.5, epoch * 10, epoch), "improved": True,
-        "predictions": Predictions(nothing, nothing, np.zeros((0, 3), np.float32), VAL), "seconds": 2.0,
+        "step": epoch * 10,
+        "epoch": epoch,
+        "epochs": 12,
+        "train": {"loss": 0.25, "learning_rate": 0.1},
+        "val": VAL,
+        "best": Best(0.5, epoch * 10, epoch),
+        "improved": True,
+        "predictions": Predictions(nothing, nothing, np.zeros((0, 3), np.float32), VAL),
+        "seconds": 2.0,
         "waited_s": 0.5,
-    }  # fmt: skip
+    }
     return EpochEnded(**{**values, **changes})
 
 

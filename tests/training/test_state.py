@@ -20,9 +20,13 @@ from trainyard.training.state import Capture, load_weights, restore, restore_rng
 
 def draw() -> list[Any]:
     return [
-        random.random(), random.gauss(0, 1), np.random.rand(), np.random.standard_normal(), float(torch.rand(())),
+        random.random(),
+        random.gauss(0, 1),
+        np.random.rand(),
+        np.random.standard_normal(),
+        float(torch.rand(())),
         float(torch.randn(())),
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 2, 700])

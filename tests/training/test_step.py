@@ -199,10 +199,15 @@ def test_the_scalers_state_survives_a_checkpoint() -> None:
     trainees = [Trainee(s.model, s.optimizer, None, s.scaler, CPU, {}, {}) for s in steps]
     saved = copy.deepcopy(
         Loaded(
-            models[0].state_dict(), {}, trainees[0].optimizer.state_dict(), None, steps[0].scaler.state_dict(),
-            [rng_state(CPU)], Progress(),
+            models[0].state_dict(),
+            {},
+            trainees[0].optimizer.state_dict(),
+            None,
+            steps[0].scaler.state_dict(),
+            [rng_state(CPU)],
+            Progress(),
         )
-    )  # fmt: skip
+    )
     restore(trainees[1], saved, "memory")
     for part in parts[2:]:
         for step in steps:

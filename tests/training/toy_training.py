@@ -46,7 +46,7 @@ def toy_dataset(train: int = 38, val: int = 11, seed: int = 0) -> Dataset:
     names = tuple(f"item-{i}" for i in range(count))
     return Dataset(
         "toy", CLASSES, names, labels.astype(np.int64), splits, None, names, (6,), InMemory(torch.from_numpy(items))
-    )  # fmt: skip
+    )
 
 
 def toy_task(**options: Any) -> SingleLabel:
@@ -141,10 +141,17 @@ class Toy:
 
     def run(self, plan: Plan, *sinks: Any, should_stop: Callable[[], bool] = lambda: False) -> Progress:
         return fit(
-            self.step, self.batches, self.validate, plan, self.progress, scheduler=self.scheduler, sinks=sinks,
-            save=self.keep, should_stop=should_stop,
+            self.step,
+            self.batches,
+            self.validate,
+            plan,
+            self.progress,
+            scheduler=self.scheduler,
+            sinks=sinks,
+            save=self.keep,
+            should_stop=should_stop,
             describe=lambda indices: ", ".join(self.dataset.ids[int(i)] for i in indices),
-        )  # fmt: skip
+        )
 
 
 def restless_toy(interval: str = "step") -> Toy:
@@ -190,10 +197,16 @@ def written(one: Trainee, run: Any, step: int = 1, capture: Capture | None = Non
     """A checkpoint of `one` as training commits it."""
     capture = capture or Capture(one, run.yard.objects)
     files = encode(
-        capture, capture.take(), Progress(step=step, epoch=1).to_dict(), [rng_state(CPU)],
-        format_=FORMATS[run.layout.checkpoint_format], step=step, epoch=float(step), metrics={"val_loss": 0.5},
+        capture,
+        capture.take(),
+        Progress(step=step, epoch=1).to_dict(),
+        [rng_state(CPU)],
+        format_=FORMATS[run.layout.checkpoint_format],
+        step=step,
+        epoch=float(step),
+        metrics={"val_loss": 0.5},
         best_checkpoint=None,
-    )  # fmt: skip
+    )
     checkpoint = commit(
         run, files.writers, step=step, epoch=float(step), linked=files.linked, expected_bytes=files.expected_bytes
     )

@@ -48,14 +48,23 @@ def run(
     processes = []
     for rank in (0, 1):
         environment = {
-            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1",
+        }
         errors = yard.parent / f"errors-{rank}.txt"
         errors.unlink(missing_ok=True)
         arguments = (
-            str(yard), list(overrides), str(home) if home else None, kill_at_call if rank == 0 else None, str(errors),
-        )  # fmt: skip
+            str(yard),
+            list(overrides),
+            str(home) if home else None,
+            kill_at_call if rank == 0 else None,
+            str(errors),
+        )
         processes.append(killing.CONTEXT.Process(target=_rank, args=(environment, arguments)))
         processes[-1].start()
     if stop:

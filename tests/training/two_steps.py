@@ -51,7 +51,7 @@ def _rank(rank: int, port: int, groups: list[list[list[int]]], margin: str | Non
     seen: list[nn.Module] = []
     step = Step(
         process.wrap(model), minimised.task, optimizer, process, objective=minimised, after_first_backward=seen.append
-    )  # fmt: skip
+    )
     loss = step([batch(*indices) for indices in groups[rank]])
     assert seen == [model], "the bare model, on each process"
     torch.save({"loss": loss, "model": model.state_dict()}, f"{path}/{rank}.pth")

@@ -69,15 +69,21 @@ def paired(first: Predictions, second: Predictions) -> tuple[Labels, Predictions
     rows = _rows(first, second, remedy)
     order = [second.classes.index(name) for name in first.classes]
     there = replace(
-        second, items=first.items, classes=first.classes, labels=_reordered(second.labels, rows, order),
-        predicted=_reordered(second.predicted, rows, order), probabilities=second.probabilities[rows][:, order],
-    )  # fmt: skip
+        second,
+        items=first.items,
+        classes=first.classes,
+        labels=_reordered(second.labels, rows, order),
+        predicted=_reordered(second.predicted, rows, order),
+        probabilities=second.probabilities[rows][:, order],
+    )
     assert there.labels is not None
     differing = np.flatnonzero(as_sets(first.labels, len(order)) != as_sets(there.labels, len(order)))
     if len(differing):
         number = int(differing[0] // len(order))
-        sets = [", ".join(names_of(as_sets(labels, len(order))[number], first.classes)) or "no label"
-                for labels in (first.labels, there.labels)]  # fmt: skip
+        sets = [
+            ", ".join(names_of(as_sets(labels, len(order))[number], first.classes)) or "no label"
+            for labels in (first.labels, there.labels)
+        ]
         raise DataError(
             f"The two runs have other true labels: {_short(first.items[number])} is {sets[0]} in the first, "
             f"{sets[1]} in the second.",

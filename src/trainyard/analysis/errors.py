@@ -87,12 +87,15 @@ def mistakes(labels: Labels, found: Predictions, *, label: int | None = None) ->
     ordered = numbers[np.argsort(-most[numbers], kind="stable")]
     return [
         Mistake(
-            number, found.items[number], names_of(truth[number], found.classes),
-            names_of(chosen[number], found.classes), found.classes[worst[number]],
+            number,
+            found.items[number],
+            names_of(truth[number], found.classes),
+            names_of(chosen[number], found.classes),
+            found.classes[worst[number]],
             float(str(found.probabilities[number, worst[number]])),
         )
         for number in ordered.tolist()
-    ]  # fmt: skip
+    ]
 
 
 def mixups(labels: Labels, found: Predictions, *, label: int | None = None) -> list[Mixup]:

@@ -47,9 +47,16 @@ def per_class(rows: Sequence[ClassStatistics], title: str) -> bytes:
         axes.plot([row["recall"] for row in drawn], places, marker="x", color=INK, label="recall", **marks)
         for place, row in zip(places, drawn, strict=True):
             axes.annotate(
-                f"{row['support']:,}", (1, place), (6, 0), ("axes fraction", "data"), "offset points", va="center",
-                color=FAINT, fontsize=8, annotation_clip=False,
-            )  # fmt: skip
+                f"{row['support']:,}",
+                (1, place),
+                (6, 0),
+                ("axes fraction", "data"),
+                "offset points",
+                va="center",
+                color=FAINT,
+                fontsize=8,
+                annotation_clip=False,
+            )
         axes.set_xlim(0, 1)
         axes.set_title("items", loc="right", fontsize=8, fontweight="normal", color=FAINT)
         _legend_below(axes, 3)
@@ -77,9 +84,12 @@ def thresholds(
             cuts, f1 = f1_curve(probabilities[:, at], labels[:, at])
             # from a cut down to the next lower one, and with no item chosen above the highest
             axes.step(
-                [1.0, *cuts.tolist(), 0.0], [0.0, *f1.tolist(), f1[-1] if len(f1) else 0.0], where="post", color=_BLUE,
+                [1.0, *cuts.tolist(), 0.0],
+                [0.0, *f1.tolist(), f1[-1] if len(f1) else 0.0],
+                where="post",
+                color=_BLUE,
                 linewidth=1.2,
-            )  # fmt: skip
+            )
             axes.axvline(HALF, color=FAINT, linewidth=0.8, linestyle=_DASHED, zorder=1)
             axes.plot([row.best_threshold], [row.best_f1], marker="o", markersize=4, color=FAINT, linestyle="none")
             if row.threshold is not None:
@@ -122,9 +132,14 @@ def reliability(bins: Sequence[Bin], title: str, scores: str) -> bytes:
         upper.set_ylabel("Share that came true")
         upper.set_title(scores, loc="right", fontsize=9, fontweight="normal", color=FAINT)
         lower.bar(
-            [row["low"] for row in filled], [row["count"] for row in filled], align="edge",
-            width=[row["high"] - row["low"] for row in filled], color=_BLUE, edgecolor="white", linewidth=0.6,
-        )  # fmt: skip
+            [row["low"] for row in filled],
+            [row["count"] for row in filled],
+            align="edge",
+            width=[row["high"] - row["low"] for row in filled],
+            color=_BLUE,
+            edgecolor="white",
+            linewidth=0.6,
+        )
         lower.set_yscale("symlog", linthresh=1)
         lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         lower.set_ylabel("Forecasts")

@@ -182,21 +182,9 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
     at = dict(zip(epochs, values, strict=True)).get(best_epoch, math.nan) if best_epoch is not None else math.nan
     if best_epoch is not None and math.isfinite(at):
         axes.axvline(best_epoch, color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
-        axes.plot(
-            [best_epoch],
-            [at],
-            marker="o",
-            markersize=7,
-            color=COLOURS["val"],
-            markeredgecolor="white",
-            zorder=5,
-        )
+        axes.plot([best_epoch], [at], marker="o", markersize=7, color=COLOURS["val"], markeredgecolor="white", zorder=5)
         axes.set_title(
-            f"best: epoch {best_epoch:g}, {at:.4g}",
-            loc="right",
-            fontsize=9,
-            fontweight="normal",
-            color=FAINT,
+            f"best: epoch {best_epoch:g}, {at:.4g}", loc="right", fontsize=9, fontweight="normal", color=FAINT
         )
 
 

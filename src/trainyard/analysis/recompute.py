@@ -101,10 +101,11 @@ def choices(decision: Decision, found: Predictions) -> list[Disagreement]:
     return [
         Disagreement(
             f"{column} of item {number + 1} ({found.items[number][:40]!r})",
-            _listed(names_of(chosen[number], found.classes)), _listed(names_of(expected[number], found.classes)),
+            _listed(names_of(chosen[number], found.classes)),
+            _listed(names_of(expected[number], found.classes)),
         )
         for number in wrong
-    ]  # fmt: skip
+    ]
 
 
 def _agree(stored: Any, value: float) -> bool:

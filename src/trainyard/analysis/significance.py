@@ -94,11 +94,19 @@ def paired_bootstrap(
     p_values = np.minimum(1.0, 2 * (1 + tail) / (1 + resamples))
     return [
         Difference(
-            name, float(observed[0][at]), float(observed[1][at]), float(observed[1][at] - observed[0][at]),
-            float(every[:, at].mean()), float(low[at]), float(high[at]), float(p_values[at]), items, resamples,
+            name,
+            float(observed[0][at]),
+            float(observed[1][at]),
+            float(observed[1][at] - observed[0][at]),
+            float(every[:, at].mean()),
+            float(low[at]),
+            float(high[at]),
+            float(p_values[at]),
+            items,
+            resamples,
         )
         for at, name in enumerate(METRICS)
-    ]  # fmt: skip
+    ]
 
 
 def _added(truth: npt.NDArray[np.bool_], guess: npt.NDArray[np.bool_]) -> _Floats:

@@ -75,12 +75,18 @@ def table(
         on_test = [f1(rule, *test) for rule in (decision, half)]
     return [
         Threshold(
-            name, int(labels[:, at].sum()), decision.thresholds[at] if decision.thresholds else None,
-            on_validation[0][at], on_validation[1][at], best.thresholds[at], on_validation[2][at],
-            on_test[0][at], on_test[1][at],
+            name,
+            int(labels[:, at].sum()),
+            decision.thresholds[at] if decision.thresholds else None,
+            on_validation[0][at],
+            on_validation[1][at],
+            best.thresholds[at],
+            on_validation[2][at],
+            on_test[0][at],
+            on_test[1][at],
         )
         for at, name in enumerate(classes)
-    ]  # fmt: skip
+    ]
 
 
 def f1_curve(scores: Floats, truth: Sets) -> tuple[Floats, npt.NDArray[np.float64]]:

@@ -9,13 +9,4 @@ from trainyard.api.local import LocalTransport
 from trainyard.api.runs import ApiArtifact, ApiCheckpoint, ApiRun
 from trainyard.api.transport import Transport
 
-__all__ = [
-    "Api",
-    "ApiArtifact",
-    "ApiCheckpoint",
-    "ApiFile",
-    "ApiRun",
-    "ApiRuns",
-    "LocalTransport",
-    "Transport",
-]
+__all__ = ["Api", "ApiArtifact", "ApiCheckpoint", "ApiFile", "ApiRun", "ApiRuns", "LocalTransport", "Transport"]

@@ -132,12 +132,19 @@ class LocalTransport:
     def _artifact(self, version: Version) -> Document:
         notes = self._artifacts.shelf(version).notes(version.number)
         return {
-            "key": f"artifact/{version.reference}", "project": version.project, "name": version.name,
-            "version": version.label, "type": version.type, "digest": version.digest, "metadata": version.metadata,
-            "aliases": list(version.aliases), "created": version.created, "size": version.size,
+            "key": f"artifact/{version.reference}",
+            "project": version.project,
+            "name": version.name,
+            "version": version.label,
+            "type": version.type,
+            "digest": version.digest,
+            "metadata": version.metadata,
+            "aliases": list(version.aliases),
+            "created": version.created,
+            "size": version.size,
             "made_by": version.made_by,
             "used_by": list(dict.fromkeys(note["run"] for note in notes if note["role"] == "used")),
-        }  # fmt: skip
+        }
 
     # -- files
 
@@ -162,10 +169,12 @@ class LocalTransport:
             return dict(sorted(_run_files(self._reader(key)).items()))
         version = self._artifacts.find(reference)
         return {
-            name: (_document(name, entry.size, entry.sha256, "artifact", version.created, None),
-                   self._artifacts.path(version, name))
+            name: (
+                _document(name, entry.size, entry.sha256, "artifact", version.created, None),
+                self._artifacts.path(version, name),
+            )
             for name, entry in sorted(version.files.items())
-        }  # fmt: skip
+        }
 
 
 def _quoted(text: str) -> str:

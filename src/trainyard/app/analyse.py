@@ -32,9 +32,11 @@ def predictions_path(reader: RunReader, split: str) -> Path:
         splits = ", ".join(dict.fromkeys(str(record.facts.get("split")) for record in records))
         raise DataError(
             f"Run {name} recorded no predictions of the {split} split (it has {splits or 'none of any'}).",
-            "Choose another with --split." if records else "A training records them when it finishes, if its layout "
+            "Choose another with --split."
+            if records
+            else "A training records them when it finishes, if its layout "
             "has a place for final_predictions; a loop of your own with run.save_predictions(…).",
-        )  # fmt: skip
+        )
     if not paths[-1].exists():
         raise DataError(f"The predictions of run {name} are gone: there is no {paths[-1]}.", "Restore that file.")
     return paths[-1]

@@ -131,10 +131,14 @@ def log_run_artifacts(run: RunWriter, best_checkpoint: Checkpoint | None) -> lis
         }
         logged.append(
             log_artifact(
-                run, _checkpoint_files(run, best_checkpoint), derived_name("model", run.name),
-                type="model", aliases=["best"], metadata=metadata,
+                run,
+                _checkpoint_files(run, best_checkpoint),
+                derived_name("model", run.name),
+                type="model",
+                aliases=["best"],
+                metadata=metadata,
             )
-        )  # fmt: skip
+        )
     for kind, word in (("final_predictions", "predictions"), ("per_class", "statistics")):
         paths = [run.resolve(record.path) for record in run.snapshot.records if record.kind == kind]
         if paths:
@@ -186,7 +190,7 @@ def plan_removal(yard: Yard, references: Sequence[str], *, force: bool = False) 
         place = yard.relative(store.path(version).parent)
         items[version.reference] = PlanItem(
             "file", f"artifact {version.reference}", why, (place,), data={"artifact": version.reference}
-        )  # fmt: skip
+        )
     return make_plan(yard, "Artifacts to remove", items.values())
 
 

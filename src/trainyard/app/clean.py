@@ -95,13 +95,7 @@ def _readers(yard: Yard) -> list[RunReader | None]:
     return readers
 
 
-def _named_step(
-    yard: Yard,
-    chosen: Sequence[RunReader],
-    step: int,
-    query: str,
-    uses: Uses,
-) -> Plan:
+def _named_step(yard: Yard, chosen: Sequence[RunReader], step: int, query: str, uses: Uses) -> Plan:
     if len(chosen) != 1:
         raise UserError(
             f"--step {step} needs exactly one run; the filter {query!r} names {len(chosen)}.",

@@ -65,8 +65,10 @@ def _packages() -> Iterator[Check]:
 
         done = subprocess.run(
             [sys.executable, "-c", "import torch; print(torch.cuda.device_count(), torch.get_num_threads())"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             yield Check("fail", "torch", done.stderr.strip().splitlines()[-1], "Install torch again.")
         else:
@@ -77,9 +79,11 @@ def _packages() -> Iterator[Check]:
 def _disk(yard: Yard) -> Iterator[Check]:
     free = shutil.disk_usage(yard.root).free
     yield Check(
-        "ok" if free > _LOW_BYTES else "warn", "disk", f"{free / 1e9:.1f} GB free for {yard.root}",
+        "ok" if free > _LOW_BYTES else "warn",
+        "disk",
+        f"{free / 1e9:.1f} GB free for {yard.root}",
         "" if free > _LOW_BYTES else "Make room: `trainyard clean --dry-run` shows what can go.",
-    )  # fmt: skip
+    )
     if not yard.writable:
         yield Check("warn", "yard", f"{yard.root} is read-only", "Runs can be read, not trained or cleaned.")
         return
@@ -88,9 +92,11 @@ def _disk(yard: Yard) -> Iterator[Check]:
         source.write_bytes(b"x")
         linked = durable.link_or_copy(source, Path(folder, "b"))
     yield Check(
-        "ok" if linked else "warn", "hard links", "work" if linked else "do not work on this file system",
+        "ok" if linked else "warn",
+        "hard links",
+        "work" if linked else "do not work on this file system",
         "" if linked else "Frozen weights will be copied into each checkpoint: put the yard on a local disk.",
-    )  # fmt: skip
+    )
 
 
 def _runs(yard: Yard) -> Iterator[Check]:
@@ -105,6 +111,8 @@ def _runs(yard: Yard) -> Iterator[Check]:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
     crashed = states.get("crashed", 0)
     yield Check(
-        "warn" if crashed else "ok", "runs", counts,
+        "warn" if crashed else "ok",
+        "runs",
+        counts,
         "`trainyard runs state:crashed` lists those to resume." if crashed else "",
-    )  # fmt: skip
+    )

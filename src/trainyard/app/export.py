@@ -100,9 +100,14 @@ def _texts(
     path = _stem(run, step)
     path = path.with_name(f"{path.name}.onnx")
     parity = export_text_onnx(
-        model, dataset.fetch(chosen), torch.from_numpy(dataset.lengths[chosen]), path, classes=dataset.classes,
-        decision=decision, details={"run": run.id, "step": step, "compared_on": split},
-    )  # fmt: skip
+        model,
+        dataset.fetch(chosen),
+        torch.from_numpy(dataset.lengths[chosen]),
+        path,
+        classes=dataset.classes,
+        decision=decision,
+        details={"run": run.id, "step": step, "compared_on": split},
+    )
     run.note_record("exports", path.parent)
     return [(path, f"{parity.max_abs_error:.1g} from the model on {parity.items} texts; takes ids and a mask")]
 
@@ -137,7 +142,7 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
     float_path = stem.with_name(f"{stem.name}.onnx")
     parity = export_onnx(
         model, inputs[:_COMPARED], float_path, classes=setup.dataset.classes, tolerance=1e-3, details=details
-    )  # fmt: skip
+    )
     run.note_record("exports", stem.parent)
     done = [(float_path, f"{parity.max_abs_error:.1g} from the model on {parity.items} items{told}")]
     if format_ == "int8":
@@ -145,9 +150,7 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
 
         assert isinstance(model, QuantAware)
         int8_path = stem.with_name(f"{stem.name}_int8.onnx")
-        parity = export_int8(
-            model, inputs[: 4 * _COMPARED], int8_path, classes=setup.dataset.classes, details=details
-        )  # fmt: skip
+        parity = export_int8(model, inputs[: 4 * _COMPARED], int8_path, classes=setup.dataset.classes, details=details)
         done.append((int8_path, f"the model's answer on {parity.agreement:.1%} of {parity.items} items"))
         rows = quantization_table(float_path, int8_path, inputs, labels)
         table = stem.with_name(f"{stem.name}_quantisation.csv")

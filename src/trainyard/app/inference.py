@@ -111,8 +111,10 @@ def evaluate_run(
                 path = run.path("evaluation_log", moment=time.strftime("%Y%m%d-%H%M%S"))
                 with open_log(path) as log:
                     values = " ".join(f"{key}={value:.6g}" for key, value in found.metrics.items())
-                    log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} run={run.id} name={run.name} "
-                              f"checkpoint={choice.checkpoint.step} split={split} {values}\n")  # fmt: skip
+                    log.write(
+                        f"{time.strftime('%Y-%m-%d %H:%M:%S')} run={run.id} name={run.name} "
+                        f"checkpoint={choice.checkpoint.step} split={split} {values}\n"
+                    )
                 run.note_record("evaluation_log", path)
     table = records.predictions_text(found, dataset)
     return Evaluation(split, choice.checkpoint.step, found.metrics, recorded, table, times)
@@ -175,9 +177,13 @@ def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = Non
             parts.append(as_probabilities(logits.float()).cpu().numpy())
     probabilities = np.concatenate(parts)
     return tables.predictions_csv(
-        texts or items.ids, None, decision.choose(probabilities), probabilities, classes,
+        texts or items.ids,
+        None,
+        decision.choose(probabilities),
+        probabilities,
+        classes,
         item_column="text" if texts else "id",
-    )  # fmt: skip
+    )
 
 
 def _decision(loaded: Loaded, model: nn.Module, classes: Sequence[str], thresholds: Mapping[str, Any]) -> Decision:

@@ -65,9 +65,17 @@ def start_run(
         there = Yard(yard)
         return Run(resume_run(there, Index(there).find(resume)), resuming=True)
     writer = create_run(
-        Yard(yard, create=True), load_layout(layout), project=project, dataset=dataset, model=model, name=name,
-        config=config, seed=seed, tags=tags, note=note,
-    )  # fmt: skip
+        Yard(yard, create=True),
+        load_layout(layout),
+        project=project,
+        dataset=dataset,
+        model=model,
+        name=name,
+        config=config,
+        seed=seed,
+        tags=tags,
+        note=note,
+    )
     return Run(writer, resuming=False)
 
 
@@ -139,8 +147,13 @@ class Run:
         checkpoint = commit(writer, files, step=step, epoch=epoch or 0.0, metrics=metrics, inside_epoch=epoch is None)
         if best:
             publish(writer, checkpoint, "best")
-            writer.event("progress", step=step, epoch=epoch or 0.0, metrics=dict(metrics or {}),
-                         best={"step": step, "epoch": epoch, "value": None})  # fmt: skip
+            writer.event(
+                "progress",
+                step=step,
+                epoch=epoch or 0.0,
+                metrics=dict(metrics or {}),
+                best={"step": step, "epoch": epoch, "value": None},
+            )
         return writer.yard.root / checkpoint.paths["checkpoint"]
 
     def save_predictions(

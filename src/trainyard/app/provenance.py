@@ -27,9 +27,15 @@ def _yaml(value: Any) -> str:
 
 
 _KINDS = (
-    "hydra_overrides", "config", "hydra_config", "hydra_settings", "wandb_config", "wandb_metadata", "requirements",
+    "hydra_overrides",
+    "config",
+    "hydra_config",
+    "hydra_settings",
+    "wandb_config",
+    "wandb_metadata",
+    "requirements",
     "environment",
-)  # fmt: skip
+)
 
 
 def is_complete(run: RunWriter) -> bool:

@@ -90,9 +90,13 @@ def predictions_text(found: Predictions, dataset: Dataset) -> str:
     """The CSV of predictions on a split."""
     items, column = (dataset.ids, "id") if dataset.texts is None else (dataset.texts, "text")
     return predictions.predictions_csv(
-        [items[int(i)] for i in found.indices], found.labels, found.chosen, found.probabilities, dataset.classes,
+        [items[int(i)] for i in found.indices],
+        found.labels,
+        found.chosen,
+        found.probabilities,
+        dataset.classes,
         item_column=column,
-    )  # fmt: skip
+    )
 
 
 def write_predictions(
@@ -117,11 +121,7 @@ def write_predictions(
 
 
 def write_end(
-    run: RunWriter,
-    summary: Mapping[str, Any],
-    per_class: Sequence[measures.ClassStatistics] = (),
-    *,
-    with_plots: bool,
+    run: RunWriter, summary: Mapping[str, Any], per_class: Sequence[measures.ClassStatistics] = (), *, with_plots: bool
 ) -> dict[str, Any]:
     """History as CSV, learning curves, the summary in every form, and the project's table of metrics.
 
@@ -173,8 +173,11 @@ def write_layer_weights(run: RunWriter, weights: Sequence[float], *, with_plots:
             for row in rows_of
             if (row["project"], row["name"]) == (run.snapshot.project, run.name) and row["id"] != run.id
         ]
-        known = {reader.snapshot.dataset: found for reader in (RunReader(run.yard, home) for home in homes)
-                 if (found := layer_weights.read(reader)) is not None}  # fmt: skip
+        known = {
+            reader.snapshot.dataset: found
+            for reader in (RunReader(run.yard, home) for home in homes)
+            if (found := layer_weights.read(reader)) is not None
+        }
         known[run.snapshot.dataset] = list(weights)
         title = f"{run.snapshot.project} / {run.name}"
         path = run.path("encoder_weights")
@@ -190,13 +193,16 @@ def add_to_table(run: RunWriter, summary: Mapping[str, Any]) -> None:
     path = run.path("metrics_table")
     own = [
         {
-            "run": run.name, "id": run.id, "dataset": run.snapshot.dataset, "model": run.snapshot.model,
+            "run": run.name,
+            "id": run.id,
+            "dataset": run.snapshot.dataset,
+            "model": run.snapshot.model,
             "split": split,
             **{k.removeprefix(f"{split}_"): v for k, v in summary.items() if k.startswith(f"{split}_")},
         }
         for split in ("val", "test")
         if f"{split}_loss" in summary
-    ]  # fmt: skip
+    ]
     with durable.locked(run.yard.own / "metrics-table.lock"):
         rows: list[dict[str, Any]] = []
         if path.exists():

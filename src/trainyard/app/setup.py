@@ -107,10 +107,17 @@ class Setup:
     def batches(self, split: str, *, training: bool = False) -> Batches:
         """The batches of a split; shuffled anew each epoch for training."""
         return Batches(
-            self.dataset, self.dataset.indices(split), self.config.training.batch_size * (1 if training else 4),
-            shuffle=training, seed=self.config.run.seed, rank=self.process.rank, world=self.process.world,
-            workers=getattr(self.config.data, "workers", 0), device=self.process.device, augment=training,
-        )  # fmt: skip
+            self.dataset,
+            self.dataset.indices(split),
+            self.config.training.batch_size * (1 if training else 4),
+            shuffle=training,
+            seed=self.config.run.seed,
+            rank=self.process.rank,
+            world=self.process.world,
+            workers=getattr(self.config.data, "workers", 0),
+            device=self.process.device,
+            augment=training,
+        )
 
     def predict(self, split: str, decision: Decision | None = None) -> Predictions:
         """What the model says of a split now; every process must call it.
@@ -122,19 +129,24 @@ class Setup:
         if decision is None and split != "val":
             decision = self.task.untuned()
         return evaluate(
-            self.model, self.task, self.batches(split), self.process, self.config.training.precision,
-            decision=decision,
-        )  # fmt: skip
+            self.model, self.task, self.batches(split), self.process, self.config.training.precision, decision=decision
+        )
 
     def plan(self) -> Plan:
         """The loop's plan."""
         training, checkpoint = self.config.training, self.config.checkpoint
         return Plan(
-            epochs=training.epochs, grad_accumulation=training.grad_accumulation, log_every=training.log_every,
-            save_every_epochs=checkpoint.every_epochs, save_every_steps=checkpoint.every_steps,
-            monitor=training.monitor, mode=training.mode, patience=training.early_stopping.patience,
-            min_delta=training.early_stopping.min_delta, scheduler_interval=training.scheduler_interval,
-        )  # fmt: skip
+            epochs=training.epochs,
+            grad_accumulation=training.grad_accumulation,
+            log_every=training.log_every,
+            save_every_epochs=checkpoint.every_epochs,
+            save_every_steps=checkpoint.every_steps,
+            monitor=training.monitor,
+            mode=training.mode,
+            patience=training.early_stopping.patience,
+            min_delta=training.early_stopping.min_delta,
+            scheduler_interval=training.scheduler_interval,
+        )
 
     def describe(self, indices: np.ndarray) -> str:
         """Names the items of a batch for an error."""
@@ -185,17 +197,25 @@ def build(
         if str(target["_target_"]).endswith(".ReduceLROnPlateau"):
             target.setdefault("mode", resolve_mode(training.monitor, training.mode))
         scheduler = _part(
-            "training.scheduler", target, optimizer, of=Scheduler, trust=trust,
+            "training.scheduler",
+            target,
+            optimizer,
+            of=Scheduler,
+            trust=trust,
             remedy="Name a learning-rate scheduler, such as torch.optim.lr_scheduler.StepLR, and its arguments.",
-        )  # fmt: skip
+        )
     _check_monitor(training, task, dataset)
     step = Step(
-        process.wrap(model), task, optimizer, process, training.precision, training.grad_clip,
-        objective=Objective(task, margin, distillation), after_first_backward=GradientGuard(),
-    )  # fmt: skip
-    trainee = Trainee(
-        model, optimizer, scheduler, step.scaler, process.device, described, to_dict(config)
-    )  # fmt: skip
+        process.wrap(model),
+        task,
+        optimizer,
+        process,
+        training.precision,
+        training.grad_clip,
+        objective=Objective(task, margin, distillation),
+        after_first_backward=GradientGuard(),
+    )
+    trainee = Trainee(model, optimizer, scheduler, step.scaler, process.device, described, to_dict(config))
     seed_everything(config.run.seed, process.rank)
     warnings = tuple(getattr(model, "warnings", ()))
     return Setup(config, dataset, process, task, model, step, scheduler, trainee, warnings, notes)
@@ -220,9 +240,11 @@ def _model(
         described["qat"] = True
     notes: list[str] = []
     model = build_model(
-        config.model.name, **described, weights=getattr(config.model, "weights", None),
+        config.model.name,
+        **described,
+        weights=getattr(config.model, "weights", None),
         on_weights=lambda report: notes.append(report.describe()),
-    )  # fmt: skip
+    )
     if isinstance(model, TextClassifier) and getattr(config.model, "prior_bias", False):
         model.start_at_prior(_log_odds(dataset))
     return model, model_config(config.model.name, **described), tuple(notes)
@@ -233,9 +255,13 @@ def _task(training: TrainingSection, dataset: Dataset, *, trust: bool) -> Single
     weights = class_weights(training.class_weights, dataset.labels[dataset.indices("train")], dataset.classes)
     with _advising("Name a loss in training.criterion, such as torch.nn.CrossEntropyLoss, and its arguments."):
         criterion = build_criterion(
-            training.criterion, n_classes=len(dataset.classes), weights=weights,
-            label_smoothing=training.label_smoothing, multi_label=dataset.multi_label, trust=trust,
-        )  # fmt: skip
+            training.criterion,
+            n_classes=len(dataset.classes),
+            weights=weights,
+            label_smoothing=training.label_smoothing,
+            multi_label=dataset.multi_label,
+            trust=trust,
+        )
     if not dataset.multi_label:
         return SingleLabel(dataset.classes, criterion)
     chosen = training.thresholds
@@ -336,9 +362,13 @@ def _optimizer(config: Config, model: nn.Module, device: torch.device, *, trust:
     if "fused" not in target and str(target["_target_"]).rpartition(".")[2] in ("Adam", "AdamW", "SGD", "Adagrad"):
         target["fused"] = device.type in ("cpu", "cuda") and str(target["_target_"]).startswith("torch.optim.")
     optimizer: torch.optim.Optimizer = _part(
-        "training.optimizer", target, trainable, of=torch.optim.Optimizer, trust=trust,
+        "training.optimizer",
+        target,
+        trainable,
+        of=torch.optim.Optimizer,
+        trust=trust,
         remedy="Name an optimizer, such as torch.optim.AdamW, and its arguments.",
-    )  # fmt: skip
+    )
     return optimizer
 
 

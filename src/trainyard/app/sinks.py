@@ -54,7 +54,15 @@ def tracking(setup: Setup, run: RunWriter, logger: Any, console: Console) -> Ite
 
     kept, git = run.snapshot, environment.git()
     with WandbSink(
-        run.home / ".run", project=kept.project, name=run.name, id=run.id, config=kept.config, tags=kept.tags,
-        note=kept.note, commit=git.get("commit"), remote=git.get("remote"), on_trouble=warn,
-    ) as sink:  # fmt: skip
+        run.home / ".run",
+        project=kept.project,
+        name=run.name,
+        id=run.id,
+        config=kept.config,
+        tags=kept.tags,
+        note=kept.note,
+        commit=git.get("commit"),
+        remote=git.get("remote"),
+        on_trouble=warn,
+    ) as sink:
         yield sink

@@ -54,23 +54,37 @@ def load_sound(
             ) from error
         waveform = WaveformAugment(transform, data.sample_rate)
     common: dict[str, Any] = {
-        "listening": listening, "frontend": frontend, "waveform": waveform,
-        "spectrogram": spectrogram, "cache_dir": cache_dir(config),
-        "cache_mb": config.system.cache_mb, **split,
-    }  # fmt: skip
+        "listening": listening,
+        "frontend": frontend,
+        "waveform": waveform,
+        "spectrogram": spectrogram,
+        "cache_dir": cache_dir(config),
+        "cache_mb": config.system.cache_mb,
+        **split,
+    }
     if data.corpus == "vocal_bursts" and data.path is None:
         return burst_dataset(
             data.dataset or data.corpus, speakers=data.speakers, takes=data.takes, classes=data.classes, **common
         )
     root = Path(data.path) if data.path else Path(config.system.audio_dir) / data.corpus
     corpus = find(
-        data.corpus, root, classes=data.classes, path_column=data.path_column, label_column=data.label_column,
-        group_column=data.group_column, split_column=data.split_column,
-    )  # fmt: skip
+        data.corpus,
+        root,
+        classes=data.classes,
+        path_column=data.path_column,
+        label_column=data.label_column,
+        group_column=data.group_column,
+        split_column=data.split_column,
+    )
     return file_dataset(
-        data.dataset or corpus.name, str(root), corpus.classes, corpus.files, on_bad_file=data.on_bad_file,
-        warnings=corpus.warnings, **common,
-    )  # fmt: skip
+        data.dataset or corpus.name,
+        str(root),
+        corpus.classes,
+        corpus.files,
+        on_bad_file=data.on_bad_file,
+        warnings=corpus.warnings,
+        **common,
+    )
 
 
 def cache_dir(config: Config) -> Path:
@@ -84,9 +98,7 @@ def cache_dir(config: Config) -> Path:
 
 def listening_of(data: AudioData) -> Listening:
     """How a recording becomes a clip."""
-    return Listening(
-        data.sample_rate, data.clip_seconds, data.crop, data.pad, data.min_seconds, data.max_seconds
-    )  # fmt: skip
+    return Listening(data.sample_rate, data.clip_seconds, data.crop, data.pad, data.min_seconds, data.max_seconds)
 
 
 def frontend_of(config: Config, heard: Sequence[int] | None = None) -> Frontend:
@@ -104,9 +116,15 @@ def frontend_of(config: Config, heard: Sequence[int] | None = None) -> Frontend:
     length = listening_of(data).length
     if not isinstance(model, EncoderModel):
         spectrogram = LogMel(
-            data.sample_rate, data.n_fft, data.hop_length, data.n_mels, data.fmin, data.fmax, data.top_db,
+            data.sample_rate,
+            data.n_fft,
+            data.hop_length,
+            data.n_mels,
+            data.fmin,
+            data.fmax,
+            data.top_db,
             data.normalise,
-        )  # fmt: skip
+        )
         depends_on = ("n_fft", "hop_length", "n_mels", "fmin", "fmax", "top_db", "normalise")
         parameters = {name: getattr(data, name) for name in depends_on}
         shape = (1, data.n_mels, spectrogram.frames(length))
@@ -116,7 +134,7 @@ def frontend_of(config: Config, heard: Sequence[int] | None = None) -> Frontend:
         whisper = WhisperFeatures(mels, data.clip_seconds)  # refuses numbers that no Whisper has
         return Frontend(
             "whisper", {"n_mels": mels}, (mels, whisper.frames), lambda clips, lengths: whisper(clips), masked=True
-        )  # fmt: skip
+        )
 
     def as_it_is(clips: Tensor, lengths: Tensor) -> Tensor:
         return normalise_waveform(clips, lengths)

@@ -88,10 +88,18 @@ def train(
         run = None
         if process.is_main:
             run = create_run(
-                Yard(yard_root, create=True), layout, project=config.run.project, dataset=dataset.name,
-                model=model_label(config), name=config.run.name, default_name=default_run_name(config),
-                config=to_dict(config), seed=config.run.seed, tags=config.run.tags, note=config.run.note,
-            )  # fmt: skip
+                Yard(yard_root, create=True),
+                layout,
+                project=config.run.project,
+                dataset=dataset.name,
+                model=model_label(config),
+                name=config.run.name,
+                default_name=default_run_name(config),
+                config=to_dict(config),
+                seed=config.run.seed,
+                tags=config.run.tags,
+                note=config.run.note,
+            )
         with run or contextlib.nullcontext():
             if run is not None:
                 run.event("data", data=dataset.fingerprint())
@@ -342,11 +350,15 @@ def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
 
     objects = run.yard.objects if run is not None else Objects(Path())
     return Checkpointer(
-        run, Capture(setup.trainee, objects, keep.single_file), setup.process,
+        run,
+        Capture(setup.trainee, objects, keep.single_file),
+        setup.process,
         KeepPolicy(keep.keep_last, keep.keep_best, keep.keep_every, optimizer=keep.keep_optimizer),
-        monitor=config.training.monitor, mode=resolve_mode(config.training.monitor, config.training.mode),
-        protected=UsedSteps(run.yard, run.id) if run is not None else dict, background=keep.background,
-    )  # fmt: skip
+        monitor=config.training.monitor,
+        mode=resolve_mode(config.training.monitor, config.training.mode),
+        protected=UsedSteps(run.yard, run.id) if run is not None else dict,
+        background=keep.background,
+    )
 
 
 def _fit(
@@ -359,7 +371,14 @@ def _fit(
         return bool(process.share(asked.is_set())) if process.world > 1 else asked.is_set()
 
     fit(
-        setup.step, setup.batches("train", training=True), lambda: setup.predict("val"), setup.plan(), progress,
-        scheduler=setup.scheduler, sinks=sinks, save=checkpointer.save, should_stop=should_stop,
+        setup.step,
+        setup.batches("train", training=True),
+        lambda: setup.predict("val"),
+        setup.plan(),
+        progress,
+        scheduler=setup.scheduler,
+        sinks=sinks,
+        save=checkpointer.save,
+        should_stop=should_stop,
         describe=setup.describe,
-    )  # fmt: skip
+    )

@@ -44,10 +44,13 @@ class Lineage:
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
         return {
-            "artifact": self.reference, "there": self.version is not None,
-            "type": self.version.type if self.version else None, "made_by": list(self.made_by),
-            "inputs": [one.to_dict() for one in self.inputs], "used_by": [use.to_dict() for use in self.used_by],
-        }  # fmt: skip
+            "artifact": self.reference,
+            "there": self.version is not None,
+            "type": self.version.type if self.version else None,
+            "made_by": list(self.made_by),
+            "inputs": [one.to_dict() for one in self.inputs],
+            "used_by": [use.to_dict() for use in self.used_by],
+        }
 
 
 def trace(store: Artifacts, version: Version) -> Lineage:

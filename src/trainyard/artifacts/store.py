@@ -107,9 +107,17 @@ class Artifacts:
             version = self._same(shelf, digest)
             if version is None:
                 draft = Version(
-                    shelf.project, shelf.name, shelf.next_number(), type, digest, metadata, entries,
-                    run.id if run else None, utc_now(), inputs=_used_by(run),
-                )  # fmt: skip
+                    shelf.project,
+                    shelf.name,
+                    shelf.next_number(),
+                    type,
+                    digest,
+                    metadata,
+                    entries,
+                    run.id if run else None,
+                    utc_now(),
+                    inputs=_used_by(run),
+                )
                 version = commit(self.yard, shelf, draft, sources, known, copied=copy)
             else:
                 mend(shelf, version, sources, known, copied=copy)
@@ -126,8 +134,11 @@ class Artifacts:
         self, sources: Mapping[str, Path], entries: Mapping[str, FileEntry], known: Digests, run: RunWriter | None
     ) -> bool:
         """Whether a source is one that is written into: it has other bytes than before. Tells what that spoilt."""
-        others = {source: before for path, source in sources.items()
-                  if (before := known.before(source)) not in (None, entries[path].sha256)}  # fmt: skip
+        others = {
+            source: before
+            for path, source in sources.items()
+            if (before := known.before(source)) not in (None, entries[path].sha256)
+        }
         blobs = {source: self.yard.objects.path(str(before)) for source, before in others.items()}
         spoilt = [str(source) for source, blob in blobs.items() if blob.exists() and blob.samefile(source)]
         if spoilt:
@@ -178,10 +189,8 @@ class Artifacts:
         if wanted.project is None and project is not None and (shelf := self._shelf(project, wanted.name)).numbers():
             return shelf
         found = [
-            shelf
-            for shelf in self.shelves()
-            if shelf.name == wanted.name and wanted.project in (None, shelf.project)
-        ]  # fmt: skip
+            shelf for shelf in self.shelves() if shelf.name == wanted.name and wanted.project in (None, shelf.project)
+        ]
         if len(found) > 1:
             raise UserError(
                 f"{wanted.name!r} is an artifact of several projects: "
@@ -208,8 +217,9 @@ class Artifacts:
 
     def shelves(self) -> list[Shelf]:
         """The artifacts that have a version, by project and name."""
-        found = (Shelf(self.root, project, name) for project in _folders(self.root)
-                 for name in _folders(self.root / project))  # fmt: skip
+        found = (
+            Shelf(self.root, project, name) for project in _folders(self.root) for name in _folders(self.root / project)
+        )
         return [shelf for shelf in found if shelf.numbers()]
 
     def versions(self, name: str | None = None, *, project: str | None = None) -> Iterator[Version | Broken]:

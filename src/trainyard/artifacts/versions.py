@@ -79,17 +79,30 @@ class Version:
     def manifest(self) -> dict[str, Any]:
         """What `manifest.json` holds: everything but the aliases, which move."""
         return {
-            "format": FORMAT, "project": self.project, "name": self.name, "number": self.number, "type": self.type,
-            "digest": self.digest, "made_by": self.made_by, "created": self.created, "inputs": list(self.inputs),
-            "metadata": self.metadata, "files": {path: entry.to_dict() for path, entry in self.files.items()},
-        }  # fmt: skip
+            "format": FORMAT,
+            "project": self.project,
+            "name": self.name,
+            "number": self.number,
+            "type": self.type,
+            "digest": self.digest,
+            "made_by": self.made_by,
+            "created": self.created,
+            "inputs": list(self.inputs),
+            "metadata": self.metadata,
+            "files": {path: entry.to_dict() for path, entry in self.files.items()},
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
         content = self.manifest()
         del content["format"]
-        return {**content, "reference": self.reference, "version": self.label, "size": self.size,
-                "aliases": list(self.aliases)}  # fmt: skip
+        return {
+            **content,
+            "reference": self.reference,
+            "version": self.label,
+            "size": self.size,
+            "aliases": list(self.aliases),
+        }
 
 
 def content_digest(files: Mapping[str, FileEntry]) -> str:
@@ -107,11 +120,17 @@ def read_manifest(data: bytes, where: str) -> Version:
     try:
         content = json.loads(data)
         version = Version(
-            check_project(content["project"]), check_name(content["name"]), int(content["number"]), content["type"],
-            content["digest"], content["metadata"],
+            check_project(content["project"]),
+            check_name(content["name"]),
+            int(content["number"]),
+            content["type"],
+            content["digest"],
+            content["metadata"],
             {check_path(path): FileEntry(**entry) for path, entry in content["files"].items()},
-            content["made_by"], content["created"], inputs=tuple(content["inputs"]),
-        )  # fmt: skip
+            content["made_by"],
+            content["created"],
+            inputs=tuple(content["inputs"]),
+        )
         sound = version.digest == content_digest(version.files)
     except (ValueError, KeyError, TypeError, AttributeError, BadNameError) as error:
         raise _damaged(where, f"it cannot be read ({type(error).__name__}: {error})") from None

@@ -163,8 +163,7 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
             "Restore one from a copy, or start again with `trainyard train --like " + snapshot.id + "`.",
         )
     raise NotResumableError(
-        f"No checkpoint of run {snapshot.name} holds optimizer state any more (steps {known}).",
-        _begin_again(run),
+        f"No checkpoint of run {snapshot.name} holds optimizer state any more (steps {known}).", _begin_again(run)
     )
 
 

@@ -82,9 +82,14 @@ def commit(
             files[""](written)
             entries = [_entry(written, "")]
     run.event(
-        "checkpoint", step=step, epoch=epoch, format=format_.name, metrics=metrics, files=entries,
+        "checkpoint",
+        step=step,
+        epoch=epoch,
+        format=format_.name,
+        metrics=metrics,
+        files=entries,
         paths={"checkpoint": relative},
-    )  # fmt: skip
+    )
     checkpoint = run.snapshot.checkpoint(step)
     assert checkpoint is not None
     return checkpoint

@@ -71,17 +71,24 @@ def list_(name: str | None, project: str | None, type_: str | None, yard_root: P
     elif not found:
         click.echo("No artifact matches." if type_ or project else "No artifacts yet: run.log_artifact(…) makes one.")
     elif name is not None:
-        _table(("version", "type", "aliases", "files", "size", "made by", "created"),
-               [_version_cells(version) for version in reversed(found)])  # fmt: skip
+        _table(
+            ("version", "type", "aliases", "files", "size", "made by", "created"),
+            [_version_cells(version) for version in reversed(found)],
+        )
     else:
         _table(("artifact", "type", "versions", "latest", "aliases", "size", "created"), list(_artifact_rows(found)))
 
 
 def _version_cells(version: Version) -> tuple[str, ...]:
     return (
-        version.reference, version.type, ", ".join(version.aliases) or "-", str(len(version.files)),
-        human_size(version.size), version.made_by or "-", version.created,
-    )  # fmt: skip
+        version.reference,
+        version.type,
+        ", ".join(version.aliases) or "-",
+        str(len(version.files)),
+        human_size(version.size),
+        version.made_by or "-",
+        version.created,
+    )
 
 
 def _artifact_rows(versions: Sequence[Version]) -> Iterator[tuple[str, ...]]:
@@ -93,9 +100,14 @@ def _artifact_rows(versions: Sequence[Version]) -> Iterator[tuple[str, ...]]:
         latest = next((version for version in several if "latest" in version.aliases), several[-1])
         aliases = (f"{alias} {v.label}" for v in several for alias in v.aliases if alias != "latest")
         yield (
-            name, latest.type, str(len(several)), latest.label, ", ".join(aliases) or "-", human_size(latest.size),
+            name,
+            latest.type,
+            str(len(several)),
+            latest.label,
+            ", ".join(aliases) or "-",
+            human_size(latest.size),
             latest.created,
-        )  # fmt: skip
+        )
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -235,9 +247,7 @@ def _down(one: Lineage, titles: Mapping[str, str], indent: str) -> Iterator[str]
 @dry_run_option
 @yard_option
 @json_option
-def rm(
-    references: tuple[str, ...], force: bool, yes: bool, dry_run: bool, yard_root: Path, as_json: bool
-) -> None:  # fmt: skip
+def rm(references: tuple[str, ...], force: bool, yes: bool, dry_run: bool, yard_root: Path, as_json: bool) -> None:
     """Remove versions. Undoable.
 
     They lie in the trash until `trainyard clean --trash`, and `trainyard undo` brings them back. A

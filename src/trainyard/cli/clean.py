@@ -81,11 +81,26 @@ class _Size(click.ParamType[int]):
 @dry_run_option
 @json_option
 def command(
-    query: str, yard_root: Path, checkpoints: bool, keep_last: int | None, keep_best: int,
-    keep_every: int | None, step: int | None, optimizer: bool, runs: bool, older_than: float | None,
-    states: tuple[str, ...], until_below: int | None, logs: float | None, cache: bool, trash: float | None,
-    force: bool, yes: bool, dry_run: bool, as_json: bool,
-) -> None:  # fmt: skip
+    query: str,
+    yard_root: Path,
+    checkpoints: bool,
+    keep_last: int | None,
+    keep_best: int,
+    keep_every: int | None,
+    step: int | None,
+    optimizer: bool,
+    runs: bool,
+    older_than: float | None,
+    states: tuple[str, ...],
+    until_below: int | None,
+    logs: float | None,
+    cache: bool,
+    trash: float | None,
+    force: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Plan and make room: checkpoints, runs, logs, caches. Undoable.
 
     Prints what goes, why, and how many bytes really come free; then asks. What goes lies in the
@@ -131,8 +146,7 @@ def command(
         return
     keep = KeepPolicy(keep_last or 0, keep_best, keep_every) if checkpoints or not chosen else None
     plan = make_clean_plan(
-        yard,
-        Wanted(query, keep, step, optimizer, runs, older_than, states, until_below, logs, cache, force),
+        yard, Wanted(query, keep, step, optimizer, runs, older_than, states, until_below, logs, cache, force)
     )
     if as_json:
         echo_json(plan.to_dict())

@@ -54,10 +54,14 @@ def command(
     if as_json:
         echo_json(
             {
-                "run": reader.snapshot.id, "split": split, "step": found.step, "metrics": found.metrics,
-                "recorded": found.recorded, "times_tested": found.times_tested,
+                "run": reader.snapshot.id,
+                "split": split,
+                "step": found.step,
+                "metrics": found.metrics,
+                "recorded": found.recorded,
+                "times_tested": found.times_tested,
             }
-        )  # fmt: skip
+        )
         return
     click.echo(f"{reader.snapshot.name} ({reader.snapshot.id}), checkpoint of step {found.step}, {split} split")
     width = max(map(len, found.metrics), default=0)

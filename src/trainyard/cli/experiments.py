@@ -19,9 +19,12 @@ _NAMED = 10  # files to name in full
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--dataset", "datasets", metavar="D", multiple=True, help="Only this corpus; may be repeated.")
 @click.option(
-    "--model", "models", metavar="PATTERN", multiple=True,
+    "--model",
+    "models",
+    metavar="PATTERN",
+    multiple=True,
     help="Only names like this: whisper_base, or with * and ?, '*_lora_*'; may be repeated.",
-)  # fmt: skip
+)
 @yard_option
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json."

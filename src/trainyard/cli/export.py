@@ -20,9 +20,13 @@ from trainyard.cli.options import (
 @click.command("export")
 @run_argument
 @click.option(
-    "--format", "format_", type=click.Choice(["onnx", "int8", "adapter", "merged"]), default="onnx", show_default=True,
+    "--format",
+    "format_",
+    type=click.Choice(["onnx", "int8", "adapter", "merged"]),
+    default="onnx",
+    show_default=True,
     help="onnx; int8 of a model trained with model.qat=true; a speech encoder's peft adapter, or it merged.",
-)  # fmt: skip
+)
 @checkpoint_option
 @yard_option
 @trust_option

@@ -40,9 +40,15 @@ class _NewFile(click.Path):
 
 
 yard_option = click.option(
-    "--yard", "yard_root", metavar="DIR", envvar="TRAINYARD_YARD", default="outputs", show_default=True,
-    type=click.Path(path_type=Path), help="The directory of runs (or TRAINYARD_YARD).",
-)  # fmt: skip
+    "--yard",
+    "yard_root",
+    metavar="DIR",
+    envvar="TRAINYARD_YARD",
+    default="outputs",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The directory of runs (or TRAINYARD_YARD).",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 checkpoint_option = click.option("--checkpoint", metavar="best|last|STEP", help="Which checkpoint; best by default.")

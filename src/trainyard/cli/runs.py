@@ -65,10 +65,16 @@ def command(query: str, yard_root: Path, limit: int | None, offset: int, as_json
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     summary, metrics = row["summary"], row["metrics"]
     return (
-        row["id"], f"{row['project']}/{row['dataset']}/{row['name']}", row["layout"], row["state"],
-        f"{row['epoch']:g}", _number(summary.get("val_loss", metrics.get("val_loss"))),
-        _number(summary.get("test_accuracy")), human_size(row["size_bytes"]), _age(row["created"]),
-    )  # fmt: skip
+        row["id"],
+        f"{row['project']}/{row['dataset']}/{row['name']}",
+        row["layout"],
+        row["state"],
+        f"{row['epoch']:g}",
+        _number(summary.get("val_loss", metrics.get("val_loss"))),
+        _number(summary.get("test_accuracy")),
+        human_size(row["size_bytes"]),
+        _age(row["created"]),
+    )
 
 
 def _number(value: float | None) -> str:

@@ -76,11 +76,12 @@ def _print(reader: RunReader) -> None:
             (
                 f"step {c.step}",
                 f"epoch {c.epoch:g}  {human_size(c.size)}  {', '.join(c.paths.values())}"
-                + ("  best" if c.step == best else "") + ("" if c.resumable else "  not resumable"),
+                + ("  best" if c.step == best else "")
+                + ("" if c.resumable else "  not resumable"),
             )
             for c in run.checkpoints
         ],
-    )  # fmt: skip
+    )
     _section("Artifacts", [(made["role"], f"{made['artifact']}  {made['type']}") for made in run.artifacts])
     _section("Files", [(record.kind, f"{record.path}  {human_size(record.size)}") for record in run.records])
 

@@ -14,14 +14,7 @@ from trainyard.config.faults import Fault, show
 from trainyard.config.fields import plain
 from trainyard.config.layers import parse_layers
 from trainyard.config.names import ENCODERS
-from trainyard.config.schema import (
-    AudioData,
-    Config,
-    CsvData,
-    EncoderModel,
-    SpectrogramAugmentations,
-    TextEncoderModel,
-)
+from trainyard.config.schema import AudioData, Config, CsvData, EncoderModel, SpectrogramAugmentations, TextEncoderModel
 from trainyard.errors import ConfigError
 
 _COLUMNS = {"path_column": "path", "label_column": "label", "group_column": None, "split_column": None}

@@ -134,10 +134,7 @@ class _Draft:
         elif owner is not None and not isinstance(owner, dict):
             section = said.key.rpartition(".")[0]
             faults.append(
-                Fault(
-                    f"`{said.key}` does not exist: `{section}` is {show(owner)}, not a section",
-                    place=said.place,
-                )
+                Fault(f"`{said.key}` does not exist: `{section}` is {show(owner)}, not a section", place=said.place)
             )
         elif isinstance(said.value, dict):
             self._merge(path, said.value, lambda key: said.place)

@@ -19,15 +19,7 @@ from trainyard.config.layers import parse_layers
 from trainyard.config.names import ENCODERS, EXPERIMENT, METHODS, explain_name, parse_name
 from trainyard.errors import ConfigError, DiskFullError, UserError
 
-DATASETS = (
-    "asvp_esd",
-    "asvp_esd_babies",
-    "cnvve",
-    "nonverbal_vocalization_dataset",
-    "recanvo",
-    "vivae",
-    "donateacry",
-)
+DATASETS = ("asvp_esd", "asvp_esd_babies", "cnvve", "nonverbal_vocalization_dataset", "recanvo", "vivae", "donateacry")
 _SIGNS = frozenset("*?[")
 _FEW = 3  # layers up to this many are written 012, more as a range
 

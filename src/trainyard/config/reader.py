@@ -178,10 +178,7 @@ class _Reader:
         if isinstance(chosen, str) and chosen in by_name:
             return by_name[chosen]
         self.faults.append(
-            Fault(
-                f"`{key}.{selector}` is {show(chosen)}{suggestion(str(chosen), by_name)}",
-                (f"{key}.{selector}", key),
-            )
+            Fault(f"`{key}.{selector}` is {show(chosen)}{suggestion(str(chosen), by_name)}", (f"{key}.{selector}", key))
         )
         return None
 

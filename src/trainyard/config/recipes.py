@@ -57,12 +57,7 @@ def groups() -> Mapping[str, tuple[str, ...]]:
 
 
 def read_recipe(
-    recipe: str,
-    faults: list[Fault],
-    *,
-    folder: Path = Path(),
-    seen: tuple[str, ...] = (),
-    place: str | None = None,
+    recipe: str, faults: list[Fault], *, folder: Path = Path(), seen: tuple[str, ...] = (), place: str | None = None
 ) -> list[Layer]:
     """The layers of a shipped recipe or a YAML file, those it builds on first.
 
@@ -158,9 +153,6 @@ def _defaults(
             choices += [choice] if choice else []
         else:
             faults.append(
-                Fault(
-                    f"`defaults` has the entry {show(entry)}, expected `GROUP: CHOICE` or a recipe",
-                    place=place,
-                )
+                Fault(f"`defaults` has the entry {show(entry)}, expected `GROUP: CHOICE` or a recipe", place=place)
             )
     return layers, choices

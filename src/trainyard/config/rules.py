@@ -152,8 +152,7 @@ def _out_of_bounds(config: Config) -> Iterator[Fault]:
         near = nearest(device, _DEVICES)
         hint = f"; did you mean `{near}`?" if near else ""
         yield Fault(
-            f"`run.device` is {show(device)}, expected one of auto, cpu, cuda, cuda:N, mps{hint}",
-            ("run.device",),
+            f"`run.device` is {show(device)}, expected one of auto, cpu, cuda, cuda:N, mps{hint}", ("run.device",)
         )
 
 

@@ -87,12 +87,19 @@ def file_dataset(
         notes.append(f"{what} silent: {listed(silent, 3)}.")
     kept = [files[index] for index in good]
     return _assemble(
-        name, where, classes, [file.id for file in kept], [file.label for file in kept],
-        looked.clips.subset(np.array(good, dtype=np.int64)), waveform, spectrogram,
+        name,
+        where,
+        classes,
+        [file.id for file in kept],
+        [file.label for file in kept],
+        looked.clips.subset(np.array(good, dtype=np.int64)),
+        waveform,
+        spectrogram,
         official=[file.split for file in kept] if any(file.split for file in kept) else None,
         groups=[file.group for file in kept] if any(file.group for file in kept) else None,
-        warnings=notes, **split,
-    )  # fmt: skip
+        warnings=notes,
+        **split,
+    )
 
 
 @dataclass(frozen=True)
@@ -113,9 +120,10 @@ def look_at(
     """
     limits = [listening.min_seconds, listening.max_seconds]
     known = FeatureCache(
-        cache_dir, {"what": "length and silence", "sample_rate": listening.sample_rate, "limits_s": limits},
+        cache_dir,
+        {"what": "length and silence", "sample_rate": listening.sample_rate, "limits_s": limits},
         limit_mb=cache_mb,
-    )  # fmt: skip
+    )
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(file_digest, paths))
         recordings = [FileRecording(path, digest) for path, digest in zip(paths, digests, strict=True)]
@@ -181,11 +189,17 @@ def burst_dataset(
     clips = Clips(bursts, listening, frontend, cache_dir, cache_mb)
     samples = [len(sound) for sound in clips.wholes(np.arange(len(bursts), dtype=np.int64))]
     return _assemble(
-        name, "vocal_bursts", names, [f"{b.kind}/s{b.speaker:02d}_{b.take:02d}" for b in bursts],
-        [names.index(burst.kind) for burst in bursts], clips.with_lengths(np.array(samples, dtype=np.int64)),
-        waveform, spectrogram, groups=[f"s{burst.speaker:02d}" for burst in bursts],
+        name,
+        "vocal_bursts",
+        names,
+        [f"{b.kind}/s{b.speaker:02d}_{b.take:02d}" for b in bursts],
+        [names.index(burst.kind) for burst in bursts],
+        clips.with_lengths(np.array(samples, dtype=np.int64)),
+        waveform,
+        spectrogram,
+        groups=[f"s{burst.speaker:02d}" for burst in bursts],
         **split,
-    )  # fmt: skip
+    )
 
 
 def _assemble(
@@ -202,7 +216,7 @@ def _assemble(
     digests = clips.digests(np.arange(len(ids)))
     dataset = build_dataset(
         name, where, classes, ids, labels, digests, clips.frontend.item_shape, clips.subset, **build
-    )  # fmt: skip
+    )
     kept = dataset.fetch
     assert isinstance(kept, Clips)
     augments = waveform is not None or spectrogram is not None or clips.listening.crop == "random"
@@ -223,9 +237,11 @@ def _read(path: Path, listening: Listening) -> Waveform | str:
     """The sound, or what is wrong with the file."""
     try:
         return decode(
-            path.read_bytes(), listening.sample_rate, min_seconds=listening.min_seconds,
+            path.read_bytes(),
+            listening.sample_rate,
+            min_seconds=listening.min_seconds,
             max_seconds=listening.max_seconds,
-        ).waveform  # fmt: skip
+        ).waveform
     except UnreadableAudio as error:
         return str(error)
     except OSError as error:

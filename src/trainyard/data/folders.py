@@ -17,12 +17,7 @@ from trainyard.errors import DataError
 
 
 def find_in_folders(
-    root: Path,
-    classes: Sequence[str] | None,
-    *,
-    wanted: Callable[[Path], bool],
-    suffixes: frozenset[str],
-    noun: str,
+    root: Path, classes: Sequence[str] | None, *, wanted: Callable[[Path], bool], suffixes: frozenset[str], noun: str
 ) -> tuple[list[str], list[FoundFile], list[str]]:
     """The files below a folder; the folder that a file is in, at any depth below it, is its class.
 

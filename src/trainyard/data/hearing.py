@@ -91,11 +91,13 @@ class Clips:
         self._features = FeatureCache(
             cache_dir,
             {
-                "what": frontend.name, **frontend.parameters, "sample_rate": listening.sample_rate,
+                "what": frontend.name,
+                **frontend.parameters,
+                "sample_rate": listening.sample_rate,
                 "clip": [listening.length, "center" if whole else listening.crop, listening.pad],
             },
             limit_mb=cache_mb,
-        )  # fmt: skip
+        )
 
     def __call__(self, indices: Indices) -> Tensor:
         """Features float32 [B, *item_shape] where those are kept, waveforms float32 [B, T] otherwise."""

@@ -114,12 +114,7 @@ class ImageFiles:
     """
 
     def __init__(
-        self,
-        paths: Sequence[Path],
-        names: Sequence[str],
-        size: tuple[int, int],
-        channels: int,
-        cache_mb: float = 512,
+        self, paths: Sequence[Path], names: Sequence[str], size: tuple[int, int], channels: int, cache_mb: float = 512
     ) -> None:
         self._paths = tuple(paths)
         self._names = tuple(names)

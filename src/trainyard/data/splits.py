@@ -187,10 +187,7 @@ def _items(count: int) -> str:
 
 
 def find_leaks(
-    ids: Sequence[str],
-    digests: Sequence[str],
-    groups: Sequence[str] | None,
-    splits: Sequence[str] | Splits,
+    ids: Sequence[str], digests: Sequence[str], groups: Sequence[str] | None, splits: Sequence[str] | Splits
 ) -> Leaks:
     """Identical items and groups that lie in more than one split, in the order of the items."""
     places = [str(split) for split in splits]

@@ -58,9 +58,20 @@ def split_texts(texts: Texts, *, name: str, label_name: str = "label", **split: 
     """
     digests = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts.texts]
     dataset = build_dataset(
-        name, texts.where, texts.classes, texts.ids, texts.labels, digests, (0,), _no_fetch,
-        official=texts.splits, groups=texts.groups, texts=texts.texts, warnings=texts.warnings, **split,
-    )  # fmt: skip
+        name,
+        texts.where,
+        texts.classes,
+        texts.ids,
+        texts.labels,
+        digests,
+        (0,),
+        _no_fetch,
+        official=texts.splits,
+        groups=texts.groups,
+        texts=texts.texts,
+        warnings=texts.warnings,
+        **split,
+    )
     return replace(dataset, label_name=label_name)
 
 
@@ -94,9 +105,14 @@ def with_tokens(dataset: Dataset, encode: Encode, *, pad_id: int, max_tokens: in
             f"{full} of {len(dataset)} texts {verb} data.max_tokens={max_tokens}: what is beyond is not read.",
         )
     return replace(
-        dataset, fetch=tokens, lengths=tokens.lengths, item_shape=(max_tokens,), ragged=True, tokenizer=tokenizer,
+        dataset,
+        fetch=tokens,
+        lengths=tokens.lengths,
+        item_shape=(max_tokens,),
+        ragged=True,
+        tokenizer=tokenizer,
         warnings=warnings,
-    )  # fmt: skip
+    )
 
 
 def _no_fetch(_: Indices) -> Fetch:

@@ -66,8 +66,7 @@ def load_items(path: Path, item_shape: Sequence[int]) -> Items:
         raise DataError(f"There are no images at {path}.", "Name an image, a folder of images, or an .npz.")
     if len(item_shape) != 3 or item_shape[0] not in (1, 3):
         raise DataError(
-            f"The model takes items of shape {tuple(item_shape)}, which image files do not have.",
-            "Give an .npz.",
+            f"The model takes items of shape {tuple(item_shape)}, which image files do not have.", "Give an .npz."
         )
     images = ImageFiles(files, names, (item_shape[1], item_shape[2]), item_shape[0])
     bad = [(name, why) for name, (_, why) in zip(names, images.read_all(), strict=True) if why]
@@ -128,10 +127,13 @@ def load_texts(
     else:
         rows = read_records(path, text_column, [id_column] if id_column else [])
         found = [
-            (number, as_name(path, number, id_column, row[id_column]) if id_column else f"{path.name}:{number}",
-             row[text_column])
+            (
+                number,
+                as_name(path, number, id_column, row[id_column]) if id_column else f"{path.name}:{number}",
+                row[text_column],
+            )
             for number, row in rows
-        ]  # fmt: skip
+        ]
     if not found:
         raise DataError(f"{path} has no texts.", "Write one text a line.")
     bad = [(f"row {number}", why) for number, _, text in found if (why := unusable(text))]

@@ -190,9 +190,16 @@ def exported(
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
             program = torch.onnx.export(
-                model, example, dynamo=True, dynamic_shapes=dynamic_shapes, input_names=list(input_names),
-                output_names=list(output_names), opset_version=_OPSET, external_data=False, verbose=False,
-            )  # fmt: skip
+                model,
+                example,
+                dynamo=True,
+                dynamic_shapes=dynamic_shapes,
+                input_names=list(input_names),
+                output_names=list(output_names),
+                opset_version=_OPSET,
+                external_data=False,
+                verbose=False,
+            )
     except torch.onnx.OnnxExporterError as error:
         raise TrainyardError(
             f"The network cannot be written as ONNX: {(str(error).splitlines() or ['?'])[0]}",
@@ -302,11 +309,7 @@ def publish(
             "opset": next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")),
             "classes": list(classes),
             **{key: value for key, value in described.items() if value is not None},
-            "compared": {
-                "items": parity.items,
-                "max_abs_error": parity.max_abs_error,
-                "agreement": parity.agreement,
-            },
+            "compared": {"items": parity.items, "max_abs_error": parity.max_abs_error, "agreement": parity.agreement},
             "versions": installed,
             **(details or {}),
         },

@@ -178,11 +178,19 @@ def _readme(name: str, config: Mapping[str, Any], base: str | None, cuts: bool) 
     where = f"in `{BASE}/` here: it began with random weights or those of another run" if base is None else f"`{base}`"
     source = f'f"{{folder}}/{BASE}"' if base is None else repr(base)
     return _README.format(
-        name=name, where=where, adapter=ADAPTER, adapter_config=ADAPTER_CONFIG, head=HEAD, config=CONFIG, ours=OURS,
-        positions=", and the encoder's positions cut to the clip" if cuts else "", seconds=seconds, rate=SAMPLE_RATE,
+        name=name,
+        where=where,
+        adapter=ADAPTER,
+        adapter_config=ADAPTER_CONFIG,
+        head=HEAD,
+        config=CONFIG,
+        ours=OURS,
+        positions=", and the encoder's positions cut to the clip" if cuts else "",
+        seconds=seconds,
+        rate=SAMPLE_RATE,
         lines=_LINES.format(folder=name, base=source, head=HEAD),
         use=_USE.format(rate=SAMPLE_RATE, samples=round(seconds * SAMPLE_RATE)),
-    )  # fmt: skip
+    )
 
 
 def _json(value: Mapping[str, Any]) -> str:

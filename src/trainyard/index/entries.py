@@ -24,14 +24,53 @@ Value = str | int | float | None
 
 LIVE = ("created", "running")
 COLUMNS = (
-    "home", "live", "state", "id", "name", "project", "dataset", "model", "layout", "note",
-    "error", "created", "started", "ended", "duration", "seed", "step", "epoch", "size",
-    "best_metric", "best_value", "best_step", "best_epoch",
-)  # fmt: skip
+    "home",
+    "live",
+    "state",
+    "id",
+    "name",
+    "project",
+    "dataset",
+    "model",
+    "layout",
+    "note",
+    "error",
+    "created",
+    "started",
+    "ended",
+    "duration",
+    "seed",
+    "step",
+    "epoch",
+    "size",
+    "best_metric",
+    "best_value",
+    "best_step",
+    "best_epoch",
+)
 _SHOWN = (
-    "id", "name", "project", "dataset", "model", "layout", "state", "created", "started", "ended", "seed",
-    "tags", "note", "summary", "metrics", "best", "size_bytes", "step", "epoch", "parents", "error",
-)  # fmt: skip
+    "id",
+    "name",
+    "project",
+    "dataset",
+    "model",
+    "layout",
+    "state",
+    "created",
+    "started",
+    "ended",
+    "seed",
+    "tags",
+    "note",
+    "summary",
+    "metrics",
+    "best",
+    "size_bytes",
+    "step",
+    "epoch",
+    "parents",
+    "error",
+)
 _NEEDED = {*_SHOWN, "config", "data"}
 _LARGEST = 2**63 - 1  # of SQLite's integers
 _REMEMBERED = 10_000  # names, so that odd runs cannot fill the memory
@@ -125,10 +164,15 @@ def _entry(home: str, stamp: str, live: bool, state: str, data: Mapping[str, Any
     document["state"], document["home"] = state, home + "/"
     return Entry(
         columns=(
-            to_text(home), live, state,
+            to_text(home),
+            live,
+            state,
             *(text_of(data[name]) for name in ("id", "name", "project", "dataset", "model", "layout", "note")),
             None if data["error"] is None else text_of(data["error"]),
-            created, started, ended, None if started is None or ended is None else ended - started,
+            created,
+            started,
+            ended,
+            None if started is None or ended is None else ended - started,
             *(_scalar(data[name]) for name in ("seed", "step", "epoch", "size_bytes")),
             *(_scalar(best.get(name)) for name in ("metric", "value", "step", "epoch")),
         ),
@@ -137,7 +181,7 @@ def _entry(home: str, stamp: str, live: bool, state: str, data: Mapping[str, Any
         facts=facts,
         tags=[text_of(tag) for tag in data["tags"]],
         parents=[text_of(parent["run"]) for parent in data["parents"]],
-    )  # fmt: skip
+    )
 
 
 def _flatten(prefix: str, items: Iterable[tuple[Any, Any]], facts: dict[str, Value]) -> None:

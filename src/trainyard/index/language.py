@@ -165,10 +165,7 @@ def _tokens(text: str) -> Iterable[Part]:
         i += 1
     if opened is not None:
         fail(
-            text,
-            (opened, len(text)),
-            "A quotation mark is not closed",
-            'Close it with ", or write \\" inside quotes.',
+            text, (opened, len(text)), "A quotation mark is not closed", 'Close it with ", or write \\" inside quotes.'
         )
     if begun:
         yield Part("".join(chars), tuple(quoted), (*starts, len(text)))
@@ -182,18 +179,9 @@ def _term(query: str, whole: Part) -> Term:
     if operator is None:
         field, sign, rest = None, ":", body
     else:
-        field, sign, rest = (
-            body.part(0, operator.start()),
-            operator[0],
-            body.part(operator.end(), len(body.text)),
-        )
+        field, sign, rest = (body.part(0, operator.start()), operator[0], body.part(operator.end(), len(body.text)))
         if not field.text:
-            fail(
-                query,
-                whole.span,
-                "A field name is missing",
-                "Write FIELD:VALUE or FIELD>VALUE, without spaces.",
-            )
+            fail(query, whole.span, "A field name is missing", "Write FIELD:VALUE or FIELD>VALUE, without spaces.")
     sign = {"=": ":", "==": ":"}.get(sign, sign.lstrip(":") or ":")
     if sign == "!=":
         negated, sign = not negated, ":"
@@ -202,9 +190,11 @@ def _term(query: str, whole: Part) -> Term:
         if not alternative.text.strip():
             start = whole.span[0] if len(alternatives) == 1 else min(alternative.span[0], whole.span[1] - 1)
             fail(
-                query, (start, whole.span[1]), "A value is missing",
+                query,
+                (start, whole.span[1]),
+                "A value is missing",
                 'Write the value right after the sign, without spaces; "quotes" hold spaces.',
-            )  # fmt: skip
+            )
     return Term(whole, negated, field, sign, tuple(alternatives))
 
 

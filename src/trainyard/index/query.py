@@ -99,11 +99,7 @@ class _Compiler:
     def compile(self) -> Sql:
         where = [self._term(term) for term in self._query.terms]
         order = [self._sort(part) for part in self._query.sorts]
-        return Sql(
-            " AND ".join(where) or "1",
-            ", ".join([*order, "r.created DESC", "r.home"]),
-            tuple(self._parameters),
-        )
+        return Sql(" AND ".join(where) or "1", ", ".join([*order, "r.created DESC", "r.home"]), tuple(self._parameters))
 
     def _fail(self, part: Part, what: str, remedy: str) -> NoReturn:
         fail(self._query.text, part.span, what, remedy)
@@ -119,9 +115,10 @@ class _Compiler:
             field = self._field(term.field, compared=True)
             if term.operator != ":" and field.kind in ("text", "contains", "state", "tag"):
                 self._fail(
-                    term.whole, f"{term.field.text} is text, which {term.operator} cannot compare",
+                    term.whole,
+                    f"{term.field.text} is text, which {term.operator} cannot compare",
                     f"Write {term.field.text}:VALUE; * stands for any text.",
-                )  # fmt: skip
+                )
             choices = [self._choice(term, field, value) for value in term.values]
         condition = f"({' OR '.join(choices)})"
         return f"{condition} IS NOT TRUE" if term.negated else condition
@@ -226,14 +223,15 @@ class _Compiler:
         span = values.moment(value.text, self._now)
         if span is None:
             self._fail(
-                value, f"{value.text!r} is not a date",
+                value,
+                f"{value.text!r} is not a date",
                 "Write 2026-11-01, 2026-11, 2026-11-01T20:43, today, yesterday, or a time ago such as 7d.",
-            )  # fmt: skip
+            )
         if operator == "=":
             return f"({sql} >= {self._parameter(span.start)} AND {sql} < {self._parameter(span.end)})"
-        bound, sign = {
-            ">": (span.end, ">="), ">=": (span.start, ">="), "<": (span.start, "<"), "<=": (span.end, "<"),
-        }[operator]  # fmt: skip
+        bound, sign = {">": (span.end, ">="), ">=": (span.start, ">="), "<": (span.start, "<"), "<=": (span.end, "<")}[
+            operator
+        ]
         return f"{sql} {sign} {self._parameter(bound)}"
 
     def _age(self, sql: str, operator: str, value: Part) -> str:

@@ -115,8 +115,7 @@ def ambiguous(reference: str, candidates: list[Candidate]) -> NoReturn:
 def unknown(db: sqlite3.Connection, yard: Yard, reference: str) -> NoReturn:
     """Raises the error that offers what is named much like `reference`."""
     rows = db.execute(
-        "SELECT DISTINCT name, project || '/' || name, id FROM runs ORDER BY created DESC LIMIT ?",
-        (_COMPARED,),
+        "SELECT DISTINCT name, project || '/' || name, id FROM runs ORDER BY created DESC LIMIT ?", (_COMPARED,)
     ).fetchall()
     if not rows:
         raise RunNotFoundError(

@@ -121,11 +121,7 @@ def _flock(yard: Yard, how: int) -> Iterator[None]:
 
 def _connect(path: Path, options: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.as_uri()}?{options}",
-        uri=True,
-        timeout=_PATIENCE_S,
-        isolation_level=None,
-        check_same_thread=False,
+        f"{path.as_uri()}?{options}", uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
     )
 
 
@@ -298,9 +294,5 @@ def _copy(path: Path, target: sqlite3.Connection) -> bool:
     with contextlib.closing(_connect(path, "mode=ro&immutable=1")) as source:
         source.backup(target)
     after = path.stat()
-    unchanged = (before.st_ino, before.st_mtime_ns, before.st_size) == (
-        after.st_ino,
-        after.st_mtime_ns,
-        after.st_size,
-    )
+    unchanged = (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
     return unchanged and not log.exists()

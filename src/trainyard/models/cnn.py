@@ -27,13 +27,7 @@ class CNN(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        channels: Sequence[int],
-        n_classes: int,
-        *,
-        size: tuple[int, int],
-        dropout: float = 0.1,
+        self, in_channels: int, channels: Sequence[int], n_classes: int, *, size: tuple[int, int], dropout: float = 0.1
     ) -> None:
         super().__init__()
         height, width = size

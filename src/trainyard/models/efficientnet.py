@@ -11,14 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from trainyard.models.blocks import (
-    ConvNorm,
-    Norm,
-    SpectrogramNetwork,
-    StochasticDepth,
-    check_size,
-    init_convolutions,
-)
+from trainyard.models.blocks import ConvNorm, Norm, SpectrogramNetwork, StochasticDepth, check_size, init_convolutions
 
 Size = Literal["small", "s", "m", "l"]
 _EPS = 1e-3  # of the norms, in the published weights
@@ -145,9 +138,7 @@ class EfficientNetV2(SpectrogramNetwork):
         check_size("efficientnet_v2", image_size, halvings=5, norm=norm, rounds_up=True)
         stages = _STAGES[size]
         width = stages[0].channels
-        features: list[nn.Module] = [
-            ConvNorm(in_channels, width, norm=norm, stride=2, eps=_EPS, activation=nn.SiLU),
-        ]
+        features: list[nn.Module] = [ConvNorm(in_channels, width, norm=norm, stride=2, eps=_EPS, activation=nn.SiLU)]
         total, built = sum(stage.layers for stage in stages), 0
         for stage in stages:
             layers = []

@@ -80,9 +80,13 @@ def load_model(model_class: Any, source: str, config: Any, what: str, is_head: C
 
     def load(local: bool) -> Any:
         return model_class.from_pretrained(
-            source, config=config, local_files_only=local, output_loading_info=True, ignore_mismatched_sizes=True,
+            source,
+            config=config,
+            local_files_only=local,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
             dtype=torch.float32,
-        )  # fmt: skip
+        )
 
     model, info = load_from(source, what, load)
     missing = sorted(key for key in info["missing_keys"] if not is_head(key))

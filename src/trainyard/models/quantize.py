@@ -210,8 +210,7 @@ def _torchao() -> tuple[Any, Any]:
     config = x86.get_default_x86_inductor_quantization_config(is_qat=True)
     rounding = fake_quantize.FakeQuantize.with_args
     activation = dataclasses.replace(
-        config.input_activation,
-        observer_or_fake_quant_ctr=rounding(observer=observer.MovingAverageMinMaxObserver),
+        config.input_activation, observer_or_fake_quant_ctr=rounding(observer=observer.MovingAverageMinMaxObserver)
     )
     weight = dataclasses.replace(config.weight, observer_or_fake_quant_ctr=rounding(observer=WeightRange))
     quantizer = x86.X86InductorQuantizer()

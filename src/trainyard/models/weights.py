@@ -110,9 +110,12 @@ def load_matching(model: nn.Module, state: Mapping[str, Any], where: str) -> Rep
         target = own[name]
         if tensor.shape == target.shape:
             fitting[name] = tensor
-        elif target.ndim == tensor.ndim == 4 and target.shape[1] == 1 and tensor.shape[1] == 3 and (
-            target.shape[0] == tensor.shape[0] and target.shape[2:] == tensor.shape[2:]
-        ):  # fmt: skip
+        elif (
+            target.ndim == tensor.ndim == 4
+            and target.shape[1] == 1
+            and tensor.shape[1] == 3
+            and (target.shape[0] == tensor.shape[0] and target.shape[2:] == tensor.shape[2:])
+        ):
             fitting[name] = tensor.sum(dim=1, keepdim=True)
             reshaped[name] = "3 input channels summed into 1"
         else:

@@ -212,9 +212,14 @@ def rotate(
     snapshot = run.snapshot
     best_step, metric, direction = ranking(snapshot)
     decisions = decide(
-        snapshot.checkpoints, policy, best_step=best_step, monitor=monitor or metric, mode=mode or direction,
-        has_best_place=publishes_each_best(run.layout), protected_steps=protected_steps,
-    )  # fmt: skip
+        snapshot.checkpoints,
+        policy,
+        best_step=best_step,
+        monitor=monitor or metric,
+        mode=mode or direction,
+        has_best_place=publishes_each_best(run.layout),
+        protected_steps=protected_steps,
+    )
     whose = Whose(run.yard, snapshot, run.yard.relative(run.home) + "/")
     items = list(drop_items(whose, decisions))
     if policy.optimizer == "last":

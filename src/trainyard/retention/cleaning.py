@@ -15,14 +15,7 @@ from trainyard.checkpoints.formats import FORMATS
 from trainyard.retention.items import Whose, called, drop_items, publishes_each_best, ranking, strip_items
 from trainyard.retention.plan import Plan, PlanItem, Spared, make_plan
 from trainyard.retention.policy import KeepPolicy, decide, superseded
-from trainyard.retention.run_policy import (
-    RunDecision,
-    RunFacts,
-    Uses,
-    old_records,
-    protected_steps,
-    spare,
-)
+from trainyard.retention.run_policy import RunDecision, RunFacts, Uses, old_records, protected_steps, spare
 from trainyard.runs import RunReader, Snapshot, Yard, find_homes
 
 LOG_KINDS = ("log", "error_log", "performance_log", "evaluation_log")
@@ -36,9 +29,14 @@ def run_facts(run: RunReader) -> RunFacts:
     heard = [snapshot.created, snapshot.ended, *(a.started for a in snapshot.attempts)]
     heard += [checkpoint.at for checkpoint in snapshot.checkpoints]
     return RunFacts(
-        snapshot.id, snapshot.name, snapshot.state, _moment(max(at for at in heard if at)),
-        snapshot.size_bytes, live=run.is_alive(), parents=tuple(snapshot.parents),
-    )  # fmt: skip
+        snapshot.id,
+        snapshot.name,
+        snapshot.state,
+        _moment(max(at for at in heard if at)),
+        snapshot.size_bytes,
+        live=run.is_alive(),
+        parents=tuple(snapshot.parents),
+    )
 
 
 def _moment(text: str) -> datetime:
@@ -80,9 +78,15 @@ def clean_checkpoints(
         protected = _protected(run.snapshot, uses)
         best_step, monitor, mode = ranking(run.snapshot)
         decisions = decide(
-            run.snapshot.checkpoints, policy, best_step=best_step, monitor=monitor, mode=mode,
-            has_best_place=publishes_each_best(run.layout), protected_steps=protected, named=named,
-        )  # fmt: skip
+            run.snapshot.checkpoints,
+            policy,
+            best_step=best_step,
+            monitor=monitor,
+            mode=mode,
+            has_best_place=publishes_each_best(run.layout),
+            protected_steps=protected,
+            named=named,
+        )
         items += drop_items(whose, decisions)
         spared += [whose.spared(called(d.step, d.place), d.why) for d in decisions if d.step in protected]
         if policy.optimizer == "last":
@@ -216,10 +220,14 @@ def remove_logs(yard: Yard, runs: Sequence[RunReader], days: float, *, now: date
             else:
                 items.append(
                     whose.item(
-                        action="remove", what=path, why=why, paths=(whose.at(path),),
-                        data={"path": path, "why": why}, before=asdict(record),
+                        action="remove",
+                        what=path,
+                        why=why,
+                        paths=(whose.at(path),),
+                        data={"path": path, "why": why},
+                        before=asdict(record),
                     )
-                )  # fmt: skip
+                )
     return make_plan(yard, title, items, spared)
 
 

@@ -67,9 +67,12 @@ class Whose:
     def item(self, **fields: Any) -> PlanItem:
         """An item of this run."""
         return PlanItem(
-            run_id=self.snapshot.id, run_name=self.snapshot.name, home=self.home,
-            attempts=len(self.snapshot.attempts), **fields,
-        )  # fmt: skip
+            run_id=self.snapshot.id,
+            run_name=self.snapshot.name,
+            home=self.home,
+            attempts=len(self.snapshot.attempts),
+            **fields,
+        )
 
     def spared(self, what: str, why: str) -> Spared:
         """Something of this run that stays."""
@@ -86,11 +89,13 @@ def drop_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem
         if not whose.owns(path):
             continue
         yield whose.item(
-            action="drop", what=called(decision.step, decision.place), why=decision.why,
+            action="drop",
+            what=called(decision.step, decision.place),
+            why=decision.why,
             paths=(whose.at(path),),
             data={"step": decision.step, "place": decision.place, "path": path, "why": decision.why},
             before=asdict(checkpoint),
-        )  # fmt: skip
+        )
 
 
 def strip_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem]:
@@ -102,11 +107,13 @@ def strip_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanIte
             continue
         folder = whose.at(checkpoint.paths[CHECKPOINT])
         yield whose.item(
-            action="strip", what=f"optimizer state of checkpoint {decision.step}",
+            action="strip",
+            what=f"optimizer state of checkpoint {decision.step}",
             why=f"{decision.why}; it can no longer be resumed from, its weights stay",
             paths=tuple(folder + name for name in files),
-            data={"step": decision.step, "files": files, "why": decision.why}, before=asdict(checkpoint),
-        )  # fmt: skip
+            data={"step": decision.step, "files": files, "why": decision.why},
+            before=asdict(checkpoint),
+        )
 
 
 def _state_files(checkpoint: Checkpoint) -> list[str]:

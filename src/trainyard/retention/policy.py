@@ -114,13 +114,7 @@ def decide(
 
 
 def _best_steps(
-    ordered: Sequence[Checkpoint],
-    k: int,
-    best_step: int | None,
-    monitor: str,
-    mode: str,
-    *,
-    named_apart: bool,
+    ordered: Sequence[Checkpoint], k: int, best_step: int | None, monitor: str, mode: str, *, named_apart: bool
 ) -> dict[int, str]:
     """The `k` best steps and what to call each. The run's own best comes first; ties go to the earlier."""
     sign = 1 if mode == "min" else -1
@@ -200,8 +194,10 @@ def superseded(checkpoints: Sequence[Checkpoint], protected_steps: Mapping[int, 
     candidates = sorted(c.step for c in checkpoints if c.resumable and CHECKPOINT in c.paths)
     return [
         Decision(
-            step, CHECKPOINT, step == candidates[-1] or step in protected,
+            step,
+            CHECKPOINT,
+            step == candidates[-1] or step in protected,
             protected.get(step, "the newest that can be resumed" if step == candidates[-1] else "superseded"),
         )
         for step in candidates
-    ]  # fmt: skip
+    ]

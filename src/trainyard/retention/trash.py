@@ -68,10 +68,15 @@ class TrashEntry:
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
         return {
-            "name": self.name, "kind": self.kind, "title": self.title, "run": self.run_id,
-            "created": self.created, "done": self.done, "items": [item.to_dict() for item in self.items],
+            "name": self.name,
+            "kind": self.kind,
+            "title": self.title,
+            "run": self.run_id,
+            "created": self.created,
+            "done": self.done,
+            "items": [item.to_dict() for item in self.items],
             "skipped": [{"what": what, "why": why} for what, why in self.skipped],
-        }  # fmt: skip
+        }
 
 
 def create_entry(yard: Yard, plan: Plan, run_id: str | None = None) -> TrashEntry:
@@ -81,9 +86,13 @@ def create_entry(yard: Yard, plan: Plan, run_id: str | None = None) -> TrashEntr
     created = utc_now()
     path = _claim(yard, f"-rotation-{run_id}" if plan.kind == "rotation" else "")
     content = {
-        "format": _FORMAT, "kind": plan.kind, "title": plan.title, "run": run_id, "created": created,
+        "format": _FORMAT,
+        "kind": plan.kind,
+        "title": plan.title,
+        "run": run_id,
+        "created": created,
         "items": [{**item.to_dict(), "kept_as": kept_as[n]} for n, item in enumerate(plan.items)],
-    }  # fmt: skip
+    }
     durable.write_json(path / _PLAN, content)
     return TrashEntry(path, plan.kind, plan.title, run_id, created, plan.items, kept_as)
 
@@ -122,9 +131,16 @@ def read_entry(path: Path) -> TrashEntry | None:
     except (FileNotFoundError, ValueError):  # absent, or emptied by a power cut
         left, done = {}, False
     return TrashEntry(
-        path, content["kind"], content["title"], content["run"], content["created"],
-        tuple(items), tuple(kept_as), done, left,
-    )  # fmt: skip
+        path,
+        content["kind"],
+        content["title"],
+        content["run"],
+        content["created"],
+        tuple(items),
+        tuple(kept_as),
+        done,
+        left,
+    )
 
 
 def list_trash(yard: Yard, run_id: str | None = None) -> list[TrashEntry]:

@@ -31,10 +31,7 @@ class Report:
 
     def describe(self) -> str:
         """The report for people; ends with a newline."""
-        lines = [
-            f"Back from the trash ({self.name}): {len(self.restored)}",
-            *(f"  {x}" for x in self.restored),
-        ]
+        lines = [f"Back from the trash ({self.name}): {len(self.restored)}", *(f"  {x}" for x in self.restored)]
         if self.problems:
             lines += [f"Not brought back: {len(self.problems)}", *(f"  {x}" for x in self.problems)]
         return "\n".join(lines) + "\n"

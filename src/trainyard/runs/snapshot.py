@@ -145,8 +145,19 @@ def fold(events: Iterable[Event]) -> Snapshot:
 def _created(run: Snapshot, event: Event) -> None:
     run.created = event["at"]
     for key in (
-        "id", "name", "project", "dataset", "model", "layout", "home", "facts", "seed", "tags", "note", "config",
-    ):  # fmt: skip
+        "id",
+        "name",
+        "project",
+        "dataset",
+        "model",
+        "layout",
+        "home",
+        "facts",
+        "seed",
+        "tags",
+        "note",
+        "config",
+    ):
         setattr(run, key, event[key])
 
 
@@ -178,10 +189,15 @@ def _checkpoint(run: Snapshot, event: Event) -> None:
     _insert(
         run,
         Checkpoint(
-            event["step"], event["epoch"], event["format"], event["metrics"], event["files"], dict(event["paths"]),
+            event["step"],
+            event["epoch"],
+            event["format"],
+            event["metrics"],
+            event["files"],
+            dict(event["paths"]),
             at=event["at"],
         ),
-    )  # fmt: skip
+    )
 
 
 def _insert(run: Snapshot, new: Checkpoint) -> None:

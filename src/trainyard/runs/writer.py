@@ -71,9 +71,7 @@ def create_run(
         DiskFullError: there is no room.
         TypeError: `config` is not JSON-able.
     """
-    names = checked_names(
-        project=project, dataset=dataset, model=model, name=default_name if name is None else name
-    )  # fmt: skip
+    names = checked_names(project=project, dataset=dataset, model=model, name=default_name if name is None else name)
     identity = Identity(new_id(), names["project"], names["dataset"], names["model"], names["run"])
     first = identity.facts(datetime.now())
     for n in range(1, _ATTEMPTS_AT_A_NAME):
@@ -83,10 +81,16 @@ def create_run(
             layout.check(facts)
             _refuse_nesting(yard, home)
             created = {
-                **{key: facts[key] for key in ("id", "project", "dataset", "model")}, "name": facts["run"],
-                "layout": layout.name, "home": home, "facts": facts, "seed": seed, "tags": list(tags), "note": note,
+                **{key: facts[key] for key in ("id", "project", "dataset", "model")},
+                "name": facts["run"],
+                "layout": layout.name,
+                "home": home,
+                "facts": facts,
+                "seed": seed,
+                "tags": list(tags),
+                "note": note,
                 "config": dict(config or {}),
-            }  # fmt: skip
+            }
             run = _place(yard, layout, home, created)
             if run is not None:
                 return run
@@ -298,9 +302,13 @@ class RunWriter:
             size = path.stat().st_size
             sha256 = durable.sha256_file(path) if digest else None
         self.event(
-            "record", kind=kind, path=relative, size=size, sha256=sha256,
+            "record",
+            kind=kind,
+            path=relative,
+            size=size,
+            sha256=sha256,
             facts={key: value for key, value in facts.items() if value is not None},
-        )  # fmt: skip
+        )
 
     def save_file(self, source: str | os.PathLike[str] | bytes, name: str) -> Path:
         """Copies a file of the user's (or bytes) into the run under `name`, which may have folders.

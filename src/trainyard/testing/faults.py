@@ -311,8 +311,13 @@ def run_killed(
     helper = "from trainyard.testing import faults; faults.run_doomed()"
     process = subprocess.Popen(
         [sys.executable, "-c", helper, *argv],
-        cwd=cwd, env=environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         output, errors = process.communicate(timeout=timeout_s if after_s is None else after_s)
     except subprocess.TimeoutExpired:

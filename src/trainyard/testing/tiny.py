@@ -28,12 +28,7 @@ def tiny_mlp(n_classes: int = 3, *, input_size: int = 8, dropout: float = 0.0, s
 
 
 def tiny_cnn(
-    n_classes: int = 3,
-    *,
-    channels: int = 1,
-    size: tuple[int, int] = (8, 8),
-    dropout: float = 0.0,
-    seed: int = 0,
+    n_classes: int = 3, *, channels: int = 1, size: tuple[int, int] = (8, 8), dropout: float = 0.0, seed: int = 0
 ) -> CNN:
     """Two stages of 4 and 8 channels: float32 [B, channels, *size] to logits [B, n_classes]."""
     with _seeded(seed):
@@ -54,11 +49,7 @@ class FrozenBackbone(nn.Module):
         super().__init__()
         with _seeded(seed):
             self.backbone = nn.Sequential(
-                nn.Linear(input_size, width),
-                nn.Tanh(),
-                nn.Linear(width, width),
-                nn.Tanh(),
-                nn.Linear(width, width),
+                nn.Linear(input_size, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width)
             )
             self.head = nn.Sequential(nn.Linear(width, width // 5), nn.ReLU(), nn.Linear(width // 5, n_classes))
         freeze(self, ["backbone"])

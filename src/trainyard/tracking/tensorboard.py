@@ -21,9 +21,11 @@ class TensorBoardSink:
         # tensorboardX names its file by the second and empties one of that name: a quick resume needs another.
         earlier = len(list(directory.glob("events.out.tfevents.*"))) if directory.is_dir() else 0
         self._writer = SummaryWriter(
-            str(directory), purge_step=None if purge_after is None else purge_after + 1, flush_secs=5,
+            str(directory),
+            purge_step=None if purge_after is None else purge_after + 1,
+            flush_secs=5,
             filename_suffix=f".{earlier}" if earlier else "",
-        )  # fmt: skip
+        )
 
     def emit(self, event: Event) -> None:
         """Queues the scalars; a thread of the writer's puts them on disk."""

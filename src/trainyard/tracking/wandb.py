@@ -78,13 +78,22 @@ class WandbSink:
         self._process: _Process | None = None
         self._directory = directory / "wandb"
         run = {
-            "project": project, "name": name, "id": id, "config": dict(config), "dir": str(directory),
-            "tags": list(tags), "notes": note,
-        }  # fmt: skip
+            "project": project,
+            "name": name,
+            "id": id,
+            "config": dict(config),
+            "dir": str(directory),
+            "tags": list(tags),
+            "notes": note,
+        }
         start = {
-            "run": run, "commit": commit, "remote": remote, "timeout_s": timeout_s, "argv": sys.argv or [""],
+            "run": run,
+            "commit": commit,
+            "remote": remote,
+            "timeout_s": timeout_s,
+            "argv": sys.argv or [""],
             "pid": os.getpid(),
-        }  # fmt: skip
+        }
         self._forwarder = Forwarder(self._send, capacity=_QUEUE, name="trainyard-wandb")
         self._forwarder.put(start)
 
@@ -179,9 +188,13 @@ class _Process:
         inherited = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}
         own = {"PYTHONPATH": os.pathsep.join(sys.path), "WANDB_ERROR_REPORTING": "false"}
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "trainyard.tracking.wandb_process"], env=inherited | own | variables,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-P", "-m", "trainyard.tracking.wandb_process"],
+            env=inherited | own | variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
 
     def kill(self) -> None:
         """Ends it, if it has not ended by itself. For any thread."""

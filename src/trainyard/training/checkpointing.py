@@ -100,13 +100,26 @@ class Checkpointer:
         if format_.is_directory and progress["best"]["value"] is not None:
             best_checkpoint = run.yard.relative(run.path("checkpoint", step=best_step, epoch=progress["best"]["epoch"]))
         files = encode(
-            self._capture, state, progress, rng, format_=format_, step=step, epoch=request.epoch,
-            metrics=request.metrics, best_checkpoint=best_checkpoint,
-        )  # fmt: skip
+            self._capture,
+            state,
+            progress,
+            rng,
+            format_=format_,
+            step=step,
+            epoch=request.epoch,
+            metrics=request.metrics,
+            best_checkpoint=best_checkpoint,
+        )
         checkpoint = commit(
-            run, files.writers, step=step, epoch=request.epoch, metrics=request.metrics, linked=files.linked,
-            expected_bytes=files.expected_bytes, inside_epoch=request.inside_epoch,
-        )  # fmt: skip
+            run,
+            files.writers,
+            step=step,
+            epoch=request.epoch,
+            metrics=request.metrics,
+            linked=files.linked,
+            expected_bytes=files.expected_bytes,
+            inside_epoch=request.inside_epoch,
+        )
         if request.improved and not format_.is_directory:
             publish(run, checkpoint, "best")
         self._make_room(run)

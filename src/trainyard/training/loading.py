@@ -88,10 +88,16 @@ def _load_file(path: Path) -> Loaded:
         raise CheckpointError(f"{path} holds no checkpoint of Trainyard's (no entry 'model').", "Choose another file.")
     progress = whole.get("progress")
     return Loaded(
-        whole["model"], whole.get("model_config") or {}, whole.get("optimizer"), whole.get("scheduler"),
-        whole.get("scaler"), whole.get("rng"), Progress.from_dict(progress) if progress else None,
-        whole.get("files") or {}, whole.get("decision"),
-    )  # fmt: skip
+        whole["model"],
+        whole.get("model_config") or {},
+        whole.get("optimizer"),
+        whole.get("scheduler"),
+        whole.get("scaler"),
+        whole.get("rng"),
+        Progress.from_dict(progress) if progress else None,
+        whole.get("files") or {},
+        whole.get("decision"),
+    )
 
 
 def _load_directory(path: Path, weights_only: bool) -> Loaded:
@@ -126,6 +132,13 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
             {**trainer_state["stateful_callbacks"]["trainyard"], "log": trainer_state["log_history"]}
         )
     return Loaded(
-        model, model_config, _read(path / names.OPTIMIZER), _read(path / names.SCHEDULER),
-        _read(path / names.SCALER), _read(path / names.RNG_STATE), progress, files, decision,
-    )  # fmt: skip
+        model,
+        model_config,
+        _read(path / names.OPTIMIZER),
+        _read(path / names.SCHEDULER),
+        _read(path / names.SCALER),
+        _read(path / names.RNG_STATE),
+        progress,
+        files,
+        decision,
+    )

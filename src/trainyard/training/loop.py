@@ -154,10 +154,18 @@ def fit(
         seconds, waited = clock.read()
         tell(
             EpochEnded(
-                progress.step, progress.epoch, plan.epochs, train, val, progress.best, improved, predictions,
-                seconds, waited,
+                progress.step,
+                progress.epoch,
+                plan.epochs,
+                train,
+                val,
+                progress.best,
+                improved,
+                predictions,
+                seconds,
+                waited,
             )
-        )  # fmt: skip
+        )
         last = progress.epoch >= plan.epochs or progress.stopped_early
         stop = not last and should_stop()
         if last or stop or improved or progress.epoch % plan.save_every_epochs == 0:

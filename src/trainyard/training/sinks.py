@@ -34,10 +34,13 @@ class HistorySink:
         best = {"step": event.best.step, "epoch": event.best.epoch, "value": event.best.value}
         self._defer(
             lambda: self._run.event(
-                "progress", step=event.step, epoch=event.epoch, metrics=event.metrics,
+                "progress",
+                step=event.step,
+                epoch=event.epoch,
+                metrics=event.metrics,
                 best=best if event.best.value is not None else None,
             )
-        )  # fmt: skip
+        )
 
     def close(self) -> None:
         """Nothing: the run flushes its own history."""
@@ -93,9 +96,13 @@ class ConsoleSink:
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("step {task.completed}/{task.total}"),
-                TimeRemainingColumn(), console=console, transient=True,
-            )  # fmt: skip
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("step {task.completed}/{task.total}"),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+            )
             self._task = self._bar.add_task("training", total=steps_per_epoch * epochs, completed=start)
             self._bar.start()
 

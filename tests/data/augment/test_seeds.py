@@ -4,13 +4,7 @@ import pytest
 from trainyard.data.augment.seeds import item_seeds, uniforms
 
 # The first outputs of Vigna's splitmix64.c from the state 1234567.
-PUBLISHED = (
-    6457827717110365317,
-    3203168211198807973,
-    9817491932198370423,
-    4593380528125082431,
-    16408922859458223821,
-)
+PUBLISHED = (6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821)
 
 
 def test_the_numbers_of_a_seed_are_those_of_splitmix64():

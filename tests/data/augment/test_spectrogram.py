@@ -55,9 +55,15 @@ def test_an_empty_batch_stays():
 
 @settings(deadline=None, max_examples=150)
 @given(
-    st.integers(0, 4), share, st.integers(0, 4), share, share,
-    st.integers(1, 24), st.integers(1, 30), st.integers(0, 2**64 - 1),
-)  # fmt: skip
+    st.integers(0, 4),
+    share,
+    st.integers(0, 4),
+    share,
+    share,
+    st.integers(1, 24),
+    st.integers(1, 30),
+    st.integers(0, 2**64 - 1),
+)
 def test_masks_never_hide_more_than_the_bound(n_time, time_width, n_freq, freq_width, bound, mels, frames, seed):
     change = SpecAugment(n_time, time_width, n_freq, freq_width, max_masked=bound)
     given = features(3, 1, mels, frames).double()
@@ -168,9 +174,14 @@ def test_channels_change_alike():
 
 @pytest.mark.parametrize(
     "change",
-    [EVERYTHING, SpecAugment(time_masks=1), SpecAugment(freq_masks=1), SpecAugment(time_shift=0.2),
-     SpecAugment(freq_stretch=0.2)],
-)  # fmt: skip
+    [
+        EVERYTHING,
+        SpecAugment(time_masks=1),
+        SpecAugment(freq_masks=1),
+        SpecAugment(time_shift=0.2),
+        SpecAugment(freq_stretch=0.2),
+    ],
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_input_is_not_changed(change, dtype):
     given = features(4, 1, 16, 30).to(dtype)

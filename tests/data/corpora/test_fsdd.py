@@ -32,11 +32,21 @@ def test_only_recordings_are_looked_at_where_there_is_that_folder(tmp_path, tree
 def test_shared_speakers_are_a_warning_of_the_split_not_an_error(tmp_path, tree):
     corpus = find("fsdd", tree(tmp_path, NAMES))
     data = build_dataset(
-        corpus.name, str(tmp_path), corpus.classes, [file.id for file in corpus.files],
-        [file.label for file in corpus.files], [file.id for file in corpus.files], (1,), lambda _: None,
-        official=[file.split for file in corpus.files], groups=[file.group for file in corpus.files],
-        val_fraction=0.0, test_fraction=0.0, seed=0, on_leak="warn",
-    )  # fmt: skip
+        corpus.name,
+        str(tmp_path),
+        corpus.classes,
+        [file.id for file in corpus.files],
+        [file.label for file in corpus.files],
+        [file.id for file in corpus.files],
+        (1,),
+        lambda _: None,
+        official=[file.split for file in corpus.files],
+        groups=[file.group for file in corpus.files],
+        val_fraction=0.0,
+        test_fraction=0.0,
+        seed=0,
+        on_leak="warn",
+    )
     assert Counter(data.splits.tolist()) == {"test": 100, "train": 40}
     assert any("2 groups lie in more than one split" in note for note in data.warnings)
 

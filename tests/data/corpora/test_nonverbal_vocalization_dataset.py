@@ -28,8 +28,14 @@ def test_recordings_need_no_class_folder(tmp_path, tree):
         "nonverbal_vocalization_dataset", tree(tmp_path, {"samples/" + name.split("/")[1] for name in PUBLISHED})
     )
     assert corpus.classes == (
-        "teeth-grinding", "tongue-clicking", "coughing", "yawning", "throat-clearing", "crying", "laughing",
-    )  # fmt: skip
+        "teeth-grinding",
+        "tongue-clicking",
+        "coughing",
+        "yawning",
+        "throat-clearing",
+        "crying",
+        "laughing",
+    )
 
 
 @pytest.mark.parametrize(

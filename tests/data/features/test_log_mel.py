@@ -22,9 +22,19 @@ TOLERANCE_DB = 1e-3
 
 def librosa_db(waveform, sample_rate, n_fft, hop_length, n_mels, fmin=0.0, fmax=None, top_db=80.0):
     power = librosa.feature.melspectrogram(
-        y=waveform, sr=sample_rate, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels, fmin=fmin, fmax=fmax,
-        center=True, pad_mode="constant", power=2.0, htk=False, norm="slaney",
-    )  # fmt: skip
+        y=waveform,
+        sr=sample_rate,
+        n_fft=n_fft,
+        hop_length=hop_length,
+        n_mels=n_mels,
+        fmin=fmin,
+        fmax=fmax,
+        center=True,
+        pad_mode="constant",
+        power=2.0,
+        htk=False,
+        norm="slaney",
+    )
     return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=top_db)
 
 
@@ -132,9 +142,14 @@ def test_any_parameters(data):
     fmin = data.draw(st.floats(0, 1500))
     fmax = data.draw(st.none() | st.floats(fmin + 200, sample_rate / 2))
     arguments = (
-        sample_rate, n_fft, data.draw(st.integers(20, 800)), data.draw(st.integers(1, 80)), fmin, fmax,
+        sample_rate,
+        n_fft,
+        data.draw(st.integers(20, 800)),
+        data.draw(st.integers(1, 80)),
+        fmin,
+        fmax,
         data.draw(st.none() | st.floats(1, 120)),
-    )  # fmt: skip
+    )
     try:
         log_mel = LogMel(*arguments, "none")
     except ConfigError as error:

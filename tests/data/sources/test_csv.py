@@ -38,8 +38,7 @@ def test_the_listed_images_are_read(table):
         assert data.classes[data.labels[index]] == label
         want = np.asarray(Image.open(table.parent / path).resize((8, 8), Image.Resampling.BILINEAR))
         np.testing.assert_array_equal(
-            data.fetch(np.array([index]))[0].permute(1, 2, 0).numpy(),
-            want.astype(np.float32) / np.float32(255),
+            data.fetch(np.array([index]))[0].permute(1, 2, 0).numpy(), want.astype(np.float32) / np.float32(255)
         )
 
 

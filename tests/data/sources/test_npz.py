@@ -116,14 +116,8 @@ def test_groups_beside_the_images_are_kept_together(tmp_path):
 
 
 BAD = {
-    "no labels": (
-        {"images": images(), "other": labels()},
-        "has no labels for images; its keys are: images, other",
-    ),
-    "no images": (
-        {"imgs": images(), "lbls": labels()},
-        "has no images and labels.*imgs, lbls.*Did you mean 'images'",
-    ),
+    "no labels": ({"images": images(), "other": labels()}, "has no labels for images; its keys are: images, other"),
+    "no images": ({"imgs": images(), "lbls": labels()}, "has no images and labels.*imgs, lbls.*Did you mean 'images'"),
     "no train": ({"test_images": images(), "test_labels": labels()}, "has no train_images"),
     "two images": ({"x": images(), "images": images(), "y": labels()}, "x and images both hold images"),
     "both": (
@@ -131,10 +125,7 @@ BAD = {
         "arrays for train and arrays for no split",
     ),
     "lengths": ({"images": images(), "labels": labels(29)}, "images holds 30 items and there are 29 labels"),
-    "shape": (
-        {"images": images(shape=(2, 2, 2, 2)), "labels": labels()},
-        r"images has shape \(30, 2, 2, 2, 2\)",
-    ),
+    "shape": ({"images": images(shape=(2, 2, 2, 2)), "labels": labels()}, r"images has shape \(30, 2, 2, 2, 2\)"),
     "text": ({"images": np.array(["a"] * 30), "labels": labels()}, "images holds <U1, not numbers"),
     "nan": ({"images": np.full((30, 2, 2), np.nan), "labels": labels()}, r"images\[0\] holds NaN"),
     "one-hot": ({"images": images(), "labels": np.eye(3)[labels()]}, "not one label an item.*argmax"),
@@ -170,10 +161,7 @@ def test_faults_are_told(tmp_path, arrays, words):
 @pytest.mark.parametrize(
     ("classes", "words"),
     [
-        (
-            ("a", "b"),
-            r"labels\[2\] is 2, which is not one of the classes a, b.*run from 0 to 1 for 2 classes",
-        ),
+        (("a", "b"), r"labels\[2\] is 2, which is not one of the classes a, b.*run from 0 to 1 for 2 classes"),
         (("a", "b", "c", "d"), "no items of class d"),
         (("a", "a", "b"), "name a more than once"),
     ],
@@ -186,9 +174,11 @@ def test_classes_that_do_not_fit_are_told(tmp_path, classes, words):
 def test_an_unknown_name_is_told_with_its_place_and_the_nearest(tmp_path):
     path = save(
         tmp_path,
-        x_train=images(3), y_train=np.array(["cat", "dog", "cat"]),
-        x_test=images(2), y_test=np.array(["dog", "dgo"]),
-    )  # fmt: skip
+        x_train=images(3),
+        y_train=np.array(["cat", "dog", "cat"]),
+        x_test=images(2),
+        y_test=np.array(["dog", "dgo"]),
+    )
     with pytest.raises(DataError, match=r"(?s)y_test\[1\] is 'dgo'.*Did you mean 'dog'"):
         npz.load(path, classes=("cat", "dog"))
 

@@ -74,9 +74,12 @@ def test_a_text_may_be_long(tmp_path):
 
 def test_labels_by_name_by_number_one_several_and_none(tmp_path):
     path = write(
-        tmp_path / "x.csv", ["id", "text", "label", "who", "part"],
-        ("i1", "one", "joy", "g", "train"), ("i2", "two", "2; joy", "", "dev"), ("i3", "three", "", "g", "TEST"),
-    )  # fmt: skip
+        tmp_path / "x.csv",
+        ["id", "text", "label", "who", "part"],
+        ("i1", "one", "joy", "g", "train"),
+        ("i2", "two", "2; joy", "", "dev"),
+        ("i3", "three", "", "g", "TEST"),
+    )
     columns = {"id_column": "id", "group_column": "who", "split_column": "part"}
     texts = table(path, label_separator=";", classes=("anger", "joy", "love"), **columns)
     assert chosen(texts) == [("joy",), ("joy", "love"), ()]

@@ -171,9 +171,12 @@ def test_a_missing_library_is_told_with_what_to_install(name: str, monkeypatch: 
 def in_a_process(code: str) -> str:
     """What the code prints, errors and warnings too."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, "-W", "error", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         check=True,
-    )  # fmt: skip
+    )
     return done.stdout
 
 

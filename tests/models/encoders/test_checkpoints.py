@@ -35,14 +35,25 @@ def trainee_of(model: EncoderClassifier, config: dict[str, Any]) -> Trainee:
 def save(run: Any, capture: Capture, step: int = 1) -> Path:
     """As training commits it."""
     files = encode(
-        capture, capture.take(), Progress(step=step, epoch=step).to_dict(), [rng_state(CPU)],
-        format_=FORMATS[run.layout.checkpoint_format], step=step, epoch=float(step), metrics={"val_loss": 1.0},
+        capture,
+        capture.take(),
+        Progress(step=step, epoch=step).to_dict(),
+        [rng_state(CPU)],
+        format_=FORMATS[run.layout.checkpoint_format],
+        step=step,
+        epoch=float(step),
+        metrics={"val_loss": 1.0},
         best_checkpoint=None,
-    )  # fmt: skip
+    )
     checkpoint = commit(
-        run, files.writers, step=step, epoch=float(step), metrics={"val_loss": 1.0}, linked=files.linked,
+        run,
+        files.writers,
+        step=step,
+        epoch=float(step),
+        metrics={"val_loss": 1.0},
+        linked=files.linked,
         expected_bytes=files.expected_bytes,
-    )  # fmt: skip
+    )
     return run.yard.root / checkpoint.paths["checkpoint"]
 
 
@@ -147,8 +158,12 @@ def test_the_adapter_is_apart_and_the_head_is_not(new_run: Callable[..., Any]) -
     assert len(adapter) == 12
     trained = load_file(path / "model-trained.safetensors")
     assert set(trained) == {
-        "layer_weights", "projector.weight", "projector.bias", "classifier.weight", "classifier.bias"
-    }  # fmt: skip
+        "layer_weights",
+        "projector.weight",
+        "projector.bias",
+        "classifier.weight",
+        "classifier.bias",
+    }
     frozen = load_file(path / "model-frozen.safetensors")
     assert "encoder.layers.0.fc1.weight" in frozen
     assert not any("base_layer" in name or name.startswith("model.") for name in frozen)
@@ -161,7 +176,7 @@ def test_a_whole_encoder_that_trains_is_one_file(new_run: Callable[..., Any]) ->
     """Its convolutions and positions are frozen, megabytes of them; little of the whole."""
     model = build_encoder(
         type="whisper", size="tiny", pretrained=False, classes=["a", "b"], clip_seconds=30.0, method="full"
-    )  # fmt: skip
+    )
     assert 1 << 20 < frozen_bytes(model) < 0.2 * whole_bytes(model)
     run = new_run()
     path = save(run, Capture(trainee_of(model, {}), run.yard.objects))
@@ -222,9 +237,7 @@ def moved(capture: Capture, steps: Iterable[int], run: Any, policy: KeepPolicy) 
 def ten_checkpoints(run: Any, keep_optimizer: Any, **more: Any) -> float:
     """Room on disk of ten checkpoints of a whisper-base's size, by that of one."""
     torch.manual_seed(0)
-    model = build_encoder(
-        type="whisper", size="base", pretrained=False, classes=["a", "b"], clip_seconds=30.0, **more
-    )  # fmt: skip
+    model = build_encoder(type="whisper", size="base", pretrained=False, classes=["a", "b"], clip_seconds=30.0, **more)
     whole = sum(parameter.nbytes for parameter in model.parameters())
     assert whole / 4 == pytest.approx(20.7e6, rel=0.05), "20.6 million, and a head"
     trainee = trainee_of(model, {})

@@ -65,9 +65,14 @@ def test_its_config_needs_the_directory_no_more(type_: str, tmp_path: Path) -> N
     model = loaded(type_, tmp_path / "there")
     shape = (20, 10) if type_ == "whisper" else (1600,)
     config = model_config(
-        "encoder", type=type_, path=str(tmp_path / "there"), classes=CLASSES, clip_seconds=0.1, projector=8,
+        "encoder",
+        type=type_,
+        path=str(tmp_path / "there"),
+        classes=CLASSES,
+        clip_seconds=0.1,
+        projector=8,
         item_shape=shape,
-    )  # fmt: skip
+    )
     (tmp_path / "there").rename(tmp_path / "elsewhere")
     again = from_model_config(config).eval()
     again.load_state_dict(model.state_dict())

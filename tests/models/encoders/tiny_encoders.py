@@ -36,14 +36,22 @@ def theirs(type_: str, path: Path, kind: str = "Model", **more: Any) -> Any:
     torch.manual_seed(5)
     if type_ == "whisper":
         config = config_class(
-            d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-            encoder_ffn_dim=24, decoder_ffn_dim=24, vocab_size=60, num_mel_bins=20, pad_token_id=0, **more,
-        )  # fmt: skip
+            d_model=16,
+            encoder_layers=2,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=24,
+            decoder_ffn_dim=24,
+            vocab_size=60,
+            num_mel_bins=20,
+            pad_token_id=0,
+            **more,
+        )
     else:
         config = config_class(
-            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=(16,) * 7,
-            **more,
-        )  # fmt: skip
+            hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=(16,) * 7, **more
+        )
     model = model_class(config).eval()
     with library.quiet():
         model.save_pretrained(path)

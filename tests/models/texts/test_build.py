@@ -201,9 +201,7 @@ def test_what_is_no_text_encoder_is_told(tmp_path: Path) -> None:
 
 
 def loaded_with_own(path: Path) -> TextClassifier:
-    return build_text_encoder(
-        type="auto", path=str(path), classes=CLASSES, tokenizer=tokenizer(), multi_label=True
-    )  # fmt: skip
+    return build_text_encoder(type="auto", path=str(path), classes=CLASSES, tokenizer=tokenizer(), multi_label=True)
 
 
 def test_a_tokenizer_of_another_model_is_told(tmp_path: Path) -> None:
@@ -250,9 +248,10 @@ def test_where_encoders_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
         (t, s): text_source(t, size=s) for t, s in (("bert", "large"), ("roberta", "base"), ("distilbert", "base"))
     }
     assert found == {
-        ("bert", "large"): "bert-large-uncased", ("roberta", "base"): "roberta-base",
+        ("bert", "large"): "bert-large-uncased",
+        ("roberta", "base"): "roberta-base",
         ("distilbert", "base"): "distilbert-base-uncased",
-    }  # fmt: skip
+    }
     assert text_source("auto", path="here") == "here"
     with pytest.raises(ConfigError, match=r"model\.path, which is not set"):
         text_source("auto")

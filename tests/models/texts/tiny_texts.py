@@ -26,10 +26,19 @@ TEXTS = [
 ]
 # What a tokenizer may trip over: nothing, spaces, control characters, scripts, emoji, special tokens, a long word.
 HARD = [
-    "", "   ", "a\x00b\tc\nd", "Größe DÉJÀ vu naïve İstanbul", "日本語とчто-то", "👩‍👩‍👧 🙃 day",
+    "",
+    "   ",
+    "a\x00b\tc\nd",
+    "Größe DÉJÀ vu naïve İstanbul",
+    "日本語とчто-то",
+    "👩‍👩‍👧 🙃 day",
     "[MASK] the [SEP] cat [PAD]",
-    "<mask> the </s> cat<mask><pad>", "x" * 300, "don't 'quote' \"me\" ##ing", "e\u0301 vs é", *TEXTS,
-]  # fmt: skip
+    "<mask> the </s> cat<mask><pad>",
+    "x" * 300,
+    "don't 'quote' \"me\" ##ing",
+    "e\u0301 vs é",
+    *TEXTS,
+]
 
 
 @functools.cache
@@ -44,9 +53,15 @@ def tiny(type_: str, *, seed: int = 0, **more: Any) -> TextClassifier:
 
 def settings(type_: str, **more: Any) -> dict[str, Any]:
     return {
-        "type": type_, "pretrained": False, "size": "mini", "classes": CLASSES, "tokenizer": tokenizer(),
-        "multi_label": True, **SIZES, **more,
-    }  # fmt: skip
+        "type": type_,
+        "pretrained": False,
+        "size": "mini",
+        "classes": CLASSES,
+        "tokenizer": tokenizer(),
+        "multi_label": True,
+        **SIZES,
+        **more,
+    }
 
 
 def batch(texts: list[str], of: Tokenizer | None = None, max_tokens: int = 32) -> tuple[Tensor, Tensor]:
@@ -64,9 +79,11 @@ def write_byte_bpe(path: Path, **config: Any) -> None:
     made = library_.Tokenizer(library_.models.BPE())
     made.pre_tokenizer = library_.pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = library_.trainers.BpeTrainer(
-        vocab_size=400, show_progress=False, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        vocab_size=400,
+        show_progress=False,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
         initial_alphabet=library_.pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     made.train_from_iterator(TEXTS, trainer)
     made.decoder = library_.decoders.ByteLevel()
     made.post_processor = library_.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))

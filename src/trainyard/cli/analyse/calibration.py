@@ -18,9 +18,12 @@ from trainyard.cli.options import counted, echo_json, find_run, json_option, out
 @common.label_option
 @click.option("--bins", type=click.IntRange(1, 1000), metavar="N", default=15, show_default=True, help="How many bins.")
 @click.option(
-    "--by", type=click.Choice(["width", "mass"]), default="width", show_default=True,
+    "--by",
+    type=click.Choice(["width", "mass"]),
+    default="width",
+    show_default=True,
     help="Bins of equal width, or each of about as many forecasts.",
-)  # fmt: skip
+)
 @out_option("Write it instead: a reliability diagram for .png, the bins for .csv.")
 @json_option
 def command(
@@ -53,9 +56,11 @@ def command(
 
         heading = f"{reader.snapshot.name}: calibration{about}, {split}"
         common.write(
-            out, counted(len(rows), "bin"), table=lambda: records_csv([dict(row) for row in rows]),
+            out,
+            counted(len(rows), "bin"),
+            table=lambda: records_csv([dict(row) for row in rows]),
             picture=lambda: label_plots.reliability(rows, heading, f"Brier {brier:.4f} · ECE {ece:.4f}"),
-        )  # fmt: skip
+        )
         return
     if as_json:
         echo_json({"run": reader.snapshot.id, "split": split, "label": label, "brier": brier, "ece": ece, "bins": rows})
@@ -65,12 +70,15 @@ def command(
         ("probability", "forecasts", "on average", "came true", "off by"),
         [
             (
-                f"{row['low']:.3f} to {row['high']:.3f}", f"{row['count']:,}", common.score(row["mean_probability"]),
-                common.score(row["share"]), _gap(row["mean_probability"], row["share"]),
+                f"{row['low']:.3f} to {row['high']:.3f}",
+                f"{row['count']:,}",
+                common.score(row["mean_probability"]),
+                common.score(row["share"]),
+                _gap(row["mean_probability"], row["share"]),
             )
             for row in rows
         ],
-    )  # fmt: skip
+    )
 
 
 def _gap(mean: float | None, share: float | None) -> str:

@@ -44,18 +44,24 @@ def command(
 
         heading = f"{readers[0].snapshot.name} → {readers[1].snapshot.name}: {split}"
         common.write(
-            out, counted(len(changed), "changed item"), table=lambda: records_csv([vars(flip) for flip in changed]),
+            out,
+            counted(len(changed), "changed item"),
+            table=lambda: records_csv([vars(flip) for flip in changed]),
             picture=lambda: label_plots.flips(classes, heading),
-        )  # fmt: skip
+        )
         return
     if as_json:
         echo_json(
             {
-                "runs": [reader.snapshot.id for reader in readers], "split": split, "label": label,
-                "items": len(one.items), **counts, "classes": [vars(row) for row in classes],
+                "runs": [reader.snapshot.id for reader in readers],
+                "split": split,
+                "label": label,
+                "items": len(one.items),
+                **counts,
+                "classes": [vars(row) for row in classes],
                 "flips": [common.as_json(flip) for flip in changed[:limit]],
             }
-        )  # fmt: skip
+        )
         return
     said = ", ".join(f"{counts[word]:,} {words}" for word, words in _WORDS.items())
     about = f" about {label}" if label is not None else ""
@@ -70,22 +76,28 @@ def command(
             ("class", "items", "right → wrong", "wrong → right", "net"),
             [
                 (
-                    common.one_line(row.label), f"{row.support:,}", f"{row.broken:,}", f"{row.fixed:,}",
+                    common.one_line(row.label),
+                    f"{row.support:,}",
+                    f"{row.broken:,}",
+                    f"{row.fixed:,}",
                     f"{row.fixed - row.broken:+,}",
                 )
                 for row in sorted(rows, key=lambda row: row.fixed - row.broken)
             ],
-        )  # fmt: skip
+        )
     if limit:
         click.echo()
         common.print_table(
             ("change", "is", "before", "after", "item"),
             [
                 (
-                    _WORDS[flip.change], common.set_of(flip.true), common.set_of(flip.first),
-                    common.set_of(flip.second), common.one_line(flip.item),
+                    _WORDS[flip.change],
+                    common.set_of(flip.true),
+                    common.set_of(flip.first),
+                    common.set_of(flip.second),
+                    common.one_line(flip.item),
                 )
                 for flip in changed[:limit]
             ],
             left=5,
-        )  # fmt: skip
+        )

@@ -41,11 +41,15 @@ def command(
     if as_json:
         echo_json(
             {
-                "run": reader.snapshot.id, "split": split, "label": label, "items": len(found.items),
-                "wrong": len(wrong), "mistakes": [common.as_json(mistake) for mistake in wrong[:limit]],
+                "run": reader.snapshot.id,
+                "split": split,
+                "label": label,
+                "items": len(found.items),
+                "wrong": len(wrong),
+                "mistakes": [common.as_json(mistake) for mistake in wrong[:limit]],
                 "pairs": [vars(pair) for pair in pairs[:limit]],
             }
-        )  # fmt: skip
+        )
         return
     about = f" about {label}" if label is not None else ""
     share = f"{len(wrong):,} of {len(found.items):,} items are wrong{about} ({len(wrong) / len(found.items):.1%})"
@@ -57,22 +61,27 @@ def command(
         ("probability", "of", "is", "predicted", "item"),
         [
             (
-                common.score(mistake.probability), common.one_line(mistake.label), common.set_of(mistake.true),
-                common.set_of(mistake.predicted), common.one_line(mistake.item),
+                common.score(mistake.probability),
+                common.one_line(mistake.label),
+                common.set_of(mistake.true),
+                common.set_of(mistake.predicted),
+                common.one_line(mistake.item),
             )
             for mistake in wrong[:limit]
         ],
         left=5,
-    )  # fmt: skip
+    )
     click.echo()
     common.print_table(
         ("missed", "chosen instead", "items", "of its items"),
         [
             (
-                common.set_of([pair.true]), common.set_of([pair.predicted]), f"{pair.count:,}",
+                common.set_of([pair.true]),
+                common.set_of([pair.predicted]),
+                f"{pair.count:,}",
                 "-" if pair.share is None else f"{pair.share:.1%}",
             )
             for pair in pairs[:limit]
         ],
         left=2,
-    )  # fmt: skip
+    )

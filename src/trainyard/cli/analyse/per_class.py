@@ -33,9 +33,11 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
         from trainyard.analysis import label_plots
 
         common.write(
-            out, counted(len(rows), "class", "classes"), table=lambda: per_class_csv(rows),
+            out,
+            counted(len(rows), "class", "classes"),
+            table=lambda: per_class_csv(rows),
             picture=lambda: label_plots.per_class(rows[::-1], f"{reader.snapshot.name}: {split}"),
-        )  # fmt: skip
+        )
         return
     if as_json:
         echo_json({"run": reader.snapshot.id, "split": split, "items": len(found.items), "classes": rows})
@@ -45,10 +47,16 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
         ("class", "F1", "precision", "recall", "items", "tp", "fp", "fn", "tn"),
         [
             (
-                common.one_line(row["label"]), common.score(row["f1_score"]), common.score(row["precision"]),
-                common.score(row["recall"]), f"{row['support']:,}", f"{row['tp']:,}", f"{row['fp']:,}",
-                f"{row['fn']:,}", f"{row['tn']:,}",
+                common.one_line(row["label"]),
+                common.score(row["f1_score"]),
+                common.score(row["precision"]),
+                common.score(row["recall"]),
+                f"{row['support']:,}",
+                f"{row['tp']:,}",
+                f"{row['fp']:,}",
+                f"{row['fn']:,}",
+                f"{row['tn']:,}",
             )
             for row in rows
         ],
-    )  # fmt: skip
+    )

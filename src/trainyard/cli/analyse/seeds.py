@@ -55,13 +55,17 @@ def command(query: str, yard_root: Path, split: str, as_json: bool) -> None:
             ("metric", "mean", "std", "lowest", "highest", "runs"),
             [
                 (
-                    name.removeprefix(prefix), f"{found.mean:.4f}", "-" if found.std is None else f"{found.std:.4f}",
-                    f"{found.low:.4f}", f"{found.high:.4f}", str(found.n),
+                    name.removeprefix(prefix),
+                    f"{found.mean:.4f}",
+                    "-" if found.std is None else f"{found.std:.4f}",
+                    f"{found.low:.4f}",
+                    f"{found.high:.4f}",
+                    str(found.n),
                 )
                 for name, found in group.metrics.items()
                 if name.startswith(prefix)
             ],
-        )  # fmt: skip
+        )
     alone = len(measured) - sum(len(group.runs) for group in groups)
     if alone:
         click.echo(f"\n{counted(alone, 'other run')} {'has' if alone == 1 else 'have'} no companion of another seed.")

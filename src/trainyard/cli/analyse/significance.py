@@ -19,9 +19,13 @@ from trainyard.cli.options import counted, echo_json, find_run, json_option, yar
     "--metric", type=click.Choice(["f1_macro", "f1_micro", "accuracy"]), help="Only this one; all of them by default."
 )
 @click.option(
-    "--resamples", type=click.IntRange(100, 1_000_000), metavar="N", default=2000, show_default=True,
+    "--resamples",
+    type=click.IntRange(100, 1_000_000),
+    metavar="N",
+    default=2000,
+    show_default=True,
     help="How often items are drawn again.",
-)  # fmt: skip
+)
 @click.option("--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Of the draws.")
 @json_option
 def command(
@@ -53,12 +57,16 @@ def command(
         ("metric", "A", "B", "B - A", "95 % interval", "p"),
         [
             (
-                row.metric, f"{row.first:.4f}", f"{row.second:.4f}", f"{row.difference:+.4f}",
-                f"{row.low:+.4f} to {row.high:+.4f}", f"{row.p_value:.4f}",
+                row.metric,
+                f"{row.first:.4f}",
+                f"{row.second:.4f}",
+                f"{row.difference:+.4f}",
+                f"{row.low:+.4f} to {row.high:+.4f}",
+                f"{row.p_value:.4f}",
             )
             for row in rows
         ],
-    )  # fmt: skip
+    )
     for row in rows:
         better = "B" if row.difference > 0 else "A"
         sure = row.p_value < 0.05

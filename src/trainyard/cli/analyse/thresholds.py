@@ -16,9 +16,12 @@ from trainyard.errors import UserError
 @run_argument
 @yard_option
 @click.option(
-    "--split", type=click.Choice(["val", "test"]), default="val", show_default=True,
+    "--split",
+    type=click.Choice(["val", "test"]),
+    default="val",
+    show_default=True,
     help="test: also what the stored thresholds give there.",
-)  # fmt: skip
+)
 @out_option("Write it instead: a picture for .png, a table for .csv.")
 @json_option
 def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bool) -> None:
@@ -56,11 +59,13 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
         from trainyard.analysis import label_plots
 
         common.write(
-            out, f"{len(rows)} labels", table=lambda: records_csv([vars(row) for row in rows]),
+            out,
+            f"{len(rows)} labels",
+            table=lambda: records_csv([vars(row) for row in rows]),
             picture=lambda: label_plots.thresholds(
                 rows, found.probabilities, labels.astype(bool), f"{reader.snapshot.name}: thresholds"
             ),
-        )  # fmt: skip
+        )
         return
     if as_json:
         echo_json(

@@ -44,9 +44,11 @@ def command(query: str, yard_root: Path, out: Path | None, as_json: bool) -> Non
         from trainyard.analysis import plots
 
         common.write(
-            out, counted(len(found), "run"), table=lambda: layer_weights.wide_csv(found),
+            out,
+            counted(len(found), "run"),
+            table=lambda: layer_weights.wide_csv(found),
             picture=lambda: plots.layer_weights(found, f"{query or yard_root.name}: layer weights"),
-        )  # fmt: skip
+        )
     elif as_json:
         echo_json(found)
     else:

@@ -73,8 +73,10 @@ def find(
     if name not in _MODULES:
         raise ValueError(f"{name!r} is not one of {', '.join(CORPORA)}")
     columns = {
-        "path_column": path_column, "label_column": label_column, "group_column": group_column,
+        "path_column": path_column,
+        "label_column": label_column,
+        "group_column": group_column,
         "split_column": split_column,
-    }  # fmt: skip
+    }
     found: Corpus = _MODULES[name].find(Path(root), classes=classes, **(columns if name == "csv" else {}))
     return found

@@ -15,12 +15,7 @@ from trainyard.data.dataset import Dataset
 
 
 def load(
-    *,
-    name: str = "digits",
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-    on_leak: str = "warn",
+    *, name: str = "digits", val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0, on_leak: str = "warn"
 ) -> Dataset:
     """The digits as float32 [1, 8, 8] in [0, 1].
 

@@ -198,8 +198,7 @@ def _labels(
             bad = np.flatnonzero(column != np.floor(column))
             if len(bad):
                 raise DataError(
-                    f"{path}: {key}[{bad[0]}] is {column[bad[0]]}, not a whole number.",
-                    "Save labels as integers.",
+                    f"{path}: {key}[{bad[0]}] is {column[bad[0]]}, not a whole number.", "Save labels as integers."
                 )
         values.append(column.astype(np.int64) if column.dtype.kind in "buif" else column.astype(str))
     if len({column.dtype.kind for column in values}) > 1:
@@ -231,8 +230,7 @@ def _labels(
             part += 1
         value = together[outside[0]].item()
         raise DataError(
-            f"{path}: {parts[part][0]}[{at}] is {value!r}, which is not one of the classes {listed(names)}.",
-            hint,
+            f"{path}: {parts[part][0]}[{at}] is {value!r}, which is not one of the classes {listed(names)}.", hint
         )
     return names, positions
 

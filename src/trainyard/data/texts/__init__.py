@@ -66,7 +66,14 @@ def find(
             raise DataError("data.classes is set, but GoEmotions names its labels itself.", "Unset data.classes.")
         return goemotions.load(path, multi_label=multi_label, on_bad_item=on_bad_item)
     return table.load(
-        path, text_column=text_column, label_column=label_column, label_separator=label_separator,
-        id_column=id_column, group_column=group_column, split_column=split_column, classes=classes,
-        multi_label=multi_label, on_bad_item=on_bad_item,
-    )  # fmt: skip
+        path,
+        text_column=text_column,
+        label_column=label_column,
+        label_separator=label_separator,
+        id_column=id_column,
+        group_column=group_column,
+        split_column=split_column,
+        classes=classes,
+        multi_label=multi_label,
+        on_bad_item=on_bad_item,
+    )

@@ -86,7 +86,7 @@ CLAUSES: dict[str, tuple[str, ...]] = {
         "who would have guessed that {who} has {thing}",
         "{thing} caught me off guard",
     ),
-}  # fmt: skip
+}
 ADJECTIVES = {
     "anger": ("angry", "furious", "mad"),
     "fear": ("afraid", "scared", "worried"),
@@ -104,20 +104,56 @@ EITHER = (
     ("gratitude", "joy", "{who} saved the day with {thing}"),
 )
 ASIDES = (
-    "it was a tuesday", "we met at the station", "the rain had stopped by then", "as {who} said before",
-    "somewhere between here and the lake", "{who} was there as well", "that was after lunch", "so it goes with {thing}",
-)  # fmt: skip
+    "it was a tuesday",
+    "we met at the station",
+    "the rain had stopped by then",
+    "as {who} said before",
+    "somewhere between here and the lake",
+    "{who} was there as well",
+    "that was after lunch",
+    "so it goes with {thing}",
+)
 FRAGMENTS = ("order {number} , shelf {number}", "re : {thing} , page {number}", "{number} , {number} , {number}")
 WHO = (
-    "my sister", "our neighbour", "the new teacher", "my boss", "the doctor", "my oldest friend", "the team",
-    "grandma", "the landlord", "a stranger", "my son", "the driver", "the whole class", "my cousin", "the coach",
+    "my sister",
+    "our neighbour",
+    "the new teacher",
+    "my boss",
+    "the doctor",
+    "my oldest friend",
+    "the team",
+    "grandma",
+    "the landlord",
+    "a stranger",
+    "my son",
+    "the driver",
+    "the whole class",
+    "my cousin",
+    "the coach",
     "that singer",
-)  # fmt: skip
+)
 THINGS = (
-    "the letter", "this exam", "the broken window", "our wedding", "the news", "the old dog", "the last train",
-    "the test results", "my birthday", "the storm", "this song", "the phone call", "the empty house", "the new job",
-    "the garden", "that film", "the long queue", "the surgery", "the photo album", "the football match",
-)  # fmt: skip
+    "the letter",
+    "this exam",
+    "the broken window",
+    "our wedding",
+    "the news",
+    "the old dog",
+    "the last train",
+    "the test results",
+    "my birthday",
+    "the storm",
+    "this song",
+    "the phone call",
+    "the empty house",
+    "the new job",
+    "the garden",
+    "that film",
+    "the long queue",
+    "the surgery",
+    "the photo album",
+    "the football match",
+)
 JOINS = (" and ", " , but ", " . ", " ; ", " while ")
 ENDS = ("", " .", " !", " ...", " 🙂", " 😭")
 

@@ -16,14 +16,7 @@ from trainyard.config.layers import parse_layers
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.models.encoders import methods
 from trainyard.models.encoders.classifier import EncoderClassifier
-from trainyard.models.encoders.families import (
-    FAMILIES,
-    SAMPLE_RATE,
-    Family,
-    fit_config,
-    random_config,
-    receptive_field,
-)
+from trainyard.models.encoders.families import FAMILIES, SAMPLE_RATE, Family, fit_config, random_config, receptive_field
 from trainyard.models.encoders.pretrained import cut_to, pretrained_config, pretrained_model, whisper_positions
 from trainyard.models.library import without_torchao
 from trainyard.models.settings import class_problems, misfits, override_problems, sizes_of, unknown
@@ -199,8 +192,10 @@ def _checked(settings: Mapping[str, Any], classes: Sequence[str]) -> Settings:
     problems = [unknown(key, known, "model=encoder has no parameter") for key in settings if key not in known]
     chosen = Settings(**{key: value for key, value in settings.items() if key in known})
     valid: dict[str, Sequence[str]] = {
-        "type": tuple(FAMILIES), "method": methods.METHODS, "lora_targets": methods.TARGETS
-    }  # fmt: skip
+        "type": tuple(FAMILIES),
+        "method": methods.METHODS,
+        "lora_targets": methods.TARGETS,
+    }
     if chosen.type in FAMILIES:
         valid["size"] = tuple(chosen.family.sizes)
     for key, values in valid.items():

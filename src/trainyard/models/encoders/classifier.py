@@ -149,17 +149,26 @@ class EncoderClassifier(nn.Module):
     def _preprocessor(self) -> dict[str, Any]:
         if not self.family.is_whisper:
             return {
-                "feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "sampling_rate": SAMPLE_RATE,
-                "do_normalize": True, "padding_side": "right", "padding_value": 0.0,
+                "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+                "feature_size": 1,
+                "sampling_rate": SAMPLE_RATE,
+                "do_normalize": True,
+                "padding_side": "right",
+                "padding_value": 0.0,
                 "return_attention_mask": self.masks_attention,
-            }  # fmt: skip
+            }
         seconds = self.model.config.max_source_positions / POSITIONS_PER_SECOND
         return {
-            "feature_extractor_type": "WhisperFeatureExtractor", "feature_size": self.n_mels,
-            "sampling_rate": SAMPLE_RATE, "hop_length": 160, "n_fft": 400, "padding_side": "right",
-            "padding_value": 0.0, "return_attention_mask": False,
+            "feature_extractor_type": "WhisperFeatureExtractor",
+            "feature_size": self.n_mels,
+            "sampling_rate": SAMPLE_RATE,
+            "hop_length": 160,
+            "n_fft": 400,
+            "padding_side": "right",
+            "padding_value": 0.0,
+            "return_attention_mask": False,
             "chunk_length": math.ceil(seconds),  # transformers knows whole seconds alone
-        }  # fmt: skip
+        }
 
 
 def _text(value: dict[str, Any]) -> str:

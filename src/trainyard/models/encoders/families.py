@@ -54,18 +54,30 @@ _MINI = Sizes(96, 3, 4, 384)  # nobody published one: small enough to learn from
 def _waveform_family(type_: str, stem: str, base: str, large: str, **more: Any) -> Family:
     projections = ("k_proj", "v_proj", "q_proj", "out_proj")
     return Family(
-        type_, stem, type_, f"{type_}.encoder.layers", tuple(f"attention.{name}" for name in projections),
-        ("feed_forward.intermediate_dense", "feed_forward.output_dense"), "feed_forward",
-        {"mini": _MINI, "base": _BASE, "large": _LARGE}, {"base": base, "large": large}, **more,
-    )  # fmt: skip
+        type_,
+        stem,
+        type_,
+        f"{type_}.encoder.layers",
+        tuple(f"attention.{name}" for name in projections),
+        ("feed_forward.intermediate_dense", "feed_forward.output_dense"),
+        "feed_forward",
+        {"mini": _MINI, "base": _BASE, "large": _LARGE},
+        {"base": base, "large": large},
+        **more,
+    )
 
 
 FAMILIES: Mapping[str, Family] = {
     family.type: family
     for family in (
         Family(
-            "whisper", "Whisper", "encoder", "encoder.layers",
-            tuple(f"self_attn.{name}" for name in ("k_proj", "v_proj", "q_proj", "out_proj")), ("fc1", "fc2"), "fc2",
+            "whisper",
+            "Whisper",
+            "encoder",
+            "encoder.layers",
+            tuple(f"self_attn.{name}" for name in ("k_proj", "v_proj", "q_proj", "out_proj")),
+            ("fc1", "fc2"),
+            "fc2",
             {
                 "mini": _MINI,
                 "tiny": Sizes(384, 4, 6, 1536),
@@ -84,14 +96,12 @@ FAMILIES: Mapping[str, Family] = {
         ),
         _waveform_family("wav2vec2", "Wav2Vec2", "facebook/wav2vec2-base", "facebook/wav2vec2-large"),
         _waveform_family("hubert", "Hubert", "facebook/hubert-base-ls960", "facebook/hubert-large-ll60k"),
-        _waveform_family(
-            "wavlm", "WavLM", "microsoft/wavlm-base", "microsoft/wavlm-large", attention_is_bypassed=True
-        ),
+        _waveform_family("wavlm", "WavLM", "microsoft/wavlm-base", "microsoft/wavlm-large", attention_is_bypassed=True),
         _waveform_family(
             "unispeech_sat", "UniSpeechSat", "microsoft/unispeech-sat-base", "microsoft/unispeech-sat-large"
         ),
     )
-}  # fmt: skip
+}
 
 
 def default_mels(size: str) -> int:
@@ -111,16 +121,26 @@ def random_config(family: Family, size: str, sizes: Sizes) -> Any:
     spread = round(0.8 / math.sqrt(sizes.hidden), 4)
     if family.is_whisper:
         return config_class(
-            init_std=spread, d_model=sizes.hidden, encoder_layers=sizes.layers, encoder_attention_heads=sizes.heads,
-            encoder_ffn_dim=sizes.ffn, num_mel_bins=default_mels(size),
-        )  # fmt: skip
+            init_std=spread,
+            d_model=sizes.hidden,
+            encoder_layers=sizes.layers,
+            encoder_attention_heads=sizes.heads,
+            encoder_ffn_dim=sizes.ffn,
+            num_mel_bins=default_mels(size),
+        )
     large = size == "large"
     return config_class(
-        hidden_size=sizes.hidden, num_hidden_layers=sizes.layers, num_attention_heads=sizes.heads,
-        intermediate_size=sizes.ffn, conv_dim=(min(512, sizes.hidden),) * 7, conv_bias=large,
-        feat_extract_norm="layer" if large else "group", do_stable_layer_norm=large,
-        initializer_range=spread, num_conv_pos_embedding_groups=math.gcd(16, sizes.hidden),
-    )  # fmt: skip
+        hidden_size=sizes.hidden,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        intermediate_size=sizes.ffn,
+        conv_dim=(min(512, sizes.hidden),) * 7,
+        conv_bias=large,
+        feat_extract_norm="layer" if large else "group",
+        do_stable_layer_norm=large,
+        initializer_range=spread,
+        num_conv_pos_embedding_groups=math.gcd(16, sizes.hidden),
+    )
 
 
 def fit_config(family: Family, config: Any, classes: Sequence[str], projector: int) -> None:

@@ -94,14 +94,7 @@ def lora_targets(family: Family, targets: str) -> tuple[tuple[str, ...], str | N
 
 
 def add_lora(
-    model: Any,
-    family: Family,
-    layers: Sequence[int],
-    maps: Sequence[str],
-    *,
-    rank: int,
-    alpha: float,
-    dropout: float,
+    model: Any, family: Family, layers: Sequence[int], maps: Sequence[str], *, rank: int, alpha: float, dropout: float
 ) -> None:
     """Adds `alpha / rank * B A x` to the chosen linear maps of the chosen layers; B is 0 at first.
 
@@ -117,9 +110,12 @@ def add_lora(
     chosen, names = "|".join(map(str, layers)), "|".join(map(re.escape, maps))
     library = peft()
     config = library.LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, bias="none",
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        bias="none",
         target_modules=rf"{re.escape(family.layers)}\.({chosen})\.({names})",
-    )  # fmt: skip
+    )
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with without_torchao():
         library.inject_adapter_in_model(config, model, LORA_NAME)

@@ -24,9 +24,13 @@ from trainyard.models.texts.tokenizer import Tokenizer, tokenizer_from_files, to
 OURS = "trainyard"  # our key in config.json
 _WHAT = "text encoder"
 _DROPOUTS = (
-    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",
-    "dropout", "attention_dropout", "seq_classif_dropout",
-)  # fmt: skip
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+    "dropout",
+    "attention_dropout",
+    "seq_classif_dropout",
+)
 
 
 @dataclass(frozen=True)
@@ -180,9 +184,12 @@ def _config(
             )
     else:
         config = random_config(
-            chosen.type, sizes_of(chosen, FAMILIES[chosen.type].sizes[chosen.size]), longest=max(item_shape, default=0),
-            vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id,
-        )  # fmt: skip
+            chosen.type,
+            sizes_of(chosen, FAMILIES[chosen.type].sizes[chosen.size]),
+            longest=max(item_shape, default=0),
+            vocab_size=tokenizer.vocab_size,
+            pad_id=tokenizer.pad_id,
+        )
     labels = dict(config.id2label)
     config.id2label = dict(enumerate(classes))
     config.label2id = {label: index for index, label in enumerate(classes)}

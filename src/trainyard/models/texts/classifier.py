@@ -116,9 +116,10 @@ def output_layer(model: Any) -> nn.Linear:
     """The linear map of a classifier of transformers that gives the logits."""
     inside = f"{model.base_model_prefix}."
     outputs = [
-        module for name, module in model.named_modules()
+        module
+        for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and not name.startswith(inside)
-    ]  # fmt: skip
+    ]
     return outputs[-1]
 
 

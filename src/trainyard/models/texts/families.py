@@ -37,14 +37,15 @@ FAMILIES: Mapping[str, Family] = {
         "distilbert", {"mini": _MINI, "base": Sizes(768, 6, 12, 3072)}, {"base": "distilbert-base-uncased"}
     ),
     "bert": Family(
-        "bert", {"mini": _MINI, "base": _BASE, "large": _LARGE},
+        "bert",
+        {"mini": _MINI, "base": _BASE, "large": _LARGE},
         {"base": "bert-base-uncased", "large": "bert-large-uncased"},
     ),
     "roberta": Family(
         "roberta", {"mini": _MINI, "base": _BASE, "large": _LARGE}, {"base": "roberta-base", "large": "roberta-large"}
     ),
     "minilm": Family("bert", {"mini": _MINI, "base": Sizes(384, 6, 12, 1536)}, {"base": _MINILM}),
-}  # fmt: skip
+}
 
 
 def text_source(type: str, *, size: str = "base", path: str | None = None) -> str:

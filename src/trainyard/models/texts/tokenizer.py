@@ -32,8 +32,14 @@ _AT_ONCE = 4096  # texts
 _NO_LIMIT = 10**9  # transformers writes 1e30 where a tokenizer knows no limit
 # What an AutoTokenizer notes about how it was loaded, or was called last: true of that directory and call alone.
 _PASSING = (
-    "is_local", "local_files_only", "max_length", "name_or_path", "pad_to_multiple_of", "stride", "truncation_strategy"
-)  # fmt: skip
+    "is_local",
+    "local_files_only",
+    "max_length",
+    "name_or_path",
+    "pad_to_multiple_of",
+    "stride",
+    "truncation_strategy",
+)
 
 
 class Tokenizer:
@@ -147,8 +153,7 @@ def tokenizer_from_files(files: Mapping[str, str]) -> Tokenizer:
         raise
     except Exception as error:  # of the library's Rust half, which raises nothing narrower
         raise CheckpointError(
-            f"The checkpoint's tokenizer cannot be read: {error}.",
-            "Use the tokenizer's files that were saved with it.",
+            f"The checkpoint's tokenizer cannot be read: {error}.", "Use the tokenizer's files that were saved with it."
         ) from error
 
 
@@ -218,25 +223,35 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     trained = library.Tokenizer(library.models.WordPiece(unk_token="[UNK]"))
     trained.normalizer, trained.pre_tokenizer = normalizer, library.pre_tokenizers.BertPreTokenizer()
     trainer = library.trainers.WordPieceTrainer(
-        vocab_size=vocabulary, show_progress=False, initial_alphabet=characters, limit_alphabet=len(characters),
+        vocab_size=vocabulary,
+        show_progress=False,
+        initial_alphabet=characters,
+        limit_alphabet=len(characters),
         special_tokens=[*_MADE_SPECIAL, *characters, *(f"##{char}" for char in characters)],
-    )  # fmt: skip
+    )
     with _serial():
         trained.train_from_iterator(texts, trainer)
     made = library.Tokenizer(library.models.WordPiece(trained.get_vocab(), unk_token="[UNK]"))
     made.normalizer, made.pre_tokenizer = trained.normalizer, trained.pre_tokenizer
     made.decoder = library.decoders.WordPiece()
     made.post_processor = library.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
-    )  # fmt: skip
+    )
     made.add_special_tokens(list(_MADE_SPECIAL))
     config = {
-        "cls_token": "[CLS]", "do_lower_case": True, "mask_token": "[MASK]", "pad_token": "[PAD]",
-        "sep_token": "[SEP]", "strip_accents": None, "tokenize_chinese_chars": True, "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "do_lower_case": True,
+        "mask_token": "[MASK]",
+        "pad_token": "[PAD]",
+        "sep_token": "[SEP]",
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
+        "unk_token": "[UNK]",
         "tokenizer_class": "BertTokenizer",
         "model_input_names": ["input_ids", "attention_mask"],  # what every encoder takes
-    }  # fmt: skip
+    }
     return Tokenizer(made.to_str(), config)
 
 
