@@ -1,6 +1,20 @@
 #!/bin/sh
 # How yard-0.1.tar.xz was made, by the first version: runs of every layout and kind of data, four of them killed.
 # killed.py N runs a command and kills it, by SIGKILL, after its N-th checkpoint.
+cat > killed.py <<'P'
+import os, signal, sys
+from trainyard.training.checkpointing import Checkpointer
+at=int(sys.argv.pop(1)); seen=0
+original=Checkpointer.save
+def save(self, request):
+    global seen
+    original(self, request); seen+=1
+    if seen==at:
+        self.wait(); os.kill(os.getpid(), signal.SIGKILL)
+Checkpointer.save=save
+from trainyard.cli.main import main
+main()
+P
 T="python -m trainyard train"
 Y="--yard y"
 D="digits model=mlp model.hidden=[8] outputs.plots=false training.log_every=10 tracker=none"
