@@ -76,11 +76,11 @@ def keeper(model: Any, optimizer: Any, *, keep: int | None, optimizer_in: str) -
     from trainyard.layouts import load_layout
     from trainyard.retention import KeepPolicy
     from trainyard.runs import Yard, create_run
-    from trainyard.training.checkpointing import Checkpointer
+    from trainyard.training.checkpoint.capture import Capture, Trainee
+    from trainyard.training.checkpoint.checkpointer import Checkpointer
     from trainyard.training.loop import SaveRequest
     from trainyard.training.process import start
     from trainyard.training.progress import Progress
-    from trainyard.training.state import Capture, Trainee
 
     run = create_run(
         Yard("yard", create=True), load_layout("grouped"), project="bench", dataset="none", model="encoder"

@@ -56,7 +56,7 @@ def with_librosa(waveform: np.ndarray) -> np.ndarray:
 def with_us() -> Callable[[np.ndarray], np.ndarray]:
     import torch
 
-    from trainyard.data.features.log_mel import LogMel
+    from trainyard.audio.features.log_mel import LogMel
 
     log_mel = LogMel(SAMPLE_RATE, N_FFT, HOP_LENGTH, N_MELS, top_db=TOP_DB, normalise="none")
     return lambda batch: log_mel(torch.from_numpy(batch))[:, 0].numpy()

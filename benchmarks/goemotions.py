@@ -106,7 +106,7 @@ def linear(data: str) -> dict[str, float]:
     from sklearn.metrics import f1_score, roc_auc_score
     from sklearn.multiclass import OneVsRestClassifier
 
-    from trainyard.analysis.decisions import tune
+    from trainyard.analysis.classification.decisions import tune
 
     (texts, labels), (dev, dev_labels), (test, test_labels) = (rows(data, split) for split in ("train", "dev", "test"))
     words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
@@ -124,7 +124,7 @@ def linear(data: str) -> dict[str, float]:
 
 
 def ours(data: str) -> Measure:
-    from trainyard.app.setup import build, load_dataset
+    from trainyard.assembly.setup import build, load_dataset
     from trainyard.config.compose import compose
     from trainyard.training import process as processes
     from trainyard.training.loop import fit

@@ -284,8 +284,8 @@ def trainyard() -> Measure:
     """
     import numpy as np
 
-    from trainyard.app import train as app
     from trainyard.config.schema import Config, MlpModel, NpzData, OutputsSection, TrainingSection
+    from trainyard.running import train as app
 
     x, y, val_x, val_y = images()
     source = Path("images.npz").resolve()

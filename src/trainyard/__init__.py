@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainyard.api import Api
-    from trainyard.app.library import Run, start_run
     from trainyard.app.stored import OpenYard, StoredRun
     from trainyard.app.stored import open_yard as open
+    from trainyard.library.start_run import Run, start_run
 
 __all__ = ["Api", "OpenYard", "Run", "StoredRun", "open", "start_run"]
 
 _WHERE = {
     "Api": "trainyard.api:Api",
     "OpenYard": "trainyard.app.stored:OpenYard",
-    "Run": "trainyard.app.library:Run",
+    "Run": "trainyard.library.start_run:Run",
     "StoredRun": "trainyard.app.stored:StoredRun",
     "open": "trainyard.app.stored:open_yard",
-    "start_run": "trainyard.app.library:start_run",
+    "start_run": "trainyard.library.start_run:start_run",
 }
 
 

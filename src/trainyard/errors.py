@@ -1,12 +1,14 @@
 """Every error that Trainyard raises on purpose, with its exit code and its remedy.
 
-An error says what happened, which value, where, and what to do. `UserError` and below are the
-user's to mend (exit code 2, no traceback); everything else is a failed run (exit code 1).
-This module imports nothing.
+An error says what happened, which value, where, and what to do. `UserError` and its subclasses are for
+the user to fix (exit code 2, no traceback); everything else is a failed run (exit code 1).
+Programs and tests read the class and the fields; the prose is for people and may change.
+This module imports nothing of Trainyard.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 
@@ -16,14 +18,20 @@ class TrainyardError(Exception):
     Args:
         what: one or more sentences: what happened, to which value, where.
         remedy: what the reader can do about it, as an instruction. May be empty.
+        value: the value that was refused, as it was given.
+        place: where it is: a path, `file:row`, a setting's dotted key, the name of a run.
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, remedy: str = "") -> None:
+    def __init__(
+        self, what: str, remedy: str = "", *, value: object = None, place: str | os.PathLike[str] | None = None
+    ) -> None:
         super().__init__(what, remedy)
         self.what = what
         self.remedy = remedy
+        self.value = value
+        self.place = None if place is None else os.fspath(place)
 
     def __str__(self) -> str:
         return f"{self.what}\n  {self.remedy}" if self.remedy else self.what
@@ -40,16 +48,18 @@ class ConfigError(UserError):
 
     Args:
         problems: one line each: key, value, file, and the nearest valid choice.
+        keys: the dotted keys that the problems are about.
     """
 
-    def __init__(self, problems: Sequence[str], remedy: str = "") -> None:
+    def __init__(self, problems: Sequence[str], remedy: str = "", *, keys: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
+        self.keys = tuple(keys)
         if len(self.problems) == 1:
             what = f"The configuration has a problem: {self.problems[0]}"
         else:
             lines = "".join(f"\n  - {problem}" for problem in self.problems)
             what = f"The configuration has {len(self.problems)} problems:{lines}"
-        super().__init__(what, remedy)
+        super().__init__(what, remedy, place=self.keys[0] if self.keys else None)
 
 
 class UnsafeTargetError(UserError):

@@ -11,8 +11,8 @@ import pytest
 
 import trainyard
 from trainyard.api import Api
-from trainyard.app.artifacts import remove
 from trainyard.errors import CorruptError, DiskFullError, NameTakenError, UserError
+from trainyard.running.artifacts import remove
 from trainyard.runs import Yard
 from trainyard.testing import faults
 

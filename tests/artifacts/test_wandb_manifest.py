@@ -30,8 +30,8 @@ print(json.dumps({
 
 
 def test_wandb_reads_it_as_its_own(store, folder, tmp_path, new_run):
-    from trainyard.app.artifacts import log_artifact
     from trainyard.artifacts.wandb_manifest import artifact_id
+    from trainyard.running.artifacts import log_artifact
 
     run = new_run("files")
     version = log_artifact(run, folder, "data", type="dataset")
@@ -68,7 +68,7 @@ def test_wandb_reads_it_as_its_own(store, folder, tmp_path, new_run):
 
 
 def test_logging_again_writes_the_same_manifest(folder, new_run):
-    from trainyard.app.artifacts import log_artifact
+    from trainyard.running.artifacts import log_artifact
 
     run = new_run("files")
     for _ in range(2):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
+# for command_line, tiny_text and their like, which tests share
+from command_line import SMALL, Kept
 from PIL import Image
 
 from trainyard.testing import killing
-
-# for command_line, tiny_text and their like, which tests share
-sys.path.extend(str(Path(__file__).parents[1] / folder) for folder in ("cli", "app", "models/texts"))
-
-from command_line import SMALL, Kept
 
 
 @pytest.fixture(scope="session", autouse=True)

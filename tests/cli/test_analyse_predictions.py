@@ -404,7 +404,7 @@ def test_a_checkpoint_of_one_file_holds_its_thresholds(tmp_path: Path) -> None:
     """As training writes it; a user's own file says nothing of thresholds."""
     import torch
 
-    from trainyard.analysis.decisions import Decision
+    from trainyard.analysis.classification.decisions import Decision
 
     emotional(tmp_path / "y", "a", layout="dated")
     yard = Kept(tmp_path / "y")

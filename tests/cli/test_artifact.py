@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from command_line import Kept, trainyard, tree
 
-from trainyard.app.artifacts import log_run_artifacts
 from trainyard.artifacts import Artifacts
 from trainyard.errors import UserError
+from trainyard.running.artifacts import log_run_artifacts
 from trainyard.runs import RunWriter, Yard, resume_run
 from trainyard.testing import faults
 

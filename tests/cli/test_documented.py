@@ -13,7 +13,7 @@ import soundfile
 import torch
 from command_line import in_a_process, trainyard
 
-from trainyard.data.corpora.recanvo import LABELS
+from trainyard.audio.corpora.recanvo import LABELS
 from trainyard.models import library
 
 

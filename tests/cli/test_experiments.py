@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import Kept, trainyard
 
-from trainyard.config.grid import grid
+from trainyard.audio.study.grid import grid
 from trainyard.layouts import load_layout
 from trainyard.runs import Yard, create_run
 

@@ -18,11 +18,11 @@ from command_line import Kept, tree
 from safetensors.torch import load_file
 from sound_runs import BURSTS, FIT, SPECTROGRAM, VOCALIZATIONS, a_folder, tone
 
-from trainyard.app.setup import load_dataset
+from trainyard.assembly.setup import load_dataset
 from trainyard.config.convert import from_dict
 from trainyard.models import from_model_config, library
-from trainyard.training.loading import load
-from trainyard.training.state import load_weights
+from trainyard.training.checkpoint.capture import load_weights
+from trainyard.training.checkpoint.read import load
 
 
 @pytest.fixture(scope="module")

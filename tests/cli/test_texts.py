@@ -15,7 +15,7 @@ from command_line import Kept, refused
 from tiny_text import CLASSES, HARD, SHORT, SIZES, label_sets, rows, write_csv, write_jsonl
 from tiny_texts import theirs
 
-from trainyard.data.texts.sentences import EMOTIONS
+from trainyard.text.sources.sentences import EMOTIONS
 
 EMOTIONAL = ("emotions", *SHORT)
 NAMED = f"data.classes=[{','.join(CLASSES)}]"

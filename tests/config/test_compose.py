@@ -444,7 +444,7 @@ class TestManners:
 
     def test_imports_are_light(self) -> None:
         code = (
-            "import sys, trainyard.config.compose, trainyard.config.targets, trainyard.config.names\n"
+            "import sys, trainyard.config.compose, trainyard.config.targets, trainyard.audio.study.names\n"
             "assert not {'hydra', 'omegaconf'} & set(sys.modules)\n"
             "trainyard.config.compose.compose('digits', ['model=mlp'])\n"
             "heavy = {'torch', 'transformers', 'pandas', 'matplotlib', 'sklearn', 'numpy'}\n"

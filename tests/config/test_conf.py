@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from trainyard.audio.study.names import ENCODERS, TEXT_ENCODERS
 from trainyard.config.compose import compose
 from trainyard.config.fields import hints_of
-from trainyard.config.names import ENCODERS, TEXT_ENCODERS
 from trainyard.config.recipes import groups
 from trainyard.config.schema import AudioData, EfficientNetV2Model, TextData
 from trainyard.config.targets import build_target, validate_target

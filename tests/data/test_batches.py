@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from trainyard.data.arrays import InMemory
 from trainyard.data.batches import Batches
 from trainyard.data.dataset import Dataset
-from trainyard.data.sources import image_folder
-from trainyard.data.texts import Tokens
 from trainyard.errors import DataError
+from trainyard.images.sources import image_folder
 from trainyard.testing.data import image_tree
+from trainyard.text.sources import Tokens
 
 
 def dataset(count=50, fetch=None):

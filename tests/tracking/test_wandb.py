@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from wandb_files import Logged, read
 
-from trainyard.app import provenance
 from trainyard.errors import ConfigError
+from trainyard.running import provenance
 from trainyard.runs import environment
 from trainyard.runs.snapshot import Snapshot
 from trainyard.tracking.wandb import WandbSink, check_installed

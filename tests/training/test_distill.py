@@ -17,13 +17,13 @@ from trainyard.checkpoints import FORMATS, commit
 from trainyard.data.batches import Batch
 from trainyard.errors import ConfigError
 from trainyard.models import build_model, model_config
+from trainyard.models.tensor_files import safetensors_file
+from trainyard.training.checkpoint.capture import Capture, Trainee, rng_state
+from trainyard.training.checkpoint.write import encode
 from trainyard.training.distill import Distillation, load_teacher, softened_divergence
-from trainyard.training.encoding import encode
 from trainyard.training.objective import Objective
 from trainyard.training.progress import Progress
-from trainyard.training.state import Capture, Trainee, rng_state
 from trainyard.training.step import Step
-from trainyard.training.tensor_files import safetensors_file
 
 DATASET = toy_dataset(30)
 DESCRIBED: dict[str, Any] = {"item_shape": (6,), "classes": CLASSES, "hidden": (5,)}

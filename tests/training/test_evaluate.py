@@ -8,8 +8,8 @@ from torch import nn
 from toy_training import ALONE, CPU, Restless, bits, linear, toy_dataset, toy_task
 
 from trainyard.data.batches import Batches
+from trainyard.training.checkpoint.capture import rng_state, seed_everything
 from trainyard.training.evaluate import evaluate
-from trainyard.training.state import rng_state, seed_everything
 
 DATASET = toy_dataset(40, 23)
 WEIGHTS = np.array([0.2, 1.0, 5.0])

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainyard.audio.encoders import methods
+from trainyard.audio.encoders.build import build as build_encoder
 from trainyard.errors import ConfigError
-from trainyard.models.encoders import build_encoder, methods
 from trainyard.training.guard import GradientGuard, check_gradients
 
 

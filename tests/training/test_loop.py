@@ -17,10 +17,10 @@ from trainyard.data.arrays import InMemory
 from trainyard.data.batches import Batch
 from trainyard.data.dataset import Dataset
 from trainyard.errors import ConfigError, DivergedError, Interrupted
+from trainyard.training.checkpoint.capture import rng_state
 from trainyard.training.events import EpochEnded, Event, StepLogged
 from trainyard.training.loop import Plan
 from trainyard.training.progress import Progress
-from trainyard.training.state import rng_state
 from trainyard.training.step import Step
 
 

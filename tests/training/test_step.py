@@ -9,9 +9,9 @@ from torch import nn
 from toy_training import ALONE, CPU, adamw, bits, linear, toy_dataset, toy_task
 
 from trainyard.data.batches import Batch, Batches
-from trainyard.training.loading import Loaded
+from trainyard.training.checkpoint.capture import Trainee, restore, rng_state
+from trainyard.training.checkpoint.read import Loaded
 from trainyard.training.progress import Progress
-from trainyard.training.state import Trainee, restore, rng_state
 from trainyard.training.step import Step
 
 DATASET = toy_dataset(60)

@@ -3,7 +3,7 @@
 # killed.py N runs a command and kills it, by SIGKILL, after its N-th checkpoint.
 cat > killed.py <<'P'
 import os, signal, sys
-from trainyard.training.checkpointing import Checkpointer
+from trainyard.training.checkpoint.checkpointer import Checkpointer
 at=int(sys.argv.pop(1)); seen=0
 original=Checkpointer.save
 def save(self, request):

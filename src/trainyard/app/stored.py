@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainyard.app.states import ResumePoint
 from trainyard.checkpoints import choose
 from trainyard.index import Index
+from trainyard.running.states import ResumePoint
 from trainyard.runs import RunReader, Yard
 
 if TYPE_CHECKING:

@@ -162,7 +162,7 @@ def get(reference: str, root: Path | None, replace: bool, yard_root: Path, as_js
     Files that are there already and right are kept, so an interrupted one goes on; files that
     differ are an error unless --replace is given.
     """
-    from trainyard.app.artifacts import default_root
+    from trainyard.running.artifacts import default_root
 
     store = _store(yard_root)
     version = store.find(reference)
@@ -199,8 +199,8 @@ def alias(reference: str, names: tuple[str, ...], remove: bool, yard_root: Path,
 @json_option
 def lineage(reference: str, yard_root: Path, as_json: bool) -> None:
     """Show what a version was made from, and what was made from it."""
-    from trainyard.app.artifacts import run_titles
     from trainyard.artifacts import trace
+    from trainyard.running.artifacts import run_titles
 
     store = _store(yard_root)
     found = trace(store, store.find(reference))
@@ -253,7 +253,7 @@ def rm(references: tuple[str, ...], force: bool, yes: bool, dry_run: bool, yard_
     They lie in the trash until `trainyard clean --trash`, and `trainyard undo` brings them back. A
     version in use stays, unless --force is given.
     """
-    from trainyard.app.artifacts import plan_removal, remove
+    from trainyard.running.artifacts import plan_removal, remove
     from trainyard.runs import Yard
 
     yard = Yard(yard_root)

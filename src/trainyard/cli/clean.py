@@ -113,9 +113,9 @@ def command(
     trainyard clean --logs 7d
     trainyard clean --trash 30d
     """
-    from trainyard.app.clean import Wanted, make_clean_plan
     from trainyard.retention import KeepPolicy, apply, empty_trash, list_trash
     from trainyard.runs import Yard
+    from trainyard.upkeep.clean import Wanted, make_clean_plan
 
     if (older_than is not None or states) and not runs:
         raise click.UsageError("--older-than and --state say which whole runs go: add --runs.")

@@ -17,7 +17,7 @@ _MARKS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", 
 @json_option
 def command(yard_root: Path, as_json: bool) -> None:
     """Check the installation and the yard."""
-    from trainyard.app.doctor import examine
+    from trainyard.upkeep.doctor import examine
 
     checks = list(examine(yard_root))
     if as_json:

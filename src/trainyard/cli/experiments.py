@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from trainyard.audio.study.grid import Experiment, Written
 from trainyard.cli.options import counted, echo_json, json_option, yard_option
-from trainyard.config.grid import Experiment, Written
 
 _PAGE = 30
 _NAMED = 10  # files to name in full
@@ -51,7 +51,7 @@ def command(
     trainyard train experiments/recanvo/whisper_base_lora_012.py data.path=recanvo
     trainyard experiments experiments --model '*_lora_*'
     """
-    from trainyard.config.grid import grid, write_experiments
+    from trainyard.audio.study.grid import grid, write_experiments
 
     found = grid(datasets, models)
     if folder is not None and (limit or offset):
@@ -87,8 +87,8 @@ def _finished(yard_root: Path) -> Counter[tuple[str, str]]:
 
 
 def _described(experiment: Experiment, finished: Counter[tuple[str, str]]) -> dict[str, object]:
-    from trainyard.config.grid import layers_of
-    from trainyard.config.names import parse_name
+    from trainyard.audio.study.grid import layers_of
+    from trainyard.audio.study.names import parse_name
 
     return {
         "dataset": experiment.dataset,
@@ -101,7 +101,7 @@ def _described(experiment: Experiment, finished: Counter[tuple[str, str]]) -> di
 
 
 def _table(rows: Sequence[Experiment], finished: Counter[tuple[str, str]]) -> None:
-    from trainyard.config.grid import layers_of
+    from trainyard.audio.study.grid import layers_of
 
     cells = [("dataset", "name", "layers changed", "finished runs")]
     for one in rows:

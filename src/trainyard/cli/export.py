@@ -38,7 +38,7 @@ def command(run: str, format_: str, checkpoint: str | None, yard_root: Path, tru
     model's outputs on the run's own data.
     """
     reader = find_run(yard_root, run)
-    from trainyard.app.export import export_run
+    from trainyard.running.export import export_run
 
     done = export_run(reader, format_, checkpoint=checkpoint, trust=trust)
     if as_json:

@@ -33,7 +33,7 @@ def command(run: str, data: Path, yard_root: Path, checkpoint: str | None, devic
     or text, pred_label or pred_labels, and a probability for each class.
     """
     from trainyard import durable
-    from trainyard.app.inference import predict_items
+    from trainyard.running.inference import predict_items
 
     text = predict_items(find_run(yard_root, run), data, checkpoint=checkpoint, device=device)
     if out is None:

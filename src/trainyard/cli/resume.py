@@ -22,7 +22,7 @@ def command(run: str, yard_root: Path, step: int | None, trust: bool, quiet: boo
     ones are set aside and named. The data must be what the run began with.
     """
     reader = find_run(yard_root, run)
-    from trainyard.app.logs import RunConsole
-    from trainyard.app.train import resume
+    from trainyard.running.logs import RunConsole
+    from trainyard.running.train import resume
 
     resume(reader.yard, reader.home, step=step, trust=trust, console=RunConsole(quiet=quiet))

@@ -50,8 +50,8 @@ def command(
     if print_config:
         click.echo(to_yaml(config), nl=False)
         return
-    from trainyard.app.logs import RunConsole
-    from trainyard.app.train import train
+    from trainyard.running.logs import RunConsole
+    from trainyard.running.train import train
 
     said = [f"note: {note}" for note in notes]
     train(config, yard_root, overrides=overrides, console=RunConsole(quiet=quiet), trust=trust, said=said)

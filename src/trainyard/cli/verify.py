@@ -23,8 +23,8 @@ def command(runs: tuple[str, ...], yard_root: Path, as_json: bool) -> None:
     Without RUN, the whole yard. Exits with 1 when something is wrong; what a kill left half-written is
     named, but is not.
     """
-    from trainyard.app.verify import Tally, verify_run, verify_yard
     from trainyard.runs import Yard
+    from trainyard.upkeep.verify import Tally, verify_run, verify_yard
 
     tally = Tally()
     if runs:

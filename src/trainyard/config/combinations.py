@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trainyard.config.combinations_text import random_sizes, size, texts
+from trainyard.audio.study.layers import parse_layers
+from trainyard.audio.study.names import ENCODERS
 from trainyard.config.faults import Fault, show
 from trainyard.config.fields import plain
-from trainyard.config.layers import parse_layers
-from trainyard.config.names import ENCODERS
 from trainyard.config.schema import AudioData, Config, CsvData, EncoderModel, SpectrogramAugmentations, TextEncoderModel
 from trainyard.errors import ConfigError
+from trainyard.text.rules import random_sizes, size, texts
 
 _COLUMNS = {"path_column": "path", "label_column": "label", "group_column": None, "split_column": None}
 _WHISPER_SECONDS = 30.0  # what its positions reach

@@ -88,7 +88,8 @@ def raise_all(
     advice = " ".join(remedies) or remedy
     if all(fault.unsafe for fault in faults):
         raise UnsafeTargetError("\n  ".join(lines), advice)
-    raise ConfigError(lines, advice)
+    keys = dict.fromkeys(key for fault in faults for key in fault.keys)
+    raise ConfigError(lines, advice, keys=list(keys))
 
 
 def _told(fault: Fault, place_of: Callable[[str], str | None]) -> str:

@@ -27,7 +27,7 @@ ALLOWED: Mapping[str, str] = {
     "transformers.get_": "transformers.optimization",
     "transformers.Adafactor": "transformers.optimization",
     "trainyard.models.": "trainyard.models",
-    "trainyard.training.losses.": "trainyard.training.losses",
+    "trainyard.tasks.losses.": "trainyard.tasks.losses",
     "audiomentations.": "audiomentations",
 }
 # Functions, unlike classes, do things. These only build a scheduler.

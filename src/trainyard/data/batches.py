@@ -20,9 +20,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from trainyard.data.arrays import InMemory, to_unit
 from trainyard.data.dataset import Dataset, Fetch, Indices, Remembers, View
-from trainyard.data.images import ImageFiles
 from trainyard.data.order import shuffled
 from trainyard.errors import TrainyardError
+from trainyard.images.files import ImageFiles
 
 # Items in memory move to an accelerator once, as a whole, up to this size.
 RESIDENT_LIMIT_BYTES = 2**31

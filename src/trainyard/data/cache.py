@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trainyard import durable
+from trainyard.audio.features import VERSION
 from trainyard.data import cache_files
 from trainyard.data.cache_files import Array, Store
-from trainyard.data.features import VERSION
 from trainyard.errors import TrainyardError
 
 Compute = Callable[[list[int]], Sequence[Array]]

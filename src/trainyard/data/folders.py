@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trainyard.data.build import SPLIT_ALIASES, listed, nearest
 from trainyard.data.dataset import SPLITS
-from trainyard.data.files import FoundFile
+from trainyard.data.found import FoundFile
 from trainyard.errors import DataError
 
 

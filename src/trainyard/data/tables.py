@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from trainyard.data.build import SPLIT_ALIASES, listed, nearest
-from trainyard.data.files import FoundFile
+from trainyard.data.found import FoundFile
 from trainyard.errors import DataError
 
 Row = tuple[int, dict[str, str]]  # its number in the file, and its cells by column

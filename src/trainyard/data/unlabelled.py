@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
+from trainyard.audio.dataset import look_at
+from trainyard.audio.decode import is_audio
+from trainyard.audio.inputs import Frontend, Listening
 from trainyard.data.arrays import InMemory
-from trainyard.data.audio import look_at
 from trainyard.data.build import describe_bad
 from trainyard.data.dataset import Fetch, Finish, Indices
-from trainyard.data.decode import is_audio
 from trainyard.data.folders import walk
-from trainyard.data.hearing import Frontend, Listening
-from trainyard.data.images import ImageFiles, is_image
-from trainyard.data.sources.npz import read_images
 from trainyard.data.tables import read_text
-from trainyard.data.texts.gather import unusable
-from trainyard.data.texts.reading import TABLES, as_name, read_records
 from trainyard.errors import DataError
+from trainyard.images.files import ImageFiles, is_image
+from trainyard.images.sources.npz import read_images
+from trainyard.text.sources.gather import unusable
+from trainyard.text.sources.reading import TABLES, as_name, read_records
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 from torch import nn
@@ -17,14 +18,12 @@ from trainyard.errors import CheckpointError, ConfigError
 from trainyard.models.blocks import NORMS
 from trainyard.models.cnn import CNN
 from trainyard.models.efficientnet import SIZES, EfficientNetV2
-from trainyard.models.encoders import build_encoder, encoder_config, from_encoder_config
 from trainyard.models.heads import with_cosine_head
 from trainyard.models.mlp import MLP
 from trainyard.models.mobilenet import MobileNetV2
 from trainyard.models.panns import PannsCnn14
 from trainyard.models.quantize import quantization_aware
 from trainyard.models.settings import class_problems
-from trainyard.models.texts import build_text_encoder, from_text_config, text_config
 from trainyard.models.weights import Report, load_matching, read_weights
 
 _SPECTROGRAM = {"norm": "batch", "dropout": 0.2, "trainable_blocks": None, "qat": False}
@@ -37,7 +36,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "mobilenet_v2": {"width": 1.0, **_SPECTROGRAM},
 }
 _HEAD = ("head", "head_scale")  # arguments of every model; a config.json without them is of a linear head
-_ENCODERS = ("encoder", "text_encoder")
+# Models of one kind of data, and the module that builds, describes and rebuilds them; imported when asked for.
+_ENCODERS = {"encoder": "trainyard.audio.encoders.build", "text_encoder": "trainyard.text.encoders.build"}
 _PREFIX = "trainyard-"
 
 
@@ -67,7 +67,7 @@ def build_model(
         params: `mlp`: `hidden`, `dropout`; `cnn`: `channels`, `dropout`; `efficientnet_v2`: `size`, and
             `panns_cnn14`, `mobilenet_v2`: `width`, each with `norm`, `dropout`, `trainable_blocks` and
             `qat`, which prepares the network for int8 (`QuantAware`) when all else is in place; of the encoders
-            what `build_encoder` and `build_text_encoder` take.
+            what their `build` takes.
 
     Raises:
         ConfigError: an unknown model or parameter (the nearest is named), sizes that cannot be built,
@@ -86,10 +86,9 @@ def build_model(
 
 def _network(name: str, item_shape: Sequence[int], classes: Sequence[str], params: Mapping[str, Any]) -> nn.Module:
     """The network with the linear head that each is made with."""
-    if name == "encoder":
-        return build_encoder(item_shape=item_shape, classes=classes, **params)
-    if name == "text_encoder":
-        return build_text_encoder(item_shape=item_shape, classes=classes, **params)
+    if name in _ENCODERS:
+        built: nn.Module = import_module(_ENCODERS[name]).build(item_shape=item_shape, classes=classes, **params)
+        return built
     sizes = _checked(name, item_shape, classes, params)
     if name == "mlp":
         return MLP(math.prod(item_shape), sizes["hidden"], len(classes), sizes["dropout"])
@@ -127,10 +126,11 @@ def model_config(
         ConfigError: as `build_model`, save for what only building finds out.
     """
     _check_head(name, head, head_scale)
-    if name == "encoder":  # its config.json is transformers' own, like the next one's
-        return encoder_config(item_shape=item_shape, classes=classes, **params)
-    if name == "text_encoder":
-        return text_config(item_shape=item_shape, classes=classes, **params)
+    if name in _ENCODERS:  # its config.json is transformers' own
+        described: dict[str, Any] = import_module(_ENCODERS[name]).describe(
+            item_shape=item_shape, classes=classes, **params
+        )
+        return described
     sizes = _checked(name, item_shape, classes, params)
     return {
         "model_type": f"{_PREFIX}{name}",
@@ -158,11 +158,10 @@ def from_model_config(config: Mapping[str, Any], files: Mapping[str, str] | None
         CheckpointError: a config that is not one of ours, or that lacks a key.
         ConfigError: sizes that cannot be built.
     """
-    match config.get("trainyard", {}).get("name"):
-        case "encoder":
-            return from_encoder_config(config)
-        case "text_encoder":
-            return from_text_config(config, files)
+    name = config.get("trainyard", {}).get("name")
+    if name in _ENCODERS:
+        model: nn.Module = import_module(_ENCODERS[name]).rebuild(config, files)
+        return model
     model_type = config.get("model_type")
     name = str(model_type).removeprefix(_PREFIX)
     if model_type != f"{_PREFIX}{name}" or name not in _DEFAULTS:

@@ -13,7 +13,7 @@ from trainyard import durable
 from trainyard.testing.faults import KillingCalls
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["trainyard.app.train", "sklearn.datasets", "matplotlib.figure"])
+CONTEXT.set_forkserver_preload(["trainyard.running.train", "sklearn.datasets", "matplotlib.figure"])
 
 
 def _work(yard: str, overrides: list[str], home: str | None, kill_at_call: int | None, errors: str) -> None:
@@ -21,8 +21,8 @@ def _work(yard: str, overrides: list[str], home: str | None, kill_at_call: int |
 
     torch.set_num_threads(1)
     try:
-        from trainyard.app import train as use
         from trainyard.config.compose import compose
+        from trainyard.running import train as use
         from trainyard.runs import Yard
 
         if kill_at_call is not None:

@@ -17,9 +17,9 @@ from torch.nn import functional
 from trainyard.data.batches import Batch
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.models import from_model_config
+from trainyard.training.checkpoint.capture import load_weights
+from trainyard.training.checkpoint.read import load
 from trainyard.training.forward import forward
-from trainyard.training.loading import load
-from trainyard.training.state import load_weights
 
 _SETTING = "training.distillation.teacher_model_path"
 

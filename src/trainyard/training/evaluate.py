@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from trainyard.analysis.decisions import ARGMAX, Decision
+from trainyard.analysis.classification.decisions import ARGMAX, Decision
 from trainyard.data.batches import Batches
+from trainyard.tasks.classification import Task
 from trainyard.training.forward import autocast, forward
 from trainyard.training.process import Process
-from trainyard.training.tasks import Task
 
 
 @dataclass(frozen=True)

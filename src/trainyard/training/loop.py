@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainyard.analysis.decisions import ARGMAX
+from trainyard.analysis.classification.decisions import ARGMAX
 from trainyard.data.batches import Batch, Batches
 from trainyard.errors import ConfigError, DivergedError, Interrupted
 from trainyard.training.evaluate import Predictions

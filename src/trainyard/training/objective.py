@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from trainyard.data.batches import Batch
+from trainyard.tasks.classification import Task
 from trainyard.training.distill import Distillation
-from trainyard.training.tasks import Task
 
 
 @dataclass(frozen=True)

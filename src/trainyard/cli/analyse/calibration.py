@@ -34,10 +34,10 @@ def command(
     Of forecasts with probability p, a share of p should come true. Where items may have several
     labels every probability is a forecast; where they have one, that of the most probable class.
     """
-    from trainyard.analysis import calibration
     from trainyard.analysis.cells import records_csv
-    from trainyard.analysis.errors import as_sets
-    from trainyard.app.analyse import labelled
+    from trainyard.analysis.classification import calibration
+    from trainyard.analysis.classification.errors import as_sets
+    from trainyard.analysis.classification.recorded import labelled
 
     common.require_suffix(out, ".png", ".csv")
     reader = find_run(yard_root, run)
@@ -52,7 +52,7 @@ def command(
     brier, ece = calibration.brier(probabilities, truth), calibration.ece(probabilities, truth, bins=bins, by=by)
     about = f" of {label}" if label is not None else ""
     if out is not None:
-        from trainyard.analysis import label_plots
+        from trainyard.analysis.classification import label_plots
 
         heading = f"{reader.snapshot.name}: calibration{about}, {split}"
         common.write(

@@ -30,8 +30,8 @@ def command(
     label; where there are several, it counts decisions whether an item has the label.
     """
     from trainyard.analysis.cells import records_csv
-    from trainyard.analysis.differences import by_class, flips
-    from trainyard.app.analyse import pair
+    from trainyard.analysis.classification.differences import by_class, flips
+    from trainyard.analysis.classification.recorded import pair
 
     common.require_suffix(out, ".png", ".csv")
     readers = find_run(yard_root, first), find_run(yard_root, second)
@@ -40,7 +40,7 @@ def command(
     changed, classes = flips(labels, one, other, label=at), by_class(labels, one, other)
     counts = {word: sum(flip.change == word for flip in changed) for word in _WORDS}
     if out is not None:
-        from trainyard.analysis import label_plots
+        from trainyard.analysis.classification import label_plots
 
         heading = f"{readers[0].snapshot.name} → {readers[1].snapshot.name}: {split}"
         common.write(

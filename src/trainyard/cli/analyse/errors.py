@@ -27,8 +27,8 @@ def command(
     is not there, or missed.
     """
     from trainyard.analysis.cells import records_csv
-    from trainyard.analysis.errors import mistakes, mixups
-    from trainyard.app.analyse import labelled
+    from trainyard.analysis.classification.errors import mistakes, mixups
+    from trainyard.analysis.classification.recorded import labelled
 
     common.require_suffix(out, ".csv")
     reader = find_run(yard_root, run)

@@ -21,16 +21,16 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
 
     The worst class comes first.
     """
-    from trainyard.analysis import metrics
-    from trainyard.analysis.predictions import per_class_csv
-    from trainyard.app.analyse import labelled
+    from trainyard.analysis.classification import metrics
+    from trainyard.analysis.classification.predictions import per_class_csv
+    from trainyard.analysis.classification.recorded import labelled
 
     common.require_suffix(out, ".png", ".csv")
     reader = find_run(yard_root, run)
     labels, found = labelled(reader, split)
     rows = sorted(metrics.per_class(labels, found.predicted, found.classes), key=lambda row: row["f1_score"])
     if out is not None:
-        from trainyard.analysis import label_plots
+        from trainyard.analysis.classification import label_plots
 
         common.write(
             out,

@@ -36,8 +36,8 @@ def command(
     A paired bootstrap over the items that both predicted. It says nothing of other seeds:
     `trainyard analyse seeds` does.
     """
-    from trainyard.analysis.significance import paired_bootstrap
-    from trainyard.app.analyse import pair
+    from trainyard.analysis.classification.recorded import pair
+    from trainyard.analysis.classification.significance import paired_bootstrap
 
     readers = find_run(yard_root, first), find_run(yard_root, second)
     labels, one, other = pair(*readers, split)

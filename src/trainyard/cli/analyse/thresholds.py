@@ -31,8 +31,8 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
     validation. The test split is only measured, and nothing is ever chosen by it.
     """
     from trainyard.analysis.cells import records_csv
-    from trainyard.analysis.thresholds import table
-    from trainyard.app.analyse import decision_of, labelled
+    from trainyard.analysis.classification.recorded import decision_of, labelled
+    from trainyard.analysis.classification.thresholds import table
 
     common.require_suffix(out, ".png", ".csv")
     reader = find_run(yard_root, run)
@@ -56,7 +56,7 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
         test = (there.probabilities, truth.astype(bool))
     rows = table(decision, found.probabilities, labels.astype(bool), found.classes, test)
     if out is not None:
-        from trainyard.analysis import label_plots
+        from trainyard.analysis.classification import label_plots
 
         common.write(
             out,

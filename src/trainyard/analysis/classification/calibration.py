@@ -1,0 +1,126 @@
+"""Whether probabilities are as right as they say: reliability tables, Brier score, calibration error.
+
+What is measured depends on the labels. Where an item may have several (bool [N, C]), every probability of
+every label is one forecast of an event. Where it has one (int [N]), a forecast is the probability of the
+most probable class, and the event is that this class is right. NumPy only; knows no runs and no files.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from trainyard.analysis.classification.decisions import probability_rows
+
+Bins = Literal["width", "mass"]
+BINS = 15  # as in Guo et al. (2017)
+
+_Floats = npt.NDArray[np.float64]
+
+
+class Bin(TypedDict):
+    """The forecasts between two probabilities, and what came of them."""
+
+    low: float  # exclusive, but in the first bin
+    high: float  # inclusive
+    count: int
+    mean_probability: float | None  # None in an empty bin, like the next
+    share: float | None  # of the events that came true
+
+
+def reliability(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, bins: int = BINS, by: Bins = "width"
+) -> list[Bin]:
+    """A row for each bin, from low to high probability.
+
+    Args:
+        probabilities: float [N, C] in [0, 1].
+        labels: int [N] or bool [N, C].
+        bins: how many, at least 1.
+        by: `width`: bins of equal width over [0, 1]; `mass`: of equally many probabilities, each up to one that there
+            is. Equal probabilities share a bin, so where many are equal some bins stay empty.
+
+    Raises:
+        DivergedError: a probability is NaN.
+    """
+    edges, counts, sums, events = _binned(*_forecasts(probabilities, labels), bins, by)
+    rows: list[Bin] = []
+    for index, count in enumerate(map(int, counts)):
+        rows.append(
+            {
+                "low": float(edges[index]),
+                "high": float(edges[index + 1]),
+                "count": count,
+                "mean_probability": float(sums[index]) / count if count else None,
+                "share": float(events[index]) / count if count else None,
+            }
+        )
+    return rows
+
+
+def ece(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, bins: int = BINS, by: Bins = "width") -> float:
+    """How far probabilities are from the shares of events on average over bins, weighted by count; 0 is perfect.
+
+    The expected calibration error of Guo et al. (2017), equation 3:
+    sum over bins of count / all * |share of events - mean probability|.
+
+    Args:
+        probabilities: float [N, C] in [0, 1].
+        labels: int [N] or bool [N, C].
+        bins: how many.
+        by: as for `reliability`; Guo's bins are of equal width.
+
+    Raises:
+        DivergedError: a probability is NaN.
+    """
+    _, counts, sums, events = _binned(*_forecasts(probabilities, labels), bins, by)
+    return float(np.abs(events - sums).sum() / counts.sum())
+
+
+def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """The mean squared distance of probabilities from what came true; 0 is perfect.
+
+    With bool [N, C] the mean is over items and labels. With int [N] it is over items, of the sum over classes, as
+    Brier (1950) defined it: between 0 and 2.
+
+    Args:
+        probabilities: float [N, C].
+        labels: int [N] or bool [N, C].
+
+    Raises:
+        DivergedError: a probability is NaN.
+    """
+    rows, truth = probability_rows(probabilities).astype(np.float64), np.asarray(labels)
+    if truth.ndim == 2:
+        return float(np.square(rows - truth).mean())
+    return float(np.square(rows - np.eye(rows.shape[1])[truth]).sum(axis=1).mean())
+
+
+def _forecasts(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[_Floats, npt.NDArray[np.bool_]]:
+    """Every forecast, and whether it came true."""
+    rows, truth = probability_rows(probabilities), np.asarray(labels)
+    if truth.shape not in (rows.shape, rows.shape[:1]) or not rows.size:
+        raise ValueError(f"nothing to measure in probabilities {rows.shape} and labels {truth.shape}")
+    if truth.ndim == 1:
+        best = rows.argmax(axis=1)
+        return np.take_along_axis(rows, best[:, None], axis=1)[:, 0].astype(np.float64), best == truth
+    return rows.ravel().astype(np.float64), truth.astype(np.bool_).ravel()
+
+
+def _binned(forecasts: _Floats, events: npt.NDArray[np.bool_], bins: int, by: Bins) -> tuple[_Floats, ...]:
+    """Edges [bins + 1]; count, sum of probabilities and number of events of each bin, float64."""
+    if bins < 1:
+        raise ValueError(f"there must be at least one bin, not {bins}")
+    if by == "width":
+        edges = np.linspace(0.0, 1.0, bins + 1)
+    else:
+        last = -(-np.arange(bins + 1) * len(forecasts) // bins) - 1  # of each bin, rounded up
+        edges = np.sort(forecasts)[np.maximum(last, 0)]
+    places = np.searchsorted(edges[1:-1], forecasts)  # (low, high]
+    counts, sums, hits = (
+        np.bincount(places, weights=weights, minlength=bins).astype(np.float64)
+        for weights in (np.ones(len(events)), forecasts, events.astype(np.float64))
+    )
+    return edges, counts, sums, hits

@@ -1,0 +1,193 @@
+"""Pictures of predictions, label by label, as the bytes of a PNG: F1, thresholds, calibration, what changed.
+
+`figures` says how all of them look. Matplotlib is imported by the functions that draw. Knows no runs and no
+files. Of more labels than can be told apart on a page, the first are drawn and the title says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainyard.analysis.classification.calibration import Bin
+from trainyard.analysis.classification.differences import ClassFlips
+from trainyard.analysis.classification.metrics import ClassStatistics
+from trainyard.analysis.classification.thresholds import HALF, Threshold, f1_curve
+from trainyard.analysis.figures import COLOURS, FAINT, INK, LONGEST_NAME, drawing, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_BARS = 120
+_MOST_PANELS = 60
+_BLUE, _ORANGE = COLOURS.values()
+_DASHED = (0, (3, 3))
+
+
+def per_class(rows: Sequence[ClassStatistics], title: str) -> bytes:
+    """A PNG of a bar a class: its F1, with precision and recall as marks and the support beside it.
+
+    Args:
+        rows: from top to bottom.
+        title: of the figure.
+    """
+    drawn = rows[:_MOST_BARS]
+    places = range(len(drawn))
+    with _bars([row["label"] for row in rows], title) as (axes, png):
+        axes.barh(places, [row["f1_score"] for row in drawn], color=_BLUE, alpha=0.55, height=0.68, label="F1")
+        marks: dict[str, Any] = {"markersize": 5, "linestyle": "none", "markeredgewidth": 1.8, "zorder": 3}
+        axes.plot([row["precision"] for row in drawn], places, marker="|", color=_ORANGE, label="precision", **marks)
+        axes.plot([row["recall"] for row in drawn], places, marker="x", color=INK, label="recall", **marks)
+        for place, row in zip(places, drawn, strict=True):
+            axes.annotate(
+                f"{row['support']:,}",
+                (1, place),
+                (6, 0),
+                ("axes fraction", "data"),
+                "offset points",
+                va="center",
+                color=FAINT,
+                fontsize=8,
+                annotation_clip=False,
+            )
+        axes.set_xlim(0, 1)
+        axes.set_title("items", loc="right", fontsize=8, fontweight="normal", color=FAINT)
+        _legend_below(axes, 3)
+    return png.getvalue()
+
+
+def thresholds(
+    rows: Sequence[Threshold], probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.bool_], title: str
+) -> bytes:
+    """A PNG of a panel a label: F1 over thresholds on validation, with the stored one and the best one marked.
+
+    Args:
+        rows: from `thresholds.table`, in class order.
+        probabilities: of the validation items, float32 [N, C].
+        labels: bool [N, C].
+        title: of the figure.
+    """
+    drawn = rows[:_MOST_PANELS]
+    columns = min(4, len(drawn))
+    lines = math.ceil(len(drawn) / columns)
+    with drawing((2.3 * columns + 0.6, 1.5 * lines + 1.2)) as (figure, png):
+        _title(figure, title, len(drawn), len(rows))
+        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for at, (row, axes) in enumerate(zip(drawn, panels, strict=False)):
+            cuts, f1 = f1_curve(probabilities[:, at], labels[:, at])
+            # from a cut down to the next lower one, and with no item chosen above the highest
+            axes.step(
+                [1.0, *cuts.tolist(), 0.0],
+                [0.0, *f1.tolist(), f1[-1] if len(f1) else 0.0],
+                where="post",
+                color=_BLUE,
+                linewidth=1.2,
+            )
+            axes.axvline(HALF, color=FAINT, linewidth=0.8, linestyle=_DASHED, zorder=1)
+            axes.plot([row.best_threshold], [row.best_f1], marker="o", markersize=4, color=FAINT, linestyle="none")
+            if row.threshold is not None:
+                axes.axvline(row.threshold, color=_ORANGE, linewidth=1.0, zorder=1)
+                axes.plot([row.threshold], [row.f1], marker="o", markersize=4.5, color=_ORANGE, markeredgecolor="white")
+            axes.set_title(shown(row.label, LONGEST_NAME, at), fontsize=8)
+            axes.set_title(f"{row.f1:.2f}", loc="right", fontsize=8, fontweight="normal", color=FAINT)
+            axes.set_xlim(0, 1)
+            axes.set_ylim(0, 1.05)
+            axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        for axes in panels[len(drawn) :]:
+            axes.set_visible(False)
+        for axes in panels[max(0, len(drawn) - columns) : len(drawn)]:  # none lies below these
+            axes.tick_params(labelbottom=True)
+        figure.supxlabel("threshold (orange: stored, grey: best on validation and 0.5)", fontsize=9, color=INK)
+        figure.supylabel("F1 on validation", fontsize=9, color=INK)
+    return png.getvalue()
+
+
+def reliability(bins: Sequence[Bin], title: str, scores: str) -> bytes:
+    """A PNG of the shares that came true over the probabilities given, and of how many forecasts there were.
+
+    Args:
+        bins: from `calibration.reliability`.
+        title: of the figure.
+        scores: such as "Brier 0.03, ECE 0.01", shown in it.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    filled = [row for row in bins if row["count"]]
+    means, shares = ([row[key] or 0.0 for row in filled] for key in ("mean_probability", "share"))
+    with drawing((5.2, 6.0)) as (figure, png):
+        _title(figure, title, 0, 0)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+        upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=_DASHED)
+        upper.vlines(means, means, shares, color=_ORANGE, linewidth=1.0)  # how far off
+        upper.plot(means, shares, color=_BLUE, marker="o", markersize=4)
+        upper.set_xlim(0, 1)
+        upper.set_ylim(0, 1)
+        upper.set_ylabel("Share that came true")
+        upper.set_title(scores, loc="right", fontsize=9, fontweight="normal", color=FAINT)
+        lower.bar(
+            [row["low"] for row in filled],
+            [row["count"] for row in filled],
+            align="edge",
+            width=[row["high"] - row["low"] for row in filled],
+            color=_BLUE,
+            edgecolor="white",
+            linewidth=0.6,
+        )
+        lower.set_yscale("symlog", linthresh=1)
+        lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        lower.set_ylabel("Forecasts")
+        lower.set_xlabel("Probability given")
+    return png.getvalue()
+
+
+def flips(rows: Sequence[ClassFlips], title: str) -> bytes:
+    """A PNG of two bars a class: what broke to the left, what was fixed to the right.
+
+    Args:
+        rows: from top to bottom.
+        title: of the figure.
+    """
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    drawn = rows[:_MOST_BARS]
+    places = range(len(drawn))
+    with _bars([row.label for row in rows], title) as (axes, png):
+        axes.barh(places, [-row.broken for row in drawn], color=_ORANGE, height=0.68, label="right → wrong")
+        axes.barh(places, [row.fixed for row in drawn], color=_BLUE, height=0.68, label="wrong → right")
+        axes.axvline(0, color=INK, linewidth=0.8)
+        most = max([1, *(max(row.broken, row.fixed) for row in drawn)])
+        axes.set_xlim(-1.08 * most, 1.08 * most)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):g}"))
+        _legend_below(axes, 2)
+    return png.getvalue()
+
+
+@contextlib.contextmanager
+def _bars(names: Sequence[str], title: str) -> Iterator[tuple[Axes, io.BytesIO]]:
+    """Axes for a horizontal bar a class, the first at the top, and the PNG they will be."""
+    drawn = names[:_MOST_BARS]
+    with drawing((7.5, 1.5 + 0.24 * max(len(drawn), 3))) as (figure, png):
+        _title(figure, title, len(drawn), len(names))
+        axes = figure.subplots()
+        yield axes, png
+        axes.set_yticks(range(len(drawn)), [shown(name, LONGEST_NAME, at) for at, name in enumerate(drawn)])
+        axes.set_ylim(len(drawn) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+
+
+def _title(figure: Figure, title: str, drawn: int, all_: int) -> None:
+    more = f" (the first {drawn} of {all_})" if drawn < all_ else ""
+    figure.suptitle(shown(title, 80) + more, x=0.012, ha="left", fontsize=11, color=INK)
+
+
+def _legend_below(axes: Axes, columns: int) -> None:
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=2.4, ncols=columns, handlelength=1.2)

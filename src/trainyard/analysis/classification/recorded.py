@@ -1,0 +1,123 @@
+"""What a run recorded for analysis: its predictions of a split, and how it chose labels.
+
+Reads files that the run's journal knows, wherever they lie now; computes nothing. Needs no torch, but for a
+decision that lies in a checkpoint of one file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainyard.analysis.classification.decisions import Decision
+from trainyard.analysis.classification.differences import paired
+from trainyard.analysis.classification.predictions import Labels, Predictions, read_predictions
+from trainyard.checkpoints import FORMATS
+from trainyard.checkpoints.formats import METRICS
+from trainyard.errors import CheckpointError, CorruptError, DataError
+from trainyard.runs import Checkpoint, RunReader
+
+
+def predictions_path(reader: RunReader, split: str) -> Path:
+    """Where the run's last predictions of a split are.
+
+    Raises:
+        DataError: it recorded none, or the file is gone.
+    """
+    name = reader.snapshot.name
+    records = [record for record in reader.snapshot.records if record.kind == "final_predictions"]
+    paths = [reader.resolve(record.path) for record in records if record.facts.get("split") == split]
+    if not paths:
+        splits = ", ".join(dict.fromkeys(str(record.facts.get("split")) for record in records))
+        raise DataError(
+            f"Run {name} recorded no predictions of the {split} split (it has {splits or 'none of any'}).",
+            "Choose another with --split."
+            if records
+            else "A training records them when it finishes, if its layout "
+            "has a place for final_predictions; a loop of your own with run.save_predictions(…).",
+        )
+    if not paths[-1].exists():
+        raise DataError(f"The predictions of run {name} are gone: there is no {paths[-1]}.", "Restore that file.")
+    return paths[-1]
+
+
+def predictions_of(reader: RunReader, split: str) -> Predictions:
+    """The run's last predictions of a split, as it saved them.
+
+    Raises:
+        DataError: there are none, or the file cannot be read.
+    """
+    return read_predictions(predictions_path(reader, split))
+
+
+def labelled(reader: RunReader, split: str) -> tuple[Labels, Predictions]:
+    """The true labels and the run's last predictions of a split with at least one item.
+
+    Raises:
+        DataError: there are none, the file cannot be read, or it has no true labels.
+    """
+    found = predictions_of(reader, split)
+    if found.labels is None or not found.items:
+        what = "no items" if not found.items else "no true labels"
+        raise DataError(f"The predictions of run {reader.snapshot.name} on the {split} split have {what}.")
+    return found.labels, found
+
+
+def pair(first: RunReader, second: RunReader, split: str) -> tuple[Labels, Predictions, Predictions]:
+    """The true labels, and what both runs predicted for the same items, in the first one's order.
+
+    Raises:
+        DataError: predictions are missing or cannot be read, or are not of the same items, labels and classes.
+    """
+    (_, one), (_, other) = labelled(first, split), labelled(second, split)
+    return paired(one, other)
+
+
+def best_checkpoint(reader: RunReader) -> Checkpoint | None:
+    """The checkpoint that the run's last predictions are of; None when it is not known or gone."""
+    step = reader.snapshot.summary.get("best_step", (reader.snapshot.best or {}).get("step"))
+    if step is None:
+        return reader.snapshot.checkpoints[-1] if reader.snapshot.checkpoints else None
+    return reader.snapshot.checkpoint(int(step))
+
+
+def decision_of(reader: RunReader, classes: Sequence[str], *, one_file: bool = True) -> Decision | None:
+    """How the best checkpoint chooses labels; None when there is none, or it has no such rule.
+
+    Args:
+        reader: the run.
+        classes: names in label order.
+        one_file: also look into a checkpoint of one file, which takes torch.
+
+    Raises:
+        DataError: its rule cannot be read, or is for other labels.
+        CorruptError: its metrics.json cannot be read.
+        CheckpointError: a checkpoint of one file cannot be read, or torch is missing.
+    """
+    checkpoint = best_checkpoint(reader)
+    path = reader.locate(checkpoint) if checkpoint is not None else None
+    if checkpoint is None or path is None:
+        return None
+    stored = None
+    if FORMATS[checkpoint.format].is_directory:
+        metrics = path / METRICS
+        if metrics.exists():
+            try:
+                stored = json.loads(metrics.read_bytes()).get("decision")
+            except (ValueError, AttributeError) as error:
+                raise CorruptError(f"{metrics} cannot be read: {error}.", "Restore it from a copy.") from error
+    elif one_file:
+        stored = _in_one_file(path)
+    return None if stored is None else Decision.from_dict(stored, classes)
+
+
+def _in_one_file(path: Path) -> object:
+    try:
+        from trainyard.training.checkpoint.read import load
+    except ModuleNotFoundError as error:
+        raise CheckpointError(
+            f"How labels are chosen lies inside {path}, and reading that takes {error.name}.",
+            "pip install 'trainyard[train]'",
+        ) from error
+    return load(path, weights_only=True).decision

@@ -1,0 +1,415 @@
+"""From a config to everything a training is made of. Writes nothing: whatever is wrong is found here first."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from trainyard.analysis.classification.decisions import Decision
+from trainyard.config.convert import to_dict
+from trainyard.config.faults import nearest, show
+from trainyard.config.schema import (
+    AudioData,
+    Config,
+    DistillationOptions,
+    EncoderModel,
+    TextData,
+    TextEncoderModel,
+    TrainingSection,
+)
+from trainyard.config.targets import build_target
+from trainyard.data.batches import Batches
+from trainyard.data.dataset import Dataset
+from trainyard.errors import CheckpointError, ConfigError
+from trainyard.images.sources import csv, digits, image_folder, npz
+from trainyard.models import build_model, from_model_config, model_config
+from trainyard.tasks.classification import MultiLabel, SingleLabel, Task
+from trainyard.tasks.losses import build_criterion, class_weights
+from trainyard.tasks.margins import build_margin
+from trainyard.text.encoders import TextClassifier
+from trainyard.training.checkpoint.capture import Trainee, load_weights, seed_everything
+from trainyard.training.checkpoint.read import Loaded, load
+from trainyard.training.distill import Distillation, class_differences, load_teacher
+from trainyard.training.evaluate import Predictions, evaluate
+from trainyard.training.guard import GradientGuard
+from trainyard.training.loop import Plan, Scheduler
+from trainyard.training.objective import Objective
+from trainyard.training.process import Process
+from trainyard.training.step import Step
+from trainyard.training.stopping import resolve_mode
+
+
+def load_dataset(
+    config: Config, *, trust: bool = False, heard: Sequence[int] | None = None, saved: Loaded | None = None
+) -> Dataset:
+    """The data that `config` describes.
+
+    Args:
+        config: its `data` section, and for sound and text what the model takes in of it.
+        trust: accept augmentations outside the allow-list.
+        heard: the shape of an item as a run recorded it, so that a published encoder need not be asked again.
+        saved: the checkpoint that the data is for, whose tokenizer reads texts.
+
+    Raises:
+        ConfigError: settings that do not fit the data.
+        DataError: it cannot be read or trained on.
+    """
+    data = config.data
+    split: dict[str, Any] = asdict(data.split)
+    if isinstance(data, AudioData):
+        from trainyard.audio.load import load_sound  # asks for the libraries of sound
+
+        with _advising("Correct the settings it names, or choose another model."):
+            return load_sound(config, data, split, trust=trust, heard=heard)
+    if isinstance(data, TextData):
+        from trainyard.text.load import load_text  # asks for the libraries of text
+
+        with _advising("Correct the settings it names, or choose another model."):
+            return load_text(config, data, split, saved.files if saved else None)
+    if data.source in ("digits", "image_folder"):
+        if split.pop("test_groups"):
+            raise ConfigError(
+                [f"`data.split.test_groups` is set, but {data.source} has no groups"],
+                "Use data=csv with data.group_column, or unset it.",
+            )
+        del split["by_group"]
+    plain: dict[str, Any] = {
+        k: v for k, v in asdict(data).items() if k not in ("source", "dataset", "split", "workers")
+    }
+    sources = {"digits": digits, "npz": npz, "image_folder": image_folder, "csv": csv}
+    dataset: Dataset = sources[data.source].load(**plain, **split, name=data.dataset)
+    return dataset
+
+
+@dataclass
+class Setup:
+    """A training, ready to start or to be restored into."""
+
+    config: Config
+    dataset: Dataset
+    process: Process
+    task: Task
+    model: nn.Module
+    step: Step
+    scheduler: Scheduler | None
+    trainee: Trainee
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what to tell, but not to warn of
+
+    def batches(self, split: str, *, training: bool = False) -> Batches:
+        """The batches of a split; shuffled anew each epoch for training."""
+        return Batches(
+            self.dataset,
+            self.dataset.indices(split),
+            self.config.training.batch_size * (1 if training else 4),
+            shuffle=training,
+            seed=self.config.run.seed,
+            rank=self.process.rank,
+            world=self.process.world,
+            workers=getattr(self.config.data, "workers", 0),
+            device=self.process.device,
+            augment=training,
+        )
+
+    def predict(self, split: str, decision: Decision | None = None) -> Predictions:
+        """What the model says of a split now; every process must call it.
+
+        Args:
+            split: train, val or test.
+            decision: how labels are chosen; None tunes it where the split is val, and is untuned elsewhere.
+        """
+        if decision is None and split != "val":
+            decision = self.task.untuned()
+        return evaluate(
+            self.model, self.task, self.batches(split), self.process, self.config.training.precision, decision=decision
+        )
+
+    def plan(self) -> Plan:
+        """The loop's plan."""
+        training, checkpoint = self.config.training, self.config.checkpoint
+        return Plan(
+            epochs=training.epochs,
+            grad_accumulation=training.grad_accumulation,
+            log_every=training.log_every,
+            save_every_epochs=checkpoint.every_epochs,
+            save_every_steps=checkpoint.every_steps,
+            monitor=training.monitor,
+            mode=training.mode,
+            patience=training.early_stopping.patience,
+            min_delta=training.early_stopping.min_delta,
+            scheduler_interval=training.scheduler_interval,
+        )
+
+    def describe(self, indices: np.ndarray) -> str:
+        """Names the items of a batch for an error."""
+        names = [self.dataset.ids[int(index)] for index in indices]
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        return f"{len(names)} items: {', '.join(names[:8])}{more}"
+
+
+def build(
+    config: Config,
+    dataset: Dataset,
+    process: Process,
+    *,
+    trust: bool = False,
+    saved: Loaded | None = None,
+    trains: bool = True,
+) -> Setup:
+    """Model, task, optimizer and scheduler, seeded by `run.seed`.
+
+    Args:
+        config: what to build.
+        dataset: what it is for.
+        process: where.
+        trust: accept `_target_` objects outside the allow-list.
+        saved: a checkpoint: the model is built as it says, to be filled with its weights. What the training
+            started from, such as a published encoder, is not needed.
+        trains: whether it will be trained; otherwise no teacher is needed either.
+
+    Raises:
+        ConfigError: parts that do not fit each other or the data.
+    """
+    training = config.training
+    seed_everything(config.run.seed)
+    margin = None
+    if training.use_arcface is not None:
+        margin = build_margin(training.use_arcface, training.margin.scale, training.margin.margin)
+    with _advising("Choose another model, or other sizes in model.*."):
+        model, described, notes = _model(config, dataset, margin.scale if margin else None, saved)
+    model = model.to(process.device)
+    task = _task(training, dataset, trust=trust).to(process.device)
+    distillation = None
+    if training.distillation.enabled and config.run.train and trains:
+        distillation = _distillation(training.distillation, dataset, process.device)
+    optimizer = _optimizer(config, model, process.device, trust=trust)
+    scheduler = None
+    if training.scheduler is not None:
+        target = dict(training.scheduler)
+        if str(target["_target_"]).endswith(".ReduceLROnPlateau"):
+            target.setdefault("mode", resolve_mode(training.monitor, training.mode))
+        scheduler = _part(
+            "training.scheduler",
+            target,
+            optimizer,
+            of=Scheduler,
+            trust=trust,
+            remedy="Name a learning-rate scheduler, such as torch.optim.lr_scheduler.StepLR, and its arguments.",
+        )
+    _check_monitor(training, task, dataset)
+    step = Step(
+        process.wrap(model),
+        task,
+        optimizer,
+        process,
+        training.precision,
+        training.grad_clip,
+        objective=Objective(task, margin, distillation),
+        after_first_backward=GradientGuard(),
+    )
+    trainee = Trainee(model, optimizer, scheduler, step.scaler, process.device, described, to_dict(config))
+    seed_everything(config.run.seed, process.rank)
+    warnings = tuple(getattr(model, "warnings", ()))
+    return Setup(config, dataset, process, task, model, step, scheduler, trainee, warnings, notes)
+
+
+def _model(
+    config: Config, dataset: Dataset, cosine_scale: float | None, saved: Loaded | None
+) -> tuple[nn.Module, dict[str, Any], tuple[str, ...]]:
+    """The model, its config.json, and what to tell of its first weights."""
+    if saved is not None and saved.model_config:
+        return from_model_config(saved.model_config, saved.files), dict(saved.model_config), ()
+    parameters = {key: value for key, value in asdict(config.model).items() if key not in ("name", "weights", "qat")}
+    described: dict[str, Any] = {"item_shape": dataset.item_shape, "classes": dataset.classes, **parameters}
+    if isinstance(config.model, EncoderModel) and isinstance(config.data, AudioData):
+        described["clip_seconds"] = config.data.clip_seconds
+    if isinstance(config.model, TextEncoderModel):
+        del described["prior_bias"]
+        described |= {"tokenizer": dataset.tokenizer, "multi_label": dataset.multi_label}
+    if cosine_scale is not None:
+        described |= {"head": "cosine", "head_scale": cosine_scale}
+    if getattr(config.model, "qat", False):
+        described["qat"] = True
+    notes: list[str] = []
+    model = build_model(
+        config.model.name,
+        **described,
+        weights=getattr(config.model, "weights", None),
+        on_weights=lambda report: notes.append(report.describe()),
+    )
+    if isinstance(model, TextClassifier) and getattr(config.model, "prior_bias", False):
+        model.start_at_prior(_log_odds(dataset))
+    return model, model_config(config.model.name, **described), tuple(notes)
+
+
+def _task(training: TrainingSection, dataset: Dataset, *, trust: bool) -> SingleLabel | MultiLabel:
+    """What the model is trained to say."""
+    weights = class_weights(training.class_weights, dataset.labels[dataset.indices("train")], dataset.classes)
+    with _advising("Name a loss in training.criterion, such as torch.nn.CrossEntropyLoss, and its arguments."):
+        criterion = build_criterion(
+            training.criterion,
+            n_classes=len(dataset.classes),
+            weights=weights,
+            label_smoothing=training.label_smoothing,
+            multi_label=dataset.multi_label,
+            trust=trust,
+        )
+    if not dataset.multi_label:
+        return SingleLabel(dataset.classes, criterion)
+    chosen = training.thresholds
+    with _advising("Lower it, or leave it out to have it tuned."):
+        return MultiLabel(dataset.classes, criterion, mode=chosen.mode, value=chosen.value, k=chosen.k)
+
+
+def _log_odds(dataset: Dataset) -> torch.Tensor:
+    """How likely each label is before anything was read, as the outputs say it: float32 [C].
+
+    Log-odds of each label where an item may have several, else the logarithms of shares. One item with each
+    label and one without are added, so that no label is impossible.
+    """
+    labels = dataset.labels[dataset.indices("train")]
+    n_classes = len(dataset.classes)
+    if dataset.multi_label:
+        shares = (labels.sum(axis=0) + 1) / (len(labels) + 2)
+        return torch.from_numpy(np.log(shares / (1 - shares))).float()
+    counts = np.bincount(labels, minlength=n_classes) + 1
+    return torch.from_numpy(np.log(counts / counts.sum())).float()
+
+
+def _distillation(options: DistillationOptions, dataset: Dataset, device: torch.device) -> Distillation:
+    if options.teacher_model_path is None:
+        raise ConfigError(
+            ["`training.distillation.enabled` is true, but `training.distillation.teacher_model_path` is not set"],
+            "Name a checkpoint of a run, or set training.distillation.enabled=false.",
+        )
+    teacher = load_teacher(Path(options.teacher_model_path), dataset.classes, dataset.item_shape)
+    return Distillation(teacher.to(device), alpha=options.alpha, temperature=options.temperature)
+
+
+@contextlib.contextmanager
+def _advising(remedy: str) -> Iterator[None]:
+    """Adds what to do to a ConfigError that does not say it."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.remedy:
+            raise
+        raise ConfigError(error.problems, remedy) from error
+
+
+def load_initial_weights(setup: Setup) -> None:
+    """Puts the weights of `run.checkpoint_path` into the model, if there is one.
+
+    Raises:
+        ConfigError: there is no checkpoint, it does not fit the model, or its outputs would be counted as others
+            than they are: it is to be tested only, or is a text encoder's, on classes that are not its own.
+    """
+    path = setup.config.run.checkpoint_path
+    if path is None:
+        return
+    if not Path(path).exists():
+        raise ConfigError(
+            [f"`run.checkpoint_path` is {show(path)}, where nothing is"],
+            "Name the directory or file of a checkpoint; `trainyard show RUN` lists those of a run.",
+        )
+    try:
+        loaded = load(Path(path), weights_only=True)
+        load_weights(setup.model, loaded.model, path)
+    except CheckpointError as error:
+        raise ConfigError([f"`run.checkpoint_path`: {error.what}"], error.remedy) from error
+    remedy = "Test it on data of its own classes, in their order (data.classes), or train from it with run.train=true."
+    problems = []
+    if isinstance(setup.model, TextClassifier):
+        remedy = (
+            "Use the model.* settings and the labels that it was trained with. A directory of a checkpoint can be "
+            "fine-tuned on other labels: model=text_encoder model.type=auto model.path=…"
+        )
+        problems = _other_texts(setup, loaded)
+    elif setup.config.run.train:
+        return
+    labels = loaded.model_config.get("id2label")
+    if labels:
+        known = [labels[str(index)] for index in range(len(labels))]
+        problems += class_differences(known, setup.dataset.classes, "the checkpoint")
+    if problems:
+        raise ConfigError([f"`run.checkpoint_path` is {show(path)}: {problem}" for problem in problems], remedy)
+
+
+def _other_texts(setup: Setup, loaded: Loaded) -> list[str]:
+    """What the config says otherwise than a text encoder's checkpoint, after which the model was built."""
+    theirs, config = loaded.model_config.get("trainyard", {}), setup.config
+    keys = ["type", "size", "hidden_size", "num_layers", "num_heads", "ffn_size"]
+    keys += ["dropout"] if config.run.train else []
+    pairs = [(f"model.{key}", getattr(config.model, key), theirs[key]) for key in keys if key in theirs]
+    pairs.append(("data.multi_label", setup.dataset.multi_label, theirs.get("multi_label")))
+    return [
+        f"`{name}` is {show(ours)}, the checkpoint's is {show(other)}" for name, ours, other in pairs if ours != other
+    ]
+
+
+def _optimizer(config: Config, model: nn.Module, device: torch.device, *, trust: bool) -> torch.optim.Optimizer:
+    target = copy.deepcopy(dict(config.training.optimizer))
+    target.setdefault("lr", config.training.learning_rate)
+    trainable = _parameter_groups(config, model)
+    if "fused" not in target and str(target["_target_"]).rpartition(".")[2] in ("Adam", "AdamW", "SGD", "Adagrad"):
+        target["fused"] = device.type in ("cpu", "cuda") and str(target["_target_"]).startswith("torch.optim.")
+    optimizer: torch.optim.Optimizer = _part(
+        "training.optimizer",
+        target,
+        trainable,
+        of=torch.optim.Optimizer,
+        trust=trust,
+        remedy="Name an optimizer, such as torch.optim.AdamW, and its arguments.",
+    )
+    return optimizer
+
+
+def _parameter_groups(config: Config, model: nn.Module) -> list[Any]:
+    """What is trained; what starts from random weights apart, where it has a learning rate of its own."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rate = config.training.head_learning_rate
+    if rate is None or not isinstance(model, TextClassifier):
+        return trainable
+    if not getattr(config.model, "pretrained", True):
+        return [{"params": trainable, "lr": rate}]
+    head = {id(parameter) for parameter in model.head_parameters()}
+    return [
+        {"params": [parameter for parameter in trainable if id(parameter) not in head]},
+        {"params": [parameter for parameter in trainable if id(parameter) in head], "lr": rate},
+    ]
+
+
+def _part(key: str, target: Mapping[str, Any], *args: Any, of: Any, trust: bool, remedy: str) -> Any:
+    """What a `_target_` section builds, of the wanted type; its faults are told with the section's key."""
+    try:
+        part = build_target(target, *args, trust=trust)
+    except ConfigError as error:
+        problems = [f"`{key}`: {problem}" for problem in error.problems]
+        raise ConfigError(problems, error.remedy or remedy) from error
+    if not isinstance(part, of):
+        raise ConfigError([f"`{key}` is {target['_target_']}, which is none"], remedy)
+    return part
+
+
+def _check_monitor(training: TrainingSection, task: Task, dataset: Dataset) -> None:
+    """Raises ConfigError when nothing will measure `training.monitor`: told now, not after an epoch."""
+    train = ["loss", "learning_rate", *(["grad_norm"] if training.grad_clip is not None else [])]
+    n_classes = len(dataset.classes)
+    sample = np.full((1, n_classes), 1 / n_classes), dataset.labels[:1], 0.0, task.untuned()
+    val = list(task.metrics(*sample)) if len(dataset.indices("val")) else []
+    measured = [*(f"train_{name}" for name in train), *(f"val_{name}" for name in val)]
+    if training.monitor not in measured:
+        why = "" if val else ": there is no validation split"
+        near = nearest(training.monitor, measured)
+        raise ConfigError(
+            [f"`training.monitor` is {show(training.monitor)}, which is not measured{why}"],
+            f"{f'Did you mean {near}? ' if near else ''}Choose one of {', '.join(measured)}.",
+        )

@@ -1,0 +1,46 @@
+"""donateacry: cries of babies, given and tagged by their parents (2015).
+
+Layout: the cleaned part, `donateacry_corpus_cleaned_and_updated_data`, has a folder per reason; a
+name is `{app}-{time}-{version}-{gender}-{age}-{reason}.wav`. The label is the folder, which the
+cleaning sometimes moved a cry into against its reason code (cold or hot went to discomfort). The
+group is the app, a UUID made at installation: the finest sign of a family there is. There is no
+official split. The uploads beside the cleaned part are .3gp and .caf, which are not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, recordings, refuse_names
+
+LABELS = ("belly_pain", "burping", "discomfort", "hungry", "tired")
+
+LAYOUT = f"a folder with the folders {', '.join(LABELS)}"
+GRAMMAR = (
+    f"{{class}}/{{app}}-{{time}}-{{version}}-{{gender}}-{{age}}-{{reason}}.wav, where the folder {{class}} is"
+    f" one of {', '.join(LABELS)}, the app a UUID, the gender m or f, the age two digits, the reason two letters"
+)
+EXAMPLE = "hungry/0c8f14a9-6999-485b-97a2-913c1cbf099c-1430760379259-1.7-m-26-hu.wav"
+
+_NAME = re.compile(
+    r"(?P<app>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-\d+-\d+(?:\.\d+)*-[mf]-\d\d-[a-z]{2}", re.IGNORECASE
+)
+
+
+def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
+    """The cries below `root`; see the module for the rules.
+
+    Raises:
+        DataError: no recordings, a name or folder that is not of the corpus, or classes that are not there.
+    """
+    clips, bad = [], []
+    for path in recordings(root, LAYOUT):
+        match, folder = _NAME.fullmatch(path.stem), path.parent.name.casefold()
+        if match and folder in LABELS:
+            clips.append(Clip(path, folder, group=match["app"].lower()))
+        else:
+            bad.append(path)
+    refuse_names(root, bad, GRAMMAR, EXAMPLE)
+    return assemble("donateacry", root, clips, LABELS, classes)

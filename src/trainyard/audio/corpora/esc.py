@@ -1,0 +1,65 @@
+"""ESC-50: 2,000 environmental sounds of five seconds (Piczak, 2015).
+
+Layout: `audio/*.wav` and `meta/esc50.csv` with the columns filename, fold, target, category and
+src_file (esc10 and take are not used). The label is the category, in the order of the targets; the
+group is the source file, from which several clips can come. The official evaluation is five-fold
+cross-validation: here fold 5 is test, fold 4 val and the others train. Folds never share a source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, counted, recordings
+from trainyard.data.build import listed
+from trainyard.data.tables import Row, read_table
+from trainyard.errors import DataError
+
+COLUMNS = ("filename", "fold", "target", "category", "src_file")
+SPLIT_OF_FOLD = {"1": "train", "2": "train", "3": "train", "4": "val", "5": "test"}
+
+LAYOUT = "a folder with audio/*.wav and meta/esc50.csv"
+
+
+def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
+    """The clips that the table lists, whether or not the files are there.
+
+    Raises:
+        DataError: no table, one that cannot be read, a fold or target that is wrong, or classes that
+            are not there.
+    """
+    present = recordings(root, LAYOUT)
+    table = root / "meta" / "esc50.csv"
+    if not table.is_file():
+        raise DataError(f"There is no {table}.", f"Set data.path to the corpus: {LAYOUT}.")
+    rows = read_table(table, COLUMNS, filled=5)
+    labels = _labels(table, rows)
+    clips = []
+    for number, cells in rows:
+        split = SPLIT_OF_FOLD.get(cells["fold"])
+        if split is None:
+            raise DataError(f"{table}: row {number} has fold {cells['fold']!r}.", "Folds are 1 to 5.")
+        path = root / "audio" / cells["filename"]
+        clips.append(Clip(path, cells["category"], cells["src_file"], split, f"row {number} of {table.name}"))
+    unlisted = sorted(path.name for path in set(present) - {clip.path for clip in clips})
+    notes = [f"Left out {counted(len(unlisted))} without a row in {table.name}: {listed(unlisted, 3)}."]
+    return assemble("esc", root, clips, labels, classes, notes if unlisted else ())
+
+
+def _labels(table: Path, rows: Sequence[Row]) -> list[str]:
+    """The categories in the order of their targets."""
+    category_of: dict[int, str] = {}
+    target_of: dict[str, str] = {}
+    for number, cells in rows:
+        category, target = cells["category"], cells["target"]
+        if not target.isdecimal():
+            raise DataError(f"{table}: row {number} has target {target!r}.", "A target is a number.")
+        known = category_of.setdefault(int(target), category)
+        if known != category or target_of.setdefault(category, target) != target:
+            raise DataError(
+                f"{table}: row {number} has target {target} for {category}; before,"
+                f" {known} had it, or {category} had target {target_of.get(category, target)}.",
+                "Each category has one target of its own.",
+            )
+    return [category_of[target] for target in sorted(category_of)]

@@ -1,0 +1,41 @@
+"""FSDD, the Free Spoken Digit Dataset: ten digits, six speakers, fifty takes of each.
+
+Layout: `recordings/{digit}_{speaker}_{take}.wav`, or the recordings without that folder. The label
+is the digit, the group the speaker. Official split: takes 0 to 4 are test, the others train. It
+shares its speakers, so the groups lie in both; whoever wants unheard speakers makes splits by group.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, recordings, refuse_names
+
+LABELS = tuple("0123456789")
+TEST_TAKES = 5
+
+LAYOUT = "a folder with recordings/{digit}_{speaker}_{take}.wav"
+GRAMMAR = "{digit}_{speaker}_{take}.wav"
+EXAMPLE = "7_jackson_32.wav"
+
+_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)")
+
+
+def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
+    """The digits below `root`; see the module for the rules.
+
+    Raises:
+        DataError: no recordings, a name that does not follow the grammar, or classes that are not there.
+    """
+    below = root / "recordings"
+    paths = recordings(below if below.is_dir() else root, LAYOUT)
+    matches = [(path, _NAME.fullmatch(path.stem)) for path in paths]
+    refuse_names(root, [path for path, match in matches if match is None], GRAMMAR, EXAMPLE)
+    clips = [
+        Clip(path, match["digit"], group=match["speaker"], split="test" if int(match["take"]) < TEST_TAKES else "train")
+        for path, match in matches
+        if match
+    ]
+    return assemble("fsdd", root, clips, LABELS, classes)

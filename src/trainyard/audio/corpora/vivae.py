@@ -1,0 +1,44 @@
+"""VIVAE: vocalisations of six emotions in four intensities (Holz, Larrouy-Maestri & Poeppel, 2022).
+
+Layout: `full_set/*.wav`, 1,085 recordings, of which `core_set/*.wav` repeats 480; a name is
+`{speaker}_{emotion}_{intensity}_{item}.wav`. The label is the emotion, the group the speaker, S01 to
+S11. There is no official split. Where there are both sets the full one is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, counted, recordings, refuse_names
+
+LABELS = ("achievement", "anger", "fear", "pain", "pleasure", "surprise")
+INTENSITIES = ("low", "moderate", "strong", "peak")
+
+LAYOUT = "the folder of VIVAE with full_set/*.wav or core_set/*.wav"
+GRAMMAR = (
+    "{speaker}_{emotion}_{intensity}_{item}.wav, where the speaker is S and two digits,"
+    f" the emotion one of {', '.join(LABELS)}, the intensity one of {', '.join(INTENSITIES)}"
+)
+EXAMPLE = "S01_achievement_low_01.wav"
+
+_NAME = re.compile(rf"(?P<speaker>S\d\d)_(?P<emotion>{'|'.join(LABELS)})_(?:{'|'.join(INTENSITIES)})_\d+")
+
+
+def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
+    """The vocalisations below `root`; see the module for the rules.
+
+    Raises:
+        DataError: no recordings, a name that does not follow the grammar, or classes that are not there.
+    """
+    paths = recordings(root, LAYOUT)
+    core = [path for path in paths if "core_set" in path.relative_to(root).parts]
+    notes = []
+    if core and any("full_set" in path.relative_to(root).parts for path in paths):
+        notes.append(f"Left out core_set ({counted(len(core))}), which repeats recordings of full_set.")
+        paths = sorted(set(paths) - set(core))
+    matches = [(path, _NAME.fullmatch(path.stem)) for path in paths]
+    refuse_names(root, [path for path, match in matches if match is None], GRAMMAR, EXAMPLE)
+    clips = [Clip(path, match["emotion"], group=match["speaker"]) for path, match in matches if match]
+    return assemble("vivae", root, clips, LABELS, classes, notes)

@@ -1,0 +1,92 @@
+"""Speech encoders that somebody has trained, and a Whisper cut to clips shorter than those it was trained on.
+
+What happens to an encoder afterwards is not known here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from trainyard.audio.encoders.families import FAMILIES, POSITIONS_PER_SECOND, WHISPER_SECONDS, Family, default_mels
+from trainyard.errors import ConfigError
+from trainyard.models.pretrained import load_config, load_model
+
+_HEAD = ("layer_weights", "projector.", "classifier.")  # ours to train: may be missing, and may be of other sizes
+_WHAT = "speech encoder"
+
+
+def pretrained_config(family: Family, source: str) -> Any:
+    """transformers' config of the encoder in the directory or hub repository `source`.
+
+    Raises:
+        ConfigError: there is none, or it is of another family.
+    """
+    config = load_config(source, _WHAT)
+    wanted = family.classes()[0].model_type
+    if config.model_type != wanted:
+        known = {other.classes()[0].model_type: other.type for other in FAMILIES.values()}.get(config.model_type)
+        remedy = f"Set model.type={known}" if known else f"Choose one of {', '.join(FAMILIES)} for model.type"
+        raise ConfigError(
+            [f"model.type={family.type!r}, but {source} holds a model of type {config.model_type!r}"],
+            f"{remedy}, or another model.path.",
+        )
+    return config
+
+
+def pretrained_model(family: Family, source: str, config: Any) -> Any:
+    """transformers' classifier on the encoder from `source`, built by `config`; its head is new.
+
+    Raises:
+        ConfigError: weights of the encoder are missing or of other sizes; names them.
+    """
+    return load_model(family.classes()[1], source, config, _WHAT, lambda name: name.startswith(_HEAD))
+
+
+def cut_to(model: Any, positions: int) -> None:
+    """Shortens a Whisper to clips of so many positions, in place: it keeps the first ones of its table."""
+    table = model.encoder.embed_positions
+    if positions < table.num_embeddings:
+        table.weight = torch.nn.Parameter(table.weight.detach()[:positions].clone(), requires_grad=False)
+        table.num_embeddings = positions
+    model.config.max_source_positions = model.encoder.max_source_positions = positions
+
+
+def whisper_positions(clip_seconds: float, most: int = POSITIONS_PER_SECOND * WHISPER_SECONDS) -> int:
+    """How many vectors Whisper makes of a clip.
+
+    Args:
+        clip_seconds: length of a clip.
+        most: what the encoder at hand takes.
+
+    Raises:
+        ConfigError: a clip that is too long, or no whole number of vectors.
+    """
+    positions = round(clip_seconds * POSITIONS_PER_SECOND)
+    if abs(clip_seconds * POSITIONS_PER_SECOND - positions) > 1e-6 or positions < 1:
+        raise ConfigError(
+            [f"data.clip_seconds={clip_seconds:g} is no whole number of Whisper's steps of 0.02 s"],
+            f"Use {max(positions, 1) / POSITIONS_PER_SECOND:g}.",
+        )
+    if positions > most:
+        raise ConfigError(
+            [f"data.clip_seconds={clip_seconds:g} is longer than the {most / POSITIONS_PER_SECOND:g} s Whisper takes"],
+            f"Set data.clip_seconds to {most / POSITIONS_PER_SECOND:g} or less, or choose another model.type.",
+        )
+    return positions
+
+
+def whisper_mels(size: str, path: str | None = None) -> int:
+    """Rows of the log-mel features that a Whisper hears.
+
+    Args:
+        size: its size.
+        path: where its weights come from, as `model.path`; None for the published ones of the size.
+
+    Raises:
+        ConfigError: there is no Whisper at `path`.
+    """
+    if path is None:
+        return default_mels(size)
+    return int(pretrained_config(FAMILIES["whisper"], path).num_mel_bins)

@@ -1,0 +1,226 @@
+"""From recordings to what a model hears: clips, their features, and how training changes them.
+
+Decoded sound and features are kept in `cache`, so that an epoch after the first one neither reads files nor
+computes. How features are computed is the matter of `features`; which recordings there are, of `audio`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from trainyard.audio.augment.seeds import item_seeds
+from trainyard.audio.augment.spectrogram import SpecAugment
+from trainyard.audio.augment.waveform import WaveformAugment
+from trainyard.audio.clips import fit, signal_length
+from trainyard.audio.recordings import Recording, Waveform
+from trainyard.data.cache import FeatureCache
+from trainyard.data.dataset import Indices, View
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How a recording becomes a clip; see the settings of the same names."""
+
+    sample_rate: int = 16000
+    clip_seconds: float = 7.0
+    crop: str = "center"
+    pad: str = "end"
+    min_seconds: float = 0.01
+    max_seconds: float = 300.0
+
+    @property
+    def length(self) -> int:
+        """Samples of a clip."""
+        return max(round(self.clip_seconds * self.sample_rate), 1)
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """What a model hears of a clip.
+
+    Attributes:
+        name: of the features.
+        parameters: everything that they depend on besides the clip.
+        item_shape: of one item.
+        compute: float32 [B, T] and int64 [B] samples of sound -> float32 [B, *item_shape], on any device.
+        kept: whether they are worth keeping on disk; otherwise they are computed on the device each time.
+        masked: whether the model must know where sound ends and padding begins.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    item_shape: tuple[int, ...]
+    compute: Callable[[Tensor, Tensor], Tensor]
+    kept: bool = True
+    masked: bool = False
+
+
+class Clips:
+    """A fetch of clips or of their features; both are kept in the cache.
+
+    Args:
+        recordings: one an item.
+        listening: how they become clips.
+        frontend: what a model hears.
+        cache_dir: where the cache lies; made when something is put there.
+        cache_mb: its limit; 0 for none.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        listening: Listening,
+        frontend: Frontend,
+        cache_dir: Path,
+        cache_mb: float,
+    ) -> None:
+        self.listening, self.frontend = listening, frontend
+        self._recordings = tuple(recordings)
+        # A random crop needs the whole; any other is cut before it is kept.
+        whole = listening.crop == "random"
+        heard = {"sample_rate": listening.sample_rate, "clip": None if whole else [listening.length, listening.crop]}
+        self._waves = FeatureCache(cache_dir, {"what": "waveform", **heard}, limit_mb=cache_mb)
+        self._features = FeatureCache(
+            cache_dir,
+            {
+                "what": frontend.name,
+                **frontend.parameters,
+                "sample_rate": listening.sample_rate,
+                "clip": [listening.length, "center" if whole else listening.crop, listening.pad],
+            },
+            limit_mb=cache_mb,
+        )
+
+    def __call__(self, indices: Indices) -> Tensor:
+        """Features float32 [B, *item_shape] where those are kept, waveforms float32 [B, T] otherwise."""
+        if not self.frontend.kept:
+            return self.waveforms(indices)
+        found = self._features.get(self.digests(indices), lambda missing: self._compute(indices[missing]))
+        return _stack(found, self.frontend.item_shape)
+
+    def finish(self, fetched: Tensor, indices: Indices) -> Tensor:
+        """The features of what `__call__` fetched."""
+        return fetched if self.frontend.kept else self.hear(fetched, indices)
+
+    def hear(self, waveforms: Tensor, indices: Indices) -> Tensor:
+        """The features of clips float32 [B, T], on their device."""
+        return self.frontend.compute(waveforms, torch.from_numpy(self.lengths(indices)).to(waveforms.device))
+
+    def cached(self, indices: Indices) -> bool:
+        """Whether nothing needs to be read or computed for those items."""
+        cache = self._features if self.frontend.kept else self._waves
+        return bool(np.all(cache.has(self.digests(indices))))
+
+    def wholes(self, indices: Indices) -> list[Waveform]:
+        """The sound that is kept of each recording, of different lengths."""
+
+        def read(missing: Sequence[int]) -> list[Waveform]:
+            return [self._cut(self._recordings[index].read(self.listening.sample_rate)) for index in indices[missing]]
+
+        return self._waves.get(self.digests(indices), read)
+
+    def keep(self, waveforms: Mapping[int, Waveform]) -> None:
+        """Puts the sound of recordings that were just read into the cache."""
+        indices = list(waveforms)
+        self._waves.get(
+            self.digests(np.array(indices, dtype=np.int64)),
+            lambda missing: [self._cut(waveforms[indices[position]]) for position in missing],
+        )
+
+    def waveforms(self, indices: Indices) -> Tensor:
+        """The clips as evaluation hears them, float32 [B, T]: of a random crop, the centre."""
+        crop = "center" if self.listening.crop == "random" else self.listening.crop
+        clips = [fit(whole, self.listening.length, crop, self.listening.pad) for whole in self.wholes(indices)]
+        return _stack(clips, (self.listening.length,))
+
+    def lengths(self, indices: Indices) -> Indices:
+        """Samples of sound in each clip before its padding, int64 [B]."""
+        return self._lengths[indices]
+
+    def with_lengths(self, lengths: Indices) -> Clips:
+        """Itself, knowing the samples of each recording, int64 [N]."""
+        length, pad = self.listening.length, self.listening.pad
+        self._lengths = np.array([signal_length(int(n), length, pad) for n in lengths], dtype=np.int64)
+        return self
+
+    def subset(self, keep: Indices) -> Clips:
+        """The kept recordings alone, numbered anew."""
+        other = object.__new__(Clips)
+        other.__dict__.update(self.__dict__)
+        other._recordings = tuple(self._recordings[index] for index in keep)
+        other._lengths = self._lengths[keep]
+        return other
+
+    def report(self) -> dict[str, Any]:
+        """What the caches hold and did so far, by name."""
+        caches = {"waveform": self._waves, **({self.frontend.name: self._features} if self.frontend.kept else {})}
+        return {name: cache.stats() for name, cache in caches.items()}
+
+    def _cut(self, waveform: Waveform) -> Waveform:
+        """What is kept of a recording: all of it for random crops, else no more than a clip."""
+        length, crop = self.listening.length, self.listening.crop
+        if crop == "random" or len(waveform) <= length:
+            return waveform
+        return fit(waveform, length, crop, self.listening.pad)
+
+    def _compute(self, indices: Indices) -> list[npt.NDArray[np.float32]]:
+        return list(self.hear(self.waveforms(indices), indices).numpy())
+
+    def digests(self, indices: Indices) -> list[str]:
+        """Of the recordings' content."""
+        return [self._recordings[index].digest for index in indices]
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """What training sees of clips in one epoch; every draw depends on seed, epoch and item alone.
+
+    `waveform` and a random crop change the sound, and features are then computed on the device;
+    otherwise they come from the cache. `spectrogram` changes features.
+    """
+
+    clips: Clips
+    seed: int
+    epoch: int
+    waveform: WaveformAugment | None
+    spectrogram: SpecAugment | None
+
+    @property
+    def changes_sound(self) -> bool:
+        """Whether features have to be computed anew."""
+        return self.waveform is not None or self.clips.listening.crop == "random"
+
+    def view(self) -> View:
+        """For `Batches`."""
+        return View(self if self.changes_sound else self.clips, self.finish)
+
+    def __call__(self, indices: Indices) -> Tensor:
+        """Changed clips, float32 [B, T]."""
+        listening = self.clips.listening
+        seeds = item_seeds(self.seed, self.epoch, indices)
+        clips = []
+        for whole, seed in zip(self.clips.wholes(indices), seeds.tolist(), strict=True):
+            clip = fit(whole, listening.length, listening.crop, listening.pad, offset_draw=seed / 2**64)
+            clips.append(clip if self.waveform is None else self.waveform(clip, seed))
+        return _stack(clips, (listening.length,))
+
+    def finish(self, fetched: Tensor, indices: Indices) -> Tensor:
+        """Changed features, float32 [B, *item_shape], on the device of `fetched`."""
+        features = self.clips.hear(fetched, indices) if self.changes_sound else self.clips.finish(fetched, indices)
+        if self.spectrogram is None:
+            return features
+        return self.spectrogram(features, item_seeds(self.seed + 1, self.epoch, indices))
+
+
+def _stack(arrays: Sequence[npt.NDArray[np.float32]], shape: tuple[int, ...]) -> Tensor:
+    if not arrays:
+        return torch.empty((0, *shape))
+    return torch.from_numpy(np.stack(arrays))

@@ -1,0 +1,1 @@
+"""Studies of speech encoders: names that say everything, layers, and the grid of experiments."""

@@ -1,0 +1,181 @@
+"""Every experiment of the speech encoders: type x size x method x layers x corpus, by the grammar of names.
+
+The grid is computed, not kept: an experiment's file holds nothing that its path does not say, so it need not
+be there, and is written only to be changed. Knows no runs and no yard.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from trainyard.audio.study.layers import parse_layers
+from trainyard.audio.study.names import ENCODERS, EXPERIMENT, METHODS, explain_name, parse_name
+from trainyard.config.faults import suggestion
+from trainyard.errors import ConfigError, DiskFullError, UserError
+
+DATASETS = ("asvp_esd", "asvp_esd_babies", "cnvve", "nonverbal_vocalization_dataset", "recanvo", "vivae", "donateacry")
+_SIGNS = frozenset("*?[")
+_FEW = 3  # layers up to this many are written 012, more as a range
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One cell of the grid: a model's name and the corpus it learns."""
+
+    dataset: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """The file's path below the folder of experiments."""
+        return f"{self.dataset}/{self.name}{EXPERIMENT}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What writing the files came to: paths of new files, of those that were there, and of those that differ."""
+
+    new: tuple[Path, ...]
+    same: tuple[Path, ...]
+    changed: tuple[Path, ...]
+
+
+def layer_sets(count: int) -> tuple[str, ...]:
+    """The halves and, where it divides, the thirds of `count` layers, as `model.layers` is written."""
+    sets = []
+    for parts in (2, 3):
+        if count % parts == 0:
+            size = count // parts
+            for first in range(0, count, size):
+                last = first + size - 1
+                single = size <= _FEW and last <= 9
+                sets.append("".join(map(str, range(first, last + 1))) if single else f"{first}-{last}")
+    return tuple(sets)
+
+
+def names() -> Iterator[str]:
+    """The name of every model of the grid: each type, size and method, on all layers and on parts of them."""
+    for kind, sizes in ENCODERS.items():
+        for size, count in sizes.items():
+            for method in METHODS:
+                yield f"{kind}_{size}_{method}"
+                if method != "frozen":  # it changes no layer
+                    yield from (f"{kind}_{size}_{method}_{layers}" for layers in layer_sets(count))
+
+
+def grid(datasets: Iterable[str] = (), models: Iterable[str] = ()) -> list[Experiment]:
+    """The experiments, by corpus and then by name as `names` has them.
+
+    Args:
+        datasets: corpora to keep; all of them when empty.
+        models: patterns of names to keep, with `*` and `?`; a word without them is a name or the beginning of
+            one: `whisper_base` is every `whisper_base_…`. All of them when empty.
+
+    Raises:
+        ConfigError: a corpus that is none of the grid, or a pattern that no name fits.
+    """
+    datasets, patterns, known = tuple(datasets), tuple(models), tuple(names())
+    problems = [
+        f"`{dataset}` is no corpus of the grid{suggestion(dataset, DATASETS)}"
+        for dataset in datasets
+        if dataset not in DATASETS
+    ]
+    for pattern in patterns:
+        if not any(_fits(name, pattern) for name in known):
+            why = "" if set(pattern) & _SIGNS or parse_name(pattern) else f": {explain_name(pattern)}"
+            problems.append(f"no name of the grid fits `{pattern}`{why}")
+    if problems:
+        raise ConfigError(problems, "`trainyard experiments` lists the grid; names outside it train, too.")
+    kept = [name for name in known if not patterns or any(_fits(name, pattern) for pattern in patterns)]
+    return [Experiment(dataset, name) for dataset in DATASETS if dataset in (datasets or DATASETS) for name in kept]
+
+
+def layers_of(name: str) -> tuple[int, ...]:
+    """The layers that the method of a model of the grid changes; none when it is frozen."""
+    model = _model(name)
+    if model["method"] == "frozen":
+        return ()
+    return parse_layers(model["layers"], ENCODERS[model["type"]][model["size"]])[0]
+
+
+def experiment_text(dataset: str, name: str) -> str:
+    """The contents of the file of an experiment: what its path says, to be changed.
+
+    Raises:
+        ConfigError: the name is not a model's.
+    """
+    model = ", ".join(f"{key}={_literal(value)}" for key, value in _model(name).items() if value is not None)
+    return (
+        f'"""{name} on {dataset}: `trainyard train {dataset}/{name}{EXPERIMENT} data.path=…`."""\n\n'
+        f'data = dict(source="audio", corpus="{dataset}")\n'
+        f"model = dict({model})\n"
+    )
+
+
+def write_experiments(folder: Path, experiments: Iterable[Experiment]) -> Written:
+    """Writes the files of experiments below `folder`; a file that is there stays as it is.
+
+    Raises:
+        UserError: a file or folder cannot be made.
+        DiskFullError: no room; the files written so far stay.
+    """
+    new: list[Path] = []
+    same: list[Path] = []
+    changed: list[Path] = []
+    for experiment in experiments:
+        path, text = folder / experiment.path, experiment_text(experiment.dataset, experiment.name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(path):
+                (same if _is(path, text) else changed).append(path)
+            else:
+                _write_new(path, text)
+                new.append(path)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise (DiskFullError if full else UserError)(
+                f"{path} cannot be written: {error.strerror}.",
+                "Make room and repeat the command; files that are there stay." if full else "Name another folder.",
+            ) from error
+    return Written(tuple(new), tuple(same), tuple(changed))
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Writes a file that must not be there, not even since it was looked for; leaves none when it fails."""
+    with path.open("x", encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise
+
+
+def _is(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode("utf-8")
+    except OSError:  # a folder, or unreadable: it is not what would be written
+        return False
+
+
+def _fits(name: str, pattern: str) -> bool:
+    if set(pattern) & _SIGNS:
+        return fnmatchcase(name, pattern)
+    return name == pattern or name.startswith(f"{pattern}_")
+
+
+def _model(name: str) -> dict[str, Any]:
+    model = parse_name(name)
+    if model is None:
+        raise ConfigError([f"`{name}` is no model's name"], "Names are {type}_{size}_{method}[_{layers}].")
+    return model
+
+
+def _literal(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,0 +1,1 @@
+"""Images as data: files, arrays and tables of them, decoded and resized."""

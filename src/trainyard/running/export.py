@@ -1,0 +1,206 @@
+"""Exporting what a run trained: ONNX, int8 with what it costs, and a speech encoder's adapter or merged model.
+
+Everything goes to the run's own place for exports, is checked there against the model on the run's own
+data, and is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainyard import durable
+from trainyard.assembly.setup import Setup, build, load_dataset
+from trainyard.audio.encoders import EncoderClassifier
+from trainyard.audio.load import heard_by
+from trainyard.config.convert import from_dict
+from trainyard.config.schema import AudioData
+from trainyard.errors import DiskFullError, TrainyardError, UserError
+from trainyard.models import from_model_config
+from trainyard.models.quantize import QuantAware
+from trainyard.running.inference import pick
+from trainyard.running.train import refuse_changed_data
+from trainyard.runs import RunReader, RunWriter, amend
+from trainyard.text.encoders import TextClassifier
+from trainyard.training import process as processes
+from trainyard.training.checkpoint.capture import load_weights
+from trainyard.training.checkpoint.read import load
+
+FORMATS = ("onnx", "int8", "adapter", "merged")
+_COMPARED = 64  # items that an exported file is checked on
+
+
+def export_run(
+    reader: RunReader, format_: str, *, checkpoint: str | None = None, trust: bool = False
+) -> list[tuple[Path, str]]:
+    """Exports a run's checkpoint; returns each file or folder, and what was measured of it.
+
+    Args:
+        reader: the run.
+        format_: onnx; int8 for what was trained with model.qat=true; adapter (peft) or merged (transformers) for
+            a speech encoder.
+        checkpoint: best (None), last, or a step.
+        trust: let the run's config name `_target_` objects outside the allow-list.
+
+    Raises:
+        UserError: the run's model has no such format, or that folder is there already.
+        ChangedDataError: the data is not what the run was trained on; ONNX is checked against it.
+        TrainyardError: the exported file does not give the model's outputs; nothing is kept.
+    """
+    choice = pick(reader, checkpoint)
+    loaded = load(choice.path, weights_only=True)
+    if format_ in ("adapter", "merged"):  # asks for no data
+        model = from_model_config(loaded.model_config, loaded.files)
+        load_weights(model, loaded.model, str(choice.path))
+        with amend(reader.yard, reader.home) as run:
+            return _encoder(model, run, format_, choice.checkpoint.step, loaded.model_config)
+    config = from_dict(reader.snapshot.config, where=str(reader.home), trust=trust)
+    dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"), saved=loaded)
+    refuse_changed_data(reader, dataset)
+    setup = build(config, dataset, processes.start("cpu"), trust=trust, saved=loaded, trains=False)
+    load_weights(setup.model, loaded.model, str(choice.path))
+    with amend(reader.yard, reader.home) as run:
+        if isinstance(setup.model, TextClassifier):
+            return _texts(setup, run, format_, choice.checkpoint.step, loaded.decision)
+        return _write(setup, run, format_, choice.checkpoint.step)
+
+
+def export_quantised(setup: Setup, run: RunWriter, step: int) -> list[tuple[Path, str]]:
+    """What a quantisation-aware training is for: float and int8 ONNX, and a table of what int8 costs and saves.
+
+    Where that fails, the run is warned and no worse for it: `trainyard export` can be asked again.
+    """
+    if not isinstance(setup.model, QuantAware) or not run.keeps("exports"):
+        return []
+    try:
+        return _write(setup, run, "int8", step)
+    except DiskFullError:
+        raise
+    except TrainyardError as error:
+        run.warn(f"There is no int8 export: {error.what} {error.remedy}")
+        return []
+
+
+def _texts(
+    setup: Setup, run: RunWriter, format_: str, step: int, decision: Mapping[str, Any] | None
+) -> list[tuple[Path, str]]:
+    """A text encoder as ONNX, with its thresholds beside it."""
+    from trainyard.text.onnx import export_text_onnx
+
+    if format_ != "onnx":
+        raise _not_for_int8(run)
+    model, dataset, split = setup.model, setup.dataset, _compared_on(setup)
+    assert isinstance(model, TextClassifier)
+    assert dataset.lengths is not None
+    chosen = dataset.indices(split)[:_COMPARED]
+    path = _stem(run, step)
+    path = path.with_name(f"{path.name}.onnx")
+    parity = export_text_onnx(
+        model,
+        dataset.fetch(chosen),
+        torch.from_numpy(dataset.lengths[chosen]),
+        path,
+        classes=dataset.classes,
+        decision=decision,
+        details={"run": run.id, "step": step, "compared_on": split},
+    )
+    run.note_record("exports", path.parent)
+    return [(path, f"{parity.max_abs_error:.1g} from the model on {parity.items} texts; takes ids and a mask")]
+
+
+def _compared_on(setup: Setup) -> str:
+    """The split whose items an exported file is checked on."""
+    wanted = ("test", "val", "train") if setup.config.run.test else ("val", "train")
+    return next(name for name in wanted if len(setup.dataset.indices(name)))
+
+
+def _not_for_int8(run: RunWriter) -> UserError:
+    return UserError(
+        f"Run {run.name} was not trained for int8.", "Train it with model.qat=true, or export --format onnx."
+    )
+
+
+def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[Path, str]]:
+    from trainyard.export.onnx import export_int8, export_onnx
+
+    stem, model = _stem(run, step), setup.model
+    if format_ == "int8" and not isinstance(model, QuantAware):
+        raise _not_for_int8(run)
+    split = _compared_on(setup)
+    inputs, labels = _items(setup, split)
+    details: dict[str, Any] = {"run": run.id, "step": step, "compared_on": split}
+    if isinstance(setup.config.data, AudioData):
+        details["sound"] = heard_by(setup.config, setup.dataset.item_shape)
+    told = ""
+    if setup.dataset.lengths is not None:  # the run leaves the padding of short clips out of the mean
+        details["padding"] = "counted as sound: the graph takes no lengths"
+        told = "; it takes no lengths: give it whole clips"
+    float_path = stem.with_name(f"{stem.name}.onnx")
+    parity = export_onnx(
+        model, inputs[:_COMPARED], float_path, classes=setup.dataset.classes, tolerance=1e-3, details=details
+    )
+    run.note_record("exports", stem.parent)
+    done = [(float_path, f"{parity.max_abs_error:.1g} from the model on {parity.items} items{told}")]
+    if format_ == "int8":
+        from trainyard.export.quantized import as_csv, quantization_table
+
+        assert isinstance(model, QuantAware)
+        int8_path = stem.with_name(f"{stem.name}_int8.onnx")
+        parity = export_int8(model, inputs[: 4 * _COMPARED], int8_path, classes=setup.dataset.classes, details=details)
+        done.append((int8_path, f"the model's answer on {parity.agreement:.1%} of {parity.items} items"))
+        rows = quantization_table(float_path, int8_path, inputs, labels)
+        table = stem.with_name(f"{stem.name}_quantisation.csv")
+        durable.write_text(table, as_csv(rows))
+        done += [
+            (
+                table,
+                f"{row.precision}: {row.size_bytes / 1e6:.2f} MB, accuracy {row.accuracy:.4f}, {row.median_ms:.2f} ms",
+            )
+            for row in rows
+        ]
+        run.note_record("exports", stem.parent)
+    return done
+
+
+def _encoder(
+    model: nn.Module, run: RunWriter, format_: str, step: int, config: Mapping[str, Any]
+) -> list[tuple[Path, str]]:
+    from trainyard.audio.peft import BASE, HEAD, README, base_of, export_adapter, export_merged
+
+    if not isinstance(model, EncoderClassifier):
+        raise UserError(
+            f"Run {run.name} trained no speech encoder, which --format {format_} is for.", "Use --format onnx."
+        )
+    stem = _stem(run, step)
+    folder = stem.with_name(f"{stem.name}_{format_}")
+    if folder.exists():
+        raise UserError(f"{folder} is there already.", "Use it, or remove it and export again.")
+    if format_ == "merged":
+        export_merged(model, folder)
+        what = "AutoModelForAudioClassification.from_pretrained loads it"
+    else:
+        # weights of another run took the place of the base's, whatever that run had begun from
+        begun = (run.snapshot.config.get("run") or {}).get("checkpoint_path")
+        base = None if begun else base_of(config)
+        export_adapter(model, folder, config, base)
+        of = f"in {BASE}/ beside them" if base is None else base
+        what = f"peft's LoRA and {HEAD}; the encoder is {of}; {README} has the lines of Python that load all"
+    run.note_record("exports", stem.parent)
+    return [(folder, what)]
+
+
+def _stem(run: RunWriter, step: int) -> Path:
+    """Where the exports of a checkpoint go, without what tells them apart."""
+    if not run.keeps("exports"):
+        raise UserError(f"Layout {run.layout.name} has no place for exports.", "Add the kind `exports` to it.")
+    return run.path("exports") / f"{run.snapshot.model}_step-{step}"
+
+
+def _items(setup: Setup, split: str) -> tuple[Tensor, Tensor]:
+    """Every item of a split as the model hears it, and its label."""
+    batches = list(setup.batches(split).epoch(0))
+    return torch.cat([batch.inputs.cpu() for batch in batches]), torch.cat([batch.labels.cpu() for batch in batches])

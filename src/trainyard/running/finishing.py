@@ -1,0 +1,110 @@
+"""The end of a run: testing the checkpoint that validation chose, once, and writing everything that comes of it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from trainyard.analysis.classification.decisions import Decision
+from trainyard.assembly.setup import Setup
+from trainyard.checkpoints import Choice, choose
+from trainyard.running import records
+from trainyard.running.artifacts import log_run_artifacts
+from trainyard.running.logs import tell
+from trainyard.runs import RunReader, RunWriter
+from trainyard.training.checkpoint.capture import load_weights
+from trainyard.training.checkpoint.read import load
+from trainyard.training.evaluate import Predictions
+
+
+def finish(
+    setup: Setup, run: RunWriter | None, console: Console, logger: logging.Logger | None = None
+) -> dict[str, Any]:
+    """Predicts validation and test with the best checkpoint, and writes what a finished run leaves.
+
+    Args:
+        setup: the training, at its end; its model becomes the best one.
+        run: where to write; None in processes that keep no run, which predict their part.
+        console: told the scores.
+        logger: of the run; told what the console is.
+
+    Returns:
+        What `wandb-summary.json` holds; nothing where `run` is None.
+    """
+    config = setup.config
+    best = choose(RunReader(run.yard, run.home), step="best") if run is not None and config.run.train else None
+    found = _predict(setup, best)
+    if run is None:
+        return {}
+    if config.run.train:
+        nothing = np.empty((0, len(setup.dataset.classes)))  # no validation: nothing is tuned, which is said as well
+        tuned = (found["val"].probabilities, found["val"].labels) if "val" in found else (nothing, nothing)
+        for note in setup.task.tune(*tuned)[1]:
+            run.warn(note)
+            tell(console, note, label="warning: ", logger=logger)
+    with_plots = config.outputs.plots
+    per_class: list[Any] = []
+    for split, predictions in found.items():
+        per_class = records.write_predictions(run, predictions, setup.dataset, split, with_plots=with_plots)
+    shares = getattr(setup.model, "layer_weights", None)
+    if shares is not None:
+        records.write_layer_weights(run, shares(), with_plots=with_plots)
+    if getattr(config.model, "qat", False) and config.run.train:
+        _export_int8(setup, run, best.checkpoint.step if best is not None else run.snapshot.step, console, logger)
+    if setup.dataset.cache is not None:
+        run.event("data", data={**run.snapshot.data, "cache": setup.dataset.cache()})
+    summary = _summary(run, found, best)
+    run.summary(**summary)
+    told = records.write_end(run, summary, per_class, with_plots=with_plots)
+    if config.outputs.artifacts:
+        for version in log_run_artifacts(run, best.checkpoint if best is not None else None):
+            tell(console, f"artifact {version.reference}", logger=logger)
+    for split, predictions in found.items():
+        line = "  ".join(f"{key} {predictions.metrics[key]:.4f}" for key in ("loss", "accuracy", "f1_macro"))
+        tell(console, f"{split:<5}{line}", logger=logger)
+    return told
+
+
+def _predict(setup: Setup, best: Choice | None) -> dict[str, Predictions]:
+    """Validation, then test, with the best weights and the labels chosen as on validation."""
+    config = setup.config
+    path = setup.process.share(str(best.path) if best is not None else None)
+    source = path if config.run.train else config.run.checkpoint_path
+    decision = None
+    if source is not None:
+        loaded = load(Path(source), weights_only=True)
+        load_weights(setup.model, loaded.model, source)
+        if loaded.decision is not None:
+            decision = Decision.from_dict(loaded.decision, setup.dataset.classes)
+    found: dict[str, Predictions] = {}
+    for split in ("val", "test"):
+        if len(setup.dataset.indices(split)) and (split == "val" or config.run.test):
+            found[split] = setup.predict(split, decision)
+            decision = found[split].decision
+    return found
+
+
+def _summary(run: RunWriter, found: dict[str, Predictions], best: Choice | None) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        f"{split}_{key}": value for split, predictions in found.items() for key, value in predictions.metrics.items()
+    }
+    if best is not None:
+        summary |= {"best_step": best.checkpoint.step, "best_epoch": best.checkpoint.epoch}
+    summary["epochs"] = run.snapshot.epoch
+    if "test" in found:
+        summary["times_tested"] = 1
+    return summary
+
+
+def _export_int8(setup: Setup, run: RunWriter, step: int, console: Console, logger: logging.Logger | None) -> None:
+    from trainyard.running.export import export_quantised
+
+    known = len(run.snapshot.warnings)
+    for path, what in export_quantised(setup, run, step):
+        tell(console, f"{path.name}  {what}", logger=logger)
+    for warning in run.snapshot.warnings[known:]:
+        tell(console, warning, label="warning: ", logger=logger)

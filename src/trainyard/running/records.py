@@ -1,0 +1,220 @@
+"""The files a run leaves for people and other tools, apart from checkpoints and logs.
+
+Each is written only where the run's layout has a place for it. What they hold is computed in
+`analysis`; that they are written whole is `durable`'s matter.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainyard import durable
+from trainyard.analysis import plots
+from trainyard.analysis.classification import metrics as measures
+from trainyard.analysis.classification import predictions
+from trainyard.audio import layer_weights
+from trainyard.data.dataset import Dataset
+from trainyard.index import Index
+from trainyard.jsonl import without_nan
+from trainyard.running import provenance
+from trainyard.runs import RunReader, RunWriter, read_history
+from trainyard.training.evaluate import Predictions
+from trainyard.training.events import EpochEnded, Event
+
+
+class PredictionsSink:
+    """Writes the validation predictions of every n-th epoch."""
+
+    def __init__(self, run: RunWriter, dataset: Dataset, every: int) -> None:
+        self._run, self._dataset, self._every = run, dataset, every
+
+    def emit(self, event: Event) -> None:
+        """Writes one file when it is time."""
+        if isinstance(event, EpochEnded) and event.epoch % self._every == 0 and event.predictions and event.val:
+            text = predictions_text(event.predictions, self._dataset)
+            self._run.write("predictions", text, split="val", epoch=event.epoch)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class ResultsSink:
+    """Keeps results.json, an array with one object an epoch, and metadata.json, whole after each epoch.
+
+    Args:
+        run: whose.
+        total_steps: optimizer steps planned.
+        learning_rate: the one the run started with.
+    """
+
+    def __init__(self, run: RunWriter, total_steps: int) -> None:
+        self._run, self._total = run, total_steps
+        self._epochs: list[dict[str, Any]] = []
+        path = run.path("results")
+        if path.exists():
+            self._epochs = json.loads(path.read_bytes())
+
+    def emit(self, event: Event) -> None:
+        """Adds an object per epoch."""
+        if not isinstance(event, EpochEnded):
+            return
+        self._epochs = [epoch for epoch in self._epochs if epoch["current_epoch"] < event.epoch]
+        rate = event.train["learning_rate"]
+        losses = {key: value for key, value in event.metrics.items() if key != "train_learning_rate"}
+        self._epochs.append(
+            {
+                **losses,
+                "best_iteration": event.best.step,
+                "best_loss": event.best.value if event.best.value is not None else float("inf"),
+                "current_epoch": event.epoch,
+                "current_iteration": event.step,
+                "epochs": event.epochs,
+                "learning_rate": rate,
+                "total_steps": self._total,
+            }
+        )
+        self._run.write("results", json.dumps(self._epochs, indent=2) + "\n")
+        metadata = {
+            "log_iteration": event.step,
+            "checkpoint_iteration": {"best": event.best.step, "recent": event.step},
+        }
+        self._run.write("metadata", json.dumps(metadata, indent=2) + "\n")
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def predictions_text(found: Predictions, dataset: Dataset) -> str:
+    """The CSV of predictions on a split."""
+    items, column = (dataset.ids, "id") if dataset.texts is None else (dataset.texts, "text")
+    return predictions.predictions_csv(
+        [items[int(i)] for i in found.indices],
+        found.labels,
+        found.chosen,
+        found.probabilities,
+        dataset.classes,
+        item_column=column,
+    )
+
+
+def write_predictions(
+    run: RunWriter, found: Predictions, dataset: Dataset, split: str, *, with_plots: bool
+) -> list[measures.ClassStatistics]:
+    """Predictions, statistics per class and their picture, of the chosen checkpoint on a split; the statistics."""
+    facts = {"split": split}
+    run.write("final_predictions", predictions_text(found, dataset), **facts)
+    chosen = found.chosen
+    rows = measures.per_class(found.labels, chosen, dataset.classes)
+    if split == "test" or "split" in run.layout.facts_of("per_class"):
+        run.write("per_class", predictions.per_class_csv(rows, dataset.label_name), **facts)
+    if (
+        with_plots
+        and not dataset.multi_label
+        and (split == "test" or "split" in run.layout.facts_of("confusion_matrix"))
+    ):
+        matrix = measures.confusion(found.labels, chosen, len(dataset.classes))
+        title = f"{run.snapshot.project} / {run.name}: {split}"
+        run.write("confusion_matrix", plots.confusion_matrix(matrix, dataset.classes, title), **facts)
+    return rows
+
+
+def write_end(
+    run: RunWriter, summary: Mapping[str, Any], per_class: Sequence[measures.ClassStatistics] = (), *, with_plots: bool
+) -> dict[str, Any]:
+    """History as CSV, learning curves, the summary in every form, and the project's table of metrics.
+
+    Args:
+        run: whose.
+        summary: final values.
+        per_class: statistics of the last split that was predicted.
+        with_plots: draw.
+
+    Returns:
+        What `wandb-summary.json` holds.
+    """
+    run.sync_history()
+    rows = read_history(run.home / ".run" / "history.jsonl")
+    run.write("history", predictions.history_csv(rows))
+    if with_plots and rows:
+        best = run.snapshot.best["epoch"] if run.snapshot.best else None
+        title = f"{run.snapshot.project} / {run.name}"
+        run.write("learning_curves", plots.learning_curves(rows, title, best_epoch=best))
+    statistics = {row["label"]: {key: value for key, value in row.items() if key != "label"} for row in per_class}
+    told: dict[str, Any] = without_nan(provenance.wandb_summary(run.snapshot, {**summary, "per_class": statistics}))
+    run.write("summary", json.dumps(without_nan({**summary, "run": run.id, "name": run.name}), indent=2) + "\n")
+    run.write("wandb_summary", json.dumps(told, indent=2) + "\n")
+    if run.keeps("metrics_table"):
+        add_to_table(run, summary)
+    if run.keeps("tensorboard") and run.layout.path("tensorboard", run.snapshot.facts) != run.snapshot.home:
+        directory = run.path("tensorboard")
+        if directory.is_dir():
+            run.note_record("tensorboard", directory)
+    return told
+
+
+def write_layer_weights(run: RunWriter, weights: Sequence[float], *, with_plots: bool) -> None:
+    """How much the head listens to each layer: a table, and a picture.
+
+    Where the layout has the picture above the runs, it shows every run of the project with this name:
+    the same model on other data sets.
+    """
+    run.write(layer_weights.KIND, layer_weights.to_csv(weights))
+    if not with_plots or not run.keeps("encoder_weights"):
+        return
+    if not run.layout.is_shared("encoder_weights"):
+        run.write("encoder_weights", plots.layer_weights({run.name: weights}, f"{run.snapshot.project} / {run.name}"))
+        return
+    with durable.locked(run.yard.own / "layer-weights.lock"):
+        rows_of = Index(run.yard).query("").rows
+        homes = [
+            run.yard.root / row["home"]
+            for row in rows_of
+            if (row["project"], row["name"]) == (run.snapshot.project, run.name) and row["id"] != run.id
+        ]
+        known = {
+            reader.snapshot.dataset: found
+            for reader in (RunReader(run.yard, home) for home in homes)
+            if (found := layer_weights.read(reader)) is not None
+        }
+        known[run.snapshot.dataset] = list(weights)
+        title = f"{run.snapshot.project} / {run.name}"
+        path = run.path("encoder_weights")
+        durable.write_bytes(path, plots.layer_weights(dict(sorted(known.items())), title))
+    run.note_record("encoder_weights", path, digest=False)
+
+
+_TABLE_START = ("run", "id", "dataset", "model", "split")
+
+
+def add_to_table(run: RunWriter, summary: Mapping[str, Any]) -> None:
+    """Puts the run's rows (one a split) into the project's metrics.csv; columns grow as metrics appear."""
+    path = run.path("metrics_table")
+    own = [
+        {
+            "run": run.name,
+            "id": run.id,
+            "dataset": run.snapshot.dataset,
+            "model": run.snapshot.model,
+            "split": split,
+            **{k.removeprefix(f"{split}_"): v for k, v in summary.items() if k.startswith(f"{split}_")},
+        }
+        for split in ("val", "test")
+        if f"{split}_loss" in summary
+    ]
+    with durable.locked(run.yard.own / "metrics-table.lock"):
+        rows: list[dict[str, Any]] = []
+        if path.exists():
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = [row for row in csv.DictReader(file) if row["id"] != run.id]
+        rows += own
+        columns = list(dict.fromkeys([*_TABLE_START, *(key for row in rows for key in row)]))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        durable.write_text(path, text.getvalue())
+    run.note_record("metrics_table", path, digest=False)

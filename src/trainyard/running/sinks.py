@@ -1,0 +1,68 @@
+"""Who listens to the training of a run: its history, logs, tables and pictures, the console, and trackers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+
+from trainyard.assembly.setup import Setup
+from trainyard.running import records
+from trainyard.running.logs import SpeedSink, tell
+from trainyard.runs import RunWriter, environment
+from trainyard.tracking.tensorboard import TensorBoardSink
+from trainyard.tracking.wandb import WandbSink
+from trainyard.training.checkpoint.checkpointer import Checkpointer
+from trainyard.training.events import Sink
+from trainyard.training.progress import Progress
+from trainyard.training.sinks import ConsoleSink, HistorySink, LogSink
+
+
+def sinks_of(
+    setup: Setup, run: RunWriter, checkpointer: Checkpointer, logger: Any, console: Console, progress: Progress
+) -> list[Sink]:
+    """Who is told what happens in the training of a run, its tracker apart: in this order, and closed when it ends."""
+    config = setup.config
+    batches = setup.batches("train", training=True)
+    steps = -(-len(batches) // config.training.grad_accumulation)
+    sinks: list[Sink] = [HistorySink(run, checkpointer.do), LogSink(logger, config.training.monitor)]
+    if config.tracker != "none" and run.keeps("tensorboard"):
+        purge = progress.step if len(run.snapshot.attempts) > 1 else None
+        sinks.append(TensorBoardSink(run.path("tensorboard"), purge_after=purge))
+    if run.keeps("performance_log"):
+        sinks.append(SpeedSink(run, len(setup.dataset.indices("train"))))
+    if run.keeps("results"):
+        sinks.append(records.ResultsSink(run, steps * config.training.epochs))
+    if config.outputs.val_predictions_every:
+        sinks.append(records.PredictionsSink(run, setup.dataset, config.outputs.val_predictions_every))
+    sinks.append(ConsoleSink(console, steps, config.training.epochs, start=progress.step))
+    return sinks
+
+
+@contextlib.contextmanager
+def tracking(setup: Setup, run: RunWriter, logger: Any, console: Console) -> Iterator[WandbSink | None]:
+    """The tracker that the config asks for besides TensorBoard; its troubles are warnings of the run."""
+    if setup.config.tracker != "wandb":
+        yield None
+        return
+
+    def warn(text: str) -> None:
+        run.warn(text)
+        tell(console, text, label="warning: ", logger=logger)
+
+    kept, git = run.snapshot, environment.git()
+    with WandbSink(
+        run.home / ".run",
+        project=kept.project,
+        name=run.name,
+        id=run.id,
+        config=kept.config,
+        tags=kept.tags,
+        note=kept.note,
+        commit=git.get("commit"),
+        remote=git.get("remote"),
+        on_trouble=warn,
+    ) as sink:
+        yield sink

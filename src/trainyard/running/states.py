@@ -1,0 +1,120 @@
+"""The checkpoints of a user's own loop: what may be in them, how it becomes files, and how it is read back.
+
+Needs no torch until tensors are written or read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainyard.checkpoints import FileWriter
+from trainyard.checkpoints import formats as names
+from trainyard.errors import CheckpointError
+from trainyard.runs import Checkpoint
+
+
+class ResumePoint:
+    """A checkpoint to continue from: `step`, `epoch`, `metrics`, its `path`, and `load` for what is in it."""
+
+    def __init__(self, checkpoint: Checkpoint, path: Path) -> None:
+        self.step, self.epoch, self.metrics = checkpoint.step, checkpoint.epoch, checkpoint.metrics
+        self.path = path
+
+    def load(self) -> dict[str, Any]:
+        """What was given to `save_checkpoint`, tensors on the CPU.
+
+        Raises:
+            CheckpointError: it cannot be read; names it.
+        """
+        from trainyard.training.checkpoint.read import reading
+
+        with reading(self.path):
+            return _load(self.path)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    import torch
+    from safetensors.torch import load_file
+
+    if path.is_file():
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    loaded: dict[str, Any] = {}
+    for file in sorted(path.iterdir()):
+        if file.suffix == ".safetensors":  # one, or the shards of frozen and trained weights
+            loaded.setdefault("model", {}).update(load_file(file))
+        elif file.suffix in (".pt", ".pth", ".bin"):
+            key = "model" if file.name == names.PYTORCH_BIN else file.stem
+            loaded[key] = torch.load(file, map_location="cpu", weights_only=True)
+    return loaded
+
+
+def single_file(state: Mapping[str, Any]) -> FileWriter:
+    """A writer of all of `state` to one file.
+
+    Raises:
+        CheckpointError: a part of it is a function, which writes a file of its own.
+    """
+    functions = [key for key, value in state.items() if callable(value)]
+    if functions:
+        raise CheckpointError(
+            f"{', '.join(map(repr, functions))} writes a file of its own, but this layout keeps a checkpoint in one.",
+            "Give the values themselves, or use a layout of directories: grouped or files.",
+        )
+    return _loadable(dict(state))
+
+
+def _loadable(value: Any) -> FileWriter:
+    """A writer of what `ResumePoint.load` can read, which runs no code: better known now than after a crash."""
+    import torch
+
+    from trainyard.models.tensor_files import torch_file
+
+    def write(path: Path) -> None:
+        torch_file(value)(path)
+        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        if unsafe:
+            raise CheckpointError(
+                f"A checkpoint cannot hold {', '.join(sorted(unsafe))}: loading it would run code.",
+                "Save tensors, numbers, strings, lists and dictionaries; torch.from_numpy makes tensors of arrays.",
+            )
+
+    return write
+
+
+def directory_files(state: Mapping[str, Any], weights: str) -> dict[str, FileWriter]:
+    """A writer for each part of `state`, by file name.
+
+    Args:
+        state: as `Run.save_checkpoint` takes it.
+        weights: what the file of "model" is called.
+
+    Raises:
+        CheckpointError: a part whose name is no file name.
+    """
+    files: dict[str, FileWriter] = {}
+    for key, value in state.items():
+        if "/" in key or key.startswith("."):
+            raise CheckpointError(f"{key!r} cannot be the name of a part of a checkpoint.", "Use a plain word.")
+        if callable(value):
+            files[key] = value
+        elif key == "model" and weights == names.SAFETENSORS:
+            files[weights] = _safetensors(value)
+        else:
+            files[weights if key == "model" else f"{key}.pt"] = _loadable(value)
+    return files
+
+
+def _safetensors(tensors: Mapping[str, Any]) -> FileWriter:
+    from trainyard.models.tensor_files import safetensors_file
+
+    plain: dict[str, Any] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        copied = tensor.detach().cpu().contiguous()
+        place = copied.untyped_storage().data_ptr()
+        plain[name] = copied.clone() if place in places else copied  # tied weights: safetensors wants each by itself
+        places.add(place)
+    return safetensors_file(plain)

@@ -1,0 +1,244 @@
+"""From settings to a text encoder with a head, and to the `config.json` that can rebuild it.
+
+`config.json` is transformers' own, with one key more, `trainyard`, that holds our settings. Building from it
+needs neither a network nor the weights that training began with; the tokenizer comes from its own files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from trainyard.errors import CheckpointError, ConfigError
+from trainyard.models.library import transformers, without_torchao
+from trainyard.models.pretrained import load_config, load_model
+from trainyard.models.settings import class_problems, misfits, override_problems, sizes_of, unknown
+from trainyard.text.encoders.classifier import TextClassifier, is_head, output_layer
+from trainyard.text.encoders.families import AUTO, FAMILIES, random_config, text_source
+from trainyard.text.encoders.tokenizer import Tokenizer, tokenizer_from_files, too_long
+
+OURS = "trainyard"  # our key in config.json
+_WHAT = "text encoder"
+_DROPOUTS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+    "dropout",
+    "attention_dropout",
+    "seq_classif_dropout",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `build` takes besides the data, with what each is when left out.
+
+    `prior_bias` and `vocabulary` are settings of the model that change nothing here: whoever makes the tokenizer
+    and calls `start_at_prior` reads them.
+    """
+
+    type: str = "distilbert"
+    size: str = "base"
+    pretrained: bool = True
+    path: str | None = None
+    dropout: float | None = None
+    prior_bias: bool = True
+    vocabulary: int = 4000
+    hidden_size: int | None = None
+    num_layers: int | None = None
+    num_heads: int | None = None
+    ffn_size: int | None = None
+
+
+def build(
+    *,
+    classes: Sequence[str],
+    tokenizer: Tokenizer | None,
+    multi_label: bool,
+    item_shape: Sequence[int] = (),
+    **settings: Any,
+) -> TextClassifier:
+    """A text encoder with a head: token ids int64 [B, T] and their numbers [B] to logits float32 [B, len(classes)].
+
+    Args:
+        classes: class names, in the order of the outputs.
+        tokenizer: whose ids it will get.
+        multi_label: whether a text may have several labels, or none.
+        item_shape: of the longest text, (tokens,), to check.
+        settings: the fields of `Settings`, which are those of `model` in a config.
+
+    Raises:
+        ConfigError: settings that cannot be, weights that cannot be had or lack parts of the encoder, or texts
+            that are too long for it.
+    """
+    chosen = _checked(settings, classes, multi_label)
+    tokenizer = _given(tokenizer)
+    config, their_labels = _config(chosen, classes, tokenizer, multi_label, item_shape)
+    if chosen.pretrained:
+        source, model_class = _source(chosen), _model_class(config)
+        model = load_model(model_class, source, config, _WHAT, lambda name: is_head(model_class, name))
+        if their_labels != config.id2label and len(their_labels) == len(classes):
+            _begin_output(model)  # it was loaded, but of other classes
+        _check_vocabulary(tokenizer, model, source)
+    else:
+        model = _fresh(config)
+    built = TextClassifier(model, tokenizer)
+    if item_shape and built.longest is not None and item_shape[0] > built.longest:
+        raise too_long(item_shape[0], built.longest)
+    return built
+
+
+def describe(
+    *,
+    classes: Sequence[str],
+    tokenizer: Tokenizer | None,
+    multi_label: bool,
+    item_shape: Sequence[int] = (),
+    **settings: Any,
+) -> dict[str, Any]:
+    """The contents of `config.json` for `build` with the same arguments: plain JSON values.
+
+    Raises:
+        ConfigError: as `build`, weights apart.
+    """
+    chosen = _checked(settings, classes, multi_label)
+    config, _ = _config(chosen, classes, _given(tokenizer), multi_label, item_shape)
+    plain: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
+    plain["id2label"] = {str(index): label for index, label in enumerate(classes)}  # the diff may leave them out
+    plain["label2id"] = {label: index for index, label in enumerate(classes)}
+    ours = {"name": "text_encoder", "item_shape": [int(size) for size in item_shape], "multi_label": multi_label}
+    kept = {key: value for key, value in vars(chosen).items() if key not in ("prior_bias", "vocabulary")}
+    return {**plain, OURS: {**ours, **kept}}
+
+
+def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None) -> TextClassifier:
+    """The network that `describe` described, with fresh weights, whatever its first ones were.
+
+    Args:
+        config: the contents of config.json.
+        files: name to text of the tokenizer's files, others may be among them. Without them the network
+            works, but no checkpoint of it can be written.
+
+    Raises:
+        CheckpointError: a config.json that is not one, or files without a tokenizer.
+    """
+    plain = {key: value for key, value in config.items() if key != OURS}
+    known = transformers().CONFIG_MAPPING
+    if config.get("model_type") not in known or "id2label" not in config:
+        raise CheckpointError(
+            f"config.json describes no text encoder that transformers knows ({config.get('model_type')!r}).",
+            "Use the config.json that was saved with the weights.",
+        )
+    with without_torchao():
+        theirs = known[config["model_type"]].from_dict(plain)
+    return TextClassifier(_fresh(theirs), None if files is None else tokenizer_from_files(files))
+
+
+def _given(tokenizer: Tokenizer | None) -> Tokenizer:
+    if tokenizer is None:
+        raise ConfigError(
+            ["model=text_encoder takes texts, and the data has none"],
+            "Use data=text or another data with texts, or another model.",
+        )
+    return tokenizer
+
+
+def _source(chosen: Settings) -> str:
+    return text_source(chosen.type, size=chosen.size, path=chosen.path)
+
+
+def _model_class(config: Any) -> Any:
+    """transformers' classifier of texts for a config."""
+    classifiers = transformers().AutoModelForSequenceClassification._model_mapping
+    with without_torchao():
+        if type(config) in classifiers:
+            return classifiers[type(config)]
+    raise ConfigError(
+        [f"transformers has no classifier of texts for a model of type {config.model_type!r}"],
+        "Name a text encoder in model.path.",
+    )
+
+
+def _fresh(config: Any) -> Any:
+    model_class = _model_class(config)
+    with without_torchao():
+        return model_class(config)
+
+
+def _config(
+    chosen: Settings, classes: Sequence[str], tokenizer: Tokenizer, multi_label: bool, item_shape: Sequence[int]
+) -> tuple[Any, dict[int, str]]:
+    """transformers' config of the whole classifier, and the labels that it had."""
+    if chosen.pretrained:
+        source = _source(chosen)
+        config = load_config(source, _WHAT)
+        if chosen.type != AUTO and config.model_type != FAMILIES[chosen.type].model_type:
+            known = {family.model_type: name for name, family in FAMILIES.items() if name != "minilm"}
+            raise ConfigError(
+                [f"model.type={chosen.type!r}, but {source} holds a model of type {config.model_type!r}"],
+                f"Set model.type={known.get(config.model_type, AUTO)}, or another model.path.",
+            )
+    else:
+        config = random_config(
+            chosen.type,
+            sizes_of(chosen, FAMILIES[chosen.type].sizes[chosen.size]),
+            longest=max(item_shape, default=0),
+            vocab_size=tokenizer.vocab_size,
+            pad_id=tokenizer.pad_id,
+        )
+    labels = dict(config.id2label)
+    config.id2label = dict(enumerate(classes))
+    config.label2id = {label: index for index, label in enumerate(classes)}
+    config.problem_type = f"{'multi' if multi_label else 'single'}_label_classification"
+    config.architectures = [_model_class(config).__name__]
+    config.dtype = "float32"
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_id
+    if chosen.dropout is not None:
+        for name in _DROPOUTS:
+            if hasattr(config, name):
+                setattr(config, name, float(chosen.dropout))
+    return config, labels
+
+
+def _begin_output(model: Any) -> None:
+    """Draws the output's weights anew, as transformers draws those of a new head."""
+    output = output_layer(model)
+    with torch.no_grad():
+        output.weight.normal_(std=getattr(model.config, "initializer_range", 0.02))
+        if output.bias is not None:
+            output.bias.zero_()
+
+
+def _check_vocabulary(tokenizer: Tokenizer, model: Any, source: str) -> None:
+    known = model.get_input_embeddings().num_embeddings
+    if tokenizer.vocab_size > known:
+        raise ConfigError(
+            [f"the tokenizer has {tokenizer.vocab_size} tokens, and the model of {source} knows {known}"],
+            "Name a directory in model.path whose tokenizer belongs to its model.",
+        )
+
+
+def _checked(settings: Mapping[str, Any], classes: Sequence[str], multi_label: bool) -> Settings:
+    """The settings, if they can be; all faults are told at once."""
+    known = Settings.__dataclass_fields__
+    problems = [unknown(key, known, "model=text_encoder has no parameter") for key in settings if key not in known]
+    chosen = Settings(**{key: value for key, value in settings.items() if key in known})
+    if chosen.type not in (*FAMILIES, AUTO):
+        problems.append(unknown(str(chosen.type), (*FAMILIES, AUTO), "model.type has no choice"))
+    elif chosen.type != AUTO and chosen.size not in FAMILIES[chosen.type].sizes:
+        problems.append(unknown(str(chosen.size), FAMILIES[chosen.type].sizes, "model.size has no choice"))
+    dropout: Any = chosen.dropout
+    if dropout is not None and not (isinstance(dropout, int | float) and 0 <= dropout < 1):
+        problems.append(f"model.dropout={dropout!r} is not in [0, 1)")
+    problems += [*override_problems(chosen), *class_problems(classes, least=1 if multi_label else 2)]
+    if not problems and chosen.type == AUTO and not chosen.pretrained:
+        problems.append(f"model.type='auto' is what was trained; model.pretrained=false wants {', '.join(FAMILIES)}")
+    problems = problems or misfits(chosen, None if chosen.type == AUTO else FAMILIES[chosen.type].sizes[chosen.size])
+    if problems:
+        raise ConfigError(problems)
+    return chosen

@@ -1,0 +1,135 @@
+"""A text encoder with a head that classifies, and the names and files that its checkpoints are kept under.
+
+The network is the classifier of transformers as it is, so that a checkpoint loads there and answers the same.
+It knows no files: what a checkpoint needs besides weights it gives as texts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainyard.errors import CheckpointError, ConfigError
+from trainyard.text.encoders.tokenizer import Tokenizer
+
+_INNER = "model."  # our attribute for the classifier of transformers
+_ZERO_AT_FIRST = re.compile(r"\.(key|k_lin|k_proj)\.bias$")  # a bias that a softmax does not see
+
+
+class TextClassifier(nn.Module):
+    """Logits of texts, given as token ids.
+
+    Args:
+        model: the classifier of transformers, its config complete.
+        tokenizer: whose ids it takes; None where no checkpoint will be written.
+    """
+
+    def __init__(self, model: Any, tokenizer: Tokenizer | None) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.config: Any = model.config
+        self.longest = longest_text(model)
+        if tokenizer is not None and self.longest is not None and self.longest < (tokenizer.longest or math.inf):
+            tokenizer = tokenizer.limited(self.longest)  # so that transformers cuts texts to what the model takes
+        self.tokenizer = tokenizer
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a text may have several labels, or none."""
+        return bool(self.config.problem_type == "multi_label_classification")
+
+    def forward(self, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits float32 [B, C].
+
+        Args:
+            ids: int64 [B, T]; what lies behind a text's end does not matter.
+            lengths: tokens of each text, int64 [B]; None when there is no padding.
+        """
+        mask = None
+        if lengths is not None:
+            held = torch.arange(ids.shape[1], device=ids.device) < lengths.unsqueeze(1)
+            ids = ids.masked_fill(~held, self.config.pad_token_id)  # RoBERTa counts positions by what is no padding
+            mask = held.long()
+        logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits
+        return logits.float()
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """What classifies on top of the encoder: the pooler and everything after it."""
+        return [parameter for name, parameter in self.model.named_parameters() if is_head(self.model, name)]
+
+    def start_at_prior(self, log_odds: Tensor) -> None:
+        """Sets the output's bias, so that the first probabilities are those of labels alone.
+
+        Args:
+            log_odds: float [C], `log(p / (1 - p))` of each label; for one label a text, `log(p)`.
+
+        Raises:
+            ConfigError: the output has no bias.
+        """
+        output = output_layer(self.model)
+        if output.bias is None:
+            raise ConfigError(
+                [f"the output of a {self.config.model_type} has no bias, which model.prior_bias=true sets"],
+                "Set model.prior_bias=false.",
+            )
+        with torch.no_grad():
+            output.bias.copy_(log_odds)
+
+    # -- what a checkpoint of it needs
+
+    def saved_name(self, name: str) -> str:
+        """The name of a tensor in a checkpoint, which is transformers' name."""
+        return name.removeprefix(_INNER)
+
+    def is_adapter(self, name: str) -> bool:
+        """Whether a tensor was added to the encoder: none was."""
+        return False
+
+    def expects_zero_gradient(self, name: str) -> bool:
+        """Whether a parameter's gradient is rightly zero."""
+        return _ZERO_AT_FIRST.search(name) is not None
+
+    def extra_files(self) -> dict[str, str]:
+        """Further files of a checkpoint, name to text: the tokenizer's.
+
+        Raises:
+            CheckpointError: it was built without a tokenizer.
+        """
+        if self.tokenizer is None:
+            raise CheckpointError(
+                "This text encoder was built without its tokenizer's files, so no checkpoint of it can be written.",
+                "Build it with them.",
+            )
+        return self.tokenizer.files()
+
+
+def is_head(model: Any, name: str) -> bool:
+    """Whether a weight of a classifier of transformers belongs to its head, pooler included."""
+    return not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name
+
+
+def output_layer(model: Any) -> nn.Linear:
+    """The linear map of a classifier of transformers that gives the logits."""
+    inside = f"{model.base_model_prefix}."
+    outputs = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(inside)
+    ]
+    return outputs[-1]
+
+
+def longest_text(model: Any) -> int | None:
+    """How many tokens a classifier of transformers takes; None when there is no limit that it knows.
+
+    RoBERTa and its kin leave the first rows of their table of positions, up to that of padding, unused.
+    """
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    limit: int | None = getattr(model.config, "max_position_embeddings", None)
+    return limit

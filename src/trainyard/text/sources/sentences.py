@@ -1,0 +1,244 @@
+"""Made-up sentences with emotions, so that text can be tried out without a download.
+
+Each sentence depends on the seed and its number alone: clauses of one emotion or more, among things that say
+nothing, emotions that are denied, and some clauses that could mean either of two. So a small model learns
+most of it in seconds and never all of it. Knows no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from trainyard.data.build import listed, nearest
+from trainyard.errors import DataError
+from trainyard.text.sources.gather import Found, Texts, gather
+
+T = TypeVar("T")
+
+EMOTIONS = ("anger", "fear", "gratitude", "joy", "love", "neutral", "sadness", "surprise")
+
+# {adjective} is one of the emotion's own, {thing} and {who} are anything. The first is what can be denied.
+CLAUSES: dict[str, tuple[str, ...]] = {
+    "anger": (
+        "i am so {adjective} about {thing}",
+        "{thing} makes my blood boil",
+        "how dare {who} do this to us",
+        "i am sick of {who} and {thing}",
+        "{who} had no right to touch {thing}",
+        "i could scream at {who}",
+    ),
+    "fear": (
+        "i am so {adjective} about {thing}",
+        "i dare not think of {thing}",
+        "what if {who} gets hurt",
+        "my heart was racing because of {thing}",
+        "i hid from {who}",
+        "{thing} gives me nightmares",
+    ),
+    "gratitude": (
+        "i am so {adjective} for {thing}",
+        "thank you for {thing}",
+        "i owe {who} so much",
+        "many thanks to {who}",
+        "i appreciate what {who} did with {thing}",
+        "bless {who} for {thing}",
+    ),
+    "joy": (
+        "i am so {adjective} about {thing}",
+        "{thing} made my whole week",
+        "we laughed all evening with {who}",
+        "what a wonderful day with {who}",
+        "i keep smiling because of {thing}",
+        "hooray for {thing}",
+    ),
+    "love": (
+        "i am so {adjective} to {who}",
+        "i adore {who}",
+        "{who} means the world to me",
+        "i want to hold {who} for ever",
+        "i lost my heart to {who}",
+        "my darling brought {thing}",
+    ),
+    "neutral": (
+        "{who} put {thing} on the list",
+        "the office opens at nine for {who}",
+        "{thing} is in the second drawer",
+        "{who} moved {thing} to monday",
+        "there are two copies of {thing}",
+        "{who} will read about {thing} next week",
+    ),
+    "sadness": (
+        "i am so {adjective} about {thing}",
+        "i cried over {thing}",
+        "i miss {who} every day",
+        "nothing is the same without {who}",
+        "{thing} broke my heart",
+        "i feel empty since {who} left",
+    ),
+    "surprise": (
+        "i am so {adjective} by {thing}",
+        "wow , {thing} came out of nowhere",
+        "nobody expected {thing}",
+        "i never thought {who} would come",
+        "who would have guessed that {who} has {thing}",
+        "{thing} caught me off guard",
+    ),
+}
+ADJECTIVES = {
+    "anger": ("angry", "furious", "mad"),
+    "fear": ("afraid", "scared", "worried"),
+    "gratitude": ("grateful", "thankful", "indebted"),
+    "joy": ("happy", "glad", "delighted"),
+    "love": ("devoted", "attached", "close"),
+    "sadness": ("sad", "heartbroken", "miserable"),
+    "surprise": ("surprised", "stunned", "amazed"),
+}
+# What could mean either; the sentence does not tell which.
+EITHER = (
+    ("anger", "surprise", "i cannot believe {thing}"),
+    ("joy", "love", "{who} makes my heart sing"),
+    ("fear", "sadness", "i could not sleep after {thing}"),
+    ("gratitude", "joy", "{who} saved the day with {thing}"),
+)
+ASIDES = (
+    "it was a tuesday",
+    "we met at the station",
+    "the rain had stopped by then",
+    "as {who} said before",
+    "somewhere between here and the lake",
+    "{who} was there as well",
+    "that was after lunch",
+    "so it goes with {thing}",
+)
+FRAGMENTS = ("order {number} , shelf {number}", "re : {thing} , page {number}", "{number} , {number} , {number}")
+WHO = (
+    "my sister",
+    "our neighbour",
+    "the new teacher",
+    "my boss",
+    "the doctor",
+    "my oldest friend",
+    "the team",
+    "grandma",
+    "the landlord",
+    "a stranger",
+    "my son",
+    "the driver",
+    "the whole class",
+    "my cousin",
+    "the coach",
+    "that singer",
+)
+THINGS = (
+    "the letter",
+    "this exam",
+    "the broken window",
+    "our wedding",
+    "the news",
+    "the old dog",
+    "the last train",
+    "the test results",
+    "my birthday",
+    "the storm",
+    "this song",
+    "the phone call",
+    "the empty house",
+    "the new job",
+    "the garden",
+    "that film",
+    "the long queue",
+    "the surgery",
+    "the photo album",
+    "the football match",
+)
+JOINS = (" and ", " , but ", " . ", " ; ", " while ")
+ENDS = ("", " .", " !", " ...", " 🙂", " 😭")
+
+
+def load(count: int, *, classes: Sequence[str] | None = None, multi_label: bool = True, seed: int = 0) -> Texts:
+    """`count` sentences with the emotions in them, no two alike; the first n are the same for any larger count.
+
+    Args:
+        count: how many, from 1.
+        classes: which of EMOTIONS; None: all of them.
+        multi_label: one emotion to three, or none at all; otherwise exactly one.
+        seed: another seed makes other sentences.
+
+    Raises:
+        DataError: a class that is no emotion of these.
+    """
+    names = tuple(classes) if classes is not None else EMOTIONS
+    for name in names:
+        if name not in EMOTIONS:
+            raise DataError(
+                f"data.classes names {name!r}, which no made-up sentence has.",
+                f"Choose among {listed(EMOTIONS)}.{nearest(name, EMOTIONS)}",
+            )
+    found: dict[str, Found] = {}
+    for number in range(count):
+        attempt = 0
+        while True:
+            text, labels = _sentence(_Draws(seed, number, attempt), names, multi_label)
+            if text not in found:
+                break
+            attempt += 1
+        found[text] = Found(f"sentence {number}", f"sentences[{number}]", text, labels)
+    return gather("sentences", list(found.values()), names, multi_label=multi_label, on_bad_item="error")
+
+
+class _Draws:
+    """Choices that depend on the seeds alone, in any version of NumPy; see `order`."""
+
+    def __init__(self, *seeds: int) -> None:
+        self._bits = np.random.PCG64(np.random.SeedSequence([seed % 2**64 for seed in seeds]))
+
+    def below(self, count: int) -> int:
+        return int(self._bits.random_raw()) % count
+
+    def chance(self, percent: int) -> bool:
+        return self.below(100) < percent
+
+    def one(self, choices: Sequence[T]) -> T:
+        return choices[self.below(len(choices))]
+
+
+def _sentence(draw: _Draws, names: Sequence[str], multi_label: bool) -> tuple[str, tuple[str, ...]]:
+    """A sentence, and its emotions in the order in which they are said."""
+    if multi_label and draw.chance(4):
+        return _filled(draw, draw.one(FRAGMENTS)), ()
+    labels = [draw.one(names)]
+    if multi_label and labels != ["neutral"]:
+        for percent in (40, 15):
+            more = draw.one(names)
+            if draw.chance(percent) and more not in (*labels, "neutral"):
+                labels.append(more)
+    parts = [_clause(draw, label, names) for label in labels]
+    if draw.chance(40):
+        parts.insert(draw.below(len(parts) + 1), _filled(draw, draw.one(ASIDES)))
+    denied = draw.one(names)
+    if draw.chance(25) and denied in ADJECTIVES and denied not in labels:
+        clause = CLAUSES[denied][0].replace("i am so", draw.one(("i am not", "i was never")))
+        parts.insert(draw.below(len(parts) + 1), _filled(draw, clause, denied))
+    text = parts[0]
+    for part in parts[1:]:
+        text += draw.one(JOINS) + part
+    return text + draw.one(ENDS), tuple(labels)
+
+
+def _clause(draw: _Draws, label: str, names: Sequence[str]) -> str:
+    either = [clause for one, other, clause in EITHER if label in (one, other) and {one, other} <= set(names)]
+    if either and draw.chance(10):
+        return _filled(draw, draw.one(either))
+    return _filled(draw, draw.one(CLAUSES[label]), label)
+
+
+def _filled(draw: _Draws, clause: str, label: str = "") -> str:
+    """A clause with something in each of its places."""
+    if "{adjective}" in clause:
+        clause = clause.replace("{adjective}", draw.one(ADJECTIVES[label]))
+    while "{number}" in clause:
+        clause = clause.replace("{number}", str(1000 + draw.below(9000)), 1)
+    return clause.replace("{who}", draw.one(WHO)).replace("{thing}", draw.one(THINGS))

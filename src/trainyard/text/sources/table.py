@@ -1,0 +1,102 @@
+"""Texts in tables: one file, or a folder with a file for each official split.
+
+Knows columns and the names of the files; not what becomes of the texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainyard.data.build import SPLIT_ALIASES, listed
+from trainyard.data.tables import split_of
+from trainyard.errors import DataError
+from trainyard.text.sources.gather import Found, Texts, gather
+from trainyard.text.sources.reading import TABLES, as_labels, as_name, read_records
+
+
+def load(
+    path: str | Path,
+    *,
+    text_column: str = "text",
+    label_column: str = "label",
+    label_separator: str = ",",
+    id_column: str | None = None,
+    group_column: str | None = None,
+    split_column: str | None = None,
+    classes: Sequence[str] | None = None,
+    multi_label: bool = True,
+    on_bad_item: str = "error",
+) -> Texts:
+    """The texts of a table.
+
+    Args:
+        path: a `.tsv`, `.csv`, `.jsonl` or `.ndjson`; or a folder of them called train, val (valid, dev) and test.
+        text_column: the column of texts.
+        label_column: the column of labels: names, or their numbers where `classes` are given.
+        label_separator: between the labels of a cell. In JSON lines they may be a list instead.
+        id_column: what texts are called in records; None: file and row, as in `train.csv:12`.
+        group_column: items of one group stay on one side of a split; an empty cell is no group.
+        split_column: official splits in one file: train, val, test.
+        classes: as for `gather`, like the two below.
+        multi_label: a text may have several labels, or none.
+        on_bad_item: "error", or "skip" with a warning.
+
+    Raises:
+        DataError: nothing there, an unreadable file, an unknown column, or what `gather` refuses.
+    """
+    path = Path(path)
+    files = _split_files(path) if path.is_dir() else [(path, "")]
+    if path.is_dir() and split_column:
+        raise DataError(
+            f"data.split_column names {split_column!r}, but the files in {path} are the splits.",
+            "Unset it, or set data.path to one file.",
+        )
+    if multi_label and not label_separator:
+        raise DataError("data.label_separator is empty.", "Give what stands between two labels, such as a comma.")
+    required = [label_column, *(column for column in (id_column, split_column) if column)]
+    found = []
+    for file, split in files:
+        optional = [group_column] if group_column and file.suffix.lower() in (".tsv", ".csv") else []
+        for number, values in read_records(file, text_column, required + optional):
+            row = f"row {number}"
+            name = as_name(file, number, id_column, values[id_column]).strip() if id_column else ""
+            if id_column and not name:
+                raise DataError(f"{file}: {row} has nothing in column {id_column}.", "Give each text an id.")
+            group = as_name(file, number, group_column, values.get(group_column)) if group_column else ""
+            if split_column:
+                split = split_of(file, number, as_name(file, number, split_column, values[split_column]))
+            labels = as_labels(file, number, values[label_column], label_separator if multi_label else None)
+            found.append(
+                Found(
+                    where=f"{file.name}: {row}" if path.is_dir() else row,
+                    id=name or f"{file.name}:{number}",
+                    text=values[text_column],
+                    labels=labels,
+                    group=group,
+                    split=split,
+                )
+            )
+    return gather(str(path), found, classes, multi_label=multi_label, on_bad_item=on_bad_item)
+
+
+def _split_files(folder: Path) -> list[tuple[Path, str]]:
+    """The files of a folder that are called like a split, train first, and that split."""
+    tables = sorted(file for file in folder.iterdir() if file.suffix.lower() in TABLES)
+    found: dict[str, Path] = {}
+    for file in tables:
+        split = SPLIT_ALIASES.get(file.stem.lower())
+        if split in found:
+            raise DataError(
+                f"{folder} has both {found[split].name} and {file.name}: two files for the {split} split.",
+                "Keep one of them there, or set data.path to one file.",
+            )
+        if split:
+            found[split] = file
+    if "train" not in found:
+        has = listed([file.name for file in tables])
+        raise DataError(
+            f"{folder} has no table called train; its tables are: {has}.",
+            f"Call the files train, val and test, ending in one of {', '.join(TABLES)}, or set data.path to one file.",
+        )
+    return [(found[split], split) for split in ("train", "val", "test") if split in found]

@@ -1,0 +1,146 @@
+"""Keeping checkpoints while training goes on: capture now, write behind, one in flight, then make room.
+
+A failed write fails the training at its next step. Joins `state` (tensors), `checkpoints` (files)
+and `retention` (what may go); decides nothing about when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from trainyard.checkpoints import FORMATS, commit, publish
+from trainyard.retention import KeepPolicy, rotate
+from trainyard.runs import RunWriter
+from trainyard.training.checkpoint.capture import Capture, rng_state
+from trainyard.training.checkpoint.write import encode
+from trainyard.training.loop import SaveRequest
+from trainyard.training.process import Process
+
+
+class Checkpointer:
+    """Saves checkpoints of one run; `save` returns as soon as the tensors are copied.
+
+    Args:
+        run: the run; None in processes that do not keep it.
+        capture: copies the tensors.
+        process: this process; every one must call `save`.
+        policy: what to keep; applied after each checkpoint.
+        monitor: the metric that says which are best.
+        mode: min or max.
+        protected: steps that other runs use, and why; asked before each rotation.
+        background: write in a thread of its own; otherwise `save` returns when all is on disk.
+    """
+
+    def __init__(
+        self,
+        run: RunWriter | None,
+        capture: Capture,
+        process: Process,
+        policy: KeepPolicy,
+        *,
+        monitor: str,
+        mode: str,
+        protected: Callable[[], Mapping[int, str]] = dict,
+        background: bool = True,
+    ) -> None:
+        self._run = run
+        self._capture = capture
+        self._process = process
+        self._policy = policy
+        self._monitor = monitor
+        self._mode = mode
+        self._protected = protected
+        self._background = background
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="trainyard-checkpoint")
+        self._jobs: list[Future[None]] = []
+
+    def do(self, job: Callable[[], None]) -> None:
+        """Runs `job` after everything asked for so far, in the background if that is on.
+
+        Raises:
+            whatever an earlier job failed with.
+        """
+        self.check()
+        self._jobs.append(self._worker.submit(job))
+        if not self._background:
+            self.wait()
+
+    def check(self) -> None:
+        """Raises what a finished job failed with; costs next to nothing."""
+        while self._jobs and self._jobs[0].done():
+            self._jobs.pop(0).result()
+
+    def wait(self) -> None:
+        """Returns when everything asked for so far is on disk, or raises what it failed with."""
+        while self._jobs:
+            self._jobs.pop(0).result()
+
+    def close(self) -> None:
+        """Ends the thread, after everything asked for so far; raises nothing."""
+        self._worker.shutdown(wait=True)
+
+    def save(self, request: SaveRequest) -> None:
+        """Captures a checkpoint, waiting only for the one before it to be written."""
+        rng = self._process.gather(rng_state(self._process.device))
+        if self._run is None:
+            return
+        self.wait()
+        state = self._capture.take()
+        progress = request.progress.to_dict()
+        self.do(lambda: self._write(request, state, progress, rng))
+
+    def _write(self, request: SaveRequest, state: dict[str, Any], progress: dict[str, Any], rng: list[Any]) -> None:
+        run = self._run
+        assert run is not None
+        format_ = FORMATS[run.layout.checkpoint_format]
+        step, best_step = progress["step"], progress["best"]["step"]
+        best_checkpoint = None
+        if format_.is_directory and progress["best"]["value"] is not None:
+            best_checkpoint = run.yard.relative(run.path("checkpoint", step=best_step, epoch=progress["best"]["epoch"]))
+        files = encode(
+            self._capture,
+            state,
+            progress,
+            rng,
+            format_=format_,
+            step=step,
+            epoch=request.epoch,
+            metrics=request.metrics,
+            best_checkpoint=best_checkpoint,
+        )
+        checkpoint = commit(
+            run,
+            files.writers,
+            step=step,
+            epoch=request.epoch,
+            metrics=request.metrics,
+            linked=files.linked,
+            expected_bytes=files.expected_bytes,
+            inside_epoch=request.inside_epoch,
+        )
+        if request.improved and not format_.is_directory:
+            publish(run, checkpoint, "best")
+        self._make_room(run)
+
+    def _make_room(self, run: RunWriter) -> None:
+        rotate(run, self._policy, monitor=self._monitor, mode=self._mode, protected_steps=self._protected())
+
+    def catch_up(self, *, done: bool) -> None:
+        """Publishes and drops what should be by now: after a resume, what a kill left undone; at the end, all.
+
+        The best checkpoint of a directory format and the final one get their names when `done`.
+        """
+        run = self._run
+        if run is None or not run.snapshot.checkpoints:
+            return
+        self.wait()
+        best = run.snapshot.checkpoint(run.snapshot.best["step"]) if run.snapshot.best else None
+        chosen = {"best": best, "final": run.snapshot.checkpoints[-1] if done else None}
+        for place, checkpoint in chosen.items():
+            if checkpoint is None or place in checkpoint.paths or "checkpoint" not in checkpoint.paths:
+                continue
+            if done or not FORMATS[checkpoint.format].is_directory:
+                publish(run, checkpoint, place)
+        self._make_room(run)

@@ -1,0 +1,202 @@
+"""From captured tensors to the files of a checkpoint.
+
+What is written here is read back by `loading`; which files make a checkpoint, and when it exists, is
+`checkpoints`' matter. Weights that never change are written once, where that saves much.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from trainyard.checkpoints import FileWriter, Format
+from trainyard.checkpoints import formats as names
+from trainyard.jsonl import without_nan
+from trainyard.models.tensor_files import safetensors_file, torch_file
+from trainyard.objects import Objects
+from trainyard.training.checkpoint.capture import Capture, SavesItself
+
+_FROZEN_SHARD = "model-frozen.safetensors"
+_TRAINED_SHARD = "model-trained.safetensors"
+_WORTH_SHARING_BYTES = 1 << 16  # below this, a second shard costs more than it saves
+# Below this part of the model's bytes, checkpoints shrink by less than a half: then the one model.safetensors, which
+# people know and every tool takes, is worth more. Full fine-tuning freezes a speech encoder's convolutions alone.
+_WORTH_SHARING_PART = 0.5
+
+
+@dataclass(frozen=True)
+class Files:
+    """What `checkpoints.commit` takes: writers by file name, objects to link, bytes to expect."""
+
+    writers: dict[str, FileWriter]
+    linked: dict[str, str]
+    expected_bytes: int
+
+
+class FrozenShard:
+    """The frozen weights as one object of the yard, to which the checkpoints of one trainee link."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._versions: dict[str, int] = {}
+        self._digest = ""
+
+    def digest(self, frozen: Mapping[str, Tensor]) -> str:
+        """Digest of the object; it is written again only if a tensor was changed in place since.
+
+        Args:
+            frozen: the live tensors, not copies: torch counts the changes of each.
+        """
+        versions = {name: tensor._version for name, tensor in frozen.items()}
+        if not self._digest or versions != self._versions:
+            written = {name: tensor.detach().cpu().contiguous() for name, tensor in frozen.items()}
+            self._digest = self._objects.create(safetensors_file(written))
+            self._versions = versions
+        return self._digest
+
+
+def encode(
+    capture: Capture,
+    state: Mapping[str, Any],
+    progress: Mapping[str, Any],
+    rng: list[dict[str, Any]],
+    *,
+    format_: Format,
+    step: int,
+    epoch: float,
+    metrics: Mapping[str, float],
+    best_checkpoint: str | None,
+) -> Files:
+    """The files of a checkpoint of `state`.
+
+    Args:
+        capture: where `state` was taken.
+        state: what `Capture.take` returned.
+        progress: `Progress.to_dict()` at that moment.
+        rng: `rng_state` of every process, in rank order.
+        format_: which files.
+        step: optimizer steps done.
+        epoch: epochs done.
+        metrics: validation metrics.
+        best_checkpoint: path of the best checkpoint so far, for trainer_state.json.
+    """
+    trainee = capture.trainee
+    size = _nbytes(state)
+    if not format_.is_directory:
+        whole = {
+            **state,
+            "rng": rng,
+            "epoch": epoch,
+            "step": step,
+            "metrics": dict(metrics),
+            "progress": dict(progress),
+            "decision": progress["decision"],
+            "model_config": trainee.model_config,
+            "files": dict(trainee.model.extra_files()) if isinstance(trainee.model, SavesItself) else {},
+            "config": trainee.config,
+            "run_config": trainee.config,
+        }
+        return Files({"": torch_file(whole)}, {}, size)
+    writers: dict[str, FileWriter] = {names.CONFIG: _json(trainee.model_config)}
+    linked: dict[str, str] = {}
+    weights = _without_adapter(writers, trainee.model, state["model"])
+    if format_.weights == names.PYTORCH_BIN:
+        writers[names.PYTORCH_BIN] = torch_file(weights)
+    else:
+        size -= _add_safetensors(writers, linked, capture, weights)
+    decision = {} if progress["decision"] is None else {"decision": progress["decision"]}
+    if decision or format_.weights == names.PYTORCH_BIN:
+        writers[names.METRICS] = _json(without_nan({"step": step, "epoch": epoch, **metrics, **decision}))
+    writers[names.OPTIMIZER] = torch_file(state["optimizer"])
+    if state["scheduler"] is not None:
+        writers[names.SCHEDULER] = torch_file(state["scheduler"])
+    if state["scaler"] is not None:
+        writers[names.SCALER] = torch_file(state["scaler"])
+    writers[names.RNG_STATE] = torch_file(rng)
+    writers[names.TRAINING_ARGS] = torch_file(trainee.config)
+    writers[names.TRAINER_STATE] = _json(_trainer_state(progress, trainee.config, best_checkpoint))
+    return Files(writers, linked, size)
+
+
+def _without_adapter(
+    writers: dict[str, FileWriter], model: nn.Module, weights: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """The weights of the model that other libraries load; adds the files that a model has besides."""
+    if not isinstance(model, SavesItself):
+        return weights
+    added = {model.saved_name(name) for name in model.state_dict() if model.is_adapter(name)}
+    if added:
+        writers[names.ADAPTER] = safetensors_file({name: weights[name] for name in weights if name in added})
+    writers |= {name: _text(text) for name, text in model.extra_files().items()}
+    return {name: tensor for name, tensor in weights.items() if name not in added}
+
+
+def _add_safetensors(
+    writers: dict[str, FileWriter], linked: dict[str, str], capture: Capture, model: Mapping[str, Tensor]
+) -> int:
+    """Adds the weights as one file, or as two shards of which the frozen one is linked. Returns bytes saved."""
+    frozen = {name: tensor for name, tensor in capture.frozen().items() if name in model}
+    total, saved = _nbytes(model), _nbytes(frozen)
+    if capture.single_file or saved < max(_WORTH_SHARING_BYTES, _WORTH_SHARING_PART * total):
+        writers[names.SAFETENSORS] = safetensors_file(model)
+        return 0
+    capture.shard = capture.shard or FrozenShard(capture.objects)
+    linked[_FROZEN_SHARD] = capture.shard.digest(frozen)
+    writers[_TRAINED_SHARD] = safetensors_file({name: tensor for name, tensor in model.items() if name not in frozen})
+    weight_map = {name: _FROZEN_SHARD if name in frozen else _TRAINED_SHARD for name in model}
+    writers[names.SAFETENSORS_INDEX] = _json({"metadata": {"total_size": total}, "weight_map": weight_map})
+    return saved
+
+
+def _json(value: Any) -> FileWriter:
+    return _text(json.dumps(value, indent=2) + "\n")
+
+
+def _text(text: str) -> FileWriter:
+    return lambda path: _write(path, text)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _nbytes(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if isinstance(value, Mapping):
+        return sum(_nbytes(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return sum(_nbytes(item) for item in value)
+    return 0
+
+
+def _trainer_state(progress: Mapping[str, Any], config: Mapping[str, Any], best: str | None) -> dict[str, Any]:
+    """trainer_state.json as transformers writes it; ours rides in `stateful_callbacks`."""
+    training = config.get("training", {})
+    return {
+        "best_global_step": progress["best"]["step"] or None,
+        "best_metric": progress["best"]["value"],
+        "best_model_checkpoint": best,
+        "epoch": progress["log"][-1]["epoch"] if progress["log"] else 0.0,
+        "eval_steps": 500,
+        "global_step": progress["step"],
+        "is_hyper_param_search": False,
+        "is_local_process_zero": True,
+        "is_world_process_zero": True,
+        "log_history": without_nan(progress["log"]),
+        "logging_steps": training.get("log_every", 0),
+        "max_steps": 0,
+        "num_input_tokens_seen": 0,
+        "num_train_epochs": training.get("epochs", 0),
+        "save_steps": 0,
+        "stateful_callbacks": {"trainyard": {key: value for key, value in progress.items() if key != "log"}},
+        "total_flos": 0.0,
+        "train_batch_size": training.get("batch_size", 0),
+        "trial_name": None,
+        "trial_params": None,
+    }

@@ -1,0 +1,1 @@
+"""Keeping a yard in order: clean, doctor and verify. Needs no torch."""

@@ -1,0 +1,200 @@
+"""Is everything a run left still what was written, and does it say what its predictions say?
+
+Reads every byte, computes statistics and metrics once more from the saved predictions, and changes nothing.
+A run without predictions is verified without NumPy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from trainyard import durable
+from trainyard.artifacts import Artifacts, Version
+from trainyard.checkpoints import problems
+from trainyard.checkpoints.reader import remedy_of_damage
+from trainyard.errors import CorruptError, TrainyardError
+from trainyard.runs import RunReader, find_homes
+from trainyard.runs.journal import read_journal
+from trainyard.runs.snapshot import Snapshot, fold
+from trainyard.runs.yard import Yard
+
+if TYPE_CHECKING:
+    from trainyard.analysis.classification.recompute import Disagreement
+
+_NAMED = 10  # disagreements of one file that are told one by one
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong: in which run (its home, relative to the yard), with what, and what to do.
+
+    `harmless`: what a kill leaves behind. Everything that was written is still there.
+    """
+
+    home: str
+    what: str
+    remedy: str
+    harmless: bool = False
+
+
+@dataclass
+class Tally:
+    """What was looked at."""
+
+    runs: int = 0
+    checkpoints: int = 0
+    files: int = 0
+    bytes: int = 0
+    artifacts: int = 0  # versions of them
+
+
+def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
+    """Every fault of one run, as it is found; counts into `tally`."""
+    home = reader.yard.relative(reader.home)
+    tally.runs += 1
+    try:
+        events, good = read_journal(reader.home / ".run" / "journal.jsonl")
+        if good != (reader.home / ".run" / "journal.jsonl").stat().st_size and not reader.is_alive():
+            remedy = "The next resume cuts it off; nothing whole is lost."
+            yield Finding(home, "the journal ends in a torn line", remedy, harmless=True)
+        if events and good == reader.snapshot.journal_bytes:  # else it grew since it was read, or run.json is not used
+            changed = _unlike(reader.snapshot, fold(events))
+            if changed:
+                remedy = "Remove that file: the journal says it all, and is read in its place."
+                what = f"{reader.home / '.run' / 'run.json'} says otherwise than the journal: {', '.join(changed)}"
+                yield Finding(home, what, remedy)
+    except CorruptError as error:
+        yield Finding(home, error.what, error.remedy)
+    try:
+        reader.history()
+    except CorruptError as error:
+        yield Finding(home, error.what, error.remedy)
+    for checkpoint in reader.snapshot.checkpoints:
+        tally.checkpoints += 1
+        tally.bytes += checkpoint.size
+        for fault in problems(reader, checkpoint):
+            remedy = remedy_of_damage(reader, checkpoint, resuming=reader.snapshot.state != "finished")
+            yield Finding(home, f"checkpoint of step {checkpoint.step}: {fault}", remedy)
+    for record in reader.snapshot.records:
+        if record.sha256 is None:
+            continue
+        path = reader.resolve(record.path)
+        tally.files += 1
+        tally.bytes += record.size
+        if not path.exists():
+            again = "" if reader.snapshot.state == "finished" else ", or resume the run to write it again"
+            yield Finding(home, f"{path} is missing", f"Restore it from a copy{again}.")
+        elif durable.sha256_file(path) != record.sha256:
+            yield Finding(home, f"{path} has other bytes than were written", "It was edited, or the disk is failing.")
+    for what, remedy, harmless in _recomputed(reader):
+        yield Finding(home, what, remedy, harmless)
+    for fault in _leftovers(reader):
+        yield Finding(home, fault, "It is removed when the run is resumed.", harmless=True)
+
+
+def _unlike(kept: Snapshot, folded: Snapshot) -> list[str]:
+    """What two snapshots of a run say differently; a dead run's state is known by its lock alone."""
+    one, other = ({key: json.dumps(value) for key, value in snapshot.to_dict().items()} for snapshot in (kept, folded))
+    return [key for key in one if key not in ("state", "journal_bytes") and one[key] != other[key]]
+
+
+def _recomputed(reader: RunReader) -> Iterator[tuple[str, str, bool]]:
+    """What is stored and what the saved predictions do not give: a sentence, the remedy, whether it is harmless."""
+    records = [
+        (record, path)
+        for record in reader.snapshot.records
+        if record.kind in ("final_predictions", "per_class") and (path := reader.resolve(record.path)).exists()
+    ]
+    if reader.is_alive() or not any(record.kind == "final_predictions" for record, _ in records):
+        return  # while a run ends, its predictions are newer than its summary
+    try:
+        from trainyard.analysis.classification import recompute
+        from trainyard.analysis.classification.decisions import ARGMAX
+        from trainyard.analysis.classification.predictions import read_predictions
+        from trainyard.analysis.classification.recorded import best_checkpoint, decision_of
+    except ModuleNotFoundError as error:
+        yield f"the predictions were not recomputed: {error.name} is missing", "pip install 'trainyard[train]'", True
+        return
+    name, summary = reader.snapshot.name, reader.snapshot.summary
+    for record, path in records:
+        split = str(record.facts.get("split"))
+        if record.kind != "final_predictions":
+            continue
+        remedy = (
+            f"One of the two was changed after the run wrote it: restore it from a copy; `trainyard evaluate "
+            f"{reader.snapshot.id} --split {split}` measures again."
+        )
+        try:
+            found = read_predictions(path)
+            if found.labels is None:
+                continue
+            for other, table in records:
+                if other.kind == "per_class" and other.facts.get("split") == split:
+                    for said in _told(recompute.per_class_table(table, found)):
+                        yield f"{table}: {said} from {path.name}", remedy, False
+            for said in _told(recompute.summary(summary, split, found)):
+                yield f"the summary of run {name}: {said} from {path}", remedy, False
+            decision, checkpoint = decision_of(reader, found.classes, one_file=False), best_checkpoint(reader)
+            rule = "as the most probable class"
+            if decision is not None and checkpoint is not None:
+                rule = f"by the decision of checkpoint step {checkpoint.step}"
+            elif found.multi_label:
+                continue  # nothing says how its labels were chosen
+            for said in _told(recompute.choices(decision or ARGMAX, found)):
+                yield f"{path}: {said} {rule}", remedy, False
+        except TrainyardError as error:  # a file that cannot be read is a finding like any other
+            yield error.what, error.remedy or remedy, False
+
+
+def _told(disagreements: Iterable[Disagreement]) -> Iterator[str]:
+    """A sentence for each of the first, and one for all others."""
+    rest = iter(disagreements)
+    for found in islice(rest, _NAMED):
+        yield f"{found.where} is {found.stored}, recomputed {found.recomputed}"
+    more = sum(1 for _ in rest)
+    if more:
+        yield f"{more:,} more values are not those recomputed"
+
+
+def _leftovers(reader: RunReader) -> Iterator[str]:
+    if not reader.is_alive():
+        for path in sorted(reader.home.iterdir()):
+            if durable.is_temporary(path):
+                yield f"{path} was left half-written by a killed process"
+
+
+def verify_yard(yard: Yard, tally: Tally) -> Iterator[Finding]:
+    """Every fault of every run in the yard."""
+    for home in sorted(find_homes(yard)):
+        try:
+            reader = RunReader(yard, home)
+        except CorruptError as error:
+            tally.runs += 1
+            yield Finding(yard.relative(home), error.what, error.remedy)
+            continue
+        yield from verify_run(reader, tally)
+    yield from _artifacts(yard, tally)
+
+
+def _artifacts(yard: Yard, tally: Tally) -> Iterator[Finding]:
+    """Every fault of every artifact in the yard; in place of a home, the artifact's reference."""
+    store = Artifacts(yard)
+    for shelf in store.shelves():
+        try:
+            shelf.notes()
+        except CorruptError as error:
+            yield Finding(f"{shelf.project}/{shelf.name}", error.what, error.remedy)
+    for version in store.versions():
+        if not isinstance(version, Version):
+            yield Finding(version.reference, version.error.what, version.error.remedy)
+            continue
+        tally.artifacts += 1
+        tally.files += len(version.files)
+        tally.bytes += version.size
+        for fault in store.faults(version):
+            remedy = "Log the same content again, which mends it; or use another version."
+            yield Finding(version.reference, fault, remedy)

@@ -1,0 +1,51 @@
+import pytest
+
+from trainyard.audio.corpora import find
+from trainyard.errors import DataError
+
+
+def test_folders_are_classes_at_any_depth(tmp_path, tree):
+    root = tree(tmp_path / "zoo", ["cat/a.wav", "cat/more/b.FLAC", "dog/c.mp3"])
+    (root / "dog/notes.txt").write_text("x")
+    corpus = find("folder", root)
+    assert (corpus.name, corpus.classes) == ("zoo", ("cat", "dog"))
+    assert [(file.id, file.label, file.group, file.split) for file in corpus.files] == [
+        ("cat/a.wav", 0, "", ""),
+        ("cat/more/b.FLAC", 0, "", ""),
+        ("dog/c.mp3", 1, "", ""),
+    ]
+    assert corpus.warnings == ["Ignored what is no recording (1): dog/notes.txt."]
+
+
+def test_split_folders_are_official(tmp_path, tree):
+    root = tree(
+        tmp_path, [f"{split}/{label}/a.wav" for split in ("train", "valid", "test") for label in ("cat", "dog")]
+    )
+    assert {(file.id.split("/")[0], file.split) for file in find("folder", root).files} == {
+        ("train", "train"),
+        ("valid", "val"),
+        ("test", "test"),
+    }
+
+
+def test_classes_order_and_must_match(tmp_path, tree):
+    root = tree(tmp_path, ["cat/a.wav", "dog/b.wav"])
+    assert find("folder", root, classes=("dog", "cat")).classes == ("dog", "cat")
+    with pytest.raises(DataError, match=r"folder dog in .* is not one of the classes cat"):
+        find("folder", root, classes=("cat",))
+    with pytest.raises(DataError, match="no folder for class emu"):
+        find("folder", root, classes=("cat", "dog", "emu"))
+
+
+def test_an_empty_class_and_loose_recordings_are_told(tmp_path, tree):
+    root = tree(tmp_path / "a", ["cat/a.wav"])
+    (root / "dog").mkdir()
+    with pytest.raises(DataError, match=r"class folder .*dog holds no recordings"):
+        find("folder", root)
+    with pytest.raises(DataError, match="2 recordings lie in it without a class"):
+        find("folder", tree(tmp_path / "b", ["a.wav", "b.ogg"]))
+
+
+def test_hostile_names_are_just_names(tmp_path, tree):
+    names = ["it's", "new\nline", "a, b", "漢字", "x" * 200]
+    assert set(find("folder", tree(tmp_path, [f"{name}/{name[:90]}.wav" for name in names])).classes) == set(names)

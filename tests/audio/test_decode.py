@@ -1,0 +1,327 @@
+import io
+import math
+import struct
+import sys
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import scipy.io.tests
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.io import wavfile
+
+from trainyard.audio.decode import UnreadableAudio, decode, is_audio, probe
+from trainyard.errors import ConfigError
+
+ODD = Path(scipy.io.tests.__file__).parent / "data"
+
+
+def tone(seconds=1.0, rate=16000, channels=1, hertz=440.0):
+    time = np.arange(int(seconds * rate)) / rate
+    return np.stack([0.4 * np.sin(2 * np.pi * hertz * (n + 1) * time) for n in range(channels)], axis=1)
+
+
+def encoded(samples, rate=16000, container="WAV", subtype=None):
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=container, subtype=subtype)
+    return file.getvalue()
+
+
+def scaled(values):
+    """What scipy read, as channels-last floats in [-1, 1]; its 8 bits are unsigned."""
+    values = values.reshape(len(values), -1)
+    if values.dtype == np.uint8:
+        return (values.astype(np.float64) - 128) / 128
+    if values.dtype.kind == "i":
+        return values / 2.0 ** (8 * values.dtype.itemsize - 1)
+    return values.astype(np.float64)
+
+
+# The files that scipy tests its own reader with: the oracle, or why it is refused.
+READ = {
+    "test-1234Hz-le-1ch-10S-20bit-extra.wav": (1234, 1, 10),
+    "test-44100Hz-2ch-32bit-float-be.wav": (44100, 2, 441),
+    "test-44100Hz-2ch-32bit-float-le.wav": (44100, 2, 441),
+    "test-44100Hz-be-1ch-4bytes.wav": (44100, 1, 4410),
+    "test-44100Hz-le-1ch-4bytes-rf64.wav": (44100, 1, 4410),
+    "test-44100Hz-le-1ch-4bytes.wav": (44100, 1, 4410),
+    "test-48000Hz-2ch-64bit-float-le-wavex.wav": (48000, 2, 480),
+    "test-8000Hz-be-3ch-5S-24bit.wav": (8000, 3, 5),
+    "test-8000Hz-le-2ch-1byteu.wav": (8000, 2, 800),
+    "test-8000Hz-le-3ch-5S-24bit-rf64.wav": (8000, 3, 5),
+    "test-8000Hz-le-3ch-5S-24bit.wav": (8000, 3, 5),
+    "test-8000Hz-le-4ch-9S-12bit.wav": (8000, 4, 9),
+    "test-8000Hz-le-5ch-9S-5bit.wav": (8000, 5, 9),
+}
+REFUSED = {
+    "test-44100Hz-le-1ch-4bytes-early-eof-no-data.wav": "No 'data' chunk marker",
+    "test-44100Hz-le-1ch-4bytes-early-eof.wav": "cut short: its header says 17640 bytes of samples, and 944 are there",
+    "test-44100Hz-le-1ch-4bytes-incomplete-chunk.wav": "No 'data' chunk marker",
+    "test-8000Hz-le-3ch-5S-36bit.wav": "unimplemented format",
+    "test-8000Hz-le-3ch-5S-45bit.wav": "unimplemented format",
+    "test-8000Hz-le-3ch-5S-53bit.wav": "unimplemented format",
+    "test-8000Hz-le-3ch-5S-64bit.wav": "unimplemented format",
+}
+READ_WHERE_SCIPY_REFUSES = {"test-8000Hz-le-1ch-1byte-ulaw.wav", "test-8000Hz-le-3ch-5S-24bit-inconsistent.wav"}
+
+
+def test_the_table_names_every_odd_file():
+    here = {path.name for path in ODD.glob("*.wav")}
+    assert here == READ.keys() | REFUSED.keys() | READ_WHERE_SCIPY_REFUSES
+    assert len(here) == len(READ) + len(REFUSED) + len(READ_WHERE_SCIPY_REFUSES)
+
+
+@pytest.mark.filterwarnings("ignore:Chunk .non-data. not understood")
+@pytest.mark.parametrize("name", READ)
+def test_odd_files_are_read_as_scipy_reads_them(name):
+    rate, channels, frames = READ[name]
+    oracle_rate, values = wavfile.read(ODD / name)
+    data = (ODD / name).read_bytes()
+    sound = decode(data, rate)
+    assert (sound.source_rate, sound.channels, len(sound.waveform)) == (rate, channels, frames)
+    assert sound.source_rate == oracle_rate
+    assert sound.source_seconds == frames / rate
+    assert sound.waveform.dtype == np.float32
+    np.testing.assert_allclose(sound.waveform, scaled(values).mean(axis=1), atol=2e-7)
+    assert np.abs(sound.waveform).max() <= 1
+    assert (probe(data).frames, probe(data).channels, probe(data).seconds) == (frames, channels, frames / rate)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_odd_files_that_are_broken_or_too_odd_are_refused_with_the_reason(name):
+    with pytest.raises(UnreadableAudio) as caught:
+        decode((ODD / name).read_bytes(), 16000)
+    assert REFUSED[name] in str(caught.value)
+    assert "BytesIO" not in str(caught.value)
+
+
+def test_a_header_that_contradicts_itself_is_read_like_the_one_that_does_not():
+    odd, plain = (
+        decode((ODD / f"test-8000Hz-le-3ch-5S-24bit{end}.wav").read_bytes(), 8000) for end in ("-inconsistent", "")
+    )
+    np.testing.assert_array_equal(odd.waveform, plain.waveform)
+
+
+def test_mu_law_is_expanded_as_g711_says():
+    data = (ODD / "test-8000Hz-le-1ch-1byte-ulaw.wav").read_bytes()
+    position = data.index(b"data")
+    (size,) = struct.unpack_from("<I", data, position + 4)
+    codes = ~np.frombuffer(data, np.uint8, size, position + 8) & 0xFF
+    exponent, mantissa = (codes >> 4) & 7, (codes & 15).astype(np.int64)
+    magnitude = ((mantissa * 8 + 132) << exponent.astype(np.int64)) - 132
+    expected = np.where(codes & 128, -magnitude, magnitude) / 32768
+    sound = decode(data, 8000)
+    assert sound.subtype == "ULAW"
+    assert len(expected) == 9
+    np.testing.assert_allclose(sound.waveform, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "tolerance"),
+    [
+        ("WAV", "PCM_16", 1e-4),
+        ("WAV", "PCM_U8", 1e-2),
+        ("WAV", "FLOAT", 1e-6),
+        ("WAV", "ALAW", 2e-2),
+        ("WAV", "IMA_ADPCM", 5e-2),
+        ("WAVEX", "PCM_24", 1e-6),
+        ("RF64", "PCM_16", 1e-4),
+        ("FLAC", "PCM_16", 1e-4),
+        ("OGG", "VORBIS", 5e-2),
+        ("OGG", "OPUS", 5e-2),
+        ("MP3", "MPEG_LAYER_III", 5e-2),
+    ],
+)
+def test_every_container_gives_back_what_was_encoded(container, subtype, tolerance):
+    samples = tone()
+    sound = decode(encoded(samples, container=container, subtype=subtype), 16000)
+    assert sound.subtype == subtype
+    assert len(sound.waveform) >= len(samples)  # ADPCM fills its last block
+    np.testing.assert_allclose(sound.waveform[200:15800], samples[200:15800, 0], atol=tolerance)
+
+
+@pytest.mark.filterwarnings("ignore:.* is deprecated and slated for removal:DeprecationWarning")  # librosa's imports
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
+def test_resampling_and_mixing_equal_librosas(tmp_path, rate):
+    samples = tone(0.5, rate, channels=2)
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded(samples, rate))
+    oracle, _ = librosa.load(path, sr=16000, mono=True, res_type="soxr_hq")
+    sound = decode(path.read_bytes(), 16000)
+    assert abs(len(sound.waveform) - len(oracle)) <= 1  # librosa rounds the length up
+    count = min(len(sound.waveform), len(oracle))
+    np.testing.assert_allclose(sound.waveform[:count], oracle[:count], atol=1e-6)
+    assert (sound.source_rate, sound.channels, sound.source_seconds) == (rate, 2, rate // 2 / rate)
+    assert sound.waveform.flags.c_contiguous
+
+
+def test_channels_are_averaged_not_picked():
+    left, right = np.full((100, 1), 0.5), np.full((100, 1), -0.25)
+    sound = decode(encoded(np.hstack([left, right]), subtype="FLOAT"), 16000)
+    np.testing.assert_array_equal(sound.waveform, np.full(100, 0.125, np.float32))
+
+
+def test_eight_bits_are_unsigned():
+    sound = decode(encoded(np.array([[-1.0], [0.0], [0.5]]), subtype="PCM_U8"), 16000)
+    np.testing.assert_array_equal(sound.waveform, np.array([-1, 0, 0.5], np.float32))
+
+
+def test_the_content_decides_whatever_the_file_is_called():
+    flac = encoded(tone(0.1), container="FLAC")
+    assert probe(flac).container == "FLAC"  # a .wav full of FLAC is handed over as these same bytes
+    assert decode(flac, 16000).subtype == "PCM_16"
+    assert is_audio(Path("a/b.WAV"))
+    assert is_audio(Path("b.mp3"))
+    assert not is_audio(Path("b.png"))
+    assert not is_audio(Path("._b.wav"))
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(500)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [PNG, b"hello " * 999, bytes(5000), b"RIFF", b"ID3", b"\xff\xfb", np.arange(999, dtype="<i2").tobytes()[2:]],
+    ids=["png", "text", "zeros", "RIFF alone", "ID3 alone", "MP3 sync alone", "raw samples"],
+)
+def test_what_is_no_sound_is_refused(data):
+    with pytest.raises(UnreadableAudio, match=r"no sound that can be read|cannot be decoded"):
+        decode(data, 16000)
+    with pytest.raises(UnreadableAudio):
+        probe(data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=400), st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"RIFF\xff\0\0\0WAVEfmt \x10\0\0\0"]))
+def test_no_bytes_end_in_another_error(body, head):
+    try:
+        told = decode(head + body, 16000).waveform
+    except UnreadableAudio as error:
+        told = str(error)
+    assert len(told)
+
+
+def test_an_empty_file_and_a_recording_of_nothing_are_told_apart():
+    with pytest.raises(UnreadableAudio, match="the file is empty"):
+        decode(b"", 16000)
+    with pytest.raises(UnreadableAudio, match="it holds no samples"):
+        decode(encoded(np.zeros((0, 1))), 16000)
+
+
+def test_other_containers_are_refused_by_name():
+    with pytest.raises(UnreadableAudio, match="no sound that can be read"):
+        decode(encoded(tone(0.1), container="AIFF"), 16000)
+    with pytest.raises(UnreadableAudio, match="no sound that can be read"):
+        decode(encoded(tone(0.1), container="AU"), 16000)
+    tag = b"ID3\x03\0\0\0\0\0\x0a" + bytes(10)
+    with pytest.raises(UnreadableAudio, match="its format is AIFF; wav, flac, ogg and mp3 are read"):
+        decode(tag + encoded(tone(0.1), container="AIFF"), 16000)
+    assert len(decode(tag + encoded(tone(0.1), container="FLAC"), 16000).waveform) == 1600
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        ("WAV", r"cut short: its header says 96000 bytes of samples, and \d+ are there"),
+        ("RF64", r"cut short: its header says 96000 bytes of samples, and \d+ are there"),
+        ("FLAC", r"its header says 48000 samples, and decoding fails after \d+"),
+        ("OGG", r"cut short: its last page (ends at byte \d+, and the file has \d+|is missing); \d+ samples"),
+        ("MP3", r"its header says 48000 samples, and \d+ can be read"),
+    ],
+)
+def test_a_file_that_was_cut_short_is_refused_with_both_numbers(container, words, share):
+    rng = np.random.default_rng(0)
+    data = encoded(tone(3) + rng.normal(0, 0.05, (48000, 1)), container=container)
+    decode(data, 16000)
+    with pytest.raises(UnreadableAudio, match=words):
+        decode(data[: int(len(data) * share)], 16000)
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3"])
+def test_a_file_without_its_last_byte_is_refused(container):
+    data = encoded(tone(1), container=container)
+    with pytest.raises(UnreadableAudio):
+        decode(data[:-1], 16000)
+
+
+def test_an_ogg_file_cut_between_two_pages_is_refused():
+    rng = np.random.default_rng(0)
+    data = encoded(rng.normal(0, 0.1, (100_000, 1)), container="OGG")
+    last = data.rindex(b"OggS")
+    with pytest.raises(UnreadableAudio, match="cut short: its last page is missing"):
+        decode(data[:last], 16000)
+    middle = data.rindex(b"OggS", 0, last)
+    with pytest.raises(UnreadableAudio, match=r"page \d+ is followed by page \d+"):
+        decode(data[:middle] + data[last:], 16000)
+
+
+@pytest.mark.parametrize("container", ["FLAC", "OGG"])
+def test_bytes_that_changed_are_noticed_where_the_container_has_checksums(container):
+    rng = np.random.default_rng(0)
+    whole = encoded(rng.normal(0, 0.1, (48000, 1)), container=container)
+    for share in (0.3, 0.5, 0.7, 0.99):
+        data = bytearray(whole)
+        data[int(share * len(data))] ^= 0xFF
+        with pytest.raises(UnreadableAudio, match="damaged"):
+            decode(bytes(data), 16000)
+
+
+def test_a_recorder_that_wrote_to_a_pipe_is_read_to_the_end():
+    data = bytearray(encoded(tone(1)))
+    struct.pack_into("<I", data, 4, 0xFFFF_FFFF)
+    struct.pack_into("<I", data, data.index(b"data") + 4, 0xFFFF_FFFF)
+    assert len(decode(bytes(data), 16000).waveform) == 16000
+
+
+def test_what_follows_the_samples_and_precedes_them_does_no_harm():
+    data = encoded(tone(0.1))
+    first = data.index(b"data")
+    longer = data[:first] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + data[first:]
+    assert len(decode(longer + b"LIST\4\0\0\0more", 16000).waveform) == 1600
+    with pytest.raises(UnreadableAudio, match="says 3200 bytes of samples, and 3190 are there"):
+        decode(longer[:-10], 16000)
+
+
+@pytest.mark.parametrize(("value", "shown"), [(math.nan, "NaN"), (math.inf, "infinite"), (-math.inf, "infinite")])
+def test_samples_that_are_not_finite_are_refused_with_their_place(value, shown):
+    samples = tone(0.1)
+    samples[[7, 9]] = value
+    with pytest.raises(UnreadableAudio, match=f"2 of its samples are .*{shown}.*, the first at 7"):
+        decode(encoded(samples, subtype="FLOAT"), 16000)
+
+
+@pytest.mark.parametrize("rate", [0, 7, 900_000])
+def test_a_sample_rate_that_cannot_be_is_refused(rate):
+    data = bytearray(encoded(tone(0.1)))
+    struct.pack_into("<I", data, 24, rate)
+    with pytest.raises(UnreadableAudio, match=f"its header says a sample rate of {rate} Hz"):
+        decode(bytes(data), 16000)
+
+
+def test_limits_are_told_and_a_long_file_is_not_decoded(monkeypatch):
+    data = encoded(np.zeros((8000 * 600, 1)), 8000, "FLAC")
+    assert len(decode(data, 16000).waveform) == 16000 * 600
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("it was decoded"))
+    with pytest.raises(UnreadableAudio, match=r"it lasts 600\.0 s, longer than the limit of 300 s"):
+        decode(data, 16000, max_seconds=300)
+    assert probe(data).seconds == 600
+
+
+def test_a_short_file_is_refused_below_the_limit():
+    with pytest.raises(UnreadableAudio, match=r"it lasts 0\.0050 s, shorter than the limit of 0\.01 s"):
+        decode(encoded(tone(0.005)), 16000, min_seconds=0.01)
+    with pytest.raises(UnreadableAudio, match="shorter than one sample at 1000 Hz"):
+        decode(encoded(np.full((1, 1), 0.5), 96000), 1000)
+
+
+@pytest.mark.parametrize("name", ["soundfile", "soxr"])
+def test_a_missing_library_is_told_with_what_installs_it(monkeypatch, name):
+    data = encoded(tone(0.1), 8000)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=rf"Reading sound needs {name}") as caught:
+        decode(data, 16000)
+    assert "trainyard[audio]" in caught.value.remedy

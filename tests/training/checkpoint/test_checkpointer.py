@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy_training import ALONE, Toy, adamw, bits, linear, restless_toy
+
+from trainyard.checkpoints import problems
+from trainyard.errors import CheckpointError, DiskFullError
+from trainyard.retention import KeepPolicy
+from trainyard.runs import RunReader, RunWriter
+from trainyard.testing import faults
+from trainyard.training.checkpoint.capture import Capture
+from trainyard.training.checkpoint.checkpointer import Checkpointer
+from trainyard.training.checkpoint.read import load
+from trainyard.training.loop import Plan, SaveRequest
+from trainyard.training.progress import Progress
+from trainyard.training.stopping import Best
+
+ALL = KeepPolicy(last=None, best=0)
+
+
+@pytest.fixture
+def toy() -> Toy:
+    model = linear()
+    return Toy(model, adamw(model))
+
+
+@pytest.fixture
+def make(toy: Toy) -> Iterator[Any]:
+    """A checkpointer of `toy` in a run; closed at the end."""
+    made: list[Checkpointer] = []
+
+    def checkpointer(run: RunWriter | None, **options: Any) -> Checkpointer:
+        assert run is not None
+        given = {"policy": ALL, "monitor": "val_loss", "mode": "min", **options}
+        made.append(Checkpointer(run, Capture(toy.trainee, run.yard.objects), ALONE, given.pop("policy"), **given))
+        return made[-1]
+
+    yield checkpointer
+    for one in made:
+        one.close()
+
+
+def request(step: int, *, improved: bool = False, best: int | None = None, inside: bool = False) -> SaveRequest:
+    epoch = step / 10
+    progress = Progress(epoch=int(epoch), step=step, best=Best(0.5, best, best // 10) if best else Best())
+    return SaveRequest(progress, epoch, {"val_loss": 100.0 - step}, inside, improved, last=False)
+
+
+def reread(run: RunWriter) -> RunReader:
+    return RunReader(run.yard, run.home)
+
+
+class Gate:
+    """Holds the writing thread until it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.reached = threading.Event()
+
+    def __call__(self) -> None:
+        self.reached.set()
+        assert self.opened.wait(10)
+
+
+def test_save_returns_while_the_files_are_yet_to_be_written(new_run, make, toy) -> None:
+    run, gate = new_run(), Gate()
+    checkpointer = make(run)
+    checkpointer.do(gate)
+    gate.reached.wait(10)
+    started = threading.Thread(target=checkpointer.save, args=(request(10),))
+    started.start()
+    started.join(0.1)
+    assert started.is_alive(), "one in flight: the next waits for the one before"
+    gate.opened.set()
+    started.join(10)
+    weights = bits(dict(toy.model.state_dict()))
+    with torch.no_grad():
+        toy.model[0].weight.zero_()  # training goes on at once
+    checkpointer.wait()
+    path = run.path("checkpoint", step=10, epoch=1)
+    assert bits(load(path).model) == weights != bits(dict(toy.model.state_dict()))
+
+
+def test_in_the_foreground_save_returns_when_it_is_on_disk(new_run, make) -> None:
+    run = new_run()
+    make(run, background=False).save(request(10))
+    assert [c.step for c in reread(run).snapshot.checkpoints] == [10]
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_a_failed_write_fails_the_training_at_its_next_step(new_run, make, background: bool) -> None:
+    run = new_run()
+    checkpointer = make(run, background=background)
+    checkpointer.save(request(10))
+    checkpointer.wait()
+    with faults.failing(1, kinds={"rename"}):
+        try:
+            checkpointer.save(request(20))
+        except OSError:
+            assert not background
+            failed = True
+        else:
+            deadline = time.monotonic() + 10
+            failed = False
+            while not failed and time.monotonic() < deadline:
+                try:
+                    checkpointer.check()
+                except OSError:
+                    failed = True
+    assert failed
+    checkpointer.check()  # said once
+    reader = reread(run)
+    assert [c.step for c in reader.snapshot.checkpoints] == [10]
+    assert problems(reader, reader.snapshot.checkpoints[0]) == []
+    assert not list(run.home.glob(".tmp-*"))
+
+
+def test_a_failure_is_not_lost_when_the_next_is_saved_at_once(new_run, make) -> None:
+    run = new_run()
+    checkpointer = make(run)
+
+    def fail() -> None:
+        raise DiskFullError("full")
+
+    checkpointer.do(fail)
+    with pytest.raises(DiskFullError):
+        checkpointer.save(request(10))
+
+
+def test_jobs_run_in_the_order_they_were_given(new_run, make) -> None:
+    run = new_run()
+    checkpointer, done = make(run), []
+    for number in range(5):
+        checkpointer.do(lambda number=number: done.append(number))
+    checkpointer.save(request(10))
+    assert done == [0, 1, 2, 3, 4]
+
+
+def test_the_same_step_twice_is_an_error(new_run, make) -> None:
+    checkpointer = make(new_run(), background=False)
+    checkpointer.save(request(10))
+    with pytest.raises(CheckpointError, match="step 10 already"):
+        checkpointer.save(request(10))
+
+
+def test_closing_finishes_what_is_being_written(new_run, make) -> None:
+    run, gate = new_run(), Gate()
+    checkpointer = make(run)
+    checkpointer.do(gate)
+    checkpointer.do(lambda: run.event("warning", text="said behind"))
+    closing = threading.Thread(target=checkpointer.close)
+    closing.start()
+    gate.opened.set()
+    closing.join(10)
+    assert run.snapshot.warnings == ["said behind"]
+
+
+def test_closing_right_after_saving_loses_nothing(new_run, make) -> None:
+    run = new_run()
+    checkpointer = make(run)
+    checkpointer.save(request(10))
+    checkpointer.close()
+    assert [c.step for c in reread(run).snapshot.checkpoints] == [10], "a kept promise"
+    checkpointer.close()
+
+
+@pytest.mark.parametrize("layout", ["grouped", "shared", "dated", "trials", "files"])
+def test_the_best_and_the_last_get_their_names(new_run, make, layout: str) -> None:
+    run = new_run(layout)
+    checkpointer = make(run)
+    checkpointer.save(request(10, improved=True, best=10))
+    checkpointer.save(request(20, improved=True, best=20))
+    checkpointer.save(request(30, best=20))
+    run.event("progress", step=30, epoch=3, metrics={}, best={"step": 20, "epoch": 2, "value": 0.5})
+    checkpointer.catch_up(done=True)
+    reader = reread(run)
+    places = {c.step: set(c.paths) for c in reader.snapshot.checkpoints}
+    assert places[30] == {"checkpoint", *(["final"] if run.keeps("final") else [])}
+    assert places[20] == {"checkpoint", *(["best"] if run.keeps("best") else [])}
+    for checkpoint in reader.snapshot.checkpoints:
+        assert problems(reader, checkpoint) == []
+    if run.keeps("best"):
+        best = reader.resolve(reader.snapshot.checkpoint(20).paths["best"])
+        assert bits(load(best, weights_only=True).model) == bits(
+            load(reader.locate(reader.snapshot.checkpoint(20))).model
+        )
+        file = best if best.is_file() else next(best.glob("*model*"))
+        assert file.stat().st_nlink >= 2, "a published name is a link, not a copy"
+    checkpointer.catch_up(done=True)  # a resumed run does it again
+    assert {c.step: set(c.paths) for c in reread(run).snapshot.checkpoints} == places
+
+
+@pytest.mark.parametrize("layout", ["grouped", "shared", "trials", "files"])
+def test_room_is_made_by_the_policy_and_the_best_stays(new_run, make, layout: str) -> None:
+    run = new_run(layout)
+    checkpointer = make(run, policy=KeepPolicy(last=2, best=1))
+    for step in range(10, 70, 10):
+        best = min(step, 20)
+        run.event(
+            "progress", step=step, epoch=step // 10, metrics={}, best={"step": best, "epoch": best // 10, "value": 0.5}
+        )
+        wanted = request(step, improved=step <= 20, best=best)
+        wanted.metrics["val_loss"] = abs(step - 20)
+        checkpointer.save(wanted)
+    checkpointer.wait()
+    reader = reread(run)
+    assert {20, 50, 60} <= {c.step for c in reader.snapshot.checkpoints if "checkpoint" in c.paths or "best" in c.paths}
+    assert not {30, 40} & {c.step for c in reader.snapshot.checkpoints}
+    for checkpoint in reader.snapshot.checkpoints:
+        assert problems(reader, checkpoint) == []
+
+
+def test_protected_steps_stay(new_run, make) -> None:
+    run = new_run()
+    checkpointer = make(run, policy=KeepPolicy(last=1, best=0), protected=lambda: {10: "another run began there"})
+    for step in (10, 20, 30):
+        checkpointer.save(request(step))
+    checkpointer.wait()
+    assert [c.step for c in reread(run).snapshot.checkpoints] == [10, 30]
+
+
+def test_checkpoints_inside_an_epoch_have_names_of_their_own(new_run, make) -> None:
+    run = new_run("shared")
+    checkpointer = make(run)
+    checkpointer.save(request(13, inside=True))
+    checkpointer.save(request(20))
+    checkpointer.wait()
+    assert [c.paths["checkpoint"] for c in reread(run).snapshot.checkpoints] == [
+        "checkpoints/mlp_step_13.pth",
+        "checkpoints/mlp_epoch_2.pth",
+    ]
+
+
+def test_a_process_that_keeps_no_run_takes_part_and_writes_nothing(tmp_path: Path) -> None:
+    from trainyard.objects import Objects
+
+    toy = restless_toy()
+    checkpointer = Checkpointer(
+        None, Capture(toy.trainee, Objects(tmp_path)), ALONE, ALL, monitor="val_loss", mode="min"
+    )
+    toy.keep = checkpointer.save  # type: ignore[method-assign]
+    toy.run(Plan(epochs=1, scheduler_interval="step"))
+    checkpointer.catch_up(done=True)
+    checkpointer.close()
+    assert list(tmp_path.iterdir()) == []

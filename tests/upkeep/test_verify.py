@@ -1,0 +1,277 @@
+"""`verify` computes what a run reports from the predictions it saved, whatever the layout and the labels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from predicted_runs import emotional, single
+
+import trainyard
+from trainyard.layouts import LAYOUTS
+from trainyard.runs import RunReader, Yard, find_homes
+from trainyard.upkeep.verify import Finding, Tally, verify_run, verify_yard
+
+Made = Callable[..., str]
+
+
+def reader_of(yard: Path) -> RunReader:
+    [home] = find_homes(Yard(yard))
+    return RunReader(Yard(yard), home)
+
+
+def findings(yard: Path, *, recomputed: bool = True) -> list[Finding]:
+    """What is wrong, but for the changed bytes themselves."""
+    found = list(verify_run(reader_of(yard), Tally()))
+    return [finding for finding in found if not recomputed or "other bytes" not in finding.what]
+
+
+def record(yard: Path, kind: str, split: str) -> Path:
+    reader = reader_of(yard)
+    [path] = [
+        reader.resolve(record.path)
+        for record in reader.snapshot.records
+        if record.kind == kind and record.facts.get("split") == split
+    ]
+    return path
+
+
+def edit(path: Path, **changes: object) -> None:
+    """Changes cells of the second row, as somebody does in a spreadsheet."""
+    frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
+    for column, value in changes.items():
+        frame.loc[1, column] = value
+    frame.to_csv(path, index=False)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("make", [emotional, single])
+def test_what_was_just_written_agrees(tmp_path: Path, make: Made, layout: str) -> None:
+    make(tmp_path / "y", "a", layout=layout)
+    assert list(verify_yard(Yard(tmp_path / "y"), Tally())) == []
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("make", "column"), [(emotional, "emotion"), (single, "label")])
+def test_a_changed_cell_of_the_table_is_named(tmp_path: Path, make: Made, column: str, layout: str) -> None:
+    make(tmp_path / "y", "a", layout=layout)
+    path = record(tmp_path / "y", "per_class", "test")
+    frame = pandas.read_csv(path)
+    assert frame[column][1] == "anger"
+    edit(path, f1_score="0.999", tp="3000")
+    told = findings(tmp_path / "y")
+    assert [finding.what.partition(" is ")[0] for finding in told] == [
+        f"{path}: f1_score of 'anger'",
+        f"{path}: tp of 'anger'",
+    ]
+    tp = frame["tp"][1]
+    source = record(tmp_path / "y", "final_predictions", "test").name
+    assert told[1].what == f"{path}: tp of 'anger' is 3000, recomputed {tp} from {source}"
+    assert all("restore" in finding.remedy for finding in told)
+    assert not any(finding.harmless for finding in told)
+
+
+@pytest.mark.parametrize("layout", ["grouped", "files", "dated"])
+def test_a_changed_truth_is_named_in_the_table_and_the_summary(tmp_path: Path, layout: str) -> None:
+    emotional(tmp_path / "y", "a", layout=layout)
+    path = record(tmp_path / "y", "final_predictions", "test")
+    *others, name = json.loads(pandas.read_csv(path)["true_labels"][1])
+    edit(path, true_labels=json.dumps(others))
+    told = [finding.what for finding in findings(tmp_path / "y")]
+    assert any(f"support of {name!r} is" in what for what in told)
+    assert any("test_f1_macro is" in what and "the summary of run" in what and str(path) in what for what in told)
+    assert not any("val_" in what or "pred_labels" in what for what in told)
+
+
+def test_changed_choices_are_named_by_the_decision_of_the_checkpoint(tmp_path: Path) -> None:
+    emotional(tmp_path / "y", "a")
+    path = record(tmp_path / "y", "final_predictions", "val")
+    before = pandas.read_csv(path)["pred_labels"][1]
+    after = '["none of these"]'
+    assert before != after
+    edit(path, pred_labels=after)
+    told = [finding.what for finding in findings(tmp_path / "y") if "pred_labels" in finding.what]
+    recomputed = ", ".join(json.loads(before)) or "no label"
+    text = 'she said "no"\nand left'
+    assert told == [
+        f"{path}: pred_labels of item 2 ({text!r}) is none of these, recomputed {recomputed} "
+        "by the decision of checkpoint step 1"
+    ]
+
+
+def test_a_probability_that_was_changed_is_named(tmp_path: Path) -> None:
+    single(tmp_path / "y", "a")
+    path = record(tmp_path / "y", "final_predictions", "test")
+    frame = pandas.read_csv(path)
+    other = next(name for name in ("joy", "anger") if name != frame["pred_label"][1])
+    edit(path, **{f"pred_prob_{other}": "2.0"})
+    told = [finding.what for finding in findings(tmp_path / "y")]
+    assert any(
+        f"pred_label of item 2 ('test/1.png') is {frame['pred_label'][1]}, recomputed {other}" in what for what in told
+    )
+
+
+def test_a_summary_of_other_values_is_named(tmp_path: Path) -> None:
+    with trainyard.start_run(yard=tmp_path / "y", name="a") as run:
+        run.save_predictions(["x", "y"], [0, 1], np.array([[0.9, 0.1], [0.8, 0.2]]), ["p", "q"])
+        run.summary(test_accuracy=0.93, test_loss=4.0, val_accuracy=0.1, test_wer=0.2, note="test")
+    [told] = findings(tmp_path / "y")
+    path = record(tmp_path / "y", "final_predictions", "test")
+    assert told.what == f"the summary of run a: test_accuracy is 0.93, recomputed 0.5 from {path}"
+
+
+@pytest.mark.parametrize(("key", "value"), [("summary", {"test_wer": 0.1}), ("config", {"lr": 3}), ("seed", 7)])
+def test_a_snapshot_that_was_edited_is_named_and_can_be_removed(tmp_path: Path, key: str, value: object) -> None:
+    with trainyard.start_run(yard=tmp_path / "y", name="a", config={"lr": 1}) as run:
+        run.summary(test_wer=0.2)
+    path = run.home / ".run" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    [told] = findings(tmp_path / "y")
+    assert told.what == f"{path} says otherwise than the journal: {key}"
+    path.unlink()
+    assert findings(tmp_path / "y") == []
+    assert reader_of(tmp_path / "y").snapshot.summary == {"test_wer": 0.2}
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_finished_run_is_not_to_be_resumed(tmp_path: Path, ended: bool) -> None:
+    run = trainyard.start_run(yard=tmp_path / "y", name="a")
+    run.save_file(b"x", "x.txt").unlink()
+    path = run.save_checkpoint({"a.txt": lambda path: path.write_text("a")}, step=1)
+    shutil.rmtree(path)
+    if ended:
+        run.finish()
+    told = findings(tmp_path / "y")
+    assert len(told) == 2
+    if ended:
+        assert not any("resume" in finding.remedy.lower() for finding in told)
+    else:
+        assert any("resume" in finding.remedy for finding in told)
+        run.finish()
+
+
+@pytest.mark.parametrize(("ended", "verb"), [(True, "use"), (False, "resume from")])
+def test_of_a_damaged_checkpoint_only_others_that_seem_whole_are_named(tmp_path: Path, ended: bool, verb: str) -> None:
+    run = trainyard.start_run(yard=tmp_path / "y", name="a")
+    paths = [run.save_checkpoint({"a.txt": lambda path: path.write_text("a")}, step=step) for step in (1, 2, 3, 4)]
+    for path in paths[2:]:
+        shutil.rmtree(path)
+    if ended:
+        run.finish()
+    wanted = f"Restore it from a copy, or {verb} another (steps 1, 2)."
+    assert [finding.remedy for finding in findings(tmp_path / "y")] == [wanted] * 2
+    for path in paths[:2]:
+        shutil.rmtree(path)
+    alone = f"Restore it from a copy: no other can be {'used' if ended else 'resumed from'}."
+    assert {finding.remedy for finding in findings(tmp_path / "y")} == {alone}
+    if not ended:
+        run.finish()
+
+
+def test_many_disagreements_are_told_once(tmp_path: Path) -> None:
+    emotional(tmp_path / "y", "a", n=200)
+    path = record(tmp_path / "y", "final_predictions", "test")
+    frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
+    frame["pred_labels"] = "[]"
+    frame.to_csv(path, index=False)
+    told = [finding.what for finding in findings(tmp_path / "y")]
+    assert len(told) < 40
+    assert sum("pred_labels of item" in what for what in told) == 10
+    assert any("more values are not those recomputed by the decision" in what for what in told)
+
+
+def test_files_that_cannot_be_read_or_are_gone(tmp_path: Path) -> None:
+    emotional(tmp_path / "y", "a")
+    record(tmp_path / "y", "per_class", "val").unlink()
+    path = record(tmp_path / "y", "per_class", "test")
+    path.write_text("no table")
+    told = [finding.what for finding in findings(tmp_path / "y")]
+    assert len(told) == 2
+    assert "per_class_val.csv is missing" in told[0]
+    assert f"{path} is no per-class table" in told[1]
+    record(tmp_path / "y", "final_predictions", "test").write_text("text,true_labels\n")
+    assert sum("is no predictions file" in finding.what for finding in findings(tmp_path / "y")) == 1
+
+
+def test_a_decision_for_other_labels_is_a_finding(tmp_path: Path) -> None:
+    emotional(tmp_path / "y", "a")
+    reader = reader_of(tmp_path / "y")
+    for checkpoint in reader.snapshot.checkpoints:
+        path = reader.locate(checkpoint)
+        assert path is not None
+        (path / "metrics.json").unlink()
+        (path / "metrics.json").write_text('{"decision": {"mode": "fixed", "thresholds": {"rage": 0.5}}}')
+    told = [finding.what for finding in findings(tmp_path / "y") if "thresholds are for other labels" in finding.what]
+    assert len(told) == 2
+    assert all("rage" in what for what in told)
+
+
+def test_a_run_without_predictions_needs_no_arrays(tmp_path: Path) -> None:
+    with trainyard.start_run(yard=tmp_path / "y") as run:
+        run.summary(test_accuracy=0.5)
+    assert imported_to_verify(tmp_path / "y") == set()
+    single(tmp_path / "y", "a")
+    assert imported_to_verify(tmp_path / "y") == {"numpy"}
+
+
+def imported_to_verify(yard: Path) -> set[str]:
+    heavy = ("torch", "transformers", "pandas", "matplotlib", "sklearn", "numpy", "scipy", "PIL")
+    code = (
+        "import sys\nfrom trainyard.upkeep.verify import *\n"
+        f"assert not list(verify_yard(Yard({str(yard)!r}), Tally()))\n"
+        f"print(*set({heavy}).intersection(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def test_without_numpy_the_rest_is_verified_and_that_is_said(tmp_path: Path) -> None:
+    single(tmp_path / "y", "a")
+    code = (
+        "import sys\nsys.modules['numpy'] = None\nfrom trainyard.upkeep.verify import *\n"
+        f"for finding in verify_yard(Yard({str(tmp_path / 'y')!r}), Tally()): print(finding)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
+    [line] = done.stdout.splitlines()
+    assert "numpy is missing" in line
+    assert "harmless=True" in line
+
+
+def test_while_a_run_is_at_work_its_summary_may_be_older(tmp_path: Path) -> None:
+    run = trainyard.start_run(yard=tmp_path / "y")
+    run.summary(test_accuracy=0.9)
+    run.save_predictions(["x"], [0], np.eye(1, 2), ["p", "q"])
+    assert findings(tmp_path / "y") == []
+    run.finish()
+    assert len(findings(tmp_path / "y")) == 1
+
+
+# -- saving predictions from a user's own loop
+
+
+def test_label_sets_are_saved_with_their_statistics(tmp_path: Path) -> None:
+    truth = np.array([[True, False], [True, True]])
+    scores = np.array([[0.5, 0.4], [0.6, 0.2]])
+    with trainyard.start_run(yard=tmp_path / "y") as run:
+        path = run.save_predictions(["a", "b"], truth, scores, ["p", "q"], item_column="text", label_column="emotion")
+        with pytest.raises(ValueError, match="sets of labels"):
+            run.save_predictions(["a"], [0], [[0.5, 0.5]], ["p", "q"], chosen=[1])
+    frame = pandas.read_csv(path)
+    assert frame["pred_labels"].tolist() == ['["p"]', '["p"]'], "from 0.5 on"
+    table = pandas.read_csv(record(tmp_path / "y", "per_class", "test"))
+    assert table["emotion"].tolist() == ["p", "q"]
+    assert table["fn"].tolist() == [0, 1]
+
+
+def test_where_only_one_split_has_statistics_they_stay_those_of_test(tmp_path: Path) -> None:
+    single(tmp_path / "y", "a", layout="files")
+    with trainyard.start_run(resume="last", yard=tmp_path / "y") as run:
+        run.save_predictions(["x"], [0], np.eye(1, 5), ["joy", "anger", "fear", "love", "none of these"], split="val")
+    assert pandas.read_csv(record(tmp_path / "y", "per_class", "test"))["support"].sum() == 60
