@@ -389,6 +389,8 @@ class Config:
     model: (
         MlpModel | CnnModel | EncoderModel | EfficientNetV2Model | PannsCnn14Model | MobileNetV2Model | TextEncoderModel
     ) = CnnModel()
+    # A `Task` of your own; null: classes, with one label an item or several, as the data has them.
+    task: Target | None = None
     run: RunSection = RunSection()
     training: TrainingSection = TrainingSection()
     augmentations: AugmentationsSection = AugmentationsSection()

@@ -22,6 +22,7 @@ from trainyard.config.schema import AudioData
 from trainyard.data.unlabelled import Items, load_clips, load_items
 from trainyard.durable import open_log
 from trainyard.errors import DataError, UnknownCheckpointError
+from trainyard.metric import of_split
 from trainyard.models import from_model_config
 from trainyard.running import records
 from trainyard.running.train import refuse_changed_data
@@ -99,8 +100,7 @@ def evaluate_run(
         raise DataError(f"The data has no {split} split.", "Choose another with --split.")
     setup = build(config, dataset, processes.start(device), trust=trust, saved=loaded, trains=False)
     load_weights(setup.model, loaded.model, str(choice.path))
-    decision = Decision.from_dict(loaded.decision, dataset.classes) if loaded.decision else setup.task.untuned()
-    found = setup.predict(split, decision)
+    found = setup.predict(split, loaded.decision or setup.task.scoring.untuned())
     recorded = _recorded(reader.snapshot, choice.checkpoint, split)
     times = int(reader.snapshot.summary.get("times_tested", 0)) + (split == "test")
     if reader.yard.writable:
@@ -116,15 +116,14 @@ def evaluate_run(
                         f"checkpoint={choice.checkpoint.step} split={split} {values}\n"
                     )
                 run.note_record("evaluation_log", path)
-    table = records.predictions_text(found, dataset)
+    table = records.predictions_text(found, dataset, setup.task.scoring)
     return Evaluation(split, choice.checkpoint.step, found.metrics, recorded, table, times)
 
 
 def _recorded(run: Snapshot, checkpoint: Checkpoint, split: str) -> dict[str, float]:
     """What the run wrote down for this split with this checkpoint; its summary is of the best one."""
     known = dict(run.summary) if run.summary.get("best_step") == checkpoint.step else dict(checkpoint.metrics)
-    prefix = f"{split}_"
-    return {key.removeprefix(prefix): float(value) for key, value in known.items() if key.startswith(prefix)}
+    return {name: float(value) for name, value in of_split(known, split).items()}
 
 
 def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = None, device: str = "auto") -> str:

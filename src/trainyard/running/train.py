@@ -42,7 +42,6 @@ from trainyard.training.events import Sink
 from trainyard.training.loop import fit
 from trainyard.training.process import Process
 from trainyard.training.progress import Progress
-from trainyard.training.stopping import resolve_mode
 
 
 def train(
@@ -355,7 +354,7 @@ def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
         setup.process,
         KeepPolicy(keep.keep_last, keep.keep_best, keep.keep_every, optimizer=keep.keep_optimizer),
         monitor=config.training.monitor,
-        mode=resolve_mode(config.training.monitor, config.training.mode),
+        mode=setup.mode,
         protected=UsedSteps(run.yard, run.id) if run is not None else dict,
         background=keep.background,
     )

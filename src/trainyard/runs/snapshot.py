@@ -89,6 +89,7 @@ class Snapshot:
     summary: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Any] | None = None
     data: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)

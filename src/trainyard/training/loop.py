@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainyard.analysis.classification.decisions import ARGMAX
 from trainyard.data.batches import Batch, Batches
 from trainyard.errors import ConfigError, DivergedError, Interrupted
+from trainyard.metric import VAL_LOSS, Direction, Metric, Values, on
 from trainyard.training.evaluate import Predictions
 from trainyard.training.events import EpochEnded, Event, Sink, StepLogged
 from trainyard.training.progress import Progress
 from trainyard.training.step import Step
-from trainyard.training.stopping import resolve_mode
 
 _CONTINUE = "Continue with `trainyard resume`, naming the run or `last`."
 Scheduler = torch.optim.lr_scheduler.LRScheduler | torch.optim.lr_scheduler.ReduceLROnPlateau
@@ -40,8 +39,8 @@ class Plan:
     log_every: int = 50  # steps
     save_every_epochs: int = 1
     save_every_steps: int | None = None
-    monitor: str = "val_loss"
-    mode: str = "auto"
+    monitor: Metric = VAL_LOSS
+    mode: Direction = "min"
     patience: int | None = None
     min_delta: float = 0.0
     scheduler_interval: str = "epoch"
@@ -53,7 +52,7 @@ class SaveRequest:
 
     progress: Progress
     epoch: float
-    metrics: dict[str, float]
+    metrics: Values
     inside_epoch: bool
     improved: bool
     last: bool
@@ -90,7 +89,6 @@ def fit(
         DivergedError: a loss or a weight became NaN or infinite; nothing was saved since.
         Interrupted: `should_stop` said so; a checkpoint of this very step was asked for.
     """
-    mode = resolve_mode(plan.monitor, plan.mode)
     steps_per_epoch = math.ceil(len(batches) / plan.grad_accumulation)
     window = _Window(plan.log_every, step, progress, describe)
     clock = _Clock()
@@ -128,18 +126,19 @@ def fit(
         predictions = validate()
         train = {"loss": progress.epoch_loss / max(progress.epoch_items, 1), **_rates(step)}
         val = predictions.metrics
-        metrics = {f"train_{k}": v for k, v in train.items()} | {f"val_{k}": v for k, v in val.items()}
+        metrics = on("train", train) | on("val", val)
         if plan.monitor not in metrics:
             raise ConfigError(
-                [f"training.monitor={plan.monitor!r} is not measured"], f"Choose one of {', '.join(sorted(metrics))}."
+                [f"training.monitor={str(plan.monitor)!r} is not measured"],
+                f"Choose one of {', '.join(map(str, sorted(metrics)))}.",
+                keys=["training.monitor"],
             )
         monitored = metrics[plan.monitor]
-        if predictions.decision != ARGMAX:
-            progress.decision = predictions.decision.to_dict(step.task.classes)
+        progress.decision = None if predictions.rule is None else dict(predictions.rule)
         progress.epoch += 1
         progress.batch, progress.epoch_loss, progress.epoch_items = 0, 0.0, 0
         progress.best = progress.best.after(
-            monitored, progress.step, progress.epoch, mode=mode, min_delta=plan.min_delta
+            monitored, progress.step, progress.epoch, mode=plan.mode, min_delta=plan.min_delta
         )
         improved = progress.best.without_improvement == 0
         progress.stopped_early = progress.best.is_time_to_stop(plan.patience)
@@ -149,7 +148,11 @@ def fit(
             else:
                 scheduler.step()
         progress.log.append(
-            {"epoch": float(progress.epoch), "step": progress.step, **{f"eval_{k}": v for k, v in val.items()}}
+            {
+                "epoch": float(progress.epoch),
+                "step": progress.step,
+                **{Metric("val", name).as_transformers: value for name, value in val.items()},
+            }
         )
         seconds, waited = clock.read()
         tell(

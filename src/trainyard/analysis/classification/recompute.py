@@ -9,35 +9,20 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trainyard.analysis.cells import label_cells
 from trainyard.analysis.classification.decisions import Decision
 from trainyard.analysis.classification.errors import as_sets, names_of
 from trainyard.analysis.classification.metrics import multi_label_metrics, per_class, single_label_metrics
 from trainyard.analysis.classification.predictions import Predictions
+from trainyard.analysis.csv_cells import label_cells
+from trainyard.analysis.scoring import Disagreement
 from trainyard.errors import DataError
 
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """A stored value that the predictions do not give.
-
-    Attributes:
-        where: the row of the table, or the name of the metric, as in a sentence.
-        stored: what is written.
-        recomputed: what the predictions say.
-    """
-
-    where: str
-    stored: str
-    recomputed: str
 
 
 def per_class_table(path: Path, found: Predictions) -> Iterator[Disagreement]:
@@ -58,32 +43,32 @@ def per_class_table(path: Path, found: Predictions) -> Iterator[Disagreement]:
         raise DataError(f"{path} is no per-class table: its columns are {', '.join(header) or 'none'}.")
     names = label_cells(found.classes)
     if [line[0] for line in lines] != names:
-        yield Disagreement(f"the column {header[0]!r}", _listed([line[0] for line in lines]), _listed(names))
+        yield Disagreement(
+            f"the column {header[0]!r}", _listed([line[0] for line in lines]), _listed(names), "statistics"
+        )
         return
     for line, row in zip(lines, expected, strict=True):
         for key, cell in zip(keys, line[1:], strict=True):
             value: Any = row.get(key)
             if not _agree(cell, value):
-                yield Disagreement(f"{key} of {row['label']!r}", cell, repr(value))
+                yield Disagreement(f"{key} of {row['label']!r}", cell, repr(value), "statistics")
 
 
-def summary(stored: Mapping[str, Any], split: str, found: Predictions) -> Iterator[Disagreement]:
-    """Every metric `{split}_{metric}` of a run's summary that the predictions do not give; the loss is not theirs.
+def summary(stored: Mapping[str, Any], found: Predictions) -> Iterator[Disagreement]:
+    """Every stored metric, by name, that the predictions do not give; the loss cannot be computed from them.
 
     Raises:
         DivergedError: a probability is NaN.
     """
     assert found.labels is not None
-    prefix = f"{split}_"
-    named = {key: value for key, value in stored.items() if key.startswith(prefix)}
-    if not named or not len(found.items):
+    if not stored or not len(found.items):
         return
     if found.multi_label:
         metrics = multi_label_metrics(found.probabilities, found.predicted, found.labels)
     else:
         metrics = single_label_metrics(found.probabilities, found.labels)
-    for key, value in named.items():
-        expected = metrics.get(key.removeprefix(prefix))
+    for key, value in stored.items():
+        expected = metrics.get(key)
         if expected is not None and not _agree(value, expected):
             yield Disagreement(key, repr(value), repr(expected))
 
@@ -103,6 +88,7 @@ def choices(decision: Decision, found: Predictions) -> list[Disagreement]:
             f"{column} of item {number + 1} ({found.items[number][:40]!r})",
             _listed(names_of(chosen[number], found.classes)),
             _listed(names_of(expected[number], found.classes)),
+            "predictions",
         )
         for number in wrong
     ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from trainyard.analysis.classification.decisions import Decision
 from trainyard.analysis.classification.differences import paired
 from trainyard.analysis.classification.predictions import Labels, Predictions, read_predictions
+from trainyard.analysis.scoring import Rule
 from trainyard.checkpoints import FORMATS
 from trainyard.checkpoints.formats import METRICS
 from trainyard.errors import CheckpointError, CorruptError, DataError
@@ -82,16 +83,30 @@ def best_checkpoint(reader: RunReader) -> Checkpoint | None:
     return reader.snapshot.checkpoint(int(step))
 
 
-def decision_of(reader: RunReader, classes: Sequence[str], *, one_file: bool = True) -> Decision | None:
-    """How the best checkpoint chooses labels; None when there is none, or it has no such rule.
+def decision_of(reader: RunReader, classes: Sequence[str]) -> Decision | None:
+    """How the best checkpoint chooses labels; None when there is no checkpoint, or it has no rule.
 
     Args:
         reader: the run.
         classes: names in label order.
-        one_file: also look into a checkpoint of one file, which takes torch.
 
     Raises:
         DataError: its rule cannot be read, or is for other labels.
+        CorruptError: its metrics.json cannot be read.
+        CheckpointError: a checkpoint of one file cannot be read, or torch is missing.
+    """
+    rule = rule_of(reader)
+    return None if rule is None else Decision.from_dict(rule, classes)
+
+
+def rule_of(reader: RunReader, *, one_file: bool = True) -> Rule | None:
+    """The rule that the best checkpoint holds; None when there is no checkpoint, or it has no rule.
+
+    Args:
+        reader: the run.
+        one_file: also look into a checkpoint of one file, which takes torch.
+
+    Raises:
         CorruptError: its metrics.json cannot be read.
         CheckpointError: a checkpoint of one file cannot be read, or torch is missing.
     """
@@ -99,20 +114,19 @@ def decision_of(reader: RunReader, classes: Sequence[str], *, one_file: bool = T
     path = reader.locate(checkpoint) if checkpoint is not None else None
     if checkpoint is None or path is None:
         return None
-    stored = None
-    if FORMATS[checkpoint.format].is_directory:
-        metrics = path / METRICS
-        if metrics.exists():
-            try:
-                stored = json.loads(metrics.read_bytes()).get("decision")
-            except (ValueError, AttributeError) as error:
-                raise CorruptError(f"{metrics} cannot be read: {error}.", "Restore it from a copy.") from error
-    elif one_file:
-        stored = _in_one_file(path)
-    return None if stored is None else Decision.from_dict(stored, classes)
+    if not FORMATS[checkpoint.format].is_directory:
+        return _in_one_file(path) if one_file else None
+    metrics = path / METRICS
+    if not metrics.exists():
+        return None
+    try:
+        rule: Rule | None = json.loads(metrics.read_bytes()).get("decision")
+    except (ValueError, AttributeError) as error:
+        raise CorruptError(f"{metrics} cannot be read: {error}.", "Restore it from a copy.", place=metrics) from error
+    return rule
 
 
-def _in_one_file(path: Path) -> object:
+def _in_one_file(path: Path) -> Rule | None:
     try:
         from trainyard.training.checkpoint.read import load
     except ModuleNotFoundError as error:

@@ -34,10 +34,10 @@ def command(
     Of forecasts with probability p, a share of p should come true. Where items may have several
     labels every probability is a forecast; where they have one, that of the most probable class.
     """
-    from trainyard.analysis.cells import records_csv
     from trainyard.analysis.classification import calibration
     from trainyard.analysis.classification.errors import as_sets
     from trainyard.analysis.classification.recorded import labelled
+    from trainyard.analysis.csv_cells import records_csv
 
     common.require_suffix(out, ".png", ".csv")
     reader = find_run(yard_root, run)

@@ -93,7 +93,7 @@ def score(value: float | None) -> str:
 
 def as_json(record: object) -> dict[str, Any]:
     """A record for JSON on a terminal: what UTF-8 cannot hold as the files have it."""
-    from trainyard.analysis.cells import visible
+    from trainyard.analysis.csv_cells import visible
 
     return {key: visible(value) if isinstance(value, str) else value for key, value in vars(record).items()}
 

@@ -26,9 +26,9 @@ def command(
     A mistake's probability is what the model gave to the label it got most wrong: chosen although it
     is not there, or missed.
     """
-    from trainyard.analysis.cells import records_csv
     from trainyard.analysis.classification.errors import mistakes, mixups
     from trainyard.analysis.classification.recorded import labelled
+    from trainyard.analysis.csv_cells import records_csv
 
     common.require_suffix(out, ".csv")
     reader = find_run(yard_root, run)

@@ -30,9 +30,9 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
     Shows the stored threshold, F1 with it, with 0.5, and with the best threshold there is on
     validation. The test split is only measured, and nothing is ever chosen by it.
     """
-    from trainyard.analysis.cells import records_csv
     from trainyard.analysis.classification.recorded import decision_of, labelled
     from trainyard.analysis.classification.thresholds import table
+    from trainyard.analysis.csv_cells import records_csv
 
     common.require_suffix(out, ".png", ".csv")
     reader = find_run(yard_root, run)

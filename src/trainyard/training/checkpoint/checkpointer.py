@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from trainyard.checkpoints import FORMATS, commit, publish
+from trainyard.metric import as_text
 from trainyard.retention import KeepPolicy, rotate
 from trainyard.runs import RunWriter
 from trainyard.training.checkpoint.capture import Capture, rng_state
@@ -107,7 +108,7 @@ class Checkpointer:
             format_=format_,
             step=step,
             epoch=request.epoch,
-            metrics=request.metrics,
+            metrics=as_text(request.metrics),
             best_checkpoint=best_checkpoint,
         )
         checkpoint = commit(
@@ -115,7 +116,7 @@ class Checkpointer:
             files.writers,
             step=step,
             epoch=request.epoch,
-            metrics=request.metrics,
+            metrics=as_text(request.metrics),
             linked=files.linked,
             expected_bytes=files.expected_bytes,
             inside_epoch=request.inside_epoch,
