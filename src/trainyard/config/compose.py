@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from trainyard.config.convert import digest, flatten, from_dict, to_dict, to_yaml
+from trainyard.config.convert import flatten, from_dict, to_dict, to_yaml
 from trainyard.config.experiments import read_experiment
 from trainyard.config.faults import Fault, nearest, raise_all, show
 from trainyard.config.fields import SELECTORS, all_keys, fill, section_keys
@@ -24,7 +24,7 @@ from trainyard.config.recipes import Choice, Layer, read_recipe, shipped_recipes
 from trainyard.config.resolve import resolve
 from trainyard.config.schema import Config
 
-__all__ = ["compose", "digest", "flatten", "from_dict", "shipped_recipes", "to_dict", "to_yaml"]
+__all__ = ["compose", "flatten", "from_dict", "shipped_recipes", "to_dict", "to_yaml"]
 
 _REMEDY = "Correct the command or the file and start again; nothing has been written."
 _SAVED = "the configuration of the other run"
