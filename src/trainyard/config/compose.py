@@ -11,7 +11,7 @@ from typing import Any
 
 from trainyard.config.convert import flatten, from_dict, to_dict, to_yaml
 from trainyard.config.experiments import read_experiment
-from trainyard.config.faults import Fault, nearest, raise_all, show
+from trainyard.config.faults import Fault, raise_all, show
 from trainyard.config.fields import SELECTORS, all_keys, fill, section_keys
 from trainyard.config.names import EXPERIMENT
 from trainyard.config.overrides import Said, parse
@@ -20,6 +20,7 @@ from trainyard.config.recipes import Choice, Layer, read_recipe, shipped_recipes
 from trainyard.config.resolve import resolve
 from trainyard.config.schema import Config
 from trainyard.config.shipped import compose_shipped
+from trainyard.wording import nearest
 
 __all__ = ["compose", "flatten", "from_dict", "shipped_recipes", "to_dict", "to_yaml"]
 

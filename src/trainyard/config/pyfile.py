@@ -13,9 +13,10 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainyard.config.faults import Fault, nearest, show
+from trainyard.config.faults import Fault, show
 from trainyard.config.fields import SELECTORS, all_keys, hints_of
 from trainyard.config.schema import Config
+from trainyard.wording import nearest
 
 _ALL = tuple(SELECTORS)  # what cannot be judged when the file could not be read
 _PLAIN = "text, a number, True, False, None, a list or a dict"

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trainyard.config.faults import Fault, nearest, show
+from trainyard.config.faults import Fault, show
 from trainyard.config.fields import all_keys
+from trainyard.wording import nearest
 
 _OF_HYDRA = re.compile(r"\$\{(now|hydra|python_version):")  # resolvers that Hydra adds to OmegaConf's
 
