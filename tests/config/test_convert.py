@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainyard.config.convert import flatten, from_dict, to_dict, to_yaml
+from trainyard.config.convert import from_dict, to_dict, to_yaml
 from trainyard.config.schema import (
     AudioData,
     AugmentationsSection,
@@ -262,13 +262,3 @@ def test_unsafe_targets() -> None:
     with pytest.raises(UnsafeTargetError, match=r"builtins\.eval"):
         from_dict(mapping)
     assert from_dict(mapping, trust=True).training.optimizer == {"_target_": "builtins.eval"}
-
-
-def test_flatten() -> None:
-    flat = flatten(to_dict(Config(model=MlpModel(hidden=(453, 7)))))
-    assert flat["model.hidden"] == "[453, 7]"
-    assert flat["data.split.seed"] == 0
-    assert flat["training.optimizer._target_"] == "torch.optim.AdamW"
-    assert flat["run.name"] is None
-    assert flatten({"a": {}, "b": [], "c": {"d": {"e": True}}}) == {"a": "{}", "b": "[]", "c.d.e": True}
-    assert all(value is None or isinstance(value, str | int | float | bool) for value in flat.values())

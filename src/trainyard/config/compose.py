@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trainyard.config.convert import flatten, from_dict, to_dict, to_yaml
+from trainyard.config.convert import from_dict, to_dict, to_yaml
 from trainyard.config.experiments import read_experiment
 from trainyard.config.faults import Fault, raise_all, show
 from trainyard.config.fields import SELECTORS, all_keys, fill, section_keys
@@ -22,7 +22,7 @@ from trainyard.config.schema import Config
 from trainyard.config.shipped import compose_shipped
 from trainyard.wording import nearest
 
-__all__ = ["compose", "flatten", "from_dict", "shipped_recipes", "to_dict", "to_yaml"]
+__all__ = ["compose", "from_dict", "shipped_recipes", "to_dict", "to_yaml"]
 
 _REMEDY = "Correct the command or the file and start again; nothing has been written."
 _SAVED = "the configuration of the other run"

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +12,6 @@ from trainyard.config.faults import raise_all
 from trainyard.config.fields import plain
 from trainyard.config.reader import read
 from trainyard.config.schema import Config
-
-Scalar = str | int | float | bool | None
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -48,16 +45,3 @@ def to_yaml(config: Config) -> str:
 
     text: str = yaml.dump(to_dict(config), Dumper=dumper(), sort_keys=False, allow_unicode=True, width=110)
     return text
-
-
-def flatten(mapping: Mapping[str, Any]) -> dict[str, Scalar]:
-    """One entry a value, with dotted keys; lists and empty mappings become their JSON text."""
-    flat: dict[str, Scalar] = {}
-    for key, value in mapping.items():
-        if isinstance(value, Mapping) and value:
-            flat.update({f"{key}.{inner}": scalar for inner, scalar in flatten(value).items()})
-        elif value is None or isinstance(value, str | int | float | bool):
-            flat[str(key)] = value
-        else:
-            flat[str(key)] = json.dumps(plain(value), ensure_ascii=False)
-    return flat

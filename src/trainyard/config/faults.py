@@ -7,11 +7,11 @@ apart so that reading, type checks and rules all word things alike. Knows no YAM
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trainyard.errors import ConfigError, UnsafeTargetError
-from trainyard.wording import nearest as nearest
+from trainyard.wording import nearest as nearest  # read from here by modules that have not moved to `wording`
 from trainyard.wording import suggestion as suggestion
 
 
@@ -43,6 +43,13 @@ def show(value: object) -> str:
     except (TypeError, ValueError):
         text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def place_in(file: str, lines: Mapping[str, int], key: str) -> str:
+    """`FILE, line N` of the dotted key, or of the nearest section around it that has a line."""
+    while key and key not in lines:
+        key = key.rpartition(".")[0]
+    return f"{file}, line {lines[key]}" if key else file
 
 
 def raise_all(
