@@ -260,7 +260,7 @@ def test_finding(store, folder):
     assert store.find("data", project="q").project == "q"
     assert store.find("data", project="q").project == "q"
     assert store.find("model", project="q").project == "p"
-    for reference, said in [("dta", "Did you mean data"), ("p/dta", "p/data"), ("model:v9", "v0, latest")]:
+    for reference, said in [("dta", "Did you mean 'data'"), ("p/dta", "p/data"), ("model:v9", "v0, latest")]:
         with pytest.raises(UserError) as caught:
             store.find(reference)
         assert said in str(caught.value)

@@ -184,7 +184,7 @@ def test_references_that_cannot_be(kept: Kept, what: str, reference: str):
 def test_near_names_are_offered(stocked: Kept):
     outcome = stocked("artifact", "show", "model-don")
     assert outcome.code == 2
-    assert "Did you mean model-done?" in outcome.err
+    assert "Did you mean 'model-done'?" in outcome.err
 
 
 def test_help():

@@ -507,7 +507,7 @@ def test_a_yard_that_cannot_be_written(kept, locked):
 
 @pytest.mark.parametrize("command", ["show", "resume", "evaluate", "verify", "train --like"])
 def test_a_run_that_is_not_there(yard, command):
-    refused(yard, *command.split(), "dnoe", says=("'dnoe'", str(yard.root), "Did you mean done", "`trainyard runs`"))
+    refused(yard, *command.split(), "dnoe", says=("'dnoe'", str(yard.root), "Did you mean 'done'", "`trainyard runs`"))
     refused(yard, *command.split(), "", says=("names no run",))
 
 
@@ -645,7 +645,7 @@ def test_options(yard, command, option, says):
     ("words", "says"),
     [
         ("stat:failed", ("'stat'", "state")),
-        ("state:fnished", ("'fnished'", "Did you mean finished?")),
+        ("state:fnished", ("'fnished'", "Did you mean 'finished'?")),
         ("seed>many", ("'many' is not a number", "seed>many\n")),
         ("created>soon", ("'soon' is not a date", "7d")),
         ('name:"open', ("quotation mark is not closed",)),

@@ -47,9 +47,9 @@ def test_a_good_one_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kinds", "words"),
     [
-        ({"chekpoint": "{home}x"}, ["kinds.chekpoint", "unknown kind", "did you mean 'checkpoint'?"]),
-        ({"log": "{home}{rnu}.log"}, ["kinds.log", "{rnu}", "did you mean 'run'?"]),
-        ({"log": "{home}{step:06d}.log"}, ["{step:06d}", "did you mean 'step'?"]),
+        ({"chekpoint": "{home}x"}, ["kinds.chekpoint", "unknown kind", "did you mean `checkpoint`?"]),
+        ({"log": "{home}{rnu}.log"}, ["kinds.log", "{rnu}", "did you mean `run`?"]),
+        ({"log": "{home}{step:06d}.log"}, ["{step:06d}", "did you mean `step`?"]),
         ({"log": "{home}{}.log"}, ["unknown fact {}"]),
         ({"log": "{home}{run.log"}, ["kinds.log", "brace"]),
         ({"log": "{home}run}.log"}, ["brace"]),
@@ -85,7 +85,7 @@ def test_a_good_one_loads(tmp_path: Path) -> None:
         ({"log": "logs/{run}.log"}, ["kinds.log", "several runs"]),
         ({"log": None}, ["kinds.log", "must be a path"]),
         ({"log": ["a"]}, ["kinds.log", "must be a path"]),
-        ({"log": {"pth": "{home}log"}}, ["kinds.log.pth", "did you mean 'path'?"]),
+        ({"log": {"pth": "{home}log"}}, ["kinds.log.pth", "did you mean `path`?"]),
         ({"log": {"path": "{home}log", "about": 3}}, ["kinds.log", "text"]),
         (
             {"summary": "{home}{epoch}.txt", "results": "{home}{step}.txt"},
@@ -107,10 +107,10 @@ def test_faults_in_kinds(kinds: dict, words: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({**GOOD, "clam": "run"}, ["clam: unknown key", "did you mean 'claim'?"]),
-        ({**GOOD, "claim": "rum"}, ["claim: 'rum'", "did you mean 'run'?", "run, time, id"]),
+        ({**GOOD, "clam": "run"}, ["clam: unknown key", "did you mean `claim`?"]),
+        ({**GOOD, "claim": "rum"}, ["claim: 'rum'", "did you mean `run`?", "id, run, time"]),
         ({"kinds": GOOD["kinds"], "claim": "run"}, ["checkpoint_format: missing", "hf, hf-bin, pth"]),
-        ({**GOOD, "checkpoint_format": "pt"}, ["checkpoint_format: 'pt'", "did you mean 'pth'?"]),
+        ({**GOOD, "checkpoint_format": "pt"}, ["checkpoint_format: 'pt'", "did you mean `pth`?"]),
         ({**GOOD, "checkpoint_format": ["hf"]}, ["checkpoint_format"]),
         ({**GOOD, "description": 3}, ["description"]),
         ({**GOOD, "kinds": ["home"]}, ["kinds: must be a table", "a list"]),
@@ -145,7 +145,8 @@ def test_a_home_needs_the_fact_of_its_claim(claim: str, tmp_path: Path) -> None:
 def test_an_unknown_name() -> None:
     with pytest.raises(LayoutError) as caught:
         load_layout("groupd")
-    assert "'groupd' (did you mean 'grouped'?)" in caught.value.what
+    assert "'groupd'" in caught.value.what
+    assert "'grouped'" in caught.value.remedy
     assert all(name in caught.value.remedy for name in LAYOUTS)
     assert isinstance(caught.value, UserError)
 

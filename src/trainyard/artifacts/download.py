@@ -14,6 +14,7 @@ from trainyard import durable
 from trainyard.artifacts.digests import copy_hashed
 from trainyard.artifacts.versions import FileEntry
 from trainyard.errors import CorruptError, DiskFullError, UserError, YardError
+from trainyard.wording import listed
 
 _NAMED = 3  # files to name in a message
 
@@ -68,9 +69,8 @@ def _missing(files: Mapping[str, FileEntry], root: Path, what: str, *, replace: 
         if os.path.lexists(target):
             differing.append(target)
     if differing and not replace:
-        more = f" and {len(differing) - _NAMED} more" if len(differing) > _NAMED else ""
         raise UserError(
-            f"{', '.join(map(str, differing[:_NAMED]))}{more} {'is' if len(differing) == 1 else 'are'} there already "
+            f"{listed(list(map(str, differing)), _NAMED)} {'is' if len(differing) == 1 else 'are'} there already "
             f"and not what {what} has. Nothing was written.",
             "Choose another directory, or replace them: --replace, in Python replace=True.",
         )

@@ -8,7 +8,6 @@ cut; what did not leaves the version or nothing. Deletes nothing.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import os
 import warnings
@@ -29,6 +28,7 @@ from trainyard.artifacts.versions import FileEntry, Version, content_digest
 from trainyard.errors import CorruptError, UserError
 from trainyard.runs import RunWriter, Yard
 from trainyard.runs.identity import utc_now
+from trainyard.wording import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -208,11 +208,9 @@ class Artifacts:
                 "A run makes one with run.log_artifact(…), or when it is trained with outputs.artifacts=true.",
             )
         choices = known if wanted.project else [one.partition("/")[2] for one in known]
-        near = difflib.get_close_matches(name, choices, n=3)
-        hint = f"Did you mean {' or '.join(near)}? " if near else ""
         raise UserError(
             f"There is no artifact {name!r} in the yard {self.yard.root}.",
-            f"{hint}`trainyard artifact list` lists what there is.",
+            did_you_mean(name, choices, limit=3, then="`trainyard artifact list` lists what there is."),
         )
 
     def shelves(self) -> list[Shelf]:

@@ -6,7 +6,6 @@ Works on the rows of the index; knows nothing of how they come to be there.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
 import sqlite3
@@ -18,6 +17,7 @@ from typing import NoReturn
 from trainyard.errors import RunNotFoundError
 from trainyard.index.entries import from_text, to_text
 from trainyard.runs import Yard
+from trainyard.wording import did_you_mean
 
 LAST = ("last", "latest")
 _SHOWN = 10  # candidates in a message
@@ -123,9 +123,7 @@ def unknown(db: sqlite3.Connection, yard: Yard, reference: str) -> NoReturn:
             "`trainyard train` makes one; `trainyard reindex` finds runs that were copied here.",
         )
     names = dict.fromkeys(name for row in rows for name in row)
-    near = difflib.get_close_matches(reference, names, n=3, cutoff=0.6)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    listing = "`trainyard runs` lists what there is; `trainyard reindex` finds runs that were copied here."
     raise RunNotFoundError(
-        f"There is no run {reference!r} in the yard {yard.root}.",
-        f"{hint}`trainyard runs` lists what there is; `trainyard reindex` finds runs that were copied here.",
+        f"There is no run {reference!r} in the yard {yard.root}.", did_you_mean(reference, names, limit=3, then=listing)
     )

@@ -15,8 +15,9 @@ from typing import Literal, NamedTuple
 
 from trainyard.errors import LayoutError
 from trainyard.layouts import collisions, picture
-from trainyard.layouts.kinds import KINDS, nearest
+from trainyard.layouts.kinds import KINDS
 from trainyard.layouts.template import Template
+from trainyard.wording import did_you_mean
 
 _SUFFIXED = {"time": len("HH-MM-SS"), "timestamp": len("YYYYmmdd-HHMMSS")}
 
@@ -156,7 +157,7 @@ class Layout:
                 "Ask `layout.has(kind)` first, or use a layout that has one.",
             )
         raise LayoutError(
-            f"There is no record kind {kind!r}{nearest(kind, list(KINDS))}.", f"Kinds: {', '.join(KINDS)}."
+            f"There is no record kind {kind!r}.", did_you_mean(kind, KINDS, then=f"Kinds: {', '.join(KINDS)}.")
         )
 
 

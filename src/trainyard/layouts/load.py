@@ -18,7 +18,8 @@ from trainyard.errors import BadNameError, LayoutError
 from trainyard.layouts.collisions import CLAIMED_BY
 from trainyard.layouts.engine import Layout
 from trainyard.layouts.facts import FACTS, RESERVED, name_fault
-from trainyard.layouts.kinds import CLAIMS, DIRECTORY_FORMATS, FORMATS, IN_HOME, KINDS, SHAREABLE, nearest
+from trainyard.layouts.kinds import CLAIMS, DIRECTORY_FORMATS, FORMATS, IN_HOME, KINDS, SHAREABLE
+from trainyard.wording import did_you_mean, suggestion
 
 LAYOUTS = ("grouped", "shared", "dated", "trials", "files")
 
@@ -42,10 +43,8 @@ def load_layout(name: str | os.PathLike[str]) -> Layout:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         return _checked(path)
-    raise LayoutError(
-        f"There is no layout {str(name)!r}{nearest(name, list(LAYOUTS))}.",
-        f"Layouts: {', '.join(LAYOUTS)}; or the path of your own, such as ./my_layout.yaml.",
-    )
+    choices = f"Layouts: {', '.join(LAYOUTS)}; or the path of your own, such as ./my_layout.yaml."
+    raise LayoutError(f"There is no layout {str(name)!r}.", did_you_mean(str(name), LAYOUTS, then=choices))
 
 
 @lru_cache(maxsize=len(LAYOUTS))
@@ -153,23 +152,23 @@ class _Faults:
     def _check_settings(self, table: dict[str, Any]) -> None:
         for key in table:
             if key not in _KEYS:
-                self.found.append(f"{key}: unknown key{nearest(key, list(_KEYS))}; keys are {', '.join(_KEYS)}")
+                self.found.append(f"{key}: unknown key{suggestion(str(key), _KEYS)}")
         for key, choices in (("claim", CLAIMS), ("checkpoint_format", FORMATS)):
             if (value := table.get(key)) not in choices:
-                problem = f"{value!r} is unknown{nearest(value, choices)}" if key in table else "missing"
-                self.found.append(f"{key}: {problem}; choose one of {', '.join(choices)}")
+                problem = f"{value!r} is unknown" if key in table else "missing"
+                self.found.append(f"{key}: {problem}{suggestion(str(value), choices)}")
         if not isinstance(table.get("description", ""), str):
             self.found.append(f"description: must be text, not {_type(table['description'])}")
 
     def _read_kind(self, kind: object, entry: object) -> None:
         if not isinstance(kind, str) or kind not in KINDS:
-            self.found.append(f"kinds.{kind}: unknown kind{nearest(kind, list(KINDS))}; kinds are {', '.join(KINDS)}")
+            self.found.append(f"kinds.{kind}: unknown kind{suggestion(str(kind), KINDS, few=len(KINDS))}")
             return
         about: object = ""
         if isinstance(entry, dict):
             for key in entry:
                 if key not in ("path", "about"):
-                    self.found.append(f"kinds.{kind}.{key}: unknown key{nearest(key, ['path', 'about'])}")
+                    self.found.append(f"kinds.{kind}.{key}: unknown key{suggestion(str(key), ('path', 'about'))}")
             about = entry.get("about", "")
             entry = entry.get("path")
         if not isinstance(entry, str) or not isinstance(about, str):
@@ -232,8 +231,7 @@ def _template_fault(kind: str, text: str) -> str | None:
     names = re.findall(r"\{([^{}]*)\}", text)
     for name in names:
         if name not in _PLACEHOLDERS:
-            hint = nearest(name, list(_PLACEHOLDERS))
-            return f"names an unknown fact {{{name}}}{hint}; facts are {', '.join(_PLACEHOLDERS)}"
+            return f"names an unknown fact {{{name}}}{suggestion(name, _PLACEHOLDERS, few=len(_PLACEHOLDERS))}"
     literal = re.sub(r"\{[^{}]*\}", "{", text)
     if literal.count("{") != len(names) or "}" in literal:
         return "has a brace without its partner"

@@ -19,6 +19,7 @@ from trainyard.retention.plan import PlanItem
 from trainyard.retention.policy import CHECKPOINT
 from trainyard.retention.trash import TrashEntry, is_as_it_was, is_recorded, list_trash
 from trainyard.runs import Checkpoint, RunWriter, Yard, amend
+from trainyard.wording import did_you_mean, listed
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ def _choose(yard: Yard, name: str | None) -> TrashEntry:
             return entry
     if not entries:
         raise UserError("The trash is empty: there is nothing to undo.", "What was emptied from it is gone.")
-    known = ", ".join(entry.name for entry in entries[:10])
-    raise UserError(f"There is no {name} in the trash.", f"There are, newest first: {known}.")
+    known = [entry.name for entry in entries]
+    remedy = did_you_mean(str(name), known, then=f"There are, newest first: {listed(known, 10)}.")
+    raise UserError(f"There is no {name} in the trash.", remedy)
 
 
 def _shared_home(item: PlanItem) -> str:

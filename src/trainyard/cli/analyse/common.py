@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 from trainyard.errors import ConfigError, UserError
 from trainyard.runs import RunReader
+from trainyard.wording import did_you_mean, listed
 
 _LONGEST_TEXT = 72
 
@@ -61,11 +61,9 @@ def number_of(label: str | None, classes: Sequence[str], reader: RunReader) -> i
     if label is None:
         return None
     if label not in classes:
-        near = difflib.get_close_matches(label, classes, 1)
-        known = ", ".join(classes[:30]) + (", …" if len(classes) > 30 else "")
         raise UserError(
             f"Run {reader.snapshot.name} has no label {label!r}.",
-            f"Did you mean {near[0]!r}?" if near else f"It has {known}.",
+            did_you_mean(label, classes) or f"It has {listed(classes, 30)}.",
         )
     return classes.index(label)
 
