@@ -35,7 +35,7 @@ from trainyard.errors import (
 from trainyard.layouts import LAYOUTS
 from trainyard.running import provenance
 from trainyard.running import train as use
-from trainyard.running.inference import evaluate_run
+from trainyard.running.evaluate import evaluate_run
 from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.testing import faults, killing
 from trainyard.testing.data import tiny_npz

@@ -24,7 +24,8 @@ from trainyard.config.compose import compose
 from trainyard.data.batches import Batches
 from trainyard.errors import ConfigError
 from trainyard.models import library
-from trainyard.running.inference import evaluate_run, predict_items
+from trainyard.running.evaluate import evaluate_run
+from trainyard.running.predict import predict_items
 from trainyard.runs import RunReader, Yard
 
 SECOND = "data.clip_seconds=1.0"  # transformers' extractor of Whisper's features knows whole seconds alone

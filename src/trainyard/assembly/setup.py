@@ -16,12 +16,13 @@ from torch import nn
 from trainyard.analysis.classification import scoring
 from trainyard.analysis.scoring import Rule
 from trainyard.config.convert import to_dict
-from trainyard.config.faults import nearest, show
+from trainyard.config.faults import show
 from trainyard.config.schema import (
     AudioData,
     Config,
     DistillationOptions,
     EncoderModel,
+    Target,
     TextData,
     TextEncoderModel,
     TrainingSection,
@@ -47,6 +48,7 @@ from trainyard.training.loop import Plan, Scheduler
 from trainyard.training.objective import Objective
 from trainyard.training.process import Process
 from trainyard.training.step import Step
+from trainyard.wording import nearest
 
 
 def load_dataset(
@@ -276,15 +278,42 @@ def direction_of(training: TrainingSection, task: Task) -> Direction:
     return Metric.parse(training.monitor).direction(task.scoring.directions)
 
 
+def open_task(config: Config, model_config: Mapping[str, Any], *, trust: bool = False) -> Task:
+    """The task of a trained network: it predicts, but has no loss, so that no data is needed.
+
+    Args:
+        config: what the run was asked to do.
+        model_config: its checkpoint's `config.json`, for the classes.
+        trust: build a task outside the allow-list.
+    """
+    if config.task is not None:
+        return _own_task(config.task, None, trust=trust)
+    names = model_config["id2label"]
+    classes = [names[str(index)] for index in range(len(names))]
+    label_name = getattr(config.data, "label_name", "label")
+    if model_config.get("problem_type") != "multi_label_classification":
+        return classification.SingleLabel(scoring.SingleLabel(classes, label_name))
+    return classification.MultiLabel(_multi_label(config.training, classes, label_name))
+
+
+def _own_task(target: Target, dataset: Dataset | None, *, trust: bool) -> Task:
+    """A task of the user's own, which is given the data set if it takes an argument of that name."""
+    takes = {"dataset": dataset} if target_accepts(target, "dataset", trust=trust) else {}
+    task: Task = build_part("task", target, of=object, trust=trust, remedy="Name a class that is a task.", **takes)
+    return task
+
+
+def _multi_label(training: TrainingSection, classes: Sequence[str], label_name: str) -> scoring.MultiLabel:
+    chosen = training.thresholds
+    with _advising("Lower it, or leave it out to have it tuned."):
+        return scoring.MultiLabel(classes, label_name, mode=chosen.mode, value=chosen.value, k=chosen.k)
+
+
 def _task(config: Config, dataset: Dataset, *, trust: bool) -> Task:
     """What the model is trained to say."""
     training = config.training
     if config.task is not None:
-        takes = {"dataset": dataset} if target_accepts(config.task, "dataset", trust=trust) else {}
-        task: Task = build_part(
-            "task", config.task, of=object, trust=trust, remedy="Name a class of yours that is a task.", **takes
-        )
-        return task
+        return _own_task(config.task, dataset, trust=trust)
     weights = class_weights(training.class_weights, dataset.labels[dataset.indices("train")], dataset.classes)
     with _advising("Name a loss in training.criterion, such as torch.nn.CrossEntropyLoss, and its arguments."):
         criterion = build_criterion(
@@ -297,11 +326,7 @@ def _task(config: Config, dataset: Dataset, *, trust: bool) -> Task:
         )
     if not dataset.multi_label:
         return classification.SingleLabel(scoring.SingleLabel(dataset.classes, dataset.label_name), criterion)
-    chosen = training.thresholds
-    with _advising("Lower it, or leave it out to have it tuned."):
-        judged = scoring.MultiLabel(
-            dataset.classes, dataset.label_name, mode=chosen.mode, value=chosen.value, k=chosen.k
-        )
+    judged = _multi_label(training, dataset.classes, dataset.label_name)
     return classification.MultiLabel(judged, criterion)
 
 

@@ -53,8 +53,8 @@ def command(
     from trainyard.running.logs import RunConsole
     from trainyard.running.train import train
 
-    said = [f"note: {note}" for note in notes]
-    train(config, yard_root, overrides=overrides, console=RunConsole(quiet=quiet), trust=trust, said=said)
+    messages = [f"note: {note}" for note in notes]
+    train(config, yard_root, overrides=overrides, console=RunConsole(quiet=quiet), trust=trust, messages=messages)
 
 
 def _parted(what: tuple[str, ...]) -> tuple[str | None, list[str]]:

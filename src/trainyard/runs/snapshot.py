@@ -264,6 +264,10 @@ def _data(run: Snapshot, event: Event) -> None:
     run.data = event["data"]
 
 
+def _task(run: Snapshot, event: Event) -> None:
+    run.task = {key: event[key] for key in ("name", "headline", "directions")}
+
+
 def _summary(run: Snapshot, event: Event) -> None:
     run.summary.update(event["values"])
 
@@ -295,6 +299,7 @@ _HANDLERS = {
     "ended": _ended,
     "warning": _warning,
     "data": _data,
+    "task": _task,
     "summary": _summary,
     "parent": _parent,
     "artifact": _artifact,
