@@ -16,6 +16,7 @@ from trainyard.app.logs import tell
 from trainyard.app.setup import Setup
 from trainyard.checkpoints import Choice, choose
 from trainyard.runs import RunReader, RunWriter
+from trainyard.runs.events import DataSeen
 from trainyard.training.evaluate import Predictions
 from trainyard.training.loading import load
 from trainyard.training.state import load_weights
@@ -56,7 +57,7 @@ def finish(
     if getattr(config.model, "qat", False) and config.run.train:
         _export_int8(setup, run, best.checkpoint.step if best is not None else run.snapshot.step, console, logger)
     if setup.dataset.cache is not None:
-        run.event("data", data={**run.snapshot.data, "cache": setup.dataset.cache()})
+        run.event(DataSeen({**run.snapshot.data, "cache": setup.dataset.cache()}))
     summary = _summary(run, found, best)
     run.summary(**summary)
     told = records.write_end(run, summary, per_class, with_plots=with_plots)

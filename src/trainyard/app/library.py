@@ -24,7 +24,8 @@ from trainyard.artifacts import Files, Version
 from trainyard.checkpoints import FORMATS, FileWriter, commit, publish
 from trainyard.index import Index
 from trainyard.layouts import load_layout
-from trainyard.runs import RunWriter, Yard, create_run, environment, resume_run
+from trainyard.runs import BestStep, RunWriter, Yard, create_run, environment, resume_run
+from trainyard.runs.events import Progressed
 
 State = Mapping[str, Any]
 
@@ -147,13 +148,8 @@ class Run:
         checkpoint = commit(writer, files, step=step, epoch=epoch or 0.0, metrics=metrics, inside_epoch=epoch is None)
         if best:
             publish(writer, checkpoint, "best")
-            writer.event(
-                "progress",
-                step=step,
-                epoch=epoch or 0.0,
-                metrics=dict(metrics or {}),
-                best={"step": step, "epoch": epoch, "value": None},
-            )
+            chosen = BestStep(step, epoch, None)
+            writer.event(Progressed(step, epoch or 0.0, dict(metrics or {}), chosen))
         return writer.yard.root / checkpoint.paths["checkpoint"]
 
     def save_predictions(

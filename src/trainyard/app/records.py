@@ -107,7 +107,7 @@ def write_predictions(
     run.write("final_predictions", predictions_text(found, dataset), **facts)
     chosen = found.chosen
     rows = measures.per_class(found.labels, chosen, dataset.classes)
-    if split == "test" or "split" in run.layout.facts_of("per_class"):
+    if run.keeps("per_class") and (split == "test" or "split" in run.layout.facts_of("per_class")):
         run.write("per_class", predictions.per_class_csv(rows, dataset.label_name), **facts)
     if (
         with_plots
@@ -138,7 +138,7 @@ def write_end(
     rows = read_history(run.home / ".run" / "history.jsonl")
     run.write("history", predictions.history_csv(rows))
     if with_plots and rows:
-        best = run.snapshot.best["epoch"] if run.snapshot.best else None
+        best = run.snapshot.best.epoch if run.snapshot.best else None
         title = f"{run.snapshot.project} / {run.name}"
         run.write("learning_curves", plots.learning_curves(rows, title, best_epoch=best))
     statistics = {row["label"]: {key: value for key, value in row.items() if key != "label"} for row in per_class}

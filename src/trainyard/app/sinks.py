@@ -27,7 +27,10 @@ def sinks_of(
     config = setup.config
     batches = setup.batches("train", training=True)
     steps = -(-len(batches) // config.training.grad_accumulation)
-    sinks: list[Sink] = [HistorySink(run, checkpointer.do), LogSink(logger, config.training.monitor)]
+    sinks: list[Sink] = [
+        HistorySink(run, config.training.monitor, checkpointer.write_event),
+        LogSink(logger, config.training.monitor),
+    ]
     if config.tracker != "none" and run.keeps("tensorboard"):
         purge = progress.step if len(run.snapshot.attempts) > 1 else None
         sinks.append(TensorBoardSink(run.path("tensorboard"), purge_after=purge))

@@ -31,8 +31,9 @@ from trainyard.errors import (
 )
 from trainyard.layouts import Layout, load_layout
 from trainyard.retention import KeepPolicy
-from trainyard.runs import RunReader, RunWriter, Yard, checked_names, create_run, environment, resume_run
-from trainyard.runs.snapshot import Checkpoint, Snapshot
+from trainyard.runs import Checkpoint, RunReader, RunWriter, Yard, checked_names, create_run, environment, resume_run
+from trainyard.runs.events import DataSeen
+from trainyard.runs.snapshot import Snapshot
 from trainyard.tracking.wandb import check_installed
 from trainyard.training import process as processes
 from trainyard.training.checkpointing import Checkpointer
@@ -102,7 +103,7 @@ def train(
             )
         with run or contextlib.nullcontext():
             if run is not None:
-                run.event("data", data=dataset.fingerprint())
+                run.event(DataSeen(dataset.fingerprint()))
                 teacher = config.training.distillation
                 for path, role in (
                     (config.run.checkpoint_path, "initial weights"),
@@ -110,7 +111,7 @@ def train(
                 ):
                     source = source_of(run.yard, Path(path), role) if path else None
                     if source is not None:
-                        run.event("parent", **source)
+                        run.event(source)
                 for warning in (*dataset.warnings, *setup.warnings):
                     run.warn(warning)
             _work(setup, run, Progress(), overrides, console, said, resumed=False)

@@ -152,6 +152,8 @@ def fit(
             {"epoch": float(progress.epoch), "step": progress.step, **{f"eval_{k}": v for k, v in val.items()}}
         )
         seconds, waited = clock.read()
+        last = progress.epoch >= plan.epochs or progress.stopped_early
+        due = last or improved or progress.epoch % plan.save_every_epochs == 0
         tell(
             EpochEnded(
                 progress.step,
@@ -164,11 +166,11 @@ def fit(
                 predictions,
                 seconds,
                 waited,
+                checkpoint_follows=due,
             )
         )
-        last = progress.epoch >= plan.epochs or progress.stopped_early
         stop = not last and should_stop()
-        if last or stop or improved or progress.epoch % plan.save_every_epochs == 0:
+        if due or stop:
             save(
                 SaveRequest(progress, float(progress.epoch), metrics, inside_epoch=False, improved=improved, last=last)
             )
