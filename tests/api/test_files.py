@@ -18,6 +18,7 @@ from trainyard.api import Api, ApiRun
 from trainyard.errors import BadNameError, CorruptError, NameTakenError, UnknownCheckpointError, UserError
 from trainyard.layouts import LAYOUTS
 from trainyard.runs import Yard, amend, find_homes
+from trainyard.runs.events import Dropped, RecordRemoved
 from trainyard.testing import faults
 
 Connect = Callable[[Path], Api]
@@ -243,7 +244,7 @@ def test_a_file_that_was_removed_since_it_was_listed(tmp_path: Path, connect: Co
     file = run.file("extra/notes/about.txt")
     (home,) = find_homes(Yard(tmp_path / "yard"))
     with amend(Yard(tmp_path / "yard"), home) as writer:
-        writer.event("removed", path=writer.relative(home / "files/extra/notes/about.txt"))
+        writer.event(RecordRemoved(writer.relative(home / "files/extra/notes/about.txt")))
     with pytest.raises(UserError, match="removed since it was listed"):
         file.download(tmp_path / "out")
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").rglob("*.txt")) == []
@@ -362,7 +363,7 @@ def test_the_best_checkpoint_may_be_gone(tmp_path: Path, connect: Connect, check
     (home,) = find_homes(Yard(tmp_path / "yard"))
     with amend(Yard(tmp_path / "yard"), home) as writer:
         for place, path in dict(writer.snapshot.checkpoints[0].paths).items():
-            writer.event("dropped", step=1, place=place, path=path)
+            writer.event(Dropped(1, place, path))
     with pytest.raises(UnknownCheckpointError, match="no longer there"):
         connect(tmp_path / "yard").run("last").best_checkpoint()
 

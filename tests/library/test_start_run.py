@@ -390,7 +390,7 @@ def test_checkpoints_of_trainyard_itself_are_read_too(trained: Callable[[str], A
     assert "optimizer" in loaded
     best = stored.best_checkpoint()
     assert best is not None
-    assert best.step == stored._reader.snapshot.best["step"]
+    assert best.step == stored._reader.snapshot.best.step
 
 
 # -- names

@@ -127,7 +127,7 @@ def final(run: RunReader, split: str) -> pandas.DataFrame:
 
 def best_epoch(run: RunReader) -> int:
     assert run.snapshot.best is not None
-    return int(run.snapshot.best["epoch"])
+    return int(run.snapshot.best.epoch or 0)
 
 
 def results(run: RunReader) -> dict[str, Any]:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from trainyard.errors import BadNameError
-from trainyard.runs import RunReader
+from trainyard.runs import BestStep, RunReader
+from trainyard.runs.events import Progressed
 from trainyard.training.evaluate import Predictions
 from trainyard.training.events import EpochEnded, Sink, StepLogged
 from trainyard.training.sinks import ConsoleSink, HistorySink, LogSink, epoch_line, main_metrics
@@ -44,9 +44,10 @@ def emit_all(sink: Sink, *events: Any) -> None:
 
 def test_the_history_gets_every_value_and_the_journal_each_epoch(new_run) -> None:
     run = new_run()
-    deferred: list[Callable[[], None]] = []
-    sink = HistorySink(run, deferred.append)
-    emit_all(sink, StepLogged(5, 0.5, {"step_loss": 0.3, "learning_rate": 0.1}), epoch_ended(), epoch_ended(2))
+    written: list[tuple[Progressed, bool]] = []
+    sink = HistorySink(run, "val_loss", lambda *told: written.append(told))
+    steps = StepLogged(5, 0.5, {"step_loss": 0.3, "learning_rate": 0.1})
+    emit_all(sink, steps, epoch_ended(), epoch_ended(2, checkpoint_follows=True))
     run.sync_history()
     rows = [{k: v for k, v in row.items() if k != "time"} for row in RunReader(run.yard, run.home).history()]
     assert rows[:3] == [
@@ -56,24 +57,25 @@ def test_the_history_gets_every_value_and_the_journal_each_epoch(new_run) -> Non
     ]
     assert len(rows) == 5
     assert run.snapshot.step == 0, "the journal waits for whoever writes behind"
-    for job in deferred:
-        job()
+    assert [follows for _, follows in written] == [False, True]
+    for event, _ in written:
+        run.event(event)
     assert (run.snapshot.step, run.snapshot.epoch) == (20, 2)
     assert run.snapshot.metrics == {"train_loss": 0.25, "train_learning_rate": 0.1} | {
         f"val_{k}": v for k, v in VAL.items()
     }
-    assert run.snapshot.best == {"step": 20, "epoch": 2, "value": 0.5}
+    assert run.snapshot.best == BestStep(20, 2, 0.5, "val_loss")
 
 
 def test_without_a_best_epoch_the_journal_has_none(new_run) -> None:
     run = new_run()
-    HistorySink(run, lambda job: job()).emit(epoch_ended(best=Best(), improved=False))
+    HistorySink(run, "val_loss", lambda event, _: run.event(event)).emit(epoch_ended(best=Best(), improved=False))
     assert run.snapshot.best is None
 
 
 def test_a_metric_with_the_name_of_a_column_is_refused(new_run) -> None:
     with pytest.raises(BadNameError, match="'step'"):
-        HistorySink(new_run(), lambda job: job()).emit(StepLogged(1, 0.1, {"step": 1.0}))
+        HistorySink(new_run(), "val_loss", lambda *_: None).emit(StepLogged(1, 0.1, {"step": 1.0}))
 
 
 def test_the_log_has_a_line_an_epoch_and_steps_for_those_who_look(caplog: pytest.LogCaptureFixture) -> None:

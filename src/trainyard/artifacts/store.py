@@ -27,6 +27,7 @@ from trainyard.artifacts.sources import AnyPath, Files, gather
 from trainyard.artifacts.versions import FileEntry, Version, content_digest
 from trainyard.errors import CorruptError, UserError
 from trainyard.runs import RunWriter, Yard
+from trainyard.runs.events import ArtifactLinked
 from trainyard.runs.identity import utc_now
 from trainyard.wording import did_you_mean
 
@@ -355,4 +356,4 @@ def _tell(run: RunWriter, role: Role, version: Version) -> None:
     """Keeps in the run's journal what it did with a version, once."""
     told = {"role": role, "artifact": version.reference, "type": version.type}
     if told not in run.snapshot.artifacts:
-        run.event("artifact", **told)
+        run.event(ArtifactLinked(**told))

@@ -1,7 +1,8 @@
 """Committing a checkpoint: all of it is on disk and in the journal, or it does not exist.
 
 A directory is staged beside its name, its manifest written last, and renamed; a single file is
-renamed into place. Either exists once the journal says so: then retention and readers see it.
+renamed into place. Either exists once the journal says so: then retention and readers see it. Inside
+a `RunWriter.batch`, that is when the batch ends.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from trainyard.checkpoints.reader import faults
 from trainyard.errors import CheckpointError
 from trainyard.jsonl import without_nan
 from trainyard.runs import Checkpoint, RunWriter
+from trainyard.runs.events import CheckpointCommitted, Published, Quarantined
 
 FileWriter = Callable[[Path], None]  # writes one file at the path it is given
 
@@ -81,15 +83,7 @@ def commit(
         with durable.replacing(path) as written:
             files[""](written)
             entries = [_entry(written, "")]
-    run.event(
-        "checkpoint",
-        step=step,
-        epoch=epoch,
-        format=format_.name,
-        metrics=metrics,
-        files=entries,
-        paths={"checkpoint": relative},
-    )
+    run.event(CheckpointCommitted(step, epoch, format_.name, metrics, entries, {"checkpoint": relative}))
     checkpoint = run.snapshot.checkpoint(step)
     assert checkpoint is not None
     return checkpoint
@@ -148,6 +142,8 @@ def publish(run: RunWriter, checkpoint: Checkpoint, place: str) -> Path | None:
     format_ = FORMATS[checkpoint.format]
     source = run.resolve(checkpoint.paths.get("checkpoint") or next(iter(checkpoint.paths.values())))
     target = run.path(place, step=checkpoint.step, epoch=int(checkpoint.epoch))
+    if os.path.lexists(target):
+        run.flush()  # what loses this name may have no other: the journal must know the new one first
     if format_.is_directory:
         with durable.staging(target, replace=True) as staged:
             for file in checkpoint.files:
@@ -156,7 +152,7 @@ def publish(run: RunWriter, checkpoint: Checkpoint, place: str) -> Path | None:
     else:
         durable.publish(source, target)
     relative = run.relative(target) + ("/" if format_.is_directory else "")
-    run.event("published", step=checkpoint.step, place=place, path=relative)
+    run.event(Published(checkpoint.step, place, relative))
     return target
 
 
@@ -177,6 +173,6 @@ def quarantine(run: RunWriter, checkpoint: Checkpoint, why: str) -> list[Path]:
                 target = path.with_name(f"{path.name}.corrupt-{n}")
             durable.move(path, target)
             aside.append(target)
-        run.event("quarantined", step=checkpoint.step, place=place, path=recorded, why=why)
+        run.event(Quarantined(checkpoint.step, place, recorded, why))
     run.warn(f"Checkpoint of step {checkpoint.step} was damaged and set aside: {why}")
     return aside

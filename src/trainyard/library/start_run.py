@@ -24,7 +24,8 @@ from trainyard.running import artifacts, provenance
 from trainyard.running.artifacts import Artifact
 from trainyard.running.resuming import choose_to_resume
 from trainyard.running.states import ResumePoint, directory_files, single_file
-from trainyard.runs import RunWriter, Yard, create_run, environment, resume_run
+from trainyard.runs import BestStep, RunWriter, Yard, create_run, environment, resume_run
+from trainyard.runs.events import Progressed
 
 State = Mapping[str, Any]
 
@@ -147,13 +148,8 @@ class Run:
         checkpoint = commit(writer, files, step=step, epoch=epoch or 0.0, metrics=metrics, inside_epoch=epoch is None)
         if best:
             publish(writer, checkpoint, "best")
-            writer.event(
-                "progress",
-                step=step,
-                epoch=epoch or 0.0,
-                metrics=dict(metrics or {}),
-                best={"step": step, "epoch": epoch, "value": None},
-            )
+            chosen = BestStep(step, epoch, None)
+            writer.event(Progressed(step, epoch or 0.0, dict(metrics or {}), chosen))
         return writer.yard.root / checkpoint.paths["checkpoint"]
 
     def save_predictions(

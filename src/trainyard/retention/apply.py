@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +22,7 @@ from trainyard.checkpoints.formats import FORMATS
 from trainyard.errors import CorruptError, RunBusyError, RunNotFoundError
 from trainyard.retention.items import Whose, drop_items, publishes_each_best, ranking, strip_items
 from trainyard.retention.measure import measure
-from trainyard.retention.plan import EVENTS, Plan, make_plan
+from trainyard.retention.plan import EVENTS, Plan, PlanItem, make_plan
 from trainyard.retention.policy import CHECKPOINT, KeepPolicy, decide, superseded
 from trainyard.retention.trash import (
     UNFINISHED,
@@ -83,12 +83,22 @@ def _apply_to_run(yard: Yard, entry: TrashEntry, home: str, numbers: list[int]) 
     if any(entry.items[n].action == "delete" for n in numbers):
         return [_delete(yard, entry, n) for n in numbers]
     with amend(yard, yard.root / home) as run:
-        return [_act(run, entry, n) for n in numbers]
+        return _act(run, entry, numbers)
 
 
-def _act(run: RunWriter, entry: TrashEntry, n: int) -> str | None:
-    """Carries out one item on an open run; returns why not, if not."""
-    item = entry.items[n]
+def _act(run: RunWriter, entry: TrashEntry, numbers: Sequence[int]) -> list[str | None]:
+    """Carries out items on an open run; returns why not, for each that was not."""
+    with run.batch():
+        reasons = [_let_go(run, entry.items[n]) for n in numbers]
+    run.flush()  # journal before files, whatever batch of the caller's this is inside
+    for n, why in zip(numbers, reasons, strict=True):
+        if why is None:
+            _carry(run.yard, entry, n)
+    return reasons
+
+
+def _let_go(run: RunWriter, item: PlanItem) -> str | None:
+    """Tells the journal that an item goes; returns why it does not, if so."""
     if run.id != item.run_id or len(run.snapshot.attempts) != item.attempts:
         return _CHANGED
     if item.action != "file":
@@ -100,8 +110,7 @@ def _act(run: RunWriter, entry: TrashEntry, n: int) -> str | None:
             if checkpoint is None or checkpoint.paths.get(item.data["place"]) != item.data["path"]:
                 return _CHANGED
             details |= _lost_with(checkpoint, item.data["place"])
-        run.event(EVENTS[item.action], **details)
-    _carry(run.yard, entry, n)
+        run.event(EVENTS[item.action](**details))
     return None
 
 
@@ -226,13 +235,14 @@ def rotate(
         items += strip_items(whose, superseded(snapshot.checkpoints, protected_steps))
     if not items:
         return None
-    for earlier in list_trash(run.yard, run.id):
-        if earlier.done or _settle_entry(run.yard, earlier, run):
-            _erase(earlier.path)
+    before = list_trash(run.yard, run.id)
     plan = make_plan(run.yard, f"Rotation of {run.name}", items, kind="rotation", measured=False)
     entry = create_entry(run.yard, plan, run.id)
-    reasons = {n: _act(run, entry, n) for n in range(len(entry.items))}
-    return mark_done(entry, {n: why for n, why in reasons.items() if why is not None})
+    reasons = _act(run, entry, range(len(entry.items)))
+    for earlier in before:
+        if earlier.done or _settle_entry(run.yard, earlier, run):
+            _erase(earlier.path)
+    return mark_done(entry, {n: why for n, why in enumerate(reasons) if why is not None})
 
 
 # -- for good

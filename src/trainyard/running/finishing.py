@@ -16,6 +16,7 @@ from trainyard.running import records
 from trainyard.running.artifacts import log_run_artifacts
 from trainyard.running.logs import tell
 from trainyard.runs import RunReader, RunWriter
+from trainyard.runs.events import DataSeen
 from trainyard.training.checkpoint.capture import load_weights
 from trainyard.training.checkpoint.read import load
 from trainyard.training.evaluate import Predictions
@@ -55,7 +56,7 @@ def finish(
     if getattr(config.model, "qat", False) and config.run.train:
         _export_int8(setup, run, best.checkpoint.step if best is not None else run.snapshot.step, console, logger)
     if setup.dataset.cache is not None:
-        run.event("data", data={**run.snapshot.data, "cache": setup.dataset.cache()})
+        run.event(DataSeen({**run.snapshot.data, "cache": setup.dataset.cache()}))
     summary = _summary(run, found, best)
     run.summary(**summary)
     told = records.write_end(run, summary, further, headline=scoring.headline, with_plots=with_plots)

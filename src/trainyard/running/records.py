@@ -127,7 +127,7 @@ def write_end(
     rows = read_history(run.home / ".run" / "history.jsonl")
     run.write("history", predictions.history_csv(rows))
     if with_plots and rows:
-        best = run.snapshot.best["epoch"] if run.snapshot.best else None
+        best = run.snapshot.best.epoch if run.snapshot.best else None
         title = f"{run.snapshot.project} / {run.name}"
         metric = next((name for name in headline if name != "loss"), None)
         run.write("learning_curves", plots.learning_curves(rows, title, metric=metric, best_epoch=best))

@@ -15,8 +15,7 @@ from trainyard.running.attempt import ShouldStop, attempt, starting_processes
 from trainyard.running.logs import tell
 from trainyard.running.resuming import choose_to_resume
 from trainyard.running.train import tested_model
-from trainyard.runs import RunReader, RunWriter, Yard, resume_run
-from trainyard.runs.snapshot import Checkpoint, Snapshot
+from trainyard.runs import Checkpoint, RunReader, RunWriter, Snapshot, Yard, resume_run
 from trainyard.training.checkpoint.capture import restore
 from trainyard.training.checkpoint.read import load
 from trainyard.training.events import Sink

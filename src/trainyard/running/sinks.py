@@ -27,7 +27,7 @@ def sinks_of(
     config, headline = setup.config, setup.task.scoring.headline
     batches = setup.batches("train", training=True)
     steps = -(-len(batches) // config.training.grad_accumulation)
-    sinks: list[Sink] = [HistorySink(run, checkpointer.do), LogSink(logger, headline)]
+    sinks: list[Sink] = [HistorySink(run, setup.monitor, checkpointer.write_event), LogSink(logger, headline)]
     if config.tracker != "none" and run.keeps("tensorboard"):
         purge = progress.step if len(run.snapshot.attempts) > 1 else None
         sinks.append(TensorBoardSink(run.path("tensorboard"), purge_after=purge))

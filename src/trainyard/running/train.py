@@ -18,6 +18,7 @@ from trainyard.running.attempt import ShouldStop, attempt, starting_processes
 from trainyard.running.lineage import source_of
 from trainyard.running.logs import kept_in, tell
 from trainyard.runs import RunWriter, Yard, checked_names, create_run
+from trainyard.runs.events import DataSeen, TaskChosen
 from trainyard.tracking.wandb import check_installed
 from trainyard.training.checkpoint.read import Loaded, load
 from trainyard.training.events import Sink
@@ -93,7 +94,7 @@ def train(
                 ):
                     source = source_of(run.yard, Path(path), role) if path else None
                     if source is not None:
-                        run.event("parent", **source)
+                        run.event(source)
             attempt(
                 setup,
                 run,
@@ -112,9 +113,9 @@ def train(
 
 def record_start(run: RunWriter, setup: Setup) -> None:
     """Keeps what the training is of: its data, its task, and what to warn about."""
-    run.event("data", data=setup.dataset.fingerprint())
+    run.event(DataSeen(setup.dataset.fingerprint()))
     scoring = setup.task.scoring
-    run.event("task", name=scoring.name, headline=list(scoring.headline), directions=dict(scoring.directions))
+    run.event(TaskChosen(scoring.name, list(scoring.headline), dict(scoring.directions)))
     for warning in (*setup.dataset.warnings, *setup.warnings):
         run.warn(warning)
 

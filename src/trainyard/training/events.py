@@ -37,6 +37,7 @@ class EpochEnded:
     predictions: Predictions | None
     seconds: float
     waited_s: float  # of those, waiting for data
+    checkpoint_follows: bool = False  # one of this very step, as soon as every sink has been told
 
     @property
     def metrics(self) -> dict[Metric, float]:

@@ -155,6 +155,8 @@ def fit(
             }
         )
         seconds, waited = clock.read()
+        last = progress.epoch >= plan.epochs or progress.stopped_early
+        due = last or improved or progress.epoch % plan.save_every_epochs == 0
         tell(
             EpochEnded(
                 progress.step,
@@ -167,11 +169,11 @@ def fit(
                 predictions,
                 seconds,
                 waited,
+                checkpoint_follows=due,
             )
         )
-        last = progress.epoch >= plan.epochs or progress.stopped_early
         stop = not last and should_stop()
-        if last or stop or improved or progress.epoch % plan.save_every_epochs == 0:
+        if due or stop:
             save(
                 SaveRequest(progress, float(progress.epoch), metrics, inside_epoch=False, improved=improved, last=last)
             )

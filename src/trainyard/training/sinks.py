@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainyard.metric import Metric, as_text
-from trainyard.runs import RunWriter
+from trainyard.metric import Metric
+from trainyard.runs import BestStep, RunWriter
+from trainyard.runs.events import Progressed
 from trainyard.training.events import EpochEnded, Event, StepLogged
 
 
@@ -18,30 +19,26 @@ class HistorySink:
 
     Args:
         run: whose.
-        defer: takes the journal's part, to be done behind the training.
+        monitor: the metric that chooses the best epoch.
+        write: takes the event for the journal, and whether a checkpoint of its step follows.
     """
 
-    def __init__(self, run: RunWriter, defer: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, run: RunWriter, monitor: Metric, write: Callable[[Progressed, bool], None]) -> None:
         self._run = run
-        self._defer = defer
+        self._monitor = monitor
+        self._write = write
 
     def emit(self, event: Event) -> None:
-        """Queues the rows."""
+        """Writes the rows."""
         if isinstance(event, StepLogged):
             self._run.log(event.values, step=event.step, epoch=event.epoch)
             return
         self._run.log(event.train, step=event.step, epoch=event.epoch)
         self._run.log(event.val, step=event.step, epoch=event.epoch, split="val")
-        best = {"step": event.best.step, "epoch": event.best.epoch, "value": event.best.value}
-        self._defer(
-            lambda: self._run.event(
-                "progress",
-                step=event.step,
-                epoch=event.epoch,
-                metrics=as_text(event.metrics),
-                best=best if event.best.value is not None else None,
-            )
-        )
+        best = None
+        if event.best.value is not None:
+            best = BestStep(event.best.step, event.best.epoch, event.best.value, str(self._monitor))
+        self._write(Progressed(event.step, event.epoch, as_text(event.metrics), best), event.checkpoint_follows)
 
     def close(self) -> None:
         """Nothing: the run flushes its own history."""

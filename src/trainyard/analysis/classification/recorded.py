@@ -77,7 +77,7 @@ def pair(first: RunReader, second: RunReader, split: str) -> tuple[Labels, Predi
 
 def best_checkpoint(reader: RunReader) -> Checkpoint | None:
     """The checkpoint that the run's last predictions are of; None when it is not known or gone."""
-    step = reader.snapshot.summary.get("best_step", (reader.snapshot.best or {}).get("step"))
+    step = reader.snapshot.summary.get("best_step", reader.snapshot.best.step if reader.snapshot.best else None)
     if step is None:
         return reader.snapshot.checkpoints[-1] if reader.snapshot.checkpoints else None
     return reader.snapshot.checkpoint(int(step))

@@ -1,19 +1,20 @@
 """Keeping checkpoints while training goes on: capture now, write behind, one in flight, then make room.
 
-A failed write fails the training at its next step. Joins `state` (tensors), `checkpoints` (files)
+A failed write fails the training at its next step. The events of a checkpoint are one append to the
+journal where nothing has to be durable in between. Joins `state` (tensors), `checkpoints` (files)
 and `retention` (what may go); decides nothing about when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from trainyard.checkpoints import FORMATS, commit, publish
 from trainyard.metric import as_text
 from trainyard.retention import KeepPolicy, rotate
-from trainyard.runs import RunWriter
+from trainyard.runs import Event, RunWriter
 from trainyard.training.checkpoint.capture import Capture, rng_state
 from trainyard.training.checkpoint.write import encode
 from trainyard.training.loop import SaveRequest
@@ -56,6 +57,7 @@ class Checkpointer:
         self._background = background
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="trainyard-checkpoint")
         self._jobs: list[Future[None]] = []
+        self._waiting: list[Event] = []  # for the next checkpoint, to be in the journal with it
 
     def do(self, job: Callable[[], None]) -> None:
         """Runs `job` after everything asked for so far, in the background if that is on.
@@ -67,6 +69,20 @@ class Checkpointer:
         self._jobs.append(self._worker.submit(job))
         if not self._background:
             self.wait()
+
+    def write_event(self, event: Event, with_next: bool = False) -> None:
+        """Has `event` written to the journal behind the training; `with_next`: together with the next checkpoint.
+
+        Raises:
+            whatever an earlier job failed with.
+        """
+        run = self._run
+        assert run is not None
+        if with_next:
+            self.check()
+            self._waiting.append(event)
+        else:
+            self.do(lambda: run.event(event))
 
     def check(self) -> None:
         """Raises what a finished job failed with; costs next to nothing."""
@@ -80,6 +96,9 @@ class Checkpointer:
 
     def close(self) -> None:
         """Ends the thread, after everything asked for so far; raises nothing."""
+        run, waiting = self._run, self._take_waiting()
+        if run is not None and waiting:  # the checkpoint that they waited for never came
+            self._worker.submit(_write_events, run, waiting)
         self._worker.shutdown(wait=True)
 
     def save(self, request: SaveRequest) -> None:
@@ -90,11 +109,31 @@ class Checkpointer:
         self.wait()
         state = self._capture.take()
         progress = request.progress.to_dict()
-        self.do(lambda: self._write(request, state, progress, rng))
+        waiting = self._take_waiting()
+        self.do(lambda: self._write(request, state, progress, rng, waiting))
 
-    def _write(self, request: SaveRequest, state: dict[str, Any], progress: dict[str, Any], rng: list[Any]) -> None:
+    def _take_waiting(self) -> list[Event]:
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _write(
+        self,
+        request: SaveRequest,
+        state: dict[str, Any],
+        progress: dict[str, Any],
+        rng: list[Any],
+        waiting: Sequence[Event],
+    ) -> None:
         run = self._run
         assert run is not None
+        with run.batch():
+            _write_events(run, waiting)
+            self._commit(run, request, state, progress, rng)
+            self._make_room(run)
+
+    def _commit(
+        self, run: RunWriter, request: SaveRequest, state: dict[str, Any], progress: dict[str, Any], rng: list[Any]
+    ) -> None:
         format_ = FORMATS[run.layout.checkpoint_format]
         step, best_step = progress["step"], progress["best"]["step"]
         best_checkpoint = None
@@ -123,7 +162,6 @@ class Checkpointer:
         )
         if request.improved and not format_.is_directory:
             publish(run, checkpoint, "best")
-        self._make_room(run)
 
     def _make_room(self, run: RunWriter) -> None:
         rotate(run, self._policy, monitor=self._monitor, mode=self._mode, protected_steps=self._protected())
@@ -137,11 +175,18 @@ class Checkpointer:
         if run is None or not run.snapshot.checkpoints:
             return
         self.wait()
-        best = run.snapshot.checkpoint(run.snapshot.best["step"]) if run.snapshot.best else None
+        best = run.snapshot.checkpoint(run.snapshot.best.step) if run.snapshot.best else None
         chosen = {"best": best, "final": run.snapshot.checkpoints[-1] if done else None}
-        for place, checkpoint in chosen.items():
-            if checkpoint is None or place in checkpoint.paths or "checkpoint" not in checkpoint.paths:
-                continue
-            if done or not FORMATS[checkpoint.format].is_directory:
-                publish(run, checkpoint, place)
-        self._make_room(run)
+        with run.batch():
+            for place, checkpoint in chosen.items():
+                if checkpoint is None or place in checkpoint.paths or "checkpoint" not in checkpoint.paths:
+                    continue
+                if done or not FORMATS[checkpoint.format].is_directory:
+                    publish(run, checkpoint, place)
+            self._make_room(run)
+
+
+def _write_events(run: RunWriter, events: Sequence[Event]) -> None:
+    with run.batch():
+        for event in events:
+            run.event(event)
