@@ -193,7 +193,7 @@ def test_verify_reads_every_byte_of_every_version(new_run: NewRun, tmp_path: Pat
     stored.unlink()
     stored.write_text("config.json 21")
     (store.path(others[0]).parent / "manifest.json").write_text("{")
-    lines = store.shelf(others[1]).folder / "lineage.jsonl"
+    lines = store.series(others[1]).folder / "lineage.jsonl"
     lines.write_text("torn\n" + lines.read_text())
     found = {finding.home: finding.what for finding in verify_yard(run.yard, Tally()) if not finding.harmless}
     assert found.keys() == {model.reference, others[0].reference, f"demo/{others[1].name}"}
@@ -290,7 +290,7 @@ def test_what_cannot_be_removed(yard: Yard, tmp_path: Path, reference: str) -> N
 
 def test_a_number_is_kept_although_the_logging_process_was_killed_before_it_said_so(yard: Yard, tmp_path: Path) -> None:
     store, _, second = two(yard, tmp_path)
-    durable.write_json(store.shelf(second).folder / "aliases.json", {"numbered": 0, "aliases": {"latest": 0}})
+    durable.write_json(store.series(second).folder / "aliases.json", {"numbered": 0, "aliases": {"latest": 0}})
     assert store.find("data").number == 1
     remove(yard, ["data:v1"])
     empty_trash(yard)

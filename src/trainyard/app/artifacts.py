@@ -201,17 +201,17 @@ def remove(yard: Yard, references: Sequence[str], *, force: bool = False) -> Tra
     """
     store = Artifacts(yard)
     with contextlib.ExitStack() as locks:
-        shelves = {store.shelf(store.find(reference)) for reference in references}
-        for shelf in sorted(shelves, key=lambda shelf: shelf.folder):
-            locks.enter_context(shelf.locked())
-            shelf.note_numbers()
+        touched = {store.series(store.find(reference)) for reference in references}
+        for series in sorted(touched, key=lambda series: series.folder):
+            locks.enter_context(series.locked())
+            series.note_numbers()
         return apply(yard, plan_removal(yard, references, force=force))
 
 
 def _uses(store: Artifacts, version: Version, titles: Mapping[str, str]) -> list[str]:
     """Why a version should stay, a phrase each."""
     aliases = [f"its alias is {alias}" for alias in version.aliases if alias != "latest"]
-    runs = [note["run"] for note in store.shelf(version).notes(version.number) if note["role"] == "used"]
+    runs = [note["run"] for note in store.series(version).notes(version.number) if note["role"] == "used"]
     return aliases + [f"{titles[run]} ({run}) used it" for run in dict.fromkeys(runs) if run in titles]
 
 

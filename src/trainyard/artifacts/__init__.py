@@ -5,21 +5,21 @@ Everything lies below `.yard/artifacts/{project}/{name}/`: `v{N}/manifest.json` 
 the versions say what moves and what was done with them. Knows nothing of what the files are.
 """
 
-from trainyard.artifacts.lineage import Lineage, Use, trace
+from trainyard.artifacts.lineage import Lineage, UsedBy, trace
 from trainyard.artifacts.names import LATEST, Reference, derived_name, parse
 from trainyard.artifacts.sources import Files
-from trainyard.artifacts.store import Artifacts, Broken
+from trainyard.artifacts.store import Artifacts, Unreadable
 from trainyard.artifacts.versions import FileEntry, Version
 
 __all__ = [
     "LATEST",
     "Artifacts",
-    "Broken",
     "FileEntry",
     "Files",
     "Lineage",
     "Reference",
-    "Use",
+    "Unreadable",
+    "UsedBy",
     "Version",
     "derived_name",
     "parse",

@@ -18,7 +18,7 @@ AnyPath = str | os.PathLike[str]
 Files = AnyPath | Mapping[str, AnyPath]
 
 
-def gather(files: Files) -> dict[str, Path]:
+def list_files(files: Files) -> dict[str, Path]:
     """Path in the artifact to the regular file (links followed) that it is, in the order of their names.
 
     Args:
