@@ -1,4 +1,4 @@
-"""The artifacts of a yard: logging versions, finding them, handing them out, and what is said of them.
+"""The artifacts of a yard: logging versions, finding and naming them, and finding damage. `api` downloads them.
 
 A version appears whole by one rename of a staged directory, under a number that no other ever had, and
 never changes; its files are hard links to the yard's objects. What returned has happened, kill or power
@@ -21,10 +21,9 @@ from trainyard import durable
 from trainyard.artifacts import names
 from trainyard.artifacts.commit import commit, repair
 from trainyard.artifacts.digests import Digests
-from trainyard.artifacts.download import download
 from trainyard.artifacts.names import LATEST, Reference
 from trainyard.artifacts.series import Role, Series
-from trainyard.artifacts.sources import AnyPath, Files, list_files
+from trainyard.artifacts.sources import Files, list_files
 from trainyard.artifacts.versions import FileEntry, Version, content_digest
 from trainyard.errors import CorruptError, UserError
 from trainyard.runs import RunWriter, Yard
@@ -253,27 +252,6 @@ class Artifacts:
     def path(self, version: Version, file: str = "") -> Path:
         """Where a file of a version lies, or all of them. Never write there."""
         return self.series(version).files(version.number) / file
-
-    def get(self, version: Version | str, root: AnyPath, *, replace: bool = False) -> Path:
-        """Copies a version's files into `root` and returns it; every byte is checked on the way.
-
-        Each file appears whole or not at all. What is there already and right is kept, so that a second
-        call goes on where the first was interrupted.
-
-        Args:
-            version: which, or a reference to it.
-            root: a directory; made when missing.
-            replace: replace files that are there and differ; otherwise they are an error.
-
-        Raises:
-            UserError: no such version, or files are in the way; nothing was written.
-            CorruptError: a stored file is damaged; it is not handed out.
-            DiskFullError: no room, found before anything is written.
-        """
-        found = self.find(version) if isinstance(version, str) else version
-        target = Path(os.path.abspath(root))
-        download(found.files, self.path(found), target, found.reference, replace=replace)
-        return target
 
     def faults(self, version: Version) -> list[str]:
         """What is wrong with a version's files, a sentence each; reads every byte."""
