@@ -251,7 +251,7 @@ def test_runs_come_newest_first_a_page_at_a_time(yard: Path, connect: Connect) -
     assert len(asked) == 1
     assert numbers(runs) == list(range(12, -1, -1))
     assert numbers(runs) == list(range(12, -1, -1))
-    assert asked == [(0, 5), (5, 5), (10, 5), (13, 5)] or asked[:3] == [(0, 5), (5, 5), (10, 5)]
+    assert asked[:2] == [(0, 5), (5, 10)], "pages grow: whoever wants many runs asks seldom"
     assert (runs[-1].config["n"], numbers(runs[2:4]), numbers(runs[-2:])) == (0, [10, 9], [1, 0])
     for position in (13, -14):
         with pytest.raises(IndexError):

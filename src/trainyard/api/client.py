@@ -15,6 +15,8 @@ from trainyard.api.runs import Run
 from trainyard.api.transport import Document, Transport
 from trainyard.errors import YardError
 
+_LARGEST_PAGE = 1000  # runs
+
 
 def open_yard(yard_or_url: str | os.PathLike[str] | None = None) -> Api:
     """A yard to read: its runs, their history, files and checkpoints, and its artifacts.
@@ -75,7 +77,7 @@ class Api:
                 {"state": "finished", "config.training.learning_rate": {"$lt": 0.01}} ($lte, $gt, $gte, $ne, $in,
                 $nin, $exists and $and, too).
             order: fields to sort by, "-" before one that falls: "-summary.test_accuracy".
-            per_page: runs fetched at once.
+            per_page: runs fetched at first; pages grow as more are used.
 
         Raises:
             QueryError: they cannot be read, or name a field that no run has.
@@ -113,6 +115,7 @@ class Runs(Sequence[Run]):
     def _fetch(self) -> Document:
         page = self._transport.list_runs(self._query, self._position, self._per_page)
         self._position += len(page["runs"])
+        self._per_page = max(self._per_page, min(2 * self._per_page, _LARGEST_PAGE))  # whoever wants many gets many
         for document in page["runs"]:
             self._runs.setdefault(document["key"], Run(self._transport, document))
         return page

@@ -10,7 +10,6 @@ import difflib
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -30,6 +29,10 @@ from trainyard.runs import Checkpoint, Record, RunReader, Yard
 _PIECE = 1 << 22  # bytes read at once
 _NEAR = 2_000  # runs compared with a name that does not exist
 _PLACES = ("best", "final", "checkpoint")  # of a checkpoint: what is published for others first
+_OF_A_RUN = (
+    *("id", "name", "project", "dataset", "model", "layout", "state", "config", "summary", "metrics", "best"),
+    *("tags", "note", "created", "started", "ended", "seed", "step", "epoch", "size_bytes", "warnings", "error"),
+)
 _GROWING = SHAREABLE | {"log", "error_log", "performance_log"}  # kinds whose files change after they are recorded
 
 
@@ -70,7 +73,7 @@ class DirectoryTransport:
         project, last = parts[-2:]
         rows = self._index.query(f"id:{quoted(last)} project:{quoted(project)}").rows
         if len(rows) > 1:
-            return self._index.find(last)  # copies: says where they are
+            return self._index.find(last)  # copies: the error lists where they are
         if rows:
             return self._yard.root / str(rows[0]["home"])
         try:
@@ -110,7 +113,9 @@ class DirectoryTransport:
         return {"runs": [self._document(reader) for reader in readers], "total": total}
 
     def _document(self, reader: RunReader) -> Document:
-        return {**reader.snapshot.to_dict(), "key": f"run/{self._yard.relative(reader.home)}"}
+        document = {name: getattr(reader.snapshot, name) for name in _OF_A_RUN}
+        document["checkpoints"] = [checkpoint_document(checkpoint) for checkpoint in reader.snapshot.checkpoints]
+        return {**document, "key": f"run/{self._yard.relative(reader.home)}"}
 
     def _reader(self, key: str) -> RunReader:
         kind, _, home = key.partition("/")
@@ -133,9 +138,9 @@ class DirectoryTransport:
                 if _has_files(checkpoint, place):
                     path = reader.resolve(checkpoint.paths[place])
                     if not faults(checkpoint, place, path, deep=every_byte):
-                        return {**asdict(checkpoint), "place": place}
+                        return {**checkpoint_document(checkpoint), "place": place}
         if reader.snapshot.checkpoints:
-            choose(reader, step="best")  # raises: says what is wrong with each of them
+            choose(reader, step="best")  # raises an error that names what is wrong with each
         return None
 
     # -- artifacts
@@ -148,9 +153,9 @@ class DirectoryTransport:
     def run_artifacts(self, run: str) -> Document:
         """As `Transport.run_artifacts` has it."""
         found: dict[str, list[Document]] = {"logged": [], "used": []}
-        for told in self._reader(run).snapshot.artifacts:
+        for recorded in self._reader(run).snapshot.artifacts:
             with contextlib.suppress(UserError):  # removed since
-                found[told["role"]].append(self.artifact(self._artifacts.find(told["artifact"])))
+                found[recorded["role"]].append(self.artifact(self._artifacts.find(recorded["artifact"])))
         return found
 
     def artifact(self, version: Version) -> Document:
@@ -208,6 +213,11 @@ class DirectoryTransport:
             )
             for name, entry in sorted(version.files.items())
         }
+
+
+def checkpoint_document(checkpoint: Checkpoint) -> Document:
+    """A checkpoint as a run's document has it."""
+    return {name: getattr(checkpoint, name) for name in ("step", "epoch", "metrics", "paths")}
 
 
 def _run_files(reader: RunReader) -> dict[str, tuple[Document, Path]]:

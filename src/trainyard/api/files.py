@@ -90,7 +90,7 @@ class File:
     def download(self, root: Root = ".", replace: bool = False, exist_ok: bool = False) -> Path:
         """Writes the file to `root/name` and returns that path. All of it is there with the right digest, or nothing.
 
-        A download that was cut off, by a kill too, goes on where it ended. A file that is there already with the
+        A download that was cut off, by a kill too, continues where it stopped. A file that is there already with the
         same bytes is left as it is.
 
         Args:

@@ -25,9 +25,12 @@ class Transport(Protocol):
         ...
 
     def find_run(self, reference: str) -> Document:
-        """The run that `reference` names: run.json as `Snapshot.to_dict` has it, and its "key".
+        """The run that `reference` names: an id, a name, `project/name`, or with more before that: `user/project/id`.
 
-        `reference` is an id, a name, `project/name`, or with more before that: `user/project/id`.
+        {"key", "id", "name", "project", "dataset", "model", "layout", "state" (as it is now), "config", "summary",
+        "metrics", "best", "tags", "note", "created", "started", "ended", "seed", "step", "epoch", "size_bytes",
+        "warnings", "error"}: what the attributes of `Run` say of them; and "checkpoints", oldest first:
+        [{"step", "epoch", "metrics", "paths": place to path; that of a directory ends in "/"}].
 
         Raises:
             RunNotFoundError: it matches no run, or more than one; suggests which run may be meant.

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsFloat
 
 from trainyard.api import Artifact, Checkpoint, DirectoryTransport, Run
+from trainyard.api.directory import checkpoint_document
 from trainyard.app import artifacts, provenance
 from trainyard.app.resuming import choose_to_resume
 from trainyard.app.states import directory_files, single_file
@@ -271,7 +271,7 @@ class ActiveRun:
         recorded = choice.checkpoint.paths
         place = next(place for place in recorded if self._writer.resolve(recorded[place]) == choice.path)
         transport = DirectoryTransport(self._writer.yard.root)
-        return Checkpoint(Run(transport, transport.run_at(self.home)), asdict(choice.checkpoint), place)
+        return Checkpoint(Run(transport, transport.run_at(self.home)), checkpoint_document(choice.checkpoint), place)
 
     def _begin(self, resumed_from: int | None) -> None:
         """The first thing a resumed run does begins its attempt."""

@@ -1,6 +1,6 @@
 """Artifacts: immutable versions of files, by name, with aliases and lineage.
 
-Everything lies below `.yard/artifacts/{project}/{name}/`: `v{N}/manifest.json` says what is in a version,
+Everything lies below `.yard/artifacts/{project}/{name}/`: `v{N}/manifest.json` lists what is in a version,
 `v{N}/files/` holds it as hard links to the yard's objects, and `aliases.json` and `lineage.jsonl` beside
 the versions say what moves and what was done with them. Knows nothing of what the files are.
 """

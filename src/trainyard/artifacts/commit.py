@@ -60,7 +60,7 @@ def commit(
 
 
 def repair(series: Series, version: Version, sources: Mapping[str, Path], known: Digests, *, copied: bool) -> None:
-    """Puts the same content, which is at hand, in the place of a version's files that are damaged or missing."""
+    """Replaces a version's files that are damaged or missing by sources with the same content."""
     for path, entry in version.files.items():
         stored = series.files(version.number) / path
         if not stored.exists() or known.of(stored).sha256 != entry.sha256:

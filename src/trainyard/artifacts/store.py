@@ -73,9 +73,9 @@ class Artifacts:
             name: the artifact's name.
             files: a file, a folder, or a mapping of names in the artifact to files and folders.
             type: what kind of thing it is: model, dataset …; the same in all versions.
-            metadata: what to say of it, JSON-able; kept when a new version is made.
+            metadata: a description of it, JSON-able; kept when a new version is made.
             project: whose it is; None: the run's.
-            run: the open run that made it, whose journal tells, too.
+            run: the open run that made it, whose journal records it, too.
             aliases: names that are to mean this version from now on.
             copy: copy the files instead of linking them.
             md5: take MD5 digests as well, for records that need them.
@@ -168,7 +168,7 @@ class Artifacts:
             project: where to look first when the reference names none, such as the run's own.
 
         Raises:
-            UserError: there is none, or the name is in several projects; says which there are.
+            UserError: there is no such version, or several projects have the name; lists them.
             BadNameError: the reference cannot be one.
             CorruptError: its manifest is damaged.
         """

@@ -1,6 +1,6 @@
 """Index: what a yard's runs are, quickly, however many there are.
 
-A cache that nobody has to look after: it is built when it is missing, remade when it is damaged,
+A cache that needs no care: it is built when it is missing, remade when it is damaged,
 brought up to date at each question, and kept in memory where it cannot be written. The runs' own
 files stay the truth.
 """
@@ -61,7 +61,7 @@ class Index:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the index in memory, if there is one. The object can still be used."""
+        """Closes the index in memory, if there is one. The object can still be used."""
         memory, self._memory = getattr(self, "_memory", None), None
         if memory is not None:
             memory.close()
