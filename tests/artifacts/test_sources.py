@@ -37,7 +37,7 @@ def test_what_cannot_be_in_an_artifact(folder, tmp_path):
         ({"x": folder / "nul\0"}, "nul"),
         (tmp_path / "empty", "empty folder"),
         ({}, "no file"),
-        (tmp_path / "fifo", "no regular file"),
+        (tmp_path / "fifo", "regular file"),
         (folder, "loop"),
         ([folder / "a.txt"], "list"),
         ({"x": b"bytes"}, "bytes"),

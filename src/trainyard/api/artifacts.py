@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainyard.api.download import download, target_of
-from trainyard.api.files import File, Root, Words, chosen, files_of
+from trainyard.api.files import File, Root, Words, files_of, select
 from trainyard.api.transport import Document, Transport
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Artifact:
             UserError: a name that no file has.
         """
         files = files_of(self._transport, self._key, f"artifact {self.path}")
-        return chosen(files, f"artifact {self.path}", names=names, kinds=None, pattern=pattern)
+        return select(files, f"artifact {self.path}", names=names, kinds=None, pattern=pattern)
 
     def file(self, name: str) -> File:
         """The file of this name.

@@ -1,4 +1,4 @@
-"""Files of runs and artifacts as the API gives them: named, chosen, read and downloaded."""
+"""Files of runs and artifacts as the API gives them: named, selected, read and downloaded."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def files_of(transport: Transport, key: str, owner: str) -> list[File]:
     return [File(transport, key, document, owner) for document in transport.files(key)]
 
 
-def chosen(files: Iterable[File], owner: str, *, names: Words, kinds: Words, pattern: str | None) -> list[File]:
+def select(files: Iterable[File], owner: str, *, names: Words, kinds: Words, pattern: str | None) -> list[File]:
     """The files with one of the names, of one of the kinds, whose name fits the pattern; None: any.
 
     Raises:

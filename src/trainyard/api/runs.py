@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from trainyard.api.artifacts import Artifact
 from trainyard.api.checkpoints import Checkpoint
-from trainyard.api.files import File, Words, chosen, files_of, not_here
+from trainyard.api.files import File, Words, files_of, not_here, select
 from trainyard.api.transport import Document, Transport
 from trainyard.errors import CheckpointError, ConfigError
 
@@ -110,7 +110,7 @@ class Run:
             UserError: a name that no file has; offers what is named much like it.
         """
         files = files_of(self._transport, self._key, f"run {self.path}")
-        return chosen(files, f"run {self.path}", names=names, kinds=kinds, pattern=pattern)
+        return select(files, f"run {self.path}", names=names, kinds=kinds, pattern=pattern)
 
     def file(self, name: str) -> File:
         """The file of this name.

@@ -72,7 +72,7 @@ class Digests:
         """Takes it from the caller that the file of this status has these bytes."""
         self._fresh[status.st_dev, status.st_ino] = (status.st_size, status.st_mtime_ns, entry)
 
-    def before(self, path: Path) -> str | None:
+    def last_sha256(self, path: Path) -> str | None:
         """The SHA-256 that the file had when it was hashed last, whatever was written into it since."""
         kept = self._kept.get(_key(os.stat(path)))
         return kept[3] if kept else None

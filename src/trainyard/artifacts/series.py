@@ -121,11 +121,11 @@ class Series:
         """A number that no version had before. Call it under the lock."""
         return max([self._state().numbered, *self.numbers()[-1:]]) + 1
 
-    def point(self, number: int, *aliases: str) -> None:
+    def set_aliases(self, number: int, *aliases: str) -> None:
         """Makes these aliases point at a version. Call it under the lock."""
         self._change(dict.fromkeys(aliases, number), ())
 
-    def drop(self, *aliases: str) -> None:
+    def remove_aliases(self, *aliases: str) -> None:
         """Removes these aliases. Call it under the lock."""
         self._change({}, aliases)
 

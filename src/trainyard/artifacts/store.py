@@ -122,7 +122,7 @@ class Artifacts:
                 repair(series, version, sources, known, copied=copy)
             if run is not None:
                 series.note(version.number, "logged", run.id)
-            series.point(version.number, LATEST, *aliases)
+            series.set_aliases(version.number, LATEST, *aliases)
             version = replace(series.read(version.number), files=entries)
         known.save([*sources.values(), *(self.path(version, path) for path in entries)])
         if run is not None:
@@ -136,7 +136,7 @@ class Artifacts:
         others = {
             source: before
             for path, source in sources.items()
-            if (before := known.before(source)) not in (None, entries[path].sha256)
+            if (before := known.last_sha256(source)) not in (None, entries[path].sha256)
         }
         blobs = {source: self.yard.objects.path(str(before)) for source, before in others.items()}
         spoilt = [str(source) for source, blob in blobs.items() if blob.exists() and blob.samefile(source)]
@@ -295,8 +295,8 @@ class Artifacts:
             if foreign:
                 has = ", ".join(alias for alias in version.aliases if alias != LATEST) or "none"
                 raise UserError(f"{version.reference} has no alias {foreign[0]!r}.", f"It has: {has}.")
-            series.point(version.number, *added)
-            series.drop(*remove)
+            series.set_aliases(version.number, *added)
+            series.remove_aliases(*remove)
             return series.read(version.number)
 
 
