@@ -368,7 +368,7 @@ def looked_at(yard: Path) -> tuple[Any, ...]:
     found = evaluate_run(only_run(yard), "val", device="cpu")
     best = run.best_checkpoint()
     assert best is not None
-    files = [name for name in run.files() if "evaluation" not in name]
+    files = [file for file in run.files() if "evaluation" not in file.name]
     summary = {key: value for key, value in run.summary.items() if key != "times_tested"}
     return run.id, run.state, summary, len(run.history()), len(files), found.metrics, best.step
 

@@ -49,7 +49,7 @@ class Candidate:
 
 
 def find_on_disk(yard: Yard, reference: str) -> str | None:
-    """The home that `reference` is the path of, from here or from the yard's root; None when it is none.
+    """The home that `reference` is the path of, from here or from the yard's root; None when it is not.
 
     Raises:
         RunNotFoundError: it is a run's home outside of the yard.
@@ -64,7 +64,7 @@ def find_on_disk(yard: Yard, reference: str) -> str | None:
         for root, inner in ((str(yard.root), path), (os.path.realpath(yard.root), os.path.realpath(path))):
             if inner == root or inner.startswith(root.rstrip("/") + "/"):
                 home = os.path.relpath(inner, root)
-                return None if home.startswith(".yard/") else home  # what is in the trash is no run
+                return None if home.startswith(".yard/") else home  # what is in the trash is not a run
         raise RunNotFoundError(
             f"{path} is a run, but not in the yard {yard.root}.",
             f"Name its yard, or make it one of its own: --yard {os.path.dirname(path)}",

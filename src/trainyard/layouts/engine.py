@@ -94,7 +94,7 @@ class Layout:
         return template.write(facts)
 
     def match(self, path: str) -> list[Match]:
-        """What a path is, the most specific reading first; empty when it is none of the layout's.
+        """What a path is, the most specific reading first; empty when the layout has no such path.
 
         Each reading gives the path back: `layout.path(*reading) == path`, NFC-normalised.
 

@@ -97,7 +97,7 @@ class Template:
         facts = {name: read_fact(name, text) for name, text in found.groupdict().items()}
         try:
             return facts if self.write(facts) == path else None
-        except BadNameError:  # no path of ours: such a name is never written
+        except BadNameError:  # not a path of ours: such a name is never written
             return None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainyard.metric import Metric
+from trainyard.metric import Metric, as_text
 from trainyard.runs import BestStep, RunWriter
 from trainyard.runs.events import Progressed
 from trainyard.training.events import EpochEnded, Event, StepLogged

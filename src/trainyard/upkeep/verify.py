@@ -185,11 +185,11 @@ def verify_yard(yard: Yard, tally: Tally, *, trust: bool = False) -> Iterator[Fi
 def _artifacts(yard: Yard, tally: Tally) -> Iterator[Finding]:
     """Every fault of every artifact in the yard; in place of a home, the artifact's reference."""
     store = Artifacts(yard)
-    for shelf in store.shelves():
+    for series in store.all_series():
         try:
-            shelf.notes()
+            series.notes()
         except CorruptError as error:
-            yield Finding(f"{shelf.project}/{shelf.name}", error.what, error.remedy)
+            yield Finding(f"{series.project}/{series.name}", error.what, error.remedy)
     for version in store.versions():
         if not isinstance(version, Version):
             yield Finding(version.reference, version.error.what, version.error.remedy)
