@@ -42,8 +42,9 @@ class History:
         self._templates: dict[tuple[str, ...], str] = {}
         self._writing = threading.Lock()
         self._syncing = threading.Lock()
-        self._unsynced = threading.Event()
+        self._logged = threading.Event()  # since the thread last looked
         self._closing = threading.Event()
+        self._closed = False
         self._pid = os.getpid()
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
@@ -67,15 +68,16 @@ class History:
         if self._pid != os.getpid():
             raise ValueError("the run belongs to the parent of this process: log its metrics there")
         with self._writing:
-            self._raise_error()
-            if self._closing.is_set():
+            if self._error is not None:
+                raise self._error
+            if self._closed:
                 raise ValueError("the run has ended: no more metrics can be logged")
             self._appender.append(line, sync=False)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep_synced, name="trainyard-history", daemon=True)
                 self._thread.start()
-        if not self._unsynced.is_set():
-            self._unsynced.set()
+        if not self._logged.is_set():
+            self._logged.set()
 
     def _line(self, values: Mapping[str, SupportsFloat], step: int, epoch: float | None, split: str) -> bytes:
         """The row as `jsonl.encode_line` would give it, several times faster: see `_template`."""
@@ -108,14 +110,11 @@ class History:
         self._templates[names] = template
         return template
 
-    def _raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error
-
     def _keep_synced(self) -> None:
-        while self._error is None and not self._closing.is_set():
-            self._unsynced.wait()
+        while not self._closed:
+            self._logged.wait()
             self._closing.wait(_SYNC_EVERY_S)
+            self._logged.clear()  # before the sync: a row that comes meanwhile needs another
             try:
                 self._sync()
             except BaseException:
@@ -123,7 +122,6 @@ class History:
 
     def _sync(self) -> None:
         with self._syncing:
-            self._unsynced.clear()  # before the fsync: a row that comes meanwhile needs another
             if self._appender.is_synced or self._error is not None:
                 return
             try:
@@ -136,18 +134,19 @@ class History:
 
     def sync(self) -> None:
         """Returns once every row logged so far is durable."""
-        self._raise_error()
         self._sync()
-        self._raise_error()
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Makes the rows durable and ends the thread; a second call does nothing."""
         with self._writing:
-            if self._closing.is_set():
+            if self._closed:
                 return
-            self._closing.set()
+            self._closed = True
+        self._closing.set()
         if self._thread is not None:
-            self._unsynced.set()  # wakes it
+            self._logged.set()  # else it waits for a row
             self._thread.join()
         try:
             self.sync()

@@ -2,8 +2,7 @@
 
 A run appears whole, with its journal, by one rename, or not at all. Every event is durable when its
 call returns, or when its batch ends; metric rows within half a second. Methods may be called from any
-thread.
-Knows nothing of checkpoints' contents or of what trains.
+thread. Knows nothing of checkpoints' contents or of what trains.
 """
 
 from __future__ import annotations
@@ -195,7 +194,8 @@ class RunWriter:
         self._pid = os.getpid()
         self._mutex = threading.RLock()
         self._batches = threading.local()  # of this thread: `depth`, and `failures` when the outermost began
-        self._failures: list[BaseException] = []  # of `flush`
+        self._failures = 0  # of `flush`
+        self._last_failure: BaseException | None = None
         self._is_ahead = False  # the snapshot holds events that could not be written
         with contextlib.ExitStack() as undo:
             undo.callback(lock.release)
@@ -242,7 +242,7 @@ class RunWriter:
         own = self._batches
         own.depth = getattr(own, "depth", 0) + 1
         if own.depth == 1:
-            own.failures = len(self._failures)
+            own.failures = self._failures
         try:
             yield
             self._raise_failure()
@@ -253,8 +253,9 @@ class RunWriter:
 
     def _raise_failure(self) -> None:
         """Raises when the events of this thread's batch were lost in a `flush` of another thread."""
-        if getattr(self._batches, "depth", 0) and len(self._failures) > self._batches.failures:
-            raise self._failures[-1]
+        if getattr(self._batches, "depth", 0) and self._failures > self._batches.failures:
+            assert self._last_failure is not None
+            raise self._last_failure
 
     def flush(self) -> None:
         """Makes every event so far durable. When that fails, `snapshot` goes back to what the journal holds."""
@@ -268,7 +269,7 @@ class RunWriter:
             try:
                 self._journal.flush()
             except BaseException as failure:
-                self._failures.append(failure)
+                self._failures, self._last_failure = self._failures + 1, failure
                 with contextlib.suppress(OSError, TrainyardError):
                     self._catch_up()
                 raise
