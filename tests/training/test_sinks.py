@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from trainyard.analysis.classification.scoring import SingleLabel
 from trainyard.errors import BadNameError
 from trainyard.runs import BestStep, RunReader
 from trainyard.runs.events import Progressed
 from trainyard.training.evaluate import Predictions
 from trainyard.training.events import EpochEnded, Sink, StepLogged
-from trainyard.training.sinks import ConsoleSink, HistorySink, LogSink, epoch_line, main_metrics
+from trainyard.training.sinks import ConsoleSink, HistorySink, LogSink, epoch_line
 from trainyard.training.stopping import Best
 
+HEADLINE = SingleLabel(("a", "b")).headline
 VAL = {"loss": 0.5, "accuracy": 0.75, "f1_macro": 0.7, "precision_macro": 0.6}
 
 
@@ -29,7 +31,7 @@ def epoch_ended(epoch: int = 1, **changes: Any) -> EpochEnded:
         "val": VAL,
         "best": Best(0.5, epoch * 10, epoch),
         "improved": True,
-        "predictions": Predictions(nothing, nothing, np.zeros((0, 3), np.float32), VAL),
+        "predictions": Predictions(nothing, nothing, {}, VAL),
         "seconds": 2.0,
         "waited_s": 0.5,
     }
@@ -81,39 +83,41 @@ def test_a_metric_with_the_name_of_a_column_is_refused(new_run) -> None:
 def test_the_log_has_a_line_an_epoch_and_steps_for_those_who_look(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("test-sinks")
     with caplog.at_level(logging.DEBUG, "test-sinks"):
-        emit_all(LogSink(logger, "val_loss"), StepLogged(5, 0.5, {"step_loss": 0.3}), epoch_ended())
+        emit_all(LogSink(logger, HEADLINE), StepLogged(5, 0.5, {"step_loss": 0.3}), epoch_ended())
     (step, epoch) = caplog.records
     assert step.levelno == logging.DEBUG
     assert step.getMessage() == "step 5  step_loss 0.3"
     assert epoch.levelno == logging.INFO
-    assert epoch.getMessage() == epoch_line(epoch_ended())
+    assert epoch.getMessage() == epoch_line(epoch_ended(), HEADLINE)
 
 
 def test_the_line_of_an_epoch() -> None:
-    assert epoch_line(epoch_ended()) == (
+    assert epoch_line(epoch_ended(), HEADLINE) == (
         "epoch  1/12  step 10  train_loss 0.2500  val_loss 0.5000  val_accuracy 0.7500  val_f1_macro 0.7000  "
         "2.0 s (25% waiting for data)  *"
     )
-    assert not epoch_line(epoch_ended(improved=False)).endswith("*")
-    assert "0% waiting" in epoch_line(epoch_ended(seconds=0.0, waited_s=0.0))
-    assert "val_" not in epoch_line(epoch_ended(val={}))
+    assert not epoch_line(epoch_ended(improved=False), HEADLINE).endswith("*")
+    assert "0% waiting" in epoch_line(epoch_ended(seconds=0.0, waited_s=0.0), HEADLINE)
+    assert "val_" not in epoch_line(epoch_ended(val={}), HEADLINE)
 
 
-def test_a_line_has_room_for_a_few_metrics() -> None:
-    assert main_metrics(VAL) == ["loss", "accuracy", "f1_macro"]
-    assert main_metrics({"auc": 1.0, "loss": 2.0}) == ["loss"]
+def test_a_line_has_room_for_the_headline_of_the_task_alone() -> None:
+    line = epoch_line(epoch_ended(val={"auc": 1.0, "wer": 0.25, "loss": 2.0}), ("loss", "wer", "cer"))
+    assert "  val_loss 2.0000  val_wer 0.2500  2.0 s" in line
+    assert "auc" not in line
+    assert "cer" not in line
 
 
 def test_plain_lines_where_there_is_no_terminal() -> None:
     out = io.StringIO()
-    sink = ConsoleSink(Console(file=out, width=60), 10, 12)
+    sink = ConsoleSink(Console(file=out, width=60), HEADLINE, 10, 12)
     emit_all(sink, StepLogged(5, 0.5, {"step_loss": 0.3}), epoch_ended(), epoch_ended(2))
-    assert out.getvalue().splitlines() == [epoch_line(epoch_ended()), epoch_line(epoch_ended(2))]
+    assert out.getvalue().splitlines() == [epoch_line(epoch_ended(), HEADLINE), epoch_line(epoch_ended(2), HEADLINE)]
 
 
 def test_a_bar_on_a_terminal_that_starts_where_a_resumed_run_stands() -> None:
     out = io.StringIO()
-    sink = ConsoleSink(Console(file=out, width=100, force_terminal=True), 10, 12, start=110)
+    sink = ConsoleSink(Console(file=out, width=100, force_terminal=True), HEADLINE, 10, 12, start=110)
     emit_all(sink, StepLogged(115, 11.5, {"step_loss": 0.3}), epoch_ended(12))
     assert "step 110/120" in out.getvalue()
     assert "epoch 12/12" in out.getvalue()
@@ -121,6 +125,6 @@ def test_a_bar_on_a_terminal_that_starts_where_a_resumed_run_stands() -> None:
 
 def test_markup_in_names_is_printed_as_it_is() -> None:
     out = io.StringIO()
-    sink = ConsoleSink(Console(file=out, width=60), 10, 12)
+    sink = ConsoleSink(Console(file=out, width=60), HEADLINE, 10, 12)
     emit_all(sink, epoch_ended(val={"loss": 1.0}))
     assert "[" not in out.getvalue()

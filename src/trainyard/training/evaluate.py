@@ -103,7 +103,7 @@ def evaluate(
     found = [array for part in parts for array in part[0]]
     if not found:  # a split without items has nothing to measure
         nothing = np.empty(0, dtype=np.int64)
-        return Predictions(nothing, batches.targets(nothing), {}, {}, rule or scoring.untuned())
+        return Predictions(nothing, batches.targets(nothing), {}, {}, scoring.untuned() if rule is None else rule)
     every = np.concatenate(found)
     order = np.argsort(every, kind="stable")
     every = every[order]
@@ -112,7 +112,8 @@ def evaluate(
     targets = batches.targets(every)
     if tune:
         rule, _ = scoring.tune(columns, targets)
-    rule = rule or scoring.untuned()
+    if rule is None:
+        rule = scoring.untuned()
     loss_mean = sum(part[2] for part in parts) / max(sum(part[3] for part in parts), 1e-12)
     metrics = {"loss": float(loss_mean), **scoring.metrics(columns, targets, rule)}
     return Predictions(every, targets, columns, metrics, rule)

@@ -7,6 +7,7 @@ checkpoint; it knows nothing of runs, files or configs.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 import random
@@ -134,7 +135,7 @@ def fit(
                 keys=["training.monitor"],
             )
         monitored = metrics[plan.monitor]
-        progress.decision = None if predictions.rule is None else dict(predictions.rule)
+        progress.decision = None if predictions.rule is None else copy.deepcopy(dict(predictions.rule))
         progress.epoch += 1
         progress.batch, progress.epoch_loss, progress.epoch_items = 0, 0.0, 0
         progress.best = progress.best.after(

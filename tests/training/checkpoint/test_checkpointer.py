@@ -14,6 +14,7 @@ from toy_training import ALONE, Toy, adamw, bits, linear, restless_toy
 from trainyard import durable
 from trainyard.checkpoints import problems
 from trainyard.errors import CheckpointError, DiskFullError
+from trainyard.metric import VAL_LOSS
 from trainyard.retention import KeepPolicy
 from trainyard.runs import BestStep, RunReader, RunWriter
 from trainyard.runs.events import Progressed, Warned
@@ -55,7 +56,7 @@ def make(toy: Toy) -> Iterator[Any]:
 def request(step: int, *, improved: bool = False, best: int | None = None, inside: bool = False) -> SaveRequest:
     epoch = step / 10
     progress = Progress(epoch=int(epoch), step=step, best=Best(0.5, best, best // 10) if best else Best())
-    return SaveRequest(progress, epoch, {"val_loss": 100.0 - step}, inside, improved, last=False)
+    return SaveRequest(progress, epoch, {VAL_LOSS: 100.0 - step}, inside, improved, last=False)
 
 
 def reread(run: RunWriter) -> RunReader:

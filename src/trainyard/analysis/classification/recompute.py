@@ -1,7 +1,7 @@
-"""What a run reports, computed once more from the predictions it saved, and where the two disagree.
+"""Recomputes what a run reports from the predictions it saved, and yields each value that differs.
 
-Knows no runs: it takes a file's predictions and what was stored of them, and names each value that differs.
-Numbers agree when they are equal but for the last digits, in which NumPy's versions may differ.
+Knows nothing of runs: it takes the predictions of a file and the values that were stored with them.
+The last digits of a number may differ, as they do between versions of NumPy.
 """
 
 from __future__ import annotations
@@ -23,24 +23,28 @@ from trainyard.analysis.scoring import Disagreement
 from trainyard.errors import DataError
 
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
+_RESTORE = "Restore the file from a copy."
 
 
 def per_class_table(path: Path, found: Predictions) -> Iterator[Disagreement]:
-    """Every cell of the per-class table at `path` that the predictions do not give.
+    """Every cell of the per-class table at `path` that differs from the statistics of the predictions.
 
     Raises:
-        DataError: it is no such table.
+        DataError: the file is not such a table.
     """
     assert found.labels is not None
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *lines = list(csv.reader(file, strict=True)) or [[]]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV in UTF-8: {error}.") from error
+        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", _RESTORE, place=path) from error
     expected = per_class(found.labels, found.predicted, found.classes)
     keys = [key for key in expected[0] if key != "label"]
     if header[1:] != keys or any(len(line) != len(header) for line in lines):
-        raise DataError(f"{path} is no per-class table: its columns are {', '.join(header) or 'none'}.")
+        columns = ", ".join(header) or "missing"
+        raise DataError(
+            f"{path} is not a per-class table: its columns are {columns}.", _RESTORE, value=header, place=path
+        )
     names = label_cells(found.classes)
     if [line[0] for line in lines] != names:
         yield Disagreement(
@@ -55,7 +59,7 @@ def per_class_table(path: Path, found: Predictions) -> Iterator[Disagreement]:
 
 
 def summary(stored: Mapping[str, Any], found: Predictions) -> Iterator[Disagreement]:
-    """Every stored metric, by name, that the predictions do not give; the loss cannot be computed from them.
+    """Every stored metric that differs from that of the predictions. The loss cannot be computed from them.
 
     Raises:
         DivergedError: a probability is NaN.

@@ -37,8 +37,13 @@ class _Classes:
         self.label_name = label_name
 
     def decision(self, rule: Rule | None) -> Decision:
-        """The rule as an object; without one, the most probable class."""
+        """The rule as an object; the untuned rule where it is None, and the most probable class without any."""
+        rule = self.untuned() if rule is None else rule
         return ARGMAX if rule is None else Decision.from_dict(rule, self.classes)
+
+    def untuned(self) -> Rule | None:
+        """No rule."""
+        return None
 
     def table(
         self, items: Sequence[str], targets: Targets | None, columns: Columns, rule: Rule | None, item_column: str
@@ -87,10 +92,6 @@ class SingleLabel(_Classes):
     def tune(self, columns: Columns, targets: Targets) -> tuple[Rule | None, list[str]]:
         """Nothing to tune."""
         return None, []
-
-    def untuned(self) -> Rule | None:
-        """No rule."""
-        return None
 
     def metrics(self, columns: Columns, targets: Targets, rule: Rule | None) -> dict[str, float]:
         """What `single_label_metrics` measures."""
@@ -156,5 +157,5 @@ class MultiLabel(_Classes):
     def metrics(self, columns: Columns, targets: Targets, rule: Rule | None) -> dict[str, float]:
         """What `multi_label_metrics` measures of the labels that the rule chooses; `untuned` without one."""
         probabilities = columns[PROBABILITIES]
-        chosen = self.decision(rule or self.untuned()).choose(probabilities)
+        chosen = self.decision(rule).choose(probabilities)
         return measures.multi_label_metrics(probabilities, chosen, targets)
