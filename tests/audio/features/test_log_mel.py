@@ -14,7 +14,7 @@ from trainyard.audio.features.mel_power import MelPower, mel_filters
 from trainyard.errors import ConfigError
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what librosa's imports deprecate is not ours to mend
+    warnings.simplefilter("ignore")  # deprecations in librosa's imports
     import librosa
 
 TOLERANCE_DB = 1e-3
@@ -153,7 +153,7 @@ def test_any_parameters(data):
     try:
         log_mel = LogMel(*arguments, "none")
     except ConfigError as error:
-        assume("narrow" not in error.what)
+        assume(error.keys != ("data.n_mels", "data.n_fft"))  # bands that contain no frequency
         raise
     samples = data.draw(st.integers(n_fft, 4000))
     random = np.random.default_rng(samples)
@@ -312,24 +312,30 @@ def test_no_clips_at_all():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "keys", "remedies"),
     [
-        ({"fmax": 9000.0}, ["data.fmax=9000", "16000", "8000 Hz"]),
-        ({"n_mels": 200}, ["data.n_mels=200", "data.n_fft=400", "40.0 Hz", "Set data.n_mels to at most", "n_fft to"]),
-        ({"fmin": 4000.0, "fmax": 3000.0}, ["data.fmin=4000", "3000"]),
-        ({"fmin": -1.0}, ["data.fmin=-1"]),
-        ({"top_db": 0.0}, ["data.top_db=0", "null"]),
-        ({"n_mels": 0}, ["data.n_mels=0"]),
-        ({"hop_length": 0, "n_fft": 0}, ["data.hop_length=0", "data.n_fft=0"]),
-        ({"normalise": "batch"}, ["data.normalise='batch'", "none, clip"]),
-        ({"fmin": 1000.0, "fmax": 1000.01, "n_mels": 3}, ["narrow", "Use a wider range"]),
+        ({"fmax": 9000.0}, ["data.fmax"], []),
+        ({"n_mels": 200}, ["data.n_mels", "data.n_fft"], ["data.n_mels", "data.n_fft"]),
+        ({"fmin": 4000.0, "fmax": 3000.0}, ["data.fmin"], []),
+        ({"fmin": -1.0}, ["data.fmin"], []),
+        ({"top_db": 0.0}, ["data.top_db"], []),
+        ({"n_mels": 0}, ["data.n_mels"], []),
+        ({"hop_length": 0, "n_fft": 0}, ["data.n_fft", "data.hop_length"], []),
+        ({"normalise": "batch"}, ["data.normalise"], []),
+        ({"fmin": 1000.0, "fmax": 1000.01, "n_mels": 3}, ["data.n_mels", "data.n_fft"], ["data.fmin", "data.fmax"]),
     ],
 )
-def test_what_does_not_fit_together_is_refused(arguments, words):
+def test_what_does_not_fit_together_is_refused(arguments, keys, remedies):
     with pytest.raises(ConfigError) as refused:
         LogMel(16000, **arguments)
-    for word in words:
-        assert word in str(refused.value)
+    assert refused.value.keys == tuple(keys)
+    assert refused.value.remedy
+    for key in remedies:
+        assert key in refused.value.remedy
+    for key, problem in zip(keys, refused.value.problems, strict=False):
+        name = key.removeprefix("data.")
+        value = arguments[name]
+        assert problem.startswith(f"{key}={value!r}" if isinstance(value, str) else f"{key}={value:g}")
 
 
 def test_the_remedy_for_empty_bands_works():
@@ -348,8 +354,9 @@ def test_a_clip_shorter_than_a_window_is_refused():
     for use in (lambda: log_mel.frames(1600), lambda: log_mel(torch.zeros(1, 1600))):
         with pytest.raises(ConfigError) as refused:
             use()
-        for word in ("data.n_fft=2048", "1600 samples", "at most 1600", "at least 0.128"):
-            assert word in str(refused.value)
+        assert refused.value.keys == ("data.n_fft", "data.clip_seconds")
+        for number in ("1600", "0.128"):  # the largest window, the shortest clip
+            assert number in refused.value.remedy
 
 
 def test_the_parameters_tell_settings_apart():

@@ -60,14 +60,17 @@ def test_a_clip_does_not_depend_on_its_batch():
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 30.02, 0.03, 1.005, float("nan")])
-def test_lengths_that_whisper_cannot_hear(seconds):
-    with pytest.raises(ConfigError, match=r"clip_seconds=.*0\.02"):
+def test_lengths_that_whisper_does_not_support(seconds):
+    with pytest.raises(ConfigError) as raised:
         WhisperFeatures(80, seconds)
+    assert raised.value.keys == ("data.clip_seconds",)
+    assert "0.02" in raised.value.problems[0]
 
 
 def test_other_numbers_of_bands():
-    with pytest.raises(ConfigError, match="64 mel bands"):
+    with pytest.raises(ConfigError) as raised:
         WhisperFeatures(64, 1)
+    assert raised.value.keys == ("n_mels",)
 
 
 def test_the_parameters_tell_settings_apart():
