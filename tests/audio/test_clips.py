@@ -27,7 +27,7 @@ def test_the_result_has_the_length_and_the_samples_in_order(count, length, crop,
 
 
 @given(counts, counts, st.sampled_from(PADS))
-def test_a_mask_of_the_signal_length_lets_all_of_the_signal_through_and_none_of_the_end(count, length, pad):
+def test_a_mask_of_the_signal_length_includes_all_of_the_signal_and_no_padding_after_it(count, length, pad):
     fitted = fit(ramp(count), length, "start", pad)
     allowed = signal_length(count, length, pad)
     assert not fitted[allowed:].any()

@@ -1,4 +1,4 @@
-"""Recordings as a dataset: bad files, the cache, what training changes, and that it repeats to the bit."""
+"""Datasets of recordings: bad files, the cache, augmentation, and bitwise repeatability."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_without_a_cache_the_numbers_are_the_same(load: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("change", [{"clip_seconds": 0.3}, {"crop": "start"}, {"pad": "tile"}, {"sample_rate": 16000}])
-def test_a_parameter_changes_what_is_kept(load: Any, change: dict[str, Any]) -> None:
+def test_a_parameter_changes_the_key_of_the_cache(load: Any, change: dict[str, Any]) -> None:
     usual, other = load(), load(listening=Listening(**{**vars(LISTENING), **change}))
     epoch(usual), epoch(other)
     assert usual.cache()["log-mel"]["directory"] != other.cache()["log-mel"]["directory"]
@@ -149,13 +149,13 @@ AUGMENTS = {
 
 
 @pytest.mark.parametrize("how", AUGMENTS)
-def test_what_training_sees_repeats(load: Any, how: str) -> None:
+def test_augmented_items_repeat(load: Any, how: str) -> None:
     data, again = load(**AUGMENTS[how]), load(**AUGMENTS[how])
     state = torch.get_rng_state(), np.random.get_state()[1].tolist()
     whole = epoch(data, 2)
     assert same(whole, epoch(again, 2))
-    assert same(whole[2:], epoch(again, 2, start=2)), "a resume inside an epoch sees other items"
-    assert not same(whole, epoch(data, 3)), "two epochs see the same"
+    assert same(whole[2:], epoch(again, 2, start=2)), "a resume inside an epoch gives other items"
+    assert not same(whole, epoch(data, 3)), "two epochs give the same items"
     assert torch.equal(state[0], torch.get_rng_state())
     assert state[1] == np.random.get_state()[1].tolist()
     plain = epoch(data, 2, augment=False)
@@ -165,7 +165,7 @@ def test_what_training_sees_repeats(load: Any, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["spectrogram", "random crop"])
-def test_what_training_sees_does_not_depend_on_batches_or_workers(load: Any, how: str) -> None:
+def test_augmented_items_do_not_depend_on_batches_or_workers(load: Any, how: str) -> None:
     data = load(**AUGMENTS[how])
     items = {int(i): x for batch in epoch(data) for i, x in zip(batch.indices, batch.inputs, strict=True)}
     halves = [
@@ -178,7 +178,7 @@ def test_what_training_sees_does_not_depend_on_batches_or_workers(load: Any, how
             assert torch.equal(items[int(index)], item)
 
 
-def test_lengths_say_where_sound_ends(load: Any, files: list[FoundFile]) -> None:
+def test_lengths_are_where_the_signal_ends(load: Any, files: list[FoundFile]) -> None:
     data = load(frontend=waves())
     for index, batch in enumerate(epoch(data, augment=False)):
         assert batch.lengths is not None, index
@@ -220,7 +220,7 @@ def test_a_silent_file_is_named(load: Any, files: list[FoundFile], tmp_path: Pat
 
 
 @pytest.mark.parametrize("alike", [True, False])
-def test_only_silent_files_are_called_that_and_not_identical(load: Any, tmp_path: Path, alike: bool) -> None:
+def test_only_silent_files_are_reported_as_silent_not_as_identical(load: Any, tmp_path: Path, alike: bool) -> None:
     found = []
     for number in range(12):
         path = tmp_path / f"{number:02}.wav"
@@ -233,7 +233,7 @@ def test_only_silent_files_are_called_that_and_not_identical(load: Any, tmp_path
     assert not isinstance(caught.value, LeakError)
 
 
-def test_stereo_eight_bits_and_other_rates_are_brought_to_one_form(load: Any, tmp_path: Path) -> None:
+def test_stereo_eight_bits_and_other_rates_are_converted(load: Any, tmp_path: Path) -> None:
     found = []
     forms = [(44100, 2, "PCM_16"), (RATE, 1, "PCM_U8"), (16000, 2, "PCM_U8"), (11025, 1, "PCM_16")]
     for number, (rate, channels, subtype) in enumerate(forms * 4):
@@ -245,7 +245,7 @@ def test_stereo_eight_bits_and_other_rates_are_brought_to_one_form(load: Any, tm
     assert {tuple(batch.inputs.shape[1:]) for batch in epoch(data)} == {data.item_shape}
 
 
-def test_a_file_that_changed_since_is_refused(load: Any, files: list[FoundFile], tmp_path: Path) -> None:
+def test_a_file_that_changed_since_loading_is_refused(load: Any, files: list[FoundFile], tmp_path: Path) -> None:
     data = load(cache_mb=0)
     write(files[0].path, 0.2, 5000.0)
     with pytest.raises(DataError) as caught:

@@ -207,7 +207,7 @@ def test_what_is_not_audio_is_refused(data):
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"RIFF\xff\0\0\0WAVEfmt \x10\0\0\0"]))
-def test_no_bytes_end_in_another_error(body, head):
+def test_arbitrary_bytes_raise_nothing_else(body, head):
     try:
         outcome = decode(head + body, 16000).waveform
     except UnreadableAudio as error:
@@ -215,7 +215,7 @@ def test_no_bytes_end_in_another_error(body, head):
     assert len(outcome)
 
 
-def test_an_empty_file_and_a_recording_of_nothing_are_told_apart():
+def test_an_empty_file_differs_from_a_recording_without_samples():
     assert refusal(b"") == ("empty file", None)
     assert refusal(encoded(np.zeros((0, 1)))) == ("no samples", None)
 
@@ -274,14 +274,14 @@ def test_bytes_that_changed_are_noticed_where_the_container_has_checksums(contai
         assert fault == ("damaged" if container == "OGG" else "truncated")
 
 
-def test_a_recorder_that_wrote_to_a_pipe_is_read_to_the_end():
+def test_a_file_written_to_a_pipe_is_read_to_the_end():
     data = bytearray(encoded(tone(1)))
     struct.pack_into("<I", data, 4, 0xFFFF_FFFF)
     struct.pack_into("<I", data, data.index(b"data") + 4, 0xFFFF_FFFF)
     assert len(decode(bytes(data), 16000).waveform) == 16000
 
 
-def test_what_follows_the_samples_and_precedes_them_does_no_harm():
+def test_chunks_before_and_after_the_samples_are_ignored():
     data = encoded(tone(0.1))
     first = data.index(b"data")
     longer = data[:first] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + data[first:]
@@ -297,7 +297,7 @@ def test_samples_that_are_not_finite_are_refused_with_the_first(value):
 
 
 @pytest.mark.parametrize("rate", [0, 7, 900_000])
-def test_a_sample_rate_that_cannot_be_is_refused(rate):
+def test_an_impossible_sample_rate_is_refused(rate):
     data = bytearray(encoded(tone(0.1)))
     struct.pack_into("<I", data, 24, rate)
     assert refusal(bytes(data)) == ("sample rate", rate)

@@ -71,7 +71,7 @@ def test_class_counts_are_those_of_scikit_learn():
 def test_groups_are_stratified_as_well_as_scikit_learns(seed):
     rng = np.random.default_rng(seed)
     groups = rng.integers(0, 40, 1000)
-    leaning = rng.dirichlet([0.7] * 4, 40)  # speakers differ in what they say
+    leaning = rng.dirichlet([0.7] * 4, 40)  # groups differ in their distribution of labels
     labels = np.array([rng.choice(4, p=leaning[group]) for group in groups])
     wanted = np.bincount(labels, minlength=4) / 5
 
@@ -214,7 +214,7 @@ def test_leaks_are_found_and_described():
     assert "1 item of train repeats another item of train." in text
 
 
-def test_repeats_inside_train_are_no_leak():
+def test_repeats_inside_train_are_not_a_leak():
     leaks = find_leaks(["a", "b"], ["1", "1"], None, ["train", "train"])
     assert not leaks
     assert leaks == Leaks(repeated=1)

@@ -115,7 +115,7 @@ def test_a_fetch_is_the_same_with_any_cache(tmp_path, cache_mb):
     np.testing.assert_array_equal(fetch.raw(np.arange(6)).numpy(), want)
 
 
-def test_what_fits_is_kept_and_the_rest_is_read_again(tmp_path):
+def test_what_fits_is_cached_and_the_rest_is_read_again(tmp_path):
     fetch, paths = files(tmp_path, 3 * 6 * 7 * 4 / 2**20)
     fetch.read_all()
     assert fetch.cached(np.arange(4))
@@ -129,7 +129,7 @@ def test_what_fits_is_kept_and_the_rest_is_read_again(tmp_path):
     assert raised.value.remedy
 
 
-def test_a_subset_is_numbered_anew_and_shares_what_is_kept(tmp_path):
+def test_a_subset_is_renumbered_and_shares_the_cache(tmp_path):
     fetch, _ = files(tmp_path)
     fetch.read_all()
     want = fetch(np.array([4, 1]))

@@ -154,7 +154,7 @@ def test_silent_and_very_short_clips_survive(length):
         assert np.isfinite(changed).all()
 
 
-# librosa.load looks at audioread's readers, which import what Python 3.13 has not.
+# librosa.load imports audioread, which imports modules that Python 3.13 removed.
 @pytest.mark.filterwarnings("ignore:'(aifc|audioop|sunau)' is deprecated:DeprecationWarning")
 def test_background_noise_has_the_ratio_asked_for(tmp_path):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, RATE).astype(np.float32)
@@ -166,7 +166,7 @@ def test_background_noise_has_the_ratio_asked_for(tmp_path):
     assert ratio_db == pytest.approx(10.0, abs=0.05)
     np.testing.assert_array_equal(change(clip, 4) - clip, added)
     assert not np.array_equal(change(clip, 5) - clip, added)  # another part of the noise
-    assert not change(np.zeros_like(clip), 4).any()  # relative to silence there is no noise
+    assert not change(np.zeros_like(clip), 4).any()  # noise relative to silence is silent
 
 
 def test_targets_in_lists_are_checked_however_deep():

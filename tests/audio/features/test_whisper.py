@@ -39,7 +39,7 @@ def test_every_value_is_the_extractors(n_mels, seconds, heard):
 
     theirs = extractor(list(batch), sampling_rate=16000, return_tensors="pt").input_features
     torch.testing.assert_close(got[:3], theirs[:3], rtol=0, atol=TOLERANCE)
-    # Its computation in single precision is itself further than that from the one in double, for tones.
+    # For tones, the extractor's own single-precision result differs from its double-precision result by more.
     assert (got - theirs).abs().max() <= (theirs - in_double).abs().max() + TOLERANCE
 
 

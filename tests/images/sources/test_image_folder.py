@@ -114,7 +114,7 @@ def test_unreadable_files_are_skipped_with_a_warning_when_asked(tmp_path):
     assert len(data) == 21
     assert "3 images" in data.warnings[0]
     assert "crane/crane-002.png" in data.warnings[0]
-    # What is left is still fetched under its own number.
+    # The remaining items are fetched by their new positions.
     index = data.ids.index("track/track-007.png")
     want = np.asarray(Image.open(paths[-1]).resize((8, 8), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(

@@ -58,7 +58,7 @@ def test_colours_become_channels_first(tmp_path):
 def test_official_splits_under_the_names_people_use(tmp_path, keys):
     arrays = (images(60), labels(60), images(15, seed=1), labels(15))
     data = npz.load(save(tmp_path, **dict(zip(keys, arrays, strict=True))), val_fraction=0.1, test_fraction=0.5)
-    # The test split is theirs whatever was asked for; val is cut from train.
+    # The official test split is used whatever test_fraction is; val is cut from train.
     assert data.fingerprint()["splits"] == {"train": 54, "val": 6, "test": 15}
     assert [data.ids[index] for index in data.indices("test")] == [f"{keys[2]}[{index}]" for index in range(15)]
 

@@ -24,7 +24,7 @@ def test_the_same_sentences_always_and_more_of_them_begin_alike():
     )
 
 
-def test_no_two_are_alike_and_every_emotion_is_there_alone_together_and_not_at_all():
+def test_sentences_are_distinct_and_have_no_one_or_several_emotions():
     made = load(1600)
     assert len(set(made.texts)) == len(set(made.ids)) == 1600
     assert made.classes == EMOTIONS

@@ -106,7 +106,7 @@ def test_classes_are_the_labels_sorted_numbers_as_numbers(tmp_path):
     assert table(names).ids == ("y.csv:2", "y.csv:3")
 
 
-def test_single_labels_are_positions_and_a_separator_is_no_matter(tmp_path):
+def test_single_labels_are_positions_and_are_not_separated(tmp_path):
     path = write(tmp_path / "x.tsv", ["text", "label"], ("a", "joy, or so"), ("b", " anger "))
     texts = table(path, multi_label=False)
     assert texts.classes == ("anger", "joy, or so")
