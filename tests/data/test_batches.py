@@ -208,7 +208,7 @@ def test_a_file_that_goes_bad_is_named_without_a_traceback_in_the_message(tmp_pa
 
 
 def ragged(count=1600, seed=0):
-    """Lengths distributed like those of real texts: many short, few long. Token n of an item is 1000 * its position + n."""
+    """Lengths like those of real texts: many short, few long. Token n of an item is 1000 * its position + n."""
     lengths = np.clip(np.random.default_rng(seed).lognormal(2.7, 0.6, count).astype(np.int64), 1, 128)
     ids = np.concatenate([1000 * item + np.arange(length) for item, length in enumerate(lengths)])
     tokens = Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]), -1)

@@ -249,7 +249,7 @@ def test_a_nan_sample_affects_its_own_frames_alone(bad):
     batch[clip, at] = bad
     got = log_mel(batch)
     centres = torch.arange(got.shape[-1]) * 160  # the middles of the frames
-    assert torch.equal(got[clip, 0].isfinite().all(0), (heard - at).abs() >= 200)
+    assert torch.equal(got[clip, 0].isfinite().all(0), (centres - at).abs() >= 200)
     others = torch.arange(len(batch)) != clip
     assert torch.equal(got[others], right[others])
 

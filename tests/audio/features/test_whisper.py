@@ -22,9 +22,9 @@ def sounds(samples):
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
-@pytest.mark.parametrize(("seconds", "heard"), [(1, 1.0), (2, 0.7), (1, 1.5), (2, 1.00003)])
-def test_every_value_is_the_extractors(n_mels, seconds, heard):
-    batch = sounds(int(heard * 16000))
+@pytest.mark.parametrize(("seconds", "length"), [(1, 1.0), (2, 0.7), (1, 1.5), (2, 1.00003)])
+def test_every_value_is_the_extractors(n_mels, seconds, length):
+    batch = sounds(int(length * 16000))
     features = WhisperFeatures(n_mels, seconds)
     got = features(torch.from_numpy(batch))
     assert got.dtype == torch.float32
