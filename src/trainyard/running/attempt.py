@@ -23,6 +23,7 @@ from trainyard.running.signals import stop_requests
 from trainyard.running.sinks import sinks_of, tracking
 from trainyard.runs import RunWriter, environment
 from trainyard.training import process as processes
+from trainyard.training.cadence import Cadence
 from trainyard.training.checkpoint.capture import Capture
 from trainyard.training.checkpoint.checkpointer import Checkpointer
 from trainyard.training.events import Sink
@@ -141,6 +142,7 @@ def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
         mode=setup.mode,
         protected=UsedSteps(run.yard, run.id) if run is not None else dict,
         background=keep.background,
+        cadence=Cadence() if keep.every_epochs is None and keep.every_steps is None else None,
     )
 
 
@@ -153,6 +155,9 @@ def _fit(
         checkpointer.check()
         return bool(process.share(asked())) if process.world > 1 else asked()
 
+    def is_due() -> bool:
+        return bool(process.share(checkpointer.is_due())) if process.world > 1 else checkpointer.is_due()
+
     fit(
         setup.step,
         setup.batches("train", training=True),
@@ -163,5 +168,6 @@ def _fit(
         sinks=sinks,
         save=checkpointer.save,
         should_stop=should_stop,
+        is_due=is_due,
         describe=setup.describe,
     )

@@ -38,7 +38,7 @@ class Plan:
     epochs: int
     grad_accumulation: int = 1
     log_every: int = 50  # steps
-    save_every_epochs: int = 1
+    save_every_epochs: int | None = 1
     save_every_steps: int | None = None
     monitor: Metric = VAL_LOSS
     mode: Direction = "min"
@@ -49,7 +49,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class SaveRequest:
-    """A moment to keep a checkpoint of: after the last event, before anything changes again."""
+    """A moment to keep a checkpoint of: after the last event, before anything changes again.
+
+    `due` says that it must be on disk; otherwise it is offered because it is the best so far.
+    """
 
     progress: Progress
     epoch: float
@@ -57,6 +60,7 @@ class SaveRequest:
     inside_epoch: bool
     improved: bool
     last: bool
+    due: bool = True
 
 
 def fit(
@@ -70,6 +74,7 @@ def fit(
     sinks: Sequence[Sink] = (),
     save: Callable[[SaveRequest], None] = lambda request: None,
     should_stop: Callable[[], bool] = lambda: False,
+    is_due: Callable[[], bool] = lambda: False,
     describe: Callable[[np.ndarray], str] = str,
 ) -> Progress:
     """Trains until `plan.epochs` are done, or early stopping, and returns where it ended.
@@ -84,6 +89,7 @@ def fit(
         sinks: are told what happens, in order.
         save: keeps a checkpoint; called between steps, so what it copies is consistent.
         should_stop: asked after each step; True ends the training with a checkpoint.
+        is_due: asked after each step; True asks for a checkpoint, besides those that `plan` wants.
         describe: names the items of a batch (indices), for the error about a diverged loss.
 
     Raises:
@@ -118,7 +124,7 @@ def fit(
                 tell(StepLogged(progress.step, done, values))
             if progress.batch < len(batches):  # the end of an epoch saves by itself, below
                 stop = should_stop()
-                if stop or (plan.save_every_steps and progress.step % plan.save_every_steps == 0):
+                if stop or is_due() or (plan.save_every_steps and progress.step % plan.save_every_steps == 0):
                     window.verify()
                     save(SaveRequest(progress, done, {}, inside_epoch=True, improved=False, last=False))
                 if stop:
@@ -157,7 +163,9 @@ def fit(
         )
         seconds, waited = clock.read()
         last = progress.epoch >= plan.epochs or progress.stopped_early
-        due = last or improved or progress.epoch % plan.save_every_epochs == 0
+        due = last or is_due()
+        if plan.save_every_epochs is not None:
+            due = due or improved or progress.epoch % plan.save_every_epochs == 0
         tell(
             EpochEnded(
                 progress.step,
@@ -174,9 +182,17 @@ def fit(
             )
         )
         stop = not last and should_stop()
-        if due or stop:
+        if due or stop or improved:
             save(
-                SaveRequest(progress, float(progress.epoch), metrics, inside_epoch=False, improved=improved, last=last)
+                SaveRequest(
+                    progress,
+                    float(progress.epoch),
+                    metrics,
+                    inside_epoch=False,
+                    improved=improved,
+                    last=last,
+                    due=due or stop,
+                )
             )
         if stop:
             raise Interrupted(
