@@ -20,11 +20,11 @@ from trainyard.api import Artifact, Checkpoint, DirectoryTransport, Run
 from trainyard.api.directory import checkpoint_document
 from trainyard.artifacts import Artifacts, Files
 from trainyard.checkpoints import FORMATS, FileWriter, commit, publish
+from trainyard.checkpoints.resuming import choose_to_resume
 from trainyard.index import Index
 from trainyard.layouts import load_layout
+from trainyard.library.checkpoint_files import directory_files, single_file
 from trainyard.running import artifacts, provenance
-from trainyard.running.resuming import choose_to_resume
-from trainyard.running.states import directory_files, single_file
 from trainyard.runs import BestStep, RunWriter, Yard, create_run, environment, resume_run
 from trainyard.runs.events import Progressed
 

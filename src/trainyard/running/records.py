@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainyard import durable
-from trainyard.analysis import plots
+from trainyard.analysis import layer_weights, plots
 from trainyard.analysis.classification import predictions
 from trainyard.analysis.scoring import Scoring
-from trainyard.audio import layer_weights
 from trainyard.data.dataset import Dataset
 from trainyard.index import Index
 from trainyard.jsonl import without_nan

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from trainyard.assembly.setup import Setup, build, load_initial_weights
 from trainyard.assembly.trained import config_of, dataset_of, newest_readable
+from trainyard.checkpoints.resuming import choose_to_resume
 from trainyard.errors import NotResumableError
 from trainyard.running.attempt import ShouldStop, attempt, starting_processes
 from trainyard.running.logs import tell
-from trainyard.running.resuming import choose_to_resume
 from trainyard.running.train import tested_model
 from trainyard.runs import Checkpoint, RunReader, RunWriter, Snapshot, Yard, resume_run
 from trainyard.training.checkpoint.capture import restore

@@ -142,7 +142,7 @@ def _recomputed(reader: RunReader, *, trust: bool) -> Iterator[tuple[str, str, b
             "summary": f"the summary of run {name}",
         }
         try:
-            rule = rule_of(reader, one_file=False)
+            rule = rule_of(reader)
             saved = Saved(path, tables[0] if tables else None, of_split(reader.snapshot.summary, split), rule)
             for subject, found in groupby(scoring.disagreements(saved), key=lambda one: one.of):
                 for sentence in _sentences(found, split):

@@ -7,7 +7,7 @@ decision that lies in a checkpoint of one file.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainyard.analysis.classification.decisions import Decision
@@ -16,7 +16,7 @@ from trainyard.analysis.classification.predictions import Labels, Predictions, r
 from trainyard.analysis.scoring import Rule
 from trainyard.checkpoints import FORMATS
 from trainyard.checkpoints.formats import METRICS
-from trainyard.errors import CheckpointError, CorruptError, DataError
+from trainyard.errors import CorruptError, DataError
 from trainyard.runs import Checkpoint, RunReader
 
 
@@ -83,39 +83,40 @@ def best_checkpoint(reader: RunReader) -> Checkpoint | None:
     return reader.snapshot.checkpoint(int(step))
 
 
-def decision_of(reader: RunReader, classes: Sequence[str]) -> Decision | None:
+def decision_of(
+    reader: RunReader, classes: Sequence[str], *, in_one_file: Callable[[Path], Rule | None] | None = None
+) -> Decision | None:
     """How the best checkpoint chooses labels; None when there is no checkpoint, or it has no rule.
 
     Args:
         reader: the run.
         classes: names in label order.
+        in_one_file: as in `rule_of`.
 
     Raises:
         DataError: its rule cannot be read, or is for other labels.
         CorruptError: its metrics.json cannot be read.
-        CheckpointError: a checkpoint of one file cannot be read, or torch is missing.
     """
-    rule = rule_of(reader)
+    rule = rule_of(reader, in_one_file=in_one_file)
     return None if rule is None else Decision.from_dict(rule, classes)
 
 
-def rule_of(reader: RunReader, *, one_file: bool = True) -> Rule | None:
+def rule_of(reader: RunReader, *, in_one_file: Callable[[Path], Rule | None] | None = None) -> Rule | None:
     """The rule that the best checkpoint holds; None when there is no checkpoint, or it has no rule.
 
     Args:
         reader: the run.
-        one_file: also look into a checkpoint of one file, which takes torch.
+        in_one_file: reads the rule in a checkpoint of one file, which takes torch; None: there it is not looked for.
 
     Raises:
         CorruptError: its metrics.json cannot be read.
-        CheckpointError: a checkpoint of one file cannot be read, or torch is missing.
     """
     checkpoint = best_checkpoint(reader)
     path = reader.locate(checkpoint) if checkpoint is not None else None
     if checkpoint is None or path is None:
         return None
     if not FORMATS[checkpoint.format].is_directory:
-        return _in_one_file(path) if one_file else None
+        return in_one_file(path) if in_one_file is not None else None
     metrics = path / METRICS
     if not metrics.exists():
         return None
@@ -124,14 +125,3 @@ def rule_of(reader: RunReader, *, one_file: bool = True) -> Rule | None:
     except (ValueError, AttributeError) as error:
         raise CorruptError(f"{metrics} cannot be read: {error}.", "Restore it from a copy.", place=metrics) from error
     return rule
-
-
-def _in_one_file(path: Path) -> Rule | None:
-    try:
-        from trainyard.training.checkpoint.read import load
-    except ModuleNotFoundError as error:
-        raise CheckpointError(
-            f"How labels are chosen lies inside {path}, and reading that takes {error.name}.",
-            "pip install 'trainyard[train]'",
-        ) from error
-    return load(path, weights_only=True).decision

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import click
 
 from trainyard.cli.analyse import common
 from trainyard.cli.options import echo_json, find_run, json_option, out_option, run_argument, yard_option
-from trainyard.errors import UserError
+from trainyard.errors import CheckpointError, UserError
 
 
 @click.command("thresholds")
@@ -42,7 +44,7 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
             f"Run {reader.snapshot.name} gives each item one label, the most probable: it has no thresholds.",
             "`trainyard analyse per-class` shows its scores.",
         )
-    decision = decision_of(reader, found.classes)
+    decision = decision_of(reader, found.classes, in_one_file=_rule_in)
     if decision is None:
         raise UserError(
             f"Run {reader.snapshot.name} kept no thresholds: its best checkpoint is gone, or has none.",
@@ -91,3 +93,16 @@ def _line(
 ) -> list[str]:
     f1, half, best_f1, *test = map(common.score, scores)
     return [name, f"{support:,}", common.score(threshold), f1, half, common.score(best), best_f1, *test]
+
+
+def _rule_in(path: Path) -> Mapping[str, Any] | None:
+    """The rule in a checkpoint of one file, which takes torch to read."""
+    try:
+        from trainyard.training.checkpoint.read import rule_in
+    except ModuleNotFoundError as error:
+        raise CheckpointError(
+            f"The thresholds are inside {path}, and reading that file needs {error.name}.",
+            "pip install 'trainyard[train]'",
+            place=path,
+        ) from error
+    return rule_in(path)
