@@ -30,7 +30,7 @@ def reader_of(yard: Path) -> RunReader:
 def findings(yard: Path, *, recomputed: bool = True) -> list[Finding]:
     """What is wrong, but for the changed bytes themselves."""
     found = list(verify_run(reader_of(yard), Tally()))
-    return [finding for finding in found if not recomputed or "other bytes" not in finding.what]
+    return [finding for finding in found if not recomputed or finding.fault != "changed"]
 
 
 def record(yard: Path, kind: str, split: str) -> Path:
@@ -67,14 +67,13 @@ def test_a_changed_cell_of_the_table_is_named(tmp_path: Path, make: Made, column
     assert frame[column][1] == "anger"
     edit(path, f1_score="0.999", tp="3000")
     told = findings(tmp_path / "y")
-    assert [finding.what.partition(" is ")[0] for finding in told] == [
-        f"{path}: f1_score of 'anger'",
-        f"{path}: tp of 'anger'",
+    assert [(finding.fault, finding.path, finding.where, finding.stored) for finding in told] == [
+        ("disagrees", str(path), "f1_score of 'anger'", "0.999"),
+        ("disagrees", str(path), "tp of 'anger'", "3000"),
     ]
-    tp = frame["tp"][1]
-    source = record(tmp_path / "y", "final_predictions", "test").name
-    assert told[1].what == f"{path}: tp of 'anger' is 3000, recomputed {tp} from {source}"
-    assert all("restore" in finding.remedy for finding in told)
+    assert float(told[0].recomputed) == pytest.approx(frame["f1_score"][1], rel=1e-9)
+    assert told[1].recomputed == str(frame["tp"][1])
+    assert all("trainyard evaluate" in finding.remedy for finding in told)
     assert not any(finding.harmless for finding in told)
 
 
@@ -84,10 +83,14 @@ def test_a_changed_truth_is_named_in_the_table_and_the_summary(tmp_path: Path, l
     path = record(tmp_path / "y", "final_predictions", "test")
     *others, name = json.loads(pandas.read_csv(path)["true_labels"][1])
     edit(path, true_labels=json.dumps(others))
-    told = [finding.what for finding in findings(tmp_path / "y")]
-    assert any(f"support of {name!r} is" in what for what in told)
-    assert any("test_f1_macro is" in what and "the summary of run" in what and str(path) in what for what in told)
-    assert not any("val_" in what or "pred_labels" in what for what in told)
+    told = findings(tmp_path / "y")
+    table = record(tmp_path / "y", "per_class", "test")
+    assert {finding.fault for finding in told} == {"disagrees"}
+    assert {(finding.path, finding.where) for finding in told} >= {
+        (str(table), f"support of {name!r}"),
+        (str(path), "test_f1_macro"),
+    }
+    assert not any("val_" in finding.where or "pred_labels" in finding.where for finding in told)
 
 
 def test_changed_choices_are_named_by_the_decision_of_the_checkpoint(tmp_path: Path) -> None:
@@ -97,12 +100,11 @@ def test_changed_choices_are_named_by_the_decision_of_the_checkpoint(tmp_path: P
     after = '["none of these"]'
     assert before != after
     edit(path, pred_labels=after)
-    told = [finding.what for finding in findings(tmp_path / "y") if "pred_labels" in finding.what]
+    told = [finding for finding in findings(tmp_path / "y") if "pred_labels" in finding.where]
     recomputed = ", ".join(json.loads(before)) or "no label"
     text = 'she said "no"\nand left'
-    assert told == [
-        f"{path}: pred_labels of item 2 ({text!r}) is none of these, recomputed {recomputed} "
-        "by the decision of checkpoint step 1"
+    assert [(finding.path, finding.where, finding.stored, finding.recomputed) for finding in told] == [
+        (str(path), f"pred_labels of item 2 ({text!r})", "none of these", recomputed)
     ]
 
 
@@ -112,10 +114,8 @@ def test_a_probability_that_was_changed_is_named(tmp_path: Path) -> None:
     frame = pandas.read_csv(path)
     other = next(name for name in ("joy", "anger") if name != frame["pred_label"][1])
     edit(path, **{f"pred_prob_{other}": "2.0"})
-    told = [finding.what for finding in findings(tmp_path / "y")]
-    assert any(
-        f"pred_label of item 2 ('test/1.png') is {frame['pred_label'][1]}, recomputed {other}" in what for what in told
-    )
+    told = {(finding.path, finding.where, finding.stored, finding.recomputed) for finding in findings(tmp_path / "y")}
+    assert (str(path), "pred_label of item 2 ('test/1.png')", frame["pred_label"][1], other) in told
 
 
 def test_a_summary_of_other_values_is_named(tmp_path: Path) -> None:
@@ -124,7 +124,8 @@ def test_a_summary_of_other_values_is_named(tmp_path: Path) -> None:
         run.summary(test_accuracy=0.93, test_loss=4.0, val_accuracy=0.1, test_wer=0.2, note="test")
     [told] = findings(tmp_path / "y")
     path = record(tmp_path / "y", "final_predictions", "test")
-    assert told.what == f"the summary of run a: test_accuracy is 0.93, recomputed 0.5 from {path}"
+    assert told.fault == "disagrees"
+    assert (told.path, told.where, told.stored, told.recomputed) == (str(path), "test_accuracy", "0.93", "0.5")
 
 
 @pytest.mark.parametrize(("key", "value"), [("summary", {"test_wer": 0.1}), ("config", {"lr": 3}), ("seed", 7)])
@@ -134,7 +135,7 @@ def test_a_snapshot_that_was_edited_is_named_and_can_be_removed(tmp_path: Path, 
     path = run.home / ".run" / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     [told] = findings(tmp_path / "y")
-    assert told.what == f"{path} says otherwise than the journal: {key}"
+    assert (told.fault, told.path, told.where) == ("snapshot", str(path), key)
     path.unlink()
     assert findings(tmp_path / "y") == []
     assert reader_of(tmp_path / "y").snapshot.summary == {"test_wer": 0.2}
@@ -181,23 +182,28 @@ def test_many_disagreements_are_told_once(tmp_path: Path) -> None:
     frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
     frame["pred_labels"] = "[]"
     frame.to_csv(path, index=False)
-    told = [finding.what for finding in findings(tmp_path / "y")]
+    told = findings(tmp_path / "y")
     assert len(told) < 40
-    assert sum("pred_labels of item" in what for what in told) == 10
-    assert any("more values are not those recomputed by the decision" in what for what in told)
+    assert {finding.fault for finding in told} == {"disagrees"}
+    assert sum("pred_labels of item" in finding.where for finding in told) == 10
+    assert any((finding.path, finding.where) == (str(path), "") for finding in told), "one for all others"
 
 
 def test_files_that_cannot_be_read_or_are_gone(tmp_path: Path) -> None:
     emotional(tmp_path / "y", "a")
-    record(tmp_path / "y", "per_class", "val").unlink()
+    gone = record(tmp_path / "y", "per_class", "val")
+    gone.unlink()
     path = record(tmp_path / "y", "per_class", "test")
     path.write_text("no table")
-    told = [finding.what for finding in findings(tmp_path / "y")]
-    assert len(told) == 2
-    assert "per_class_val.csv is missing" in told[0]
-    assert f"{path} is no per-class table" in told[1]
-    record(tmp_path / "y", "final_predictions", "test").write_text("text,true_labels\n")
-    assert sum("is no predictions file" in finding.what for finding in findings(tmp_path / "y")) == 1
+    told = findings(tmp_path / "y")
+    assert [(finding.fault, finding.path) for finding in told] == [("missing", str(gone)), ("unreadable", str(path))]
+    assert all(finding.remedy for finding in told)
+    predictions = record(tmp_path / "y", "final_predictions", "test")
+    predictions.write_text("text,true_labels\n")
+    assert [(finding.fault, finding.path) for finding in findings(tmp_path / "y")] == [
+        ("missing", str(gone)),
+        ("unreadable", str(predictions)),
+    ]
 
 
 def test_a_decision_for_other_labels_is_a_finding(tmp_path: Path) -> None:
@@ -208,9 +214,9 @@ def test_a_decision_for_other_labels_is_a_finding(tmp_path: Path) -> None:
         assert path is not None
         (path / "metrics.json").unlink()
         (path / "metrics.json").write_text('{"decision": {"mode": "fixed", "thresholds": {"rage": 0.5}}}')
-    told = [finding.what for finding in findings(tmp_path / "y") if "thresholds are for other labels" in finding.what]
+    told = [finding for finding in findings(tmp_path / "y") if finding.fault == "unreadable"]
     assert len(told) == 2
-    assert all("rage" in what for what in told)
+    assert all("rage" in finding.what for finding in told)
 
 
 def test_a_run_without_predictions_needs_no_arrays(tmp_path: Path) -> None:
@@ -236,12 +242,10 @@ def test_without_numpy_the_rest_is_verified_and_that_is_said(tmp_path: Path) -> 
     single(tmp_path / "y", "a")
     code = (
         "import sys\nsys.modules['numpy'] = None\nfrom trainyard.upkeep.verify import *\n"
-        f"for finding in verify_yard(Yard({str(tmp_path / 'y')!r}), Tally()): print(finding)"
+        f"for one in verify_yard(Yard({str(tmp_path / 'y')!r}), Tally()): print(one.fault, one.where, one.harmless)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
-    [line] = done.stdout.splitlines()
-    assert "numpy is missing" in line
-    assert "harmless=True" in line
+    assert done.stdout.splitlines() == ["unchecked numpy True"]
 
 
 def test_while_a_run_is_at_work_its_summary_may_be_older(tmp_path: Path) -> None:
