@@ -1,15 +1,17 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from trainyard.config.schema import SplitOptions
 from trainyard.data.dataset import explain_change
-from trainyard.data.unlabelled import load_texts
 from trainyard.errors import DataError, LeakError
-from trainyard.text.dataset import split_texts, text_dataset, with_tokens
+from trainyard.text.dataset import split_texts, with_tokens
+from trainyard.text.kind import read_texts
 from trainyard.text.sources import Texts
 
-SPLIT = {"val_fraction": 0.2, "test_fraction": 0.2}
+SPLIT = SplitOptions(val_fraction=0.2, test_fraction=0.2)
 
 
 def encode(texts, max_tokens):
@@ -32,16 +34,17 @@ def texts(count=20, **changes):
 
 
 def make(source=None, **options):
-    options = {"pad_id": 256, "name": "t", "max_tokens": 30, **SPLIT} | options
-    return text_dataset(source or texts(), encode, **options)
+    of_split = {name: options.pop(name) for name in ("label_name", "split") if name in options}
+    options = {"pad_id": 256, "max_tokens": 30} | options
+    return with_tokens(split_texts(source or texts(), **({"name": "t", "split": SPLIT} | of_split)), encode, **options)
 
 
 def test_a_dataset_of_texts_is_ragged_and_holds_them():
-    data = make(label_name="emotion", tokenizer="mine")
+    data = make(label_name="emotion", model_arguments={"tokenizer": "mine"})
     assert data.ragged
     assert data.multi_label
     assert data.label_name == "emotion"
-    assert data.tokenizer == "mine"
+    assert data.model_arguments == {"tokenizer": "mine"}
     assert data.item_shape == (30,)
     assert data.texts == texts().texts
     np.testing.assert_array_equal(data.lengths, np.arange(1, 21))
@@ -52,7 +55,7 @@ def test_a_dataset_of_texts_is_ragged_and_holds_them():
 
 
 def test_tokens_can_come_after_the_splits():
-    data = split_texts(texts(), name="t", **SPLIT)
+    data = split_texts(texts(), name="t", split=SPLIT)
     with pytest.raises(ValueError, match="no tokens yet"):
         data.fetch(np.array([0]))
     whole = with_tokens(data, encode, pad_id=256, max_tokens=30)
@@ -63,10 +66,10 @@ def test_what_is_cut_and_what_is_nothing_is_told():
     data = make(max_tokens=19)
     assert data.lengths.max() == 19
     (warning,) = data.warnings
-    assert warning == "2 of 20 texts fill data.max_tokens=19: what is beyond is not read."
+    assert warning == "2 of 20 texts fill data.max_tokens=19: the rest is cut off."
     with pytest.raises(DataError, match="makes no token of t0, t1, t2, … "):
         with_tokens(
-            split_texts(texts(), name="t", **SPLIT), lambda t, m: encode([""] * len(t), m), pad_id=0, max_tokens=9
+            split_texts(texts(), name="t", split=SPLIT), lambda t, m: encode([""] * len(t), m), pad_id=0, max_tokens=9
         )
     with pytest.raises(ValueError, match="has no texts"):
         with_tokens(_without_texts(), encode, pad_id=0, max_tokens=9)
@@ -83,8 +86,8 @@ def test_the_same_text_in_two_splits_leaks():
     source = texts(texts=same, splits=("train", "train", "test") + ("train",) * 15 + ("val",) * 2)
     assert any("t0 (train) = t2 (test)" in warning for warning in make(source).warnings)
     with pytest.raises(LeakError):
-        make(source, on_leak="error")
-    kept = make(source, on_leak="drop")
+        make(source, split=replace(SPLIT, on_leak="error"))
+    kept = make(source, split=replace(SPLIT, on_leak="drop"))
     assert kept.ids == tuple(f"t{i}" for i in range(1, 20))
     assert kept.texts == same[1:]
     assert kept.fetch(np.array([1])).tolist() == [[97]]
@@ -96,7 +99,7 @@ def test_a_label_that_train_lacks_is_a_warning_where_there_may_be_several():
     labels[19, 1] = True
     source = texts(labels=labels, classes=("a", "b", "c"), splits=("train",) * 10 + ("val",) * 5 + ("test",) * 5)
     warnings = make(source).warnings
-    assert "The train split has no items of classes b, c. Without any, a label cannot be learnt." in warnings
+    assert "The train split has no items of classes b, c. A label without items cannot be learnt." in warnings
     assert "The test split has no items of class c." in warnings
     single = texts(
         labels=np.array([0] * 19 + [1]), classes=("a", "b"), splits=("train",) * 10 + ("val",) * 5 + ("test",) * 5
@@ -119,15 +122,14 @@ def test_a_text_that_changed_is_explained():
 def test_new_texts_come_from_lines_and_from_tables(tmp_path):
     lines = tmp_path / "new.txt"
     lines.write_bytes('\ufeffone "quoted"\r\n\n two\ttabs \n'.encode())
-    assert load_texts(lines) == (("new.txt:1", "new.txt:3"), ('one "quoted"', " two\ttabs "))
+    assert read_texts(lines) == (("new.txt:1", "new.txt:3"), ('one "quoted"', " two\ttabs "))
     table = tmp_path / "new.csv"
     table.write_text('name,text\na," x,\ny"\nb,z\n')
-    assert load_texts(table) == (("new.csv:2", "new.csv:3"), (" x,\ny", "z"))
-    assert load_texts(table, id_column="name")[0] == ("a", "b")
-    assert load_texts(table, text_column="name")[1] == ("a", "b")
+    assert read_texts(table) == (("new.csv:2", "new.csv:3"), (" x,\ny", "z"))
+    assert read_texts(table, text_column="name")[1] == ("a", "b")
     rows = tmp_path / "new.jsonl"
     rows.write_text('{"text": "a", "label": 1.5}\n{"text": "b"}\n')
-    assert load_texts(rows) == (("new.jsonl:1", "new.jsonl:2"), ("a", "b"))
+    assert read_texts(rows) == (("new.jsonl:1", "new.jsonl:2"), ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -138,18 +140,18 @@ def test_new_texts_come_from_lines_and_from_tables(tmp_path):
         ("new.jsonl", '{"text": null}\n', "row 1 has null as its 'text'"),
         ("new.txt", "\n \n", "has no texts"),
         ("new.txt", b"a\n\xff\n", "not UTF-8"),
-        ("new.doc", "a", "is no file of texts"),
+        ("new.doc", "a", "is not a file of texts"),
     ],
 )
 def test_new_texts_that_cannot_be_read_are_refused(tmp_path, name, content, words):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as told:
-        load_texts(path)
+        read_texts(path)
     assert words in told.value.what
 
 
 def test_new_texts_that_are_not_there_are_told(tmp_path):
     for name in ("new.txt", "new.csv", "new"):
         with pytest.raises(DataError, match=r"There is no|cannot be read: No such file"):
-            load_texts(tmp_path / name)
+            read_texts(tmp_path / name)

@@ -1,7 +1,7 @@
 """What every source does after reading: complete the splits, look for leaks, check, assemble.
 
-So that a fault of the data is found in the same way and told in the same words whether it came
-from an array, a folder or a CSV. Knows no file format.
+A fault of the data is found in the same way, with the same error, whether it came from an array, a folder or a
+CSV. Knows no file format.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from difflib import get_close_matches
 import numpy as np
 import numpy.typing as npt
 
+from trainyard.config.schema import SplitOptions
 from trainyard.data.dataset import SPLITS, Dataset, Fetch, Indices, Labels, Splits, count_labels
 from trainyard.data.splits import Leaks, assign_splits, find_leaks, without_leaks
 from trainyard.errors import DataError, LeakError
@@ -66,12 +67,7 @@ def build_dataset(
     groups: Sequence[str] | None = None,
     texts: Sequence[str] | None = None,
     warnings: Sequence[str] = (),
-    test_groups: Sequence[str] = (),
-    by_group: bool = True,
-    val_fraction: float,
-    test_fraction: float,
-    seed: int = 0,
-    on_leak: str = "warn",
+    split: SplitOptions,
 ) -> Dataset:
     """A checked `Dataset` of what a source has read.
 
@@ -88,40 +84,41 @@ def build_dataset(
             train where it brought none.
         groups: one per item, "" for none.
         texts: one per item, where the items are texts.
-        warnings: what the source has to say.
-        test_groups: groups that make up the test split, in place of any official split.
-        by_group: keep groups on one side of the splits made here.
-        val_fraction: share for a val split of our own.
-        test_fraction: share for a test split of our own.
-        seed: of the split.
-        on_leak: "warn", "error" or "drop".
+        warnings: of the source.
+        split: how items are shared out.
 
     Raises:
         DataError: fewer than two classes, no item in train, or a class without items there; with
             several labels an item the last is a warning.
         LeakError: something leaks and `on_leak` is "error".
     """
-    if on_leak not in ON_LEAK:
-        raise DataError(f"on_leak is {on_leak!r}, which is no choice.", f"Use one of {', '.join(ON_LEAK)}.")
+    if split.on_leak not in ON_LEAK:
+        raise DataError(
+            f"data.split.on_leak is {split.on_leak!r}, which is not one of {', '.join(ON_LEAK)}.",
+            f"Use one of {', '.join(ON_LEAK)}.",
+            value=split.on_leak,
+            place="data.split.on_leak",
+        )
     several = np.ndim(labels) == 2
     labels = np.asarray(labels, dtype=np.bool_ if several else np.int64)
     notes = list(warnings)
     _check_classes(where, classes, labels)
-    if test_groups:
-        official = _test_groups(where, groups, test_groups)
-    splits, made = _complete(labels, official, groups if by_group else None, digests, val_fraction, test_fraction, seed)
+    if split.test_groups:
+        official = _test_groups(where, groups, split.test_groups)
+    splits, made = _complete(labels, official, groups if split.by_group else None, digests, split)
     notes += _missed_shares(splits, made)
 
     leaks = find_leaks(ids, digests, groups, splits)
     keep = np.arange(len(ids), dtype=np.int64)
-    if leaks and on_leak == "error":
+    if leaks and split.on_leak == "error":
         raise LeakError(
             f"{where}: {' '.join(leaks.describe())}",
-            "Mend the data, or set data.split.on_leak to drop (keeps test whole) or to warn.",
+            "Fix the data, or set data.split.on_leak to drop (keeps test whole) or to warn.",
+            place=where,
         )
-    if leaks and on_leak == "drop":
+    if leaks and split.on_leak == "drop":
         kept = without_leaks(digests, groups, splits)
-        notes.append(_say_dropped(splits, kept, leaks))
+        notes.append(_dropped_warning(splits, kept, leaks))
         keep = np.flatnonzero(kept).astype(np.int64)
         kept_ids, kept_digests = _pick(keep, ids, digests)
         leaks = Leaks(repeated=find_leaks(kept_ids, kept_digests, None, splits[keep]).repeated)
@@ -151,7 +148,9 @@ def _test_groups(where: str, groups: Sequence[str] | None, chosen: Sequence[str]
             has = f"its groups are {listed(known)}" if known else "no item of it is in a group"
             raise DataError(
                 f"{where}: data.split.test_groups names {name!r}, but {has}.",
-                f"Name groups that are there.{nearest(name, known)}",
+                f"Name existing groups.{nearest(name, known)}",
+                value=name,
+                place="data.split.test_groups",
             )
     return ["test" if group in chosen else "train" for group in groups or ()]
 
@@ -163,19 +162,28 @@ def _pick(keep: Indices, *columns: Sequence[str]) -> list[tuple[str, ...]]:
 def _check_classes(where: str, classes: Sequence[str], labels: Labels) -> None:
     repeated = sorted({name for name in classes if list(classes).count(name) > 1})
     if repeated:
-        raise DataError(f"{where}: the classes name {listed(repeated)} more than once.", "Name each class once.")
+        raise DataError(
+            f"{where}: the classes name {listed(repeated)} more than once.",
+            "Name each class once.",
+            value=repeated,
+            place="data.classes",
+        )
     if not len(labels):
-        raise DataError(f"{where} holds no items.", "Check the path.")
+        raise DataError(f"{where} holds no items.", "Check the path.", place=where)
     if len(classes) < 2:
         raise DataError(
-            f"{where} has one class only ({listed(list(classes))}): there is nothing to tell apart.",
+            f"{where} has one class only ({listed(list(classes))}): there is nothing to classify.",
             "Add items of a second class.",
+            value=list(classes),
+            place=where,
         )
     empty = _without_items(classes, labels)
     if empty and labels.ndim == 1:
         raise DataError(
             f"{where}: no items of {'class' if len(empty) == 1 else 'classes'} {listed(empty)}.",
             "Add items, or leave the class out.",
+            value=empty,
+            place=where,
         )
 
 
@@ -188,15 +196,13 @@ def _complete(
     official: Sequence[str] | Splits | None,
     groups: Sequence[str] | None,
     digests: Sequence[str],
-    val_fraction: float,
-    test_fraction: float,
-    seed: int,
+    split: SplitOptions,
 ) -> tuple[Splits, dict[str, tuple[float, int]]]:
     """The splits, and for each one made here the share asked for and the items it was taken from."""
     splits = np.array(["train"] * len(labels) if official is None else list(official), dtype="<U5")
     present = set(splits.tolist())
-    asked = {"val": val_fraction, "test": test_fraction}
-    ours = {split: share for split, share in asked.items() if split not in present and share > 0}
+    asked = {"val": split.val_fraction, "test": split.test_fraction}
+    ours = {name: share for name, share in asked.items() if name not in present and share > 0}
     train = np.flatnonzero(splits == "train")
     if ours and len(train):
         splits[train] = assign_splits(
@@ -205,9 +211,9 @@ def _complete(
             [digests[index] for index in train.tolist()],
             ours.get("val", 0.0),
             ours.get("test", 0.0),
-            seed,
+            split.seed,
         )
-    return splits, {split: (share, len(train)) for split, share in ours.items()}
+    return splits, {name: (share, len(train)) for name, share in ours.items()}
 
 
 def _missed_shares(splits: Splits, made: dict[str, tuple[float, int]]) -> list[str]:
@@ -223,7 +229,7 @@ def _missed_shares(splits: Splits, made: dict[str, tuple[float, int]]) -> list[s
     return notes
 
 
-def _say_dropped(splits: Splits, kept: npt.NDArray[np.bool_], leaks: Leaks) -> str:
+def _dropped_warning(splits: Splits, kept: npt.NDArray[np.bool_], leaks: Leaks) -> str:
     dropped = {split: int((~kept & (splits == split)).sum()) for split in ("train", "val")}
     parts = " and ".join(f"{count} of {split}" for split, count in dropped.items() if count)
     found = Leaks(leaks.identical, leaks.groups, 0, leaks.held_out).describe()
@@ -238,9 +244,14 @@ def _check_coverage(where: str, classes: Sequence[str], labels: Labels, splits: 
         noun = "class" if len(missing) == 1 else "classes"
         if split == "train" and missing and (not len(held) or labels.ndim == 1):
             what = "no items" if not len(held) else f"no items of {listed(missing)}"
-            raise DataError(f"{where}: the train split has {what}.", "Add items to train, or mend the split.")
+            raise DataError(
+                f"{where}: the train split has {what}.",
+                "Add items to train, or fix the split.",
+                value=missing,
+                place=where,
+            )
         if missing and len(held):
-            cannot = " Without any, a label cannot be learnt." if split == "train" else ""
+            cannot = " A label without items cannot be learnt." if split == "train" else ""
             notes.append(f"The {split} split has no items of {noun} {listed(missing)}.{cannot}")
         elif not len(held):
             notes.append(f"The {split} split is empty.")

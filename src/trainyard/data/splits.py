@@ -17,7 +17,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from trainyard.data.dataset import SPLITS, Indices, Splits
-from trainyard.data.dealing import Floats, deal_classes, deal_label_sets
+from trainyard.data.stratify import Floats, stratify_classes, stratify_label_sets
 from trainyard.errors import DataError
 
 
@@ -32,7 +32,7 @@ def assign_splits(
     """The split of each item, "train", "val" or "test"; the same for the same arguments, always.
 
     Items of one group, and items with equal digests, go to one split together. Alone-standing items
-    are then dealt out class by class, so that each class has its share in each split to within one
+    are then assigned class by class, so that each class has its share in each split to within one
     item of what the groups left to it. A class always has an item in train, and a split with a
     fraction above 0 always has an item. scikit-learn's StratifiedGroupKFold has the same aim but
     holds out only one k-th of the items; this takes any fraction.
@@ -63,9 +63,9 @@ def assign_splits(
     shape = (len(sizes), columns)
     counts = coo_matrix((np.ones(len(items)), (units[items], classes)), shape=shape).tocsr()  # of each unit
     if labels.ndim == 2:
-        chosen = deal_label_sets(labels.astype(bool), units, counts, sizes, shares, seed)
+        chosen = stratify_label_sets(labels.astype(bool), units, counts, sizes, shares, seed)
     else:
-        chosen = deal_classes(counts, sizes, shares, seed)
+        chosen = stratify_classes(counts, sizes, shares, seed)
     _give_train_every_class(chosen, counts, sizes)
     _fill_empty(chosen, counts, sizes, np.flatnonzero(shares > 0))
     return np.array(SPLITS)[chosen[units]]

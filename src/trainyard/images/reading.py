@@ -1,6 +1,6 @@
-"""What image folders and CSVs of image paths share: read the files, set bad ones aside, build the dataset.
+"""What sources of image files share: read the files, leave out bad ones, build the dataset.
 
-Sources find out which files there are and what they are called; from there on it is the same.
+A source finds which files there are and what they are called.
 """
 
 from __future__ import annotations
@@ -14,40 +14,48 @@ from trainyard.data.dataset import Dataset
 from trainyard.data.found import ON_BAD_FILE, FoundFile
 from trainyard.errors import DataError
 from trainyard.images.files import ImageFiles
+from trainyard.images.schema import CsvData, DigitsData, ImageFolderData
 
 
 def build_from_files(
+    data: ImageFolderData | CsvData,
     name: str,
-    where: str,
     classes: Sequence[str],
     files: Sequence[FoundFile],
     *,
-    image_size: tuple[int, int],
-    channels: int,
-    on_bad_file: str,
     cache_mb: float,
-    warnings: Sequence[str],
-    test_groups: Sequence[str] = (),
-    by_group: bool = True,
-    val_fraction: float,
-    test_fraction: float,
-    seed: int,
-    on_leak: str,
+    warnings: Sequence[str] = (),
 ) -> Dataset:
-    """The dataset of the files that are whole images; see `build_dataset` for the rest.
+    """The dataset of the files that are whole images.
+
+    Args:
+        data: how images are read and split.
+        name: the dataset's name.
+        classes: names in label order.
+        files: what the source found.
+        cache_mb: megabytes of decoded pixels to keep in memory.
+        warnings: of the source.
 
     Raises:
         DataError: one or more files are missing or damaged and `on_bad_file` is "error", or skipping
             them leaves a class empty.
     """
-    if on_bad_file not in ON_BAD_FILE:
-        raise DataError(f"on_bad_file is {on_bad_file!r}, which is no choice.", f"Use one of {', '.join(ON_BAD_FILE)}.")
-    if channels not in (1, 3) or min(image_size) < 1:
+    if data.on_bad_file not in ON_BAD_FILE:
         raise DataError(
-            f"Images of {channels} channels and size {tuple(image_size)} cannot be made.",
-            "Use 1 or 3 channels, and a height and a width of at least 1.",
+            f"data.on_bad_file is {data.on_bad_file!r}, which is not one of {', '.join(ON_BAD_FILE)}.",
+            f"Use one of {', '.join(ON_BAD_FILE)}.",
+            value=data.on_bad_file,
+            place="data.on_bad_file",
         )
-    height, width = image_size
+    if data.channels not in (1, 3) or min(data.image_size) < 1:
+        raise DataError(
+            f"Images of {data.channels} channels and size {tuple(data.image_size)} are not supported.",
+            "Use 1 or 3 channels, and a height and a width of at least 1.",
+            value=(data.channels, *data.image_size),
+            place="data.channels" if data.channels not in (1, 3) else "data.image_size",
+        )
+    where, channels = data.path, data.channels
+    height, width = data.image_size
     images = ImageFiles([file.path for file in files], [file.id for file in files], (height, width), channels, cache_mb)
     read = images.read_all()
     good = np.array([index for index, (_, fault) in enumerate(read) if not fault], dtype=np.int64)
@@ -59,10 +67,12 @@ def build_from_files(
             if fault
         ]
         count = "1 image is" if len(bad) == 1 else f"{len(bad)} images are"
-        if on_bad_file == "error":
+        if data.on_bad_file == "error":
             raise DataError(
                 f"{where}: {count} missing or unreadable:{describe_bad(bad)}",
                 "Replace or remove them, or set data.on_bad_file=skip.",
+                value=[name for name, _ in bad],
+                place=where,
             )
         notes.append(f"Skipped: {count} missing or unreadable:{describe_bad(bad)}")
         _check_left(where, classes, files, good)
@@ -80,13 +90,23 @@ def build_from_files(
         official=[file.split for file in kept] if any(file.split for file in files) else None,
         groups=[file.group for file in kept] if any(file.group for file in files) else None,
         warnings=notes,
-        test_groups=test_groups,
-        by_group=by_group,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        on_leak=on_leak,
+        split=data.split,
     )
+
+
+def require_no_groups(data: DigitsData | ImageFolderData) -> None:
+    """Refuses `split.test_groups` for a source without groups.
+
+    Raises:
+        DataError: it is set.
+    """
+    if data.split.test_groups:
+        raise DataError(
+            f"data.split.test_groups is set, but {data.source} has no groups.",
+            "Use data=csv with data.group_column, or unset it.",
+            value=data.split.test_groups,
+            place="data.split.test_groups",
+        )
 
 
 def _check_left(where: str, classes: Sequence[str], files: Sequence[FoundFile], good: np.ndarray) -> None:
@@ -95,4 +115,6 @@ def _check_left(where: str, classes: Sequence[str], files: Sequence[FoundFile], 
         raise DataError(
             f"{where}: every image of class {classes[label]} is missing or unreadable.",
             "Replace them, or leave the class out.",
+            value=classes[label],
+            place=where,
         )

@@ -11,22 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from trainyard.analysis.classification import predictions as tables
 from trainyard.analysis.classification.decisions import ARGMAX, Decision, tune
 from trainyard.assembly.setup import build, load_dataset
 from trainyard.checkpoints import Choice, choose
+from trainyard.config import kinds
 from trainyard.config.convert import from_dict
-from trainyard.config.schema import AudioData
-from trainyard.data.unlabelled import Items, load_clips, load_items
+from trainyard.config.fields import plain
+from trainyard.config.schema import SystemSection
+from trainyard.data.cache import cache_directory
+from trainyard.data.items import Items
 from trainyard.durable import open_log
 from trainyard.errors import DataError, UnknownCheckpointError
 from trainyard.models import from_model_config
 from trainyard.running import records
 from trainyard.running.train import refuse_changed_data
 from trainyard.runs import Checkpoint, RunReader, Snapshot, amend
-from trainyard.text.encoders import TextClassifier
 from trainyard.training import process as processes
 from trainyard.training.checkpoint.capture import load_weights
 from trainyard.training.checkpoint.read import Loaded, load
@@ -93,7 +94,7 @@ def evaluate_run(
     choice = pick(reader, checkpoint)
     config = from_dict(reader.snapshot.config, where=str(reader.home), trust=trust)
     loaded = load(choice.path, weights_only=True)
-    dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"), saved=loaded)
+    dataset = load_dataset(config, trust=trust, item_shape=reader.snapshot.data.get("item_shape"), saved=loaded)
     refuse_changed_data(reader, dataset)
     if not len(dataset.indices(split)):
         raise DataError(f"The data has no {split} split.", "Choose another with --split.")
@@ -132,8 +133,8 @@ def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = Non
 
     Args:
         reader: the run whose checkpoint predicts.
-        path: what the run was trained on: an image, a folder of images or an .npz; a recording or a folder of them;
-            a .txt with one text a line, or a table of texts.
+        path: items of the kind that the run was trained on: an image, a folder of images or an .npz; a recording or
+            a folder of them; a .txt with one text a line, or a table of texts.
         checkpoint: best (None), last, or a step.
         device: where to compute.
 
@@ -148,19 +149,10 @@ def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = Non
     load_weights(model, loaded.model, str(choice.path))
     config = reader.snapshot.config
     precision = config.get("training", {}).get("precision", "fp32")
-    texts: tuple[str, ...] | None = None
-    data = config.get("data", {})
-    if data.get("source") == "audio":
-        items = _clips(reader, path)
-    elif data.get("source") == "text":
-        from trainyard.text.load import load_new  # asks for the libraries of text
-
-        items, texts = load_new(path, data["text_column"], data["max_tokens"], loaded.files)
-    else:
-        items = load_items(path, loaded.model_config["item_shape"])
+    items = _new_items(reader, path, loaded)
     labels = loaded.model_config["id2label"]
     classes = [labels[str(index)] for index in range(len(labels))]
-    decision = _decision(loaded, model, classes, config.get("training", {}).get("thresholds", {}))
+    decision = _decision(loaded, classes, config.get("training", {}).get("thresholds", {}))
     as_probabilities = functools.partial(torch.softmax, dim=1) if decision == ARGMAX else torch.sigmoid
     where = processes.start(device).device
     model.to(where).eval()
@@ -177,30 +169,35 @@ def predict_items(reader: RunReader, path: Path, *, checkpoint: str | None = Non
             parts.append(as_probabilities(logits.float()).cpu().numpy())
     probabilities = np.concatenate(parts)
     return tables.predictions_csv(
-        texts or items.ids,
+        items.texts or items.ids,
         None,
         decision.choose(probabilities),
         probabilities,
         classes,
-        item_column="text" if texts else "id",
+        item_column="text" if items.texts else "id",
     )
 
 
-def _decision(loaded: Loaded, model: nn.Module, classes: Sequence[str], thresholds: Mapping[str, Any]) -> Decision:
+def _decision(loaded: Loaded, classes: Sequence[str], thresholds: Mapping[str, Any]) -> Decision:
     """How the checkpoint chooses labels; untuned when it is from before the first validation."""
     if loaded.decision is not None:
         return Decision.from_dict(loaded.decision, classes)
-    if not (isinstance(model, TextClassifier) and model.multi_label):
+    if loaded.model_config.get("problem_type") != "multi_label_classification":
         return ARGMAX
     nothing = np.empty((0, len(classes)))
     return tune(nothing, nothing, classes=classes, **thresholds)[0]
 
 
-def _clips(reader: RunReader, path: Path) -> Items:
-    """Recordings as the run's model hears them."""
-    from trainyard.audio.load import cache_dir, frontend_of, listening_of  # asks for the libraries of sound
-
-    config = from_dict(reader.snapshot.config, where=str(reader.home), trust=True)  # builds none of its targets
-    assert isinstance(config.data, AudioData)
-    frontend = frontend_of(config, reader.snapshot.data.get("item_shape"))
-    return load_clips(path, listening_of(config.data), frontend, cache_dir(config), config.system.cache_mb)
+def _new_items(reader: RunReader, path: Path, loaded: Loaded) -> Items:
+    """The items at `path`, read as the run read its own."""
+    config, recorded = reader.snapshot.config, reader.snapshot.data
+    kind = kinds.torch_side("data", config["data"]["source"])
+    described = recorded.get("preprocessing")
+    if described is None:  # a run of version 0.1
+        parsed = from_dict(config, where=str(reader.home), trust=True)  # builds none of its targets
+        described = kind.preprocessing(parsed, recorded.get("item_shape") or loaded.model_config.get("item_shape"))
+    system = {**plain(SystemSection()), **config.get("system", {})}
+    items: Items = kind.read_new(
+        path, described, files=loaded.files, cache_dir=cache_directory(system["cache_dir"]), cache_mb=system["cache_mb"]
+    )
+    return items

@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from trainyard.assembly.setup import Setup, build, load_dataset, load_initial_weights
-from trainyard.audio.study.names import default_run_name, model_label
 from trainyard.config.convert import from_dict, to_dict
-from trainyard.config.schema import Config, TextEncoderModel
+from trainyard.config.names import default_run_name, model_label
+from trainyard.config.schema import Config
 from trainyard.data.dataset import Dataset, explain_change
 from trainyard.errors import (
     ChangedDataError,
@@ -166,7 +166,7 @@ def resume(
 
     with _processes(config.run.device) as process:
         saved = _saved_model(reader) or _tested_model(config)
-        dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"), saved=saved)
+        dataset = load_dataset(config, trust=trust, item_shape=reader.snapshot.data.get("item_shape"), saved=saved)
         refuse_changed_data(reader, dataset)
         setup = build(config, dataset, process, trust=trust, saved=saved)
         run = resume_run(yard, home) if process.is_main else None
@@ -203,7 +203,7 @@ def _tested_model(config: Config) -> Loaded | None:
     That is a text encoder's tokenizer; and of one to test, what building it anew would fetch.
     """
     path = config.run.checkpoint_path
-    reads = isinstance(config.model, TextEncoderModel)
+    reads = getattr(config.data, "reads_with_checkpoint", False)
     if path is None or not (reads or (not config.run.train and getattr(config.model, "pretrained", False))):
         return None
     try:

@@ -3,13 +3,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sections import data_section
 from sklearn.datasets import load_digits
 
 from trainyard.errors import DataError, LeakError
+from trainyard.images.schema import NpzData
 from trainyard.images.sources import npz
 from trainyard.testing.data import tiny_npz
 
 RNG = np.random.default_rng(0)
+
+
+def load(path, **options):
+    return npz.load(data_section(NpzData, path=str(path), **options))
 
 
 def images(count=30, seed=0, shape=(6, 5), dtype=np.uint8):
@@ -27,7 +33,7 @@ def save(path, **arrays):
 
 def test_grey_bytes_become_one_channel_between_0_and_1(tmp_path):
     raw = images()
-    data = npz.load(save(tmp_path, images=raw, labels=labels()))
+    data = load(save(tmp_path, images=raw, labels=labels()))
     assert data.name == "data"
     assert data.item_shape == (1, 6, 5)
     assert data.classes == ("0", "1", "2")
@@ -37,7 +43,7 @@ def test_grey_bytes_become_one_channel_between_0_and_1(tmp_path):
 
 def test_colours_become_channels_first(tmp_path):
     raw = images(shape=(6, 5, 3))
-    data = npz.load(save(tmp_path, images=raw, labels=labels()))
+    data = load(save(tmp_path, images=raw, labels=labels()))
     assert data.item_shape == (3, 6, 5)
     np.testing.assert_array_equal(
         data.fetch(np.array([7])).numpy()[0, 2], raw[7, :, :, 2].astype(np.float32) / np.float32(255)
@@ -57,20 +63,20 @@ def test_colours_become_channels_first(tmp_path):
 )
 def test_official_splits_under_the_names_people_use(tmp_path, keys):
     arrays = (images(60), labels(60), images(15, seed=1), labels(15))
-    data = npz.load(save(tmp_path, **dict(zip(keys, arrays, strict=True))), val_fraction=0.1, test_fraction=0.5)
+    data = load(save(tmp_path, **dict(zip(keys, arrays, strict=True))), val_fraction=0.1, test_fraction=0.5)
     # The test split is theirs whatever was asked for; val is cut from train.
     assert data.fingerprint()["splits"] == {"train": 54, "val": 6, "test": 15}
     assert [data.ids[index] for index in data.indices("test")] == [f"{keys[2]}[{index}]" for index in range(15)]
 
 
 def test_three_official_splits_stay_as_they_are(tmp_path):
-    data = npz.load(tiny_npz(tmp_path / "d.npz", splits={"train": 6, "val": 2, "test": 3}), seed=5)
+    data = load(tiny_npz(tmp_path / "d.npz", splits={"train": 6, "val": 2, "test": 3}), seed=5)
     assert data.fingerprint()["splits"] == {"train": 18, "val": 6, "test": 9}
 
 
 def test_scikit_learns_digits_as_an_npz(tmp_path):
     bunch = load_digits()
-    data = npz.load(save(tmp_path, data=bunch.images, target=bunch.target))
+    data = load(save(tmp_path, data=bunch.images, target=bunch.target))
     np.testing.assert_array_equal(data.fetch(np.arange(9)).numpy()[:, 0], bunch.images[:9].astype(np.float32))
 
 
@@ -88,7 +94,7 @@ def test_scikit_learns_digits_as_an_npz(tmp_path):
     ],
 )
 def test_labels_of_every_kind(tmp_path, values, classes, names):
-    data = npz.load(save(tmp_path, images=images(), labels=values), classes=classes)
+    data = load(save(tmp_path, images=images(), labels=values), classes=classes)
     assert data.classes == names
     flat = values.reshape(-1)
     for index in range(30):
@@ -102,7 +108,7 @@ def test_labels_of_every_kind(tmp_path, values, classes, names):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16, ">u2", np.int64, ">f4"])
 def test_other_numbers(tmp_path, dtype):
     raw = images().astype(dtype)
-    data = npz.load(save(tmp_path, images=raw, labels=labels()))
+    data = load(save(tmp_path, images=raw, labels=labels()))
     scale = 65535 if np.dtype(dtype).kind == "u" else 1
     np.testing.assert_allclose(data.fetch(np.arange(30)).numpy()[:, 0], raw / scale, rtol=1e-6)
     assert any("used unscaled" in line for line in data.warnings) == (dtype is np.int64)
@@ -110,7 +116,7 @@ def test_other_numbers(tmp_path, dtype):
 
 def test_groups_beside_the_images_are_kept_together(tmp_path):
     groups = np.repeat(np.arange(10), 3)
-    data = npz.load(save(tmp_path, images=images(), labels=labels(), groups=groups))
+    data = load(save(tmp_path, images=images(), labels=labels(), groups=groups))
     for group in set(data.groups):
         assert len({data.splits[index] for index in range(30) if data.groups[index] == group}) == 1
 
@@ -154,7 +160,7 @@ BAD = {
 @pytest.mark.parametrize(("arrays", "words"), BAD.values(), ids=BAD.keys())
 def test_faults_are_told(tmp_path, arrays, words):
     with pytest.raises(DataError, match=f"(?s){words}") as caught:
-        npz.load(save(tmp_path, **arrays))
+        load(save(tmp_path, **arrays))
     assert caught.value.remedy
 
 
@@ -168,7 +174,7 @@ def test_faults_are_told(tmp_path, arrays, words):
 )
 def test_classes_that_do_not_fit_are_told(tmp_path, classes, words):
     with pytest.raises(DataError, match=f"(?s){words}"):
-        npz.load(save(tmp_path, images=images(), labels=labels()), classes=classes)
+        load(save(tmp_path, images=images(), labels=labels()), classes=classes)
 
 
 def test_an_unknown_name_is_told_with_its_place_and_the_nearest(tmp_path):
@@ -180,28 +186,28 @@ def test_an_unknown_name_is_told_with_its_place_and_the_nearest(tmp_path):
         y_test=np.array(["dog", "dgo"]),
     )
     with pytest.raises(DataError, match=r"(?s)y_test\[1\] is 'dgo'.*Did you mean 'dog'"):
-        npz.load(path, classes=("cat", "dog"))
+        load(path, classes=("cat", "dog"))
 
 
 def test_files_that_are_no_npz_are_told(tmp_path):
     path = tmp_path / "x.npz"
     with pytest.raises(DataError, match="There is no file"):
-        npz.load(path)
+        load(path)
     path.write_bytes(b"nothing like it")
     with pytest.raises(DataError, match=r"is not an \.npz file"):
-        npz.load(path)
+        load(path)
     whole = tiny_npz(tmp_path / "whole.npz").read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="not a readable"):
-        npz.load(path)
+        load(path)
     np.save(tmp_path / "one.npy", labels())
     with pytest.raises(DataError, match=r"is not an \.npz file"):
-        npz.load(tmp_path / "one.npy")
+        load(tmp_path / "one.npy")
 
 
 def test_python_objects_are_never_loaded(tmp_path):
     with pytest.raises(DataError, match="could run code"):
-        npz.load(save(tmp_path, images=images(), labels=np.array([object()] * 30)))
+        load(save(tmp_path, images=images(), labels=np.array([object()] * 30)))
 
 
 def leaky(tmp_path):
@@ -212,7 +218,7 @@ def leaky(tmp_path):
 
 
 def test_leaks_are_warned_of(tmp_path):
-    data = npz.load(leaky(tmp_path), val_fraction=0.2)
+    data = load(leaky(tmp_path), val_fraction=0.2)
     text = "\n".join(data.warnings)
     assert "2 items of val or test equal items of another split" in text
     assert "x_test[0] (test)" in text
@@ -221,12 +227,12 @@ def test_leaks_are_warned_of(tmp_path):
 
 def test_leaks_are_an_error_with_examples_when_asked(tmp_path):
     with pytest.raises(LeakError, match=r"x_train\[0\].*= x_test\[0\] \(test\)") as caught:
-        npz.load(leaky(tmp_path), on_leak="error")
+        load(leaky(tmp_path), on_leak="error")
     assert "drop" in caught.value.remedy
 
 
 def test_leaks_are_dropped_from_train_when_asked(tmp_path):
-    data = npz.load(leaky(tmp_path), on_leak="drop", val_fraction=0.2)
+    data = load(leaky(tmp_path), on_leak="drop", val_fraction=0.2)
     assert len(data.indices("test")) == 12
     assert len(data) == 40
     assert not {"x_train[0]", "x_train[1]"} & set(data.ids)
@@ -240,7 +246,7 @@ def test_leaks_are_dropped_from_train_when_asked(tmp_path):
 
 def test_an_unknown_way_with_leaks_is_told(tmp_path):
     with pytest.raises(DataError, match="on_leak is 'ignore'"):
-        npz.load(leaky(tmp_path), on_leak="ignore")
+        load(leaky(tmp_path), on_leak="ignore")
 
 
 def real(name):
@@ -252,7 +258,7 @@ def real(name):
 
 
 def test_a_real_medical_set_and_its_known_leaks():
-    data = npz.load(real("pneumoniamnist.npz"), classes=("normal", "pneumonia"))
+    data = load(real("pneumoniamnist.npz"), classes=("normal", "pneumonia"))
     assert data.fingerprint()["splits"] == {"train": 4708, "val": 524, "test": 624}
     text = "\n".join(data.warnings)
     assert "8 items of val or test equal items of another split" in text
@@ -260,6 +266,6 @@ def test_a_real_medical_set_and_its_known_leaks():
 
 
 def test_real_clothes_with_a_val_split_cut_from_train():
-    data = npz.load(real("fashion_mnist_12k.npz"))
+    data = load(real("fashion_mnist_12k.npz"))
     assert data.fingerprint()["splits"] == {"train": 9000, "val": 1000, "test": 2000}
     assert data.warnings == ()

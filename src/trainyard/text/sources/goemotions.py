@@ -11,7 +11,7 @@ from pathlib import Path
 from trainyard.data.build import listed
 from trainyard.data.tables import read_text
 from trainyard.errors import DataError
-from trainyard.text.sources.gather import Found, Texts, gather
+from trainyard.text.sources.labelled_texts import FoundText, Texts, labelled_texts
 from trainyard.text.sources.reading import as_labels
 
 FILES = (("train.tsv", "train"), ("dev.tsv", "val"), ("test.tsv", "test"))
@@ -27,7 +27,7 @@ def load(path: str | Path, *, multi_label: bool = True, on_bad_item: str = "erro
         on_bad_item: "error", or "skip" with a warning.
 
     Raises:
-        DataError: a file is missing or not as described, or what `gather` refuses.
+        DataError: a file is missing or not as described, or what `labelled_texts` refuses.
     """
     folder = _folder(Path(path))
     classes = _classes(folder)
@@ -46,8 +46,10 @@ def load(path: str | Path, *, multi_label: bool = True, on_bad_item: str = "erro
                     "Mend the row, or take the files as they were published.",
                 )
             text, labels, id_ = cells
-            found.append(Found(f"{name}: row {number}", id_, text, as_labels(file, number, labels, ","), split=split))
-    return gather(str(folder), found, classes, multi_label=multi_label, on_bad_item=on_bad_item)
+            found.append(
+                FoundText(f"{name}: row {number}", id_, text, as_labels(file, number, labels, ","), split=split)
+            )
+    return labelled_texts(str(folder), found, classes, multi_label=multi_label, on_bad_item=on_bad_item)
 
 
 def _folder(path: Path) -> Path:

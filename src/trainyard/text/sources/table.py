@@ -11,7 +11,7 @@ from pathlib import Path
 from trainyard.data.build import SPLIT_ALIASES, listed
 from trainyard.data.tables import split_of
 from trainyard.errors import DataError
-from trainyard.text.sources.gather import Found, Texts, gather
+from trainyard.text.sources.labelled_texts import FoundText, Texts, labelled_texts
 from trainyard.text.sources.reading import TABLES, as_labels, as_name, read_records
 
 
@@ -38,12 +38,12 @@ def load(
         id_column: what texts are called in records; None: file and row, as in `train.csv:12`.
         group_column: items of one group stay on one side of a split; an empty cell is no group.
         split_column: official splits in one file: train, val, test.
-        classes: as for `gather`, like the two below.
+        classes: as for `labelled_texts`, like the two below.
         multi_label: a text may have several labels, or none.
         on_bad_item: "error", or "skip" with a warning.
 
     Raises:
-        DataError: nothing there, an unreadable file, an unknown column, or what `gather` refuses.
+        DataError: nothing there, an unreadable file, an unknown column, or what `labelled_texts` refuses.
     """
     path = Path(path)
     files = _split_files(path) if path.is_dir() else [(path, "")]
@@ -68,7 +68,7 @@ def load(
                 split = split_of(file, number, as_name(file, number, split_column, values[split_column]))
             labels = as_labels(file, number, values[label_column], label_separator if multi_label else None)
             found.append(
-                Found(
+                FoundText(
                     where=f"{file.name}: {row}" if path.is_dir() else row,
                     id=name or f"{file.name}:{number}",
                     text=values[text_column],
@@ -77,7 +77,7 @@ def load(
                     split=split,
                 )
             )
-    return gather(str(path), found, classes, multi_label=multi_label, on_bad_item=on_bad_item)
+    return labelled_texts(str(path), found, classes, multi_label=multi_label, on_bad_item=on_bad_item)
 
 
 def _split_files(folder: Path) -> list[tuple[Path, str]]:

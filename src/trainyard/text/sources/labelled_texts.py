@@ -1,6 +1,6 @@
-"""What every source of texts does after reading: labels by name or number, and what cannot be used.
+"""What every source of texts does after reading: find the labels by name or number, and the texts to refuse.
 
-A fault is told with the file, the row and the value, in the same words whichever format it came from.
+Errors name the file, the row and the value in the same way for every format.
 Knows no file format, no splits to make and no tokens.
 """
 
@@ -21,7 +21,7 @@ ON_BAD_ITEM = ("error", "skip")
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundText:
     """A text as a source found it.
 
     Attributes:
@@ -66,8 +66,8 @@ class Texts:
     warnings: tuple[str, ...] = ()
 
 
-def gather(
-    where: str, found: Sequence[Found], classes: Sequence[str] | None, *, multi_label: bool, on_bad_item: str
+def labelled_texts(
+    where: str, found: Sequence[FoundText], classes: Sequence[str] | None, *, multi_label: bool, on_bad_item: str
 ) -> Texts:
     """The texts that can be used, with their labels.
 
@@ -126,7 +126,7 @@ def unusable(text: str) -> str:
     return ""
 
 
-def _classes(found: Sequence[Found], faults: Sequence[str]) -> list[str]:
+def _classes(found: Sequence[FoundText], faults: Sequence[str]) -> list[str]:
     usable = (item.labels for item, fault in zip(found, faults, strict=True) if not fault)
     return sort_labels({label for labels in usable for label in labels} - {""})
 
@@ -160,8 +160,8 @@ def _places(
     return places, ""
 
 
-def _check_ids(where: str, kept: Sequence[Found]) -> None:
-    first: dict[str, Found] = {}
+def _check_ids(where: str, kept: Sequence[FoundText]) -> None:
+    first: dict[str, FoundText] = {}
     for item in kept:
         other = first.setdefault(item.id, item)
         if other is not item:
