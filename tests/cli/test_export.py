@@ -20,7 +20,7 @@ from sound_runs import BURSTS, FIT, SPECTROGRAM, VOCALIZATIONS, a_folder, tone
 
 from trainyard.assembly.setup import load_dataset
 from trainyard.config.convert import from_dict
-from trainyard.models import from_model_config, library
+from trainyard.models import from_model_config, huggingface
 from trainyard.training.checkpoint.capture import load_weights
 from trainyard.training.checkpoint.read import load
 
@@ -98,7 +98,7 @@ def test_an_adapter_and_a_merged_model(yard: Kept) -> None:
     own = from_model_config(loaded.model_config).eval()
     load_weights(own, loaded.model, "the checkpoint")
     inputs = torch.randn(3, 80, 40, generator=torch.Generator().manual_seed(0))
-    with library.quiet(), library.without_torchao(), torch.no_grad():
+    with huggingface.errors_only(), huggingface.without_torchao(), torch.no_grad():
         wanted = own(inputs)
         whole = AutoModelForAudioClassification.from_pretrained(folder / f"{stem}_merged").eval()
         torch.testing.assert_close(whole(inputs).logits, wanted, rtol=0, atol=1e-5)
@@ -121,10 +121,10 @@ def test_an_adapter_is_loaded_by_the_lines_of_its_readme(
     yard: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a process that knows nothing of Trainyard, from a recording to the probabilities that the run told."""
-    config_class, model_class = library.model_classes("WhisperConfig", "WhisperForConditionalGeneration")
+    config_class, model_class = huggingface.model_classes("WhisperConfig", "WhisperForConditionalGeneration")
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(5)
-    with library.quiet():
+    with huggingface.errors_only():
         model_class(
             config_class(
                 d_model=16,

@@ -120,7 +120,7 @@ ESCAPES = [
     "trainyard.errors.TrainyardError",
     "trainyard.config.compose.compose",
     "trainyard.models.build_model",
-    "trainyard.models.build.math.prod",
+    "trainyard.models.kind.math.prod",
     "trainyard.models.mlp.torch.load",
 ]
 

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from trainyard import durable
 from trainyard.audio.encoders import EncoderClassifier
-from trainyard.audio.encoders.build import OURS, Settings
+from trainyard.audio.encoders.build import OURS, source_of
 from trainyard.audio.encoders.families import SAMPLE_RATE
 from trainyard.audio.encoders.methods import LORA_NAME
+from trainyard.audio.schema import EncoderModel
 from trainyard.errors import ConfigError, UserError
 from trainyard.models.tensor_files import safetensors_file
 
@@ -83,10 +84,34 @@ def base_of(config: Mapping[str, Any]) -> str | None:
         config: the contents of its checkpoint's `config.json`.
     """
     ours = config.get(OURS, {})
-    settings = Settings(**{key: value for key, value in ours.items() if key in Settings.__dataclass_fields__})
-    if not settings.pretrained:
+    model = EncoderModel(**{key: value for key, value in ours.items() if key in EncoderModel.__dataclass_fields__})
+    if not model.pretrained:
         return None
-    return str(Path(settings.source).absolute()) if Path(settings.source).is_dir() else settings.source
+    source = source_of(model)
+    return str(Path(source).absolute()) if Path(source).is_dir() else source
+
+
+def export(model: EncoderClassifier, format_: str, folder: Path, config: Mapping[str, Any], *, has_base: bool) -> str:
+    """Writes one of the two formats and returns what it holds, for people.
+
+    Args:
+        model: trained.
+        format_: `adapter` or `merged`.
+        folder: must not exist.
+        config: the contents of its checkpoint's `config.json`.
+        has_base: whether the encoder is the one that `config` names; otherwise an adapter brings it along.
+
+    Raises:
+        ConfigError: the model's method does not allow the format.
+        UserError: the folder exists.
+    """
+    if format_ == "merged":
+        export_merged(model, folder)
+        return "AutoModelForAudioClassification.from_pretrained loads it"
+    base = base_of(config) if has_base else None
+    export_adapter(model, folder, config, base)
+    where = f"in {BASE}/ beside them" if base is None else base
+    return f"peft's LoRA and {HEAD}; the encoder is {where}; {README} has the lines of Python that load all"
 
 
 def export_adapter(model: EncoderClassifier, directory: Path, config: Mapping[str, Any], base: str | None) -> None:

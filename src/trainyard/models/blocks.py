@@ -8,15 +8,14 @@ published code, so that published weights load. Nothing here knows names of mode
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from trainyard.errors import ConfigError
+from trainyard.models.schema import Norm
 
-Norm = Literal["batch", "group", "instance"]
-NORMS: tuple[Norm, ...] = ("batch", "group", "instance")
 _GROUP_CHANNELS = 16  # a group's, at least: as good as a fixed number of groups (Wu & He, 2018, table 3)
 
 

@@ -7,13 +7,13 @@ and shapes are torchvision's, so that its weights load. It knows sizes only, no 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from trainyard.models.blocks import ConvNorm, Norm, SpectrogramNetwork, StochasticDepth, check_size, init_convolutions
+from trainyard.models.blocks import ConvNorm, SpectrogramNetwork, StochasticDepth, check_size, init_convolutions
+from trainyard.models.schema import EfficientNetSize, Norm
 
-Size = Literal["small", "s", "m", "l"]
 _EPS = 1e-3  # of the norms, in the published weights
 _STOCHASTIC_DEPTH = 0.2  # of the last residual; the first has 0
 
@@ -26,7 +26,7 @@ class _Stage(NamedTuple):
     layers: int
 
 
-_STAGES: dict[Size, tuple[_Stage, ...]] = {
+_STAGES: dict[EfficientNetSize, tuple[_Stage, ...]] = {
     "small": (
         _Stage(True, 1, 1, 16, 1),
         _Stage(True, 4, 2, 32, 2),
@@ -62,7 +62,6 @@ _STAGES: dict[Size, tuple[_Stage, ...]] = {
         _Stage(False, 6, 1, 640, 7),
     ),
 }
-SIZES: tuple[Size, ...] = tuple(_STAGES)
 
 
 class _SqueezeExcitation(nn.Module):
@@ -125,7 +124,7 @@ class EfficientNetV2(SpectrogramNetwork):
 
     def __init__(
         self,
-        size: Size,
+        size: EfficientNetSize,
         in_channels: int,
         n_classes: int,
         *,

@@ -11,7 +11,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from trainyard.models.blocks import ConvNorm, Norm, SpectrogramNetwork, check_size, init_convolutions
+from trainyard.models.blocks import ConvNorm, SpectrogramNetwork, check_size, init_convolutions
+from trainyard.models.schema import Norm
 
 # expansion, channels, layers, stride: table 2 of the paper
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

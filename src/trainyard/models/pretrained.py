@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from trainyard.errors import ConfigError
-from trainyard.models.library import quiet, transformers, without_torchao
+from trainyard.models.huggingface import errors_only, transformers, without_torchao
 
 _ADAPTER = "adapter_config.json"
 _REACH_S = 10.0  # seconds to wait for an answer of the hub
@@ -34,7 +34,7 @@ def load_from(source: str, what: str, load: Callable[[bool], T]) -> T:
     Raises:
         ConfigError: it cannot be had; says why and what to do.
     """
-    with quiet(), without_torchao():
+    with errors_only(), without_torchao():
         if Path(source).exists():
             return _explained(source, what, lambda: load(True))
         with contextlib.suppress(OSError, ValueError):  # not in the cache

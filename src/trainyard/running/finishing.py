@@ -42,7 +42,9 @@ def finish(
     if run is None:
         return {}
     if config.run.train:
-        for note in found["val"].tuned(scoring)[1] if "val" in found else ():
+        val = found.get("val")
+        columns, targets = ({}, setup.dataset.labels[:0]) if val is None else (val.columns, val.targets)
+        for note in scoring.tune(columns, targets)[1]:
             run.warn(note)
             tell(console, note, label="warning: ", logger=logger)
     with_plots = config.outputs.plots

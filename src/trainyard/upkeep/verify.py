@@ -101,10 +101,9 @@ def verify_run(reader: RunReader, tally: Tally, *, trust: bool = False) -> Itera
             changed = _unlike(reader.snapshot, fold(events))
             if changed:
                 remedy = "Remove that file: the journal holds everything in it and is read instead."
-                path, keys = str(reader.home / ".run" / "run.json"), ", ".join(changed)
-                yield Finding(
-                    home, f"{path} differs from the journal: {keys}", remedy, fault="snapshot", path=path, where=keys
-                )
+                kept, keys = str(reader.home / ".run" / "run.json"), ", ".join(changed)
+                what = f"{kept} differs from the journal: {keys}"
+                yield Finding(home, what, remedy, fault="snapshot", path=kept, where=keys)
     except CorruptError as error:
         yield _unreadable(home, error)
     try:

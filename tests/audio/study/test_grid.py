@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trainyard.audio.schema import CORPORA, ENCODERS, METHODS
 from trainyard.audio.study import grid as module
 from trainyard.audio.study.grid import (
     DATASETS,
@@ -20,8 +21,8 @@ from trainyard.audio.study.grid import (
     write_experiments,
 )
 from trainyard.audio.study.layers import parse_layers
-from trainyard.audio.study.names import CORPORA, ENCODERS, METHODS, parse_name
 from trainyard.config.compose import compose, to_dict
+from trainyard.config.names import parse_name
 from trainyard.errors import ConfigError, DiskFullError, UserError
 
 

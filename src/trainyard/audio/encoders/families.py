@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainyard.models.library import model_classes
-from trainyard.models.settings import Sizes
+from trainyard.models.encoder_settings import Sizes
+from trainyard.models.huggingface import model_classes
 
 SAMPLE_RATE = 16_000  # Hz, of all of them
 POSITIONS_PER_SECOND = 50  # vectors that Whisper makes of a second; its features have two frames a vector

@@ -24,10 +24,8 @@ from torch.nn import functional
 
 from trainyard.audio.encoders.families import Family
 from trainyard.errors import ConfigError
-from trainyard.models.library import peft, without_torchao
+from trainyard.models.huggingface import peft, without_torchao
 
-METHODS = ("frozen", "lora", "adapter", "prompt", "full")
-TARGETS = ("ffn", "attention", "both")
 LORA_NAME = "default"  # peft's name for the one adapter of a model
 HEAD = ("layer_weights", "projector", "classifier")
 _POSITIONS = ("embed_positions", "pos_conv_embed", "rel_attn_embed")  # of Whisper, of the others, of WavLM

@@ -14,9 +14,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from trainyard.audio.schema import ENCODERS, METHODS
 from trainyard.audio.study.layers import parse_layers
-from trainyard.audio.study.names import ENCODERS, EXPERIMENT, METHODS, explain_name, parse_name
 from trainyard.config.faults import suggestion
+from trainyard.config.names import EXPERIMENT, explain_name, parse_name
 from trainyard.errors import ConfigError, DiskFullError, UserError
 
 DATASETS = ("asvp_esd", "asvp_esd_babies", "cnvve", "nonverbal_vocalization_dataset", "recanvo", "vivae", "donateacry")

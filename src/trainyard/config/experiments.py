@@ -1,32 +1,25 @@
 """Experiment files: what a Python file says, what its path says, and the recipe beneath both.
 
 `experiments/recanvo/whisper_base_lora_012.py` is a run of that name on that corpus; a file whose path says
-everything need not exist. Reads files and orders layers; merging them is the business of `compose`.
+everything need not exist. What a name or a folder stands for comes from the packages in `kinds`. Reads files and
+orders layers; merging them is the business of `compose`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trainyard.audio.study.names import CORPORA, ENCODERS, EXPERIMENT, explain_name, parse_name
+from trainyard.config import kinds
 from trainyard.config.faults import Fault, show, suggestion
 from trainyard.config.fields import SELECTORS
+from trainyard.config.names import EXPERIMENT, explain_name, parse_name
 from trainyard.config.pyfile import PythonFile
-from trainyard.config.recipes import Choice, Layer, read_recipe, shipped_recipes
+from trainyard.config.recipes import Choice, Layer, read_recipe, selected_by_choice, shipped_recipes
 
-# The recipe beneath a model, where no recipe is named.
-_BENEATH = {
-    "encoder": "vocalizations",
-    "efficientnet_v2": "spectrogram",
-    "panns_cnn14": "spectrogram",
-    "mobilenet_v2": "spectrogram",
-}
-# Keys that one member of a union alone has, so that a file need not say which it is.
-_TELLING = {"model": ("type", "encoder"), "data": ("corpus", "audio")}
 _REMEDY = "Name a file that is there, or one called after a corpus and a model, as recanvo/whisper_base_lora_012.py."
 
 
@@ -44,39 +37,40 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
         notes: added to: what a reader of the command line should know.
     """
     folder, stem = Path(os.path.abspath(path)).parent.name, Path(path).stem
-    model = parse_name(stem)
+    model, data = parse_name(stem), _from_folder(folder)
     layers: list[Layer] = []
     if os.path.lexists(path):
         layers = _read_python(Path(path), (), None, faults)
         if not layers:
             return []
-    elif model is not None and folder in CORPORA:
+    elif model is not None and data is not None:
         notes.append(f"There is no file {path}: it stands for {stem} on {folder}, as its path says.")
     else:
         why = []
-        # where neither a folder nor a model was named, the folder we are in is no attempt at a corpus
-        if folder not in CORPORA and (model is not None or Path(path).parent.name):
-            why.append(f"`{folder}` is no corpus{suggestion(folder, CORPORA)}")
+        # Where neither a folder nor a model was named, the current folder was not meant as a corpus.
+        if data is None and (model is not None or Path(path).parent.name):
+            why.append(f"`{folder}` is not a corpus{suggestion(folder, _folders())}")
         why += [] if model is not None else [explain_name(stem)]
         says = f"there is no file {show(path)}, and its path names no experiment: {'; '.join(why)}"
         faults.append(Fault(says, clouds=tuple(SELECTORS), remedy=_REMEDY))
         return []
 
     given = [layer for layer in layers if not layer.shipped]
-    said: dict[str, Any] = {} if model is None else {"model": model}
-    if folder in CORPORA and not any(_selected(layer, "data") for layer in given):
-        said["data"] = {"source": "audio", "corpus": folder}
-    of_path = Layer(lambda key: f"the name of {path}", values=said)
+    values: dict[str, Any] = {} if model is None else {"model": model}
+    if data is not None and not any(_selected(layer, "data") for layer in given):
+        values["data"] = data
+    of_path = Layer(lambda key: f"the name of {path}", values=values)
     given = [*given[:-1], of_path, *given[-1:]]
     chosen = {section: name for section in SELECTORS if (name := _last_selected(given, section))}
     # A base that says a key of the section and not its kind must not be lost when the kind is said above it.
-    kinds = Layer(of_path.place, values={section: {SELECTORS[section]: name} for section, name in chosen.items()})
-    if "data" in said and chosen.get("model") != "encoder":  # as data=fsdd would: its features suit networks alone
-        kinds = replace(kinds, choices=(Choice("data", folder, of_path.place("data")),))
+    selected = Layer(of_path.place, values={section: {SELECTORS[section]: name} for section, name in chosen.items()})
+    # As data=fsdd would, for its features: a model made for this kind of data has features of its own.
+    if "data" in values and not _belong_together(chosen):
+        selected = replace(selected, choices=(Choice("data", folder, of_path.place("data")),))
     layers = [*layers[:-1], of_path, *layers[-1:]]
     if not any("dataset" in _section(layer, "data") for layer in given):
         layers.append(Layer(lambda key: f"the folder of {path}", values={"data": {"dataset": folder}}))
-    recipe = _BENEATH.get(chosen.get("model", "")) if chosen.get("data", "audio") == "audio" else None
+    recipe = _recipe_beneath(chosen)
     beneath = [layer for layer in layers if layer.shipped]
     if not beneath and recipe in shipped_recipes():
         beneath = read_recipe(recipe, faults)
@@ -84,7 +78,37 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
     for section, is_own in (("model", "model" in chosen), ("data", own_corpus)):
         if is_own:  # what the recipe says suits its own
             beneath = [_without(section, layer) for layer in beneath]
-    return [*beneath, kinds, *(layer for layer in layers if not layer.shipped)]
+    return [*beneath, selected, *(layer for layer in layers if not layer.shipped)]
+
+
+def _from_folder(folder: str) -> dict[str, Any] | None:
+    """The `data` values that the folder of an experiment stands for."""
+    for schema in kinds.schemas():
+        values: dict[str, Any] | None = schema.from_folder(folder) if hasattr(schema, "from_folder") else None
+        if values is not None:
+            return values
+    return None
+
+
+def _folders() -> list[str]:
+    """The names of folders that stand for data."""
+    return [name for schema in kinds.schemas() for name in getattr(schema, "DATASETS", ())]
+
+
+def _belong_together(chosen: Mapping[str, str]) -> bool:
+    """Whether the model is made for the kind of data that is chosen, by one package."""
+    packages = [kinds.package_of(section, chosen.get(section, "")) for section in ("data", "model")]
+    return packages[0] is not None and packages[0] == packages[1]
+
+
+def _recipe_beneath(chosen: Mapping[str, str]) -> str | None:
+    """The recipe that is made for the model on the data that is chosen, if any was."""
+    for schema in kinds.schemas():
+        if "data" not in chosen or chosen["data"] in [member.source for member in schema.DATA]:
+            recipe: str | None = getattr(schema, "RECIPES", {}).get(chosen.get("model", ""))
+            if recipe is not None:
+                return recipe
+    return None
 
 
 def _last_selected(layers: Sequence[Layer], section: str) -> str | None:
@@ -94,7 +118,7 @@ def _last_selected(layers: Sequence[Layer], section: str) -> str | None:
 
 def _without(section: str, layer: Layer) -> Layer:
     choices = tuple(choice for choice in layer.choices if choice.group != section)
-    return replace(layer, choices=choices, values={key: said for key, said in layer.values.items() if key != section})
+    return replace(layer, choices=choices, values={key: value for key, value in layer.values.items() if key != section})
 
 
 def _read_python(path: Path, seen: tuple[str, ...], place: str | None, faults: list[Fault]) -> list[Layer]:
@@ -120,23 +144,22 @@ def _read_python(path: Path, seen: tuple[str, ...], place: str | None, faults: l
         else:
             layers += read_recipe(base, faults, folder=path.parent, seen=(*seen, identity), place=named)
     values = dict(file.values)
-    for section, (key, member) in _TELLING.items():
-        if isinstance(values.get(section), dict) and key in values[section]:
-            values[section] = {SELECTORS[section]: member, **values[section]}
+    for implied in (getattr(schema, "IMPLIED", {}) for schema in kinds.schemas()):
+        for section, (key, member) in implied.items():
+            if isinstance(values.get(section), dict) and key in values[section]:
+                values[section] = {SELECTORS[section]: member, **values[section]}
     return [*layers, Layer(values=values, place=file.place)]
 
 
 def _section(layer: Layer, section: str) -> dict[str, Any]:
-    said = layer.values.get(section)
-    return said if isinstance(said, dict) else {}
+    values = layer.values.get(section)
+    return values if isinstance(values, dict) else {}
 
 
 def _selected(layer: Layer, section: str) -> str | None:
     """Which member of a union a layer says the section is, by value or by choice."""
-    said = _section(layer, section).get(SELECTORS[section])
-    chosen = next((choice.option for choice in layer.choices if choice.group == section), None)
-    if isinstance(said, str) or chosen is None:
-        return said if isinstance(said, str) else None
-    if section == "data":
-        return chosen if chosen in ("digits", "npz", "image_folder", "csv") else "audio"
-    return "encoder" if chosen in ENCODERS else str((parse_name(chosen) or {"name": chosen})["name"])
+    name = _section(layer, section).get(SELECTORS[section])
+    if isinstance(name, str):
+        return name
+    choice = next((choice.option for choice in layer.choices if choice.group == section), None)
+    return None if choice is None else selected_by_choice(section, choice)
