@@ -16,6 +16,7 @@ from trainyard.config.faults import Fault, show
 from trainyard.config.fields import MISSING, SELECTORS, all_keys, default_of, hints_of, members_of, selected_by, words
 from trainyard.config.rules import check, section_faults
 from trainyard.config.schema import Config
+from trainyard.config.targets import with_current_targets
 from trainyard.wording import FEW, nearest, suggestion
 
 _BAD: Any = object()
@@ -33,7 +34,7 @@ def read(
         trust: accept `_target_` objects outside the allow-list.
     """
     reader = _Reader(texts or {})
-    config: Config = reader.section(Config, tree, "")
+    config: Config = reader.section(Config, with_current_targets(tree), "")
     wrong = {key for fault in reader.faults for key in fault.keys}
     broken = [
         fault
