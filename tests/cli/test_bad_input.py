@@ -195,13 +195,13 @@ def test_targets_that_do_not_fit(empty, target, says):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("../x", ("'../x'", "has a '/' in it")),
+        ("../x", ("'../x'", "contains '/'")),
         ("..", ("'..'", "another directory")),
         ("a/b", ("'a/b'",)),
         ("a\nb", (r"'a\nb'", "control character")),
         ("x" * 300, ("300 characters", "300 bytes", "255", "shorter")),
         ("ü" * 200, ("200 characters", "400 bytes")),
-        (".run", ("'.run'", "keeps for itself")),
+        (".run", ("'.run'", "reserved")),
     ],
     ids=["up", "dots", "slash", "newline", "300", "bytes", "own"],
 )

@@ -1,14 +1,14 @@
-"""The kinds of records that a layout may give a place, and what each kind's path must be like.
+"""The kinds of records that a layout may have paths for, and the shape that each kind's path must have.
 
-Kinds are the vocabulary shared by all layouts; a layout leaves out those it has no place for.
-This module must not know templates, YAML or what a record holds.
+All layouts share these kinds; a layout leaves out those that it has no path for.
+This module knows neither templates nor YAML nor what a record contains.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-Shape = Literal["file", "directory", "checkpoint"]  # checkpoint: as the layout's checkpoint format
+Shape = Literal["file", "directory", "checkpoint"]  # checkpoint: depends on the layout's checkpoint format
 
 CLAIMS = ("run", "time", "id")
 DIRECTORY_FORMATS = ("hf", "hf-bin")
@@ -57,13 +57,13 @@ KINDS: dict[str, Shape] = {
 # Kinds that several runs may append to; every other kind must have a path of its own in each run.
 SHAREABLE = frozenset({"metrics_table", "encoder_weights", "default_config", "controller_log", "evaluation_log"})
 
-# Kinds that may lie straight in the home among its other files.
+# Kinds whose path may be the home itself, among its other files.
 IN_HOME = frozenset({"plots", "tensorboard", "extra"})
 
 
 def nearest(word: object, choices: tuple[str, ...] | list[str]) -> str:
     """ " (did you mean …?)" for the choice nearest to a misspelt word, or ""."""
-    from difflib import get_close_matches  # only needed to explain an error
+    from difflib import get_close_matches  # imported here because only errors need it
 
     close = get_close_matches(str(word), choices, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
