@@ -1,8 +1,9 @@
-"""`verify` computes what a run reports from the predictions it saved, whatever the layout and the labels."""
+"""`verify` recomputes what a run reports from its saved predictions, whatever the layout and the labels."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from predicted_runs import emotional, single
 import trainyard
 from trainyard.layouts import LAYOUTS
 from trainyard.runs import RunReader, Yard, find_homes
-from trainyard.upkeep.verify import Finding, Tally, verify_run, verify_yard
+from trainyard.upkeep.verify import OTHER_BYTES, Finding, Tally, verify_run, verify_yard
 
 Made = Callable[..., str]
 
@@ -28,9 +29,9 @@ def reader_of(yard: Path) -> RunReader:
 
 
 def findings(yard: Path, *, recomputed: bool = True) -> list[Finding]:
-    """What is wrong, but for the changed bytes themselves."""
+    """What is wrong, without the changed bytes themselves."""
     found = list(verify_run(reader_of(yard), Tally()))
-    return [finding for finding in found if not recomputed or "other bytes" not in finding.what]
+    return [finding for finding in found if not recomputed or finding.remedy != OTHER_BYTES]
 
 
 def record(yard: Path, kind: str, split: str) -> Path:
@@ -44,7 +45,7 @@ def record(yard: Path, kind: str, split: str) -> Path:
 
 
 def edit(path: Path, **changes: object) -> None:
-    """Changes cells of the second row, as somebody does in a spreadsheet."""
+    """Changes cells of the second row, as with a spreadsheet."""
     frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
     for column, value in changes.items():
         frame.loc[1, column] = value
@@ -66,16 +67,15 @@ def test_a_changed_cell_of_the_table_is_named(tmp_path: Path, make: Made, column
     frame = pandas.read_csv(path)
     assert frame[column][1] == "anger"
     edit(path, f1_score="0.999", tp="3000")
-    told = findings(tmp_path / "y")
-    assert [finding.what.partition(" is ")[0] for finding in told] == [
-        f"{path}: f1_score of 'anger'",
-        f"{path}: tp of 'anger'",
-    ]
-    tp = frame["tp"][1]
+    found = findings(tmp_path / "y")
     source = record(tmp_path / "y", "final_predictions", "test").name
-    assert told[1].what == f"{path}: tp of 'anger' is 3000, recomputed {tp} from {source}"
-    assert all("restore" in finding.remedy for finding in told)
-    assert not any(finding.harmless for finding in told)
+    assert len(found) == 2
+    for finding, column_name, stored in zip(found, ("f1_score", "tp"), ("0.999", "3000"), strict=True):
+        assert finding.what.startswith(f"{path}: ")
+        recomputed = str(frame["tp"][1]) if column_name == "tp" else ""
+        assert all(text in finding.what for text in (column_name, "'anger'", stored, recomputed, source))
+        assert f"trainyard evaluate {reader_of(tmp_path / 'y').snapshot.id} --split test" in finding.remedy
+        assert not finding.harmless
 
 
 @pytest.mark.parametrize("layout", ["grouped", "files", "dated"])
@@ -84,10 +84,12 @@ def test_a_changed_truth_is_named_in_the_table_and_the_summary(tmp_path: Path, l
     path = record(tmp_path / "y", "final_predictions", "test")
     *others, name = json.loads(pandas.read_csv(path)["true_labels"][1])
     edit(path, true_labels=json.dumps(others))
-    told = [finding.what for finding in findings(tmp_path / "y")]
-    assert any(f"support of {name!r} is" in what for what in told)
-    assert any("test_f1_macro is" in what and "the summary of run" in what and str(path) in what for what in told)
-    assert not any("val_" in what or "pred_labels" in what for what in told)
+    found = [finding.what for finding in findings(tmp_path / "y")]
+    table = record(tmp_path / "y", "per_class", "test")
+    assert any(what.startswith(f"{table}: ") and "support" in what and repr(name) in what for what in found)
+    name = reader_of(tmp_path / "y").snapshot.name
+    assert any(f"run {name}:" in what and "test_f1_macro" in what and str(path) in what for what in found)
+    assert not any("val_" in what or "pred_labels" in what for what in found)
 
 
 def test_changed_choices_are_named_by_the_decision_of_the_checkpoint(tmp_path: Path) -> None:
@@ -97,13 +99,10 @@ def test_changed_choices_are_named_by_the_decision_of_the_checkpoint(tmp_path: P
     after = '["none of these"]'
     assert before != after
     edit(path, pred_labels=after)
-    told = [finding.what for finding in findings(tmp_path / "y") if "pred_labels" in finding.what]
-    recomputed = ", ".join(json.loads(before)) or "no label"
+    [what] = [finding.what for finding in findings(tmp_path / "y") if "pred_labels" in finding.what]
     text = 'she said "no"\nand left'
-    assert told == [
-        f"{path}: pred_labels of item 2 ({text!r}) is none of these, recomputed {recomputed} "
-        "by the decision of checkpoint step 1"
-    ]
+    assert what.startswith(f"{path}: ")
+    assert all(part in what for part in (repr(text), "none of these", *json.loads(before), "checkpoint step 1"))
 
 
 def test_a_probability_that_was_changed_is_named(tmp_path: Path) -> None:
@@ -112,19 +111,18 @@ def test_a_probability_that_was_changed_is_named(tmp_path: Path) -> None:
     frame = pandas.read_csv(path)
     other = next(name for name in ("joy", "anger") if name != frame["pred_label"][1])
     edit(path, **{f"pred_prob_{other}": "2.0"})
-    told = [finding.what for finding in findings(tmp_path / "y")]
-    assert any(
-        f"pred_label of item 2 ('test/1.png') is {frame['pred_label'][1]}, recomputed {other}" in what for what in told
-    )
+    found = [finding.what for finding in findings(tmp_path / "y")]
+    parts = ("pred_label", "'test/1.png'", frame["pred_label"][1], other)
+    assert any(what.startswith(f"{path}: ") and all(part in what for part in parts) for what in found)
 
 
 def test_a_summary_of_other_values_is_named(tmp_path: Path) -> None:
     with trainyard.start_run(yard=tmp_path / "y", name="a") as run:
         run.save_predictions(["x", "y"], [0, 1], np.array([[0.9, 0.1], [0.8, 0.2]]), ["p", "q"])
         run.summary(test_accuracy=0.93, test_loss=4.0, val_accuracy=0.1, test_wer=0.2, note="test")
-    [told] = findings(tmp_path / "y")
+    [finding] = findings(tmp_path / "y")
     path = record(tmp_path / "y", "final_predictions", "test")
-    assert told.what == f"the summary of run a: test_accuracy is 0.93, recomputed 0.5 from {path}"
+    assert all(part in finding.what for part in ("run a:", "test_accuracy", "0.93", "0.5", str(path)))
 
 
 @pytest.mark.parametrize(("key", "value"), [("summary", {"test_wer": 0.1}), ("config", {"lr": 3}), ("seed", 7)])
@@ -133,8 +131,9 @@ def test_a_snapshot_that_was_edited_is_named_and_can_be_removed(tmp_path: Path, 
         run.summary(test_wer=0.2)
     path = run.home / ".run" / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    [told] = findings(tmp_path / "y")
-    assert told.what == f"{path} says otherwise than the journal: {key}"
+    [finding] = findings(tmp_path / "y")
+    assert finding.what.startswith(f"{path} ")
+    assert finding.what.endswith(f": {key}")
     path.unlink()
     assert findings(tmp_path / "y") == []
     assert reader_of(tmp_path / "y").snapshot.summary == {"test_wer": 0.2}
@@ -148,43 +147,45 @@ def test_a_finished_run_is_not_to_be_resumed(tmp_path: Path, ended: bool) -> Non
     shutil.rmtree(path)
     if ended:
         run.finish()
-    told = findings(tmp_path / "y")
-    assert len(told) == 2
+    found = findings(tmp_path / "y")
+    assert len(found) == 2
     if ended:
-        assert not any("resume" in finding.remedy.lower() for finding in told)
+        assert not any("resume" in finding.remedy.lower() for finding in found)
     else:
-        assert any("resume" in finding.remedy for finding in told)
+        assert any("resume" in finding.remedy for finding in found)
         run.finish()
 
 
-@pytest.mark.parametrize(("ended", "verb"), [(True, "use"), (False, "resume from")])
-def test_of_a_damaged_checkpoint_only_others_that_seem_whole_are_named(tmp_path: Path, ended: bool, verb: str) -> None:
+@pytest.mark.parametrize("ended", [True, False])
+def test_of_a_damaged_checkpoint_only_others_that_seem_intact_are_named(tmp_path: Path, ended: bool) -> None:
     run = trainyard.start_run(yard=tmp_path / "y", name="a")
     paths = [run.save_checkpoint({"a.txt": lambda path: path.write_text("a")}, step=step) for step in (1, 2, 3, 4)]
     for path in paths[2:]:
         shutil.rmtree(path)
     if ended:
         run.finish()
-    wanted = f"Restore it from a copy, or {verb} another (steps 1, 2)."
-    assert [finding.remedy for finding in findings(tmp_path / "y")] == [wanted] * 2
+    found = findings(tmp_path / "y")
+    assert len(found) == 2
+    assert all("(steps 1, 2)" in finding.remedy for finding in found)
     for path in paths[:2]:
         shutil.rmtree(path)
-    alone = f"Restore it from a copy: no other can be {'used' if ended else 'resumed from'}."
-    assert {finding.remedy for finding in findings(tmp_path / "y")} == {alone}
+    found = findings(tmp_path / "y")
+    assert len(found) == 4
+    assert all("copy" in finding.remedy and "steps" not in finding.remedy for finding in found)
     if not ended:
         run.finish()
 
 
-def test_many_disagreements_are_told_once(tmp_path: Path) -> None:
+def test_only_the_first_of_many_disagreements_are_listed(tmp_path: Path) -> None:
     emotional(tmp_path / "y", "a", n=200)
     path = record(tmp_path / "y", "final_predictions", "test")
     frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
     frame["pred_labels"] = "[]"
     frame.to_csv(path, index=False)
-    told = [finding.what for finding in findings(tmp_path / "y")]
-    assert len(told) < 40
-    assert sum("pred_labels of item" in what for what in told) == 10
-    assert any("more values are not those recomputed by the decision" in what for what in told)
+    found = [finding.what for finding in findings(tmp_path / "y")]
+    assert len(found) < 40
+    assert sum("pred_labels" in what for what in found) == 10
+    assert any(re.match(rf"{re.escape(str(path))}: 1\d\d ", what) for what in found), "how many more there are"
 
 
 def test_files_that_cannot_be_read_or_are_gone(tmp_path: Path) -> None:
@@ -192,12 +193,13 @@ def test_files_that_cannot_be_read_or_are_gone(tmp_path: Path) -> None:
     record(tmp_path / "y", "per_class", "val").unlink()
     path = record(tmp_path / "y", "per_class", "test")
     path.write_text("no table")
-    told = [finding.what for finding in findings(tmp_path / "y")]
-    assert len(told) == 2
-    assert "per_class_val.csv is missing" in told[0]
-    assert f"{path} is no per-class table" in told[1]
-    record(tmp_path / "y", "final_predictions", "test").write_text("text,true_labels\n")
-    assert sum("is no predictions file" in finding.what for finding in findings(tmp_path / "y")) == 1
+    found = [finding.what for finding in findings(tmp_path / "y")]
+    assert len(found) == 2
+    assert "per_class_val.csv" in found[0]
+    assert str(path) in found[1]
+    predictions = record(tmp_path / "y", "final_predictions", "test")
+    predictions.write_text("text,true_labels\n")
+    assert sum(str(predictions) in finding.what for finding in findings(tmp_path / "y")) == 1
 
 
 def test_a_decision_for_other_labels_is_a_finding(tmp_path: Path) -> None:
@@ -208,9 +210,8 @@ def test_a_decision_for_other_labels_is_a_finding(tmp_path: Path) -> None:
         assert path is not None
         (path / "metrics.json").unlink()
         (path / "metrics.json").write_text('{"decision": {"mode": "fixed", "thresholds": {"rage": 0.5}}}')
-    told = [finding.what for finding in findings(tmp_path / "y") if "thresholds are for other labels" in finding.what]
-    assert len(told) == 2
-    assert all("rage" in what for what in told)
+    found = [finding.what for finding in findings(tmp_path / "y") if "rage" in finding.what]
+    assert len(found) == 2
 
 
 def test_a_run_without_predictions_needs_no_arrays(tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ def imported_to_verify(yard: Path) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_without_numpy_the_rest_is_verified_and_that_is_said(tmp_path: Path) -> None:
+def test_without_numpy_the_rest_is_verified_and_reported(tmp_path: Path) -> None:
     single(tmp_path / "y", "a")
     code = (
         "import sys\nsys.modules['numpy'] = None\nfrom trainyard.upkeep.verify import *\n"
@@ -240,7 +241,7 @@ def test_without_numpy_the_rest_is_verified_and_that_is_said(tmp_path: Path) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
     [line] = done.stdout.splitlines()
-    assert "numpy is missing" in line
+    assert "numpy" in line
     assert "harmless=True" in line
 
 

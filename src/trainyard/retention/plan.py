@@ -108,7 +108,8 @@ class Plan:
             yield "  Nothing to do."
             return
         yield f"  {len(self.items)} to remove, {human_size(self.bytes_apparent)} in files."
-        yield f"  Emptying the trash will free {human_size(self.bytes_freed)}; until then, `trainyard undo` restores it."
+        freed = human_size(self.bytes_freed)
+        yield f"  Emptying the trash will free {freed}; until then, `trainyard undo` restores it."
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""

@@ -1,6 +1,6 @@
-"""Is everything a run left still what was written, and does it say what its predictions say?
+"""Verifies that a run's files have the bytes that were written, and that its numbers follow from its predictions.
 
-Reads every byte, computes statistics and metrics once more from the saved predictions, and changes nothing.
+Reads every byte, recomputes statistics and metrics from the saved predictions, and changes nothing.
 A run without predictions is verified without NumPy.
 """
 
@@ -25,14 +25,15 @@ from trainyard.runs.yard import Yard
 if TYPE_CHECKING:
     from trainyard.analysis.classification.recompute import Disagreement
 
-_NAMED = 10  # disagreements of one file that are told one by one
+OTHER_BYTES = "Restore it from a copy: it was edited, or the disk is failing."
+_NAMED = 10  # how many disagreements of one file are listed individually
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong: in which run (its home, relative to the yard), with what, and what to do.
+    """A fault: the run (its home, relative to the yard), what is wrong, and what to do.
 
-    `harmless`: what a kill leaves behind. Everything that was written is still there.
+    `harmless`: left behind by a kill; everything that was written is still there.
     """
 
     home: str
@@ -43,7 +44,7 @@ class Finding:
 
 @dataclass
 class Tally:
-    """What was looked at."""
+    """Counts of what was checked."""
 
     runs: int = 0
     checkpoints: int = 0
@@ -53,19 +54,19 @@ class Tally:
 
 
 def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
-    """Every fault of one run, as it is found; counts into `tally`."""
+    """Yields every fault of one run; adds to `tally`."""
     home = reader.yard.relative(reader.home)
     tally.runs += 1
     try:
         events, good = read_journal(reader.home / ".run" / "journal.jsonl")
         if good != (reader.home / ".run" / "journal.jsonl").stat().st_size and not reader.is_alive():
-            remedy = "The next resume cuts it off; nothing whole is lost."
+            remedy = "The next resume cuts it off; no complete line is lost."
             yield Finding(home, "the journal ends in a torn line", remedy, harmless=True)
-        if events and good == reader.snapshot.journal_bytes:  # else it grew since it was read, or run.json is not used
-            changed = _unlike(reader.snapshot, fold(events))
+        if events and good == reader.snapshot.journal_bytes:  # otherwise it grew since, or run.json is not used
+            changed = _differing(reader.snapshot, fold(events))
             if changed:
-                remedy = "Remove that file: the journal says it all, and is read in its place."
-                what = f"{reader.home / '.run' / 'run.json'} says otherwise than the journal: {', '.join(changed)}"
+                remedy = "Remove that file: the journal has everything and is read instead."
+                what = f"{reader.home / '.run' / 'run.json'} differs from the journal in: {', '.join(changed)}"
                 yield Finding(home, what, remedy)
     except CorruptError as error:
         yield Finding(home, error.what, error.remedy)
@@ -89,35 +90,39 @@ def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
             again = "" if reader.snapshot.state == "finished" else ", or resume the run to write it again"
             yield Finding(home, f"{path} is missing", f"Restore it from a copy{again}.")
         elif durable.sha256_file(path) != record.sha256:
-            yield Finding(home, f"{path} has other bytes than were written", "It was edited, or the disk is failing.")
+            yield Finding(home, f"{path} has other bytes than were written", OTHER_BYTES)
     for what, remedy, harmless in _recomputed(reader):
         yield Finding(home, what, remedy, harmless)
     for fault in _leftovers(reader):
         yield Finding(home, fault, "It is removed when the run is resumed.", harmless=True)
 
 
-def _unlike(kept: Snapshot, folded: Snapshot) -> list[str]:
-    """What two snapshots of a run say differently; a dead run's state is known by its lock alone."""
+def _differing(kept: Snapshot, folded: Snapshot) -> list[str]:
+    """The fields in which two snapshots of a run differ, without the state, which depends on the lock, too."""
     one, other = ({key: json.dumps(value) for key, value in snapshot.to_dict().items()} for snapshot in (kept, folded))
     return [key for key in one if key not in ("state", "journal_bytes") and one[key] != other[key]]
 
 
 def _recomputed(reader: RunReader) -> Iterator[tuple[str, str, bool]]:
-    """What is stored and what the saved predictions do not give: a sentence, the remedy, whether it is harmless."""
+    """Stored values that do not follow from the saved predictions: a sentence, the remedy, whether it is harmless."""
     records = [
         (record, path)
         for record in reader.snapshot.records
         if record.kind in ("final_predictions", "per_class") and (path := reader.resolve(record.path)).exists()
     ]
     if reader.is_alive() or not any(record.kind == "final_predictions" for record, _ in records):
-        return  # while a run ends, its predictions are newer than its summary
+        return  # while a run is ending, its predictions are newer than its summary
     try:
         from trainyard.analysis.classification import recompute
         from trainyard.analysis.classification.decisions import ARGMAX
         from trainyard.analysis.classification.predictions import read_predictions
         from trainyard.analysis.classification.recorded import best_checkpoint, decision_of
     except ModuleNotFoundError as error:
-        yield f"the predictions were not recomputed: {error.name} is missing", "pip install 'trainyard[train]'", True
+        yield (
+            f"the predictions were not recomputed: {error.name} is missing",
+            "Run `pip install 'trainyard[train]'`.",
+            True,
+        )
         return
     name, summary = reader.snapshot.name, reader.snapshot.summary
     for record, path in records:
@@ -125,7 +130,7 @@ def _recomputed(reader: RunReader) -> Iterator[tuple[str, str, bool]]:
         if record.kind != "final_predictions":
             continue
         remedy = (
-            f"One of the two was changed after the run wrote it: restore it from a copy; `trainyard evaluate "
+            f"One of the two was changed after the run wrote it: restore it from a copy, or `trainyard evaluate "
             f"{reader.snapshot.id} --split {split}` measures again."
         )
         try:
@@ -134,30 +139,30 @@ def _recomputed(reader: RunReader) -> Iterator[tuple[str, str, bool]]:
                 continue
             for other, table in records:
                 if other.kind == "per_class" and other.facts.get("split") == split:
-                    for said in _told(recompute.per_class_table(table, found)):
-                        yield f"{table}: {said} from {path.name}", remedy, False
-            for said in _told(recompute.summary(summary, split, found)):
-                yield f"the summary of run {name}: {said} from {path}", remedy, False
+                    for sentence in _sentences(recompute.per_class_table(table, found)):
+                        yield f"{table}: {sentence} from {path.name}", remedy, False
+            for sentence in _sentences(recompute.summary(summary, split, found)):
+                yield f"the summary of run {name}: {sentence} from {path}", remedy, False
             decision, checkpoint = decision_of(reader, found.classes, one_file=False), best_checkpoint(reader)
             rule = "as the most probable class"
             if decision is not None and checkpoint is not None:
                 rule = f"by the decision of checkpoint step {checkpoint.step}"
             elif found.multi_label:
-                continue  # nothing says how its labels were chosen
-            for said in _told(recompute.choices(decision or ARGMAX, found)):
-                yield f"{path}: {said} {rule}", remedy, False
-        except TrainyardError as error:  # a file that cannot be read is a finding like any other
+                continue  # it is unknown how its labels were chosen
+            for sentence in _sentences(recompute.choices(decision or ARGMAX, found)):
+                yield f"{path}: {sentence} {rule}", remedy, False
+        except TrainyardError as error:  # an unreadable file is reported like any other fault
             yield error.what, error.remedy or remedy, False
 
 
-def _told(disagreements: Iterable[Disagreement]) -> Iterator[str]:
-    """A sentence for each of the first, and one for all others."""
+def _sentences(disagreements: Iterable[Disagreement]) -> Iterator[str]:
+    """One sentence for each of the first disagreements, and one for all others."""
     rest = iter(disagreements)
     for found in islice(rest, _NAMED):
         yield f"{found.where} is {found.stored}, recomputed {found.recomputed}"
     more = sum(1 for _ in rest)
     if more:
-        yield f"{more:,} more values are not those recomputed"
+        yield f"{more:,} more values differ from those recomputed"
 
 
 def _leftovers(reader: RunReader) -> Iterator[str]:
@@ -168,7 +173,7 @@ def _leftovers(reader: RunReader) -> Iterator[str]:
 
 
 def verify_yard(yard: Yard, tally: Tally) -> Iterator[Finding]:
-    """Every fault of every run in the yard."""
+    """Yields every fault of every run and artifact in the yard."""
     for home in sorted(find_homes(yard)):
         try:
             reader = RunReader(yard, home)
@@ -181,13 +186,13 @@ def verify_yard(yard: Yard, tally: Tally) -> Iterator[Finding]:
 
 
 def _artifacts(yard: Yard, tally: Tally) -> Iterator[Finding]:
-    """Every fault of every artifact in the yard; in place of a home, the artifact's reference."""
+    """Yields every fault of every artifact in the yard, with the artifact's reference as the home."""
     store = Artifacts(yard)
-    for shelf in store.shelves():
+    for artifact in store.shelves():
         try:
-            shelf.notes()
+            artifact.notes()
         except CorruptError as error:
-            yield Finding(f"{shelf.project}/{shelf.name}", error.what, error.remedy)
+            yield Finding(f"{artifact.project}/{artifact.name}", error.what, error.remedy)
     for version in store.versions():
         if not isinstance(version, Version):
             yield Finding(version.reference, version.error.what, version.error.remedy)
@@ -196,5 +201,5 @@ def _artifacts(yard: Yard, tally: Tally) -> Iterator[Finding]:
         tally.files += len(version.files)
         tally.bytes += version.size
         for fault in store.faults(version):
-            remedy = "Log the same content again, which mends it; or use another version."
+            remedy = "Log the same content again, which repairs it; or use another version."
             yield Finding(version.reference, fault, remedy)
