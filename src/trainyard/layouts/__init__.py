@@ -6,7 +6,8 @@ whose `path` writes and `match` reads. The only disk access here is reading a ta
 
 from __future__ import annotations
 
-from trainyard.layouts.engine import Layout, Match
+from trainyard.layouts.engine import Layout
 from trainyard.layouts.load import LAYOUTS, load_layout
+from trainyard.layouts.template import Match
 
 __all__ = ["LAYOUTS", "Layout", "Match", "load_layout"]
