@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Evaluate a run's checkpoint on a split.
 
-    Uses the run's own data and settings. The results are compared with those that the run recorded and
-    stored with the run, together with how often its test split was used.
+    Uses the run's own data and settings. The results are stored with the run and compared with
+    those that it recorded. How often its test split is used is counted.
     """
     from trainyard import durable
     from trainyard.running.inference import evaluate_run

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from trainyard.errors import ConfigError, UserError
+from trainyard.errors import UserError
 from trainyard.runs import RunReader
 
 _LONGEST_TEXT = 72
@@ -45,8 +45,11 @@ def write(out: Path, what: str, *, table: Callable[[], str], picture: Callable[[
         try:
             durable.write_bytes(out, picture())
         except ModuleNotFoundError as error:
-            raise ConfigError(
-                [f"a picture needs {error.name}, which is not installed"], "Run `pip install 'trainyard[train]'`."
+            raise UserError(
+                f"A picture needs {error.name}, which is not installed.",
+                "Run `pip install 'trainyard[train]'`.",
+                value=error.name,
+                place=out,
             ) from error
     click.echo(f"{what} in {out}")
 
