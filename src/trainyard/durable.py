@@ -356,7 +356,7 @@ def require_space(directory: Path, size_bytes: int) -> None:
     free = calls.free_bytes(directory)
     if free < size_bytes:
         raise DiskFullError(
-            f"Not enough disk space: {size_bytes:,} bytes are needed in {directory}, {free:,} are free. "
+            f"The disk is full: {size_bytes:,} bytes are needed in {directory}, {free:,} are free. "
             "Nothing was written.",
             _MAKE_ROOM,
             value=size_bytes,
