@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import SMALL, Kept, Training, flip_a_byte, left_behind
 
-from trainyard.errors import CheckpointError
+from trainyard.errors import CheckpointError, UnknownCheckpointError
 from trainyard.runs import RunReader
 
 
@@ -91,7 +91,9 @@ def test_step_goes_back_once_later_ones_are_cleaned_away(yard: Kept, never_kille
 def test_a_step_that_is_not_there(yard: Kept):
     outcome = yard("resume", "killed", "--step", "101")
     assert outcome.code == 2
-    assert "no checkpoint of step 101 (there are: 20, 40, 60, 80, 100)" in outcome.err
+    assert isinstance(outcome.error, UnknownCheckpointError)
+    assert (outcome.error.value, outcome.error.place) == (101, "killed")
+    assert "20, 40, 60, 80, 100" in outcome.error.remedy
 
 
 # -- signals
