@@ -569,9 +569,7 @@ def test_resuming_on_data_that_changed(empty):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
-@pytest.mark.parametrize(
-    ("which", "says"), [("99", ("step 99", "20, 40, 60")), ("bset", ("'bset'", "best, last", "20, 40, 60"))]
-)
+@pytest.mark.parametrize(("which", "says"), [("99", ("step 99", "20, 40, 60")), ("bset", ("'bset'", "best, last"))])
 def test_a_checkpoint_that_is_not_there(yard, command, which, says, images):
     more = [images] if command == "predict" else []
     refused(yard, command, "done", *more, "--checkpoint", which, says=says)
