@@ -137,7 +137,7 @@ def margins(trainer: Trainer) -> None:
 
 def distillation(trainer: Trainer) -> None:
     teacher = trainer.run("without_george", *LEFT_OUT, "data.split.test_groups=[george]")
-    path = next(point.path for point in [teacher.best_checkpoint()] if point is not None)
+    path = teacher.best_checkpoint().local_path
     print(f"distillation (a small network, george left out, 3 seeds; its teacher reaches {accuracy(teacher):.1f} %)")
     on = [
         "training.distillation.enabled=true",
@@ -153,15 +153,13 @@ def qat(trainer: Trainer) -> None:
     compare(trainer, {"float": ["model=mobilenet_v2"], "qat": ["model=mobilenet_v2_qat"]}, ["model.width=0.35", *EDGE])
     for seed in SEEDS:
         run = trainer.run(f"qat_{seed}")
-        for path in run.files().values():
-            for table in [path] if path.suffix == ".csv" else path.glob("*.csv") if path.is_dir() else []:
-                if "quantisation" in table.name:
-                    for row in csv.DictReader(table.open()):
-                        size, score = float(row["size_bytes"]) / 1e6, 100 * float(row["accuracy"])
-                        print(
-                            f"  seed {seed} as {row['precision']:<8} {size:.2f} MB  {score:.1f} %  "
-                            f"{float(row['median_ms']):.2f} ms an item (ONNX Runtime, 1 thread)"
-                        )
+        for table in run.files(pattern="*quantisation*.csv"):
+            for row in csv.DictReader(table.read().decode().splitlines()):
+                size, score = float(row["size_bytes"]) / 1e6, 100 * float(row["accuracy"])
+                print(
+                    f"  seed {seed} as {row['precision']:<8} {size:.2f} MB  {score:.1f} %  "
+                    f"{float(row['median_ms']):.2f} ms an item (ONNX Runtime, 1 thread)"
+                )
 
 
 def compare(trainer: Trainer, ways: dict[str, list[str]], common: list[str]) -> None:

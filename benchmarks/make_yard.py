@@ -12,9 +12,23 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from trainyard.runs.events import (
+    AttemptBegan,
+    BestStep,
+    CheckpointCommitted,
+    Created,
+    DataSeen,
+    Ended,
+    Event,
+    Progressed,
+    RecordWritten,
+    Summarised,
+)
 
 PROJECTS = ("birds", "factory", "speech", "xray")
 DATASETS = ("digits", "fashion", "recanvo", "vivae", "chest")
@@ -22,19 +36,19 @@ MODELS = ("mlp", "cnn", "resnet", "whisper_base_lora", "unet")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def events(number: int, rng: random.Random) -> list[dict[str, Any]]:
+def events(number: int, rng: random.Random) -> list[Event]:
     """The journal of run `number`: ten epochs, three checkpoints kept, a dozen files, finished."""
     project, dataset, model = (rng.choice(names) for names in (PROJECTS, DATASETS, MODELS))
     name = f"{model}-{number}"
     home = f"{project}/{dataset}/{name}/"
     clock = START + timedelta(minutes=7 * number)
     run_id = hashlib.sha256(str(number).encode()).hexdigest()[:8]
-    found: list[dict[str, Any]] = []
+    found: list[Event] = []
 
-    def add(event: str, **data: Any) -> None:
+    def add(event: Event) -> None:
         nonlocal clock
         clock += timedelta(seconds=rng.uniform(0.5, 20))
-        found.append({"at": clock.isoformat(timespec="milliseconds").replace("+00:00", "Z"), "event": event, **data})
+        found.append(replace(event, at=clock.isoformat(timespec="milliseconds").replace("+00:00", "Z")))
 
     config = {
         "data": {"source": "npz", "path": f"/data/{dataset}.npz", "dataset": dataset, "split": {"seed": 0}},
@@ -60,23 +74,11 @@ def events(number: int, rng: random.Random) -> list[dict[str, Any]]:
         "time": f"{clock:%H-%M-%S}",
         "timestamp": f"{clock:%Y%m%d-%H%M%S}",
     }
-    add(
-        "created",
-        id=run_id,
-        name=name,
-        project=project,
-        dataset=dataset,
-        model=model,
-        layout="grouped",
-        home=home,
-        facts=facts,
-        seed=config["run"]["seed"],
-        tags=rng.sample(["paper", "baseline", "ablation", "keep"], rng.randrange(3)),
-        note="",
-        config=config,
-    )
-    add("attempt", n=1, pid=1000 + number, host="bench", resumed_from=None)
-    add("data", data={"fingerprint": rng.randbytes(16).hex(), "items": 1797, "classes": [str(n) for n in range(10)]})
+    tags = rng.sample(["paper", "baseline", "ablation", "keep"], rng.randrange(3))
+    seed = config["run"]["seed"]
+    add(Created(run_id, project, dataset, model, name, "grouped", home, facts, seed, tags, "", config))
+    add(AttemptBegan(1, 1000 + number, "bench", None))
+    add(DataSeen({"fingerprint": rng.randbytes(16).hex(), "items": 1797, "classes": [str(n) for n in range(10)]}))
     loss, accuracy = rng.uniform(0.5, 2.0), rng.uniform(0.5, 0.99)
     for epoch in range(1, 11):
         step = epoch * 157
@@ -88,22 +90,14 @@ def events(number: int, rng: random.Random) -> list[dict[str, Any]]:
             "val_balanced_accuracy": accuracy * epoch / 10.2,
             "val_f1_macro": accuracy * epoch / 10.5,
         }
-        best = {"step": step, "epoch": epoch, "metric": "val_loss", "value": metrics["val_loss"]}
-        add("progress", step=step, epoch=epoch, metrics=metrics, best=best)
+        add(Progressed(step, epoch, metrics, BestStep(step, epoch, metrics["val_loss"], "val_loss")))
         if epoch > 7:
             files = [
                 {"name": file, "size": rng.randrange(1_000, 5_000_000), "sha256": rng.randbytes(32).hex()}
                 for file in ("config.json", "model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json")
             ]
-            add(
-                "checkpoint",
-                step=step,
-                epoch=float(epoch),
-                format="hf",
-                metrics={"val_loss": metrics["val_loss"]},
-                files=files,
-                paths={"checkpoint": f"{home}checkpoint-{step}/"},
-            )
+            paths = {"checkpoint": f"{home}checkpoint-{step}/"}
+            add(CheckpointCommitted(step, float(epoch), "hf", {"val_loss": metrics["val_loss"]}, files, paths))
     for kind, path in (
         ("config", "config.yaml"),
         ("log", "train.log"),
@@ -114,28 +108,15 @@ def events(number: int, rng: random.Random) -> list[dict[str, Any]]:
         ("learning_curves", "learning_curves.png"),
         ("confusion_matrix", "confusion_matrix_test.png"),
     ):
-        add(
-            "record",
-            kind=kind,
-            path=home + path,
-            size=rng.randrange(500, 90_000),
-            sha256=rng.randbytes(32).hex(),
-            facts={},
-        )
-    add(
-        "summary",
-        values={
-            **{k: v for k, v in metrics.items() if k.startswith("val_")},
-            "test_accuracy": accuracy,
-            "best_step": 1570,
-        },
-    )
+        add(RecordWritten(kind, home + path, rng.randrange(500, 90_000), rng.randbytes(32).hex(), {}))
+    last = {k: v for k, v in metrics.items() if k.startswith("val_")}
+    add(Summarised({**last, "test_accuracy": accuracy, "best_step": 1570}))
     state = rng.choices(("finished", "failed", "stopped"), (90, 6, 4))[0]
-    add("ended", state=state, error="RuntimeError: out of memory" if state == "failed" else None)
+    add(Ended(state, "RuntimeError: out of memory" if state == "failed" else None))
     return found
 
 
-def snapshots(count: int) -> Iterator[tuple[list[dict[str, Any]], Any]]:
+def snapshots(count: int) -> Iterator[tuple[list[Event], Any]]:
     """(events, snapshot) of each run."""
     from trainyard.runs.snapshot import fold
 
@@ -150,12 +131,13 @@ def make(root: Path, count: int) -> None:
     import yaml
 
     from trainyard.jsonl import encode_line
+    from trainyard.runs.events import encode
 
     (root / ".yard").mkdir(parents=True)
     for journal, snapshot in snapshots(count):
         own = root / snapshot.home / ".run"
         own.mkdir(parents=True)
-        lines = b"".join(encode_line(event) for event in journal)
+        lines = b"".join(encode_line(encode(event)) for event in journal)
         snapshot.journal_bytes = len(lines)
         (own / "journal.jsonl").write_bytes(lines)
         (own / "run.json").write_text(json.dumps(snapshot.to_dict()) + "\n")

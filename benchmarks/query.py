@@ -149,7 +149,7 @@ def _fill_mlflow(engine: Any, experiment: str, count: int) -> None:
             **{f"training.{name}": training[name] for name in ("epochs", "batch_size", "learning_rate")},
         }
         tables[models.SqlParam] += [{"run_uuid": key, "key": k, "value": str(v)} for k, v in params.items()]
-        values = {**run.metrics, "test_accuracy": run.summary["test_accuracy"], "best_value": run.best["value"]}
+        values = {**run.metrics, "test_accuracy": run.summary["test_accuracy"], "best_value": run.best.value}
         rows = [
             {"run_uuid": key, "key": k, "value": v, "step": run.step, "timestamp": 1_767_225_600_000, "is_nan": False}
             for k, v in values.items()

@@ -12,12 +12,24 @@ from typing import Any
 import pytest
 
 from trainyard.layouts import LAYOUTS, load_layout
-from trainyard.runs import RunWriter, Yard, create_run
+from trainyard.runs import RunReader, RunWriter, Yard, create_run, find_homes
 from trainyard.testing.contracts import HOSTILE_NAMES, UNSAFE_NAMES
 
 # Decoded sound and features of the tests stay among themselves.
 _CACHE = tempfile.TemporaryDirectory(prefix="trainyard-tests-")
 os.environ["TRAINYARD_CACHE"] = _CACHE.name
+
+# Small and quick, with every kind of file that a run leaves.
+SMALL = [
+    "model=mlp",
+    "model.hidden=[16]",
+    "training.epochs=2",
+    "training.log_every=7",
+    "checkpoint.every_steps=15",
+    "outputs.val_predictions_every=1",
+    "run.project=demo",
+    "run.device=cpu",
+]
 
 NewRun = Callable[..., RunWriter]
 
@@ -58,3 +70,32 @@ def hostile_names() -> tuple[str, ...]:
 def unsafe_names() -> tuple[str, ...]:
     """Names that must be refused everywhere."""
     return UNSAFE_NAMES
+
+
+@pytest.fixture
+def small() -> list[str]:
+    """Overrides of the digits recipe for a run of half a second."""
+    return list(SMALL)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], RunReader]:
+    """The finished run of each layout, in a yard of its own; trained once, only to be read."""
+    import torch
+
+    from trainyard.config.compose import compose
+    from trainyard.running.train import train
+
+    torch.set_num_threads(1)
+    made: dict[str, RunReader] = {}
+
+    def of(layout: str) -> RunReader:
+        if layout not in made:
+            yard = Yard(tmp_path_factory.mktemp(layout) / "yard", create=True)
+            overrides = [*SMALL, f"layout={layout}"]
+            train(compose("digits", overrides), yard.root, overrides=overrides)
+            (home,) = find_homes(yard)
+            made[layout] = RunReader(yard, home)
+        return made[layout]
+
+    return of

@@ -1,7 +1,8 @@
 """Trainyard: train classifiers, and keep everything a training run leaves behind in order.
 
-`start_run` keeps a loop of your own; `open` reads a yard back, and `Api` does so in the manner of Weights & Biases.
-The command line is `trainyard`. Importing this package imports nothing heavy.
+`start_run` keeps a loop of your own, in an `ActiveRun`; `open` reads a yard back, each run as a `Run`. (It returns an
+`Api`, the name under which Weights & Biases has the same.) The command line is `trainyard`. Importing this package
+imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -9,19 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainyard.api import Api
-    from trainyard.app.stored import OpenYard, StoredRun
-    from trainyard.app.stored import open_yard as open
-    from trainyard.library.start_run import Run, start_run
+    from trainyard.api import Api, Run
+    from trainyard.api import open_yard as open
+    from trainyard.library.start_run import ActiveRun, start_run
 
-__all__ = ["Api", "OpenYard", "Run", "StoredRun", "open", "start_run"]
+__all__ = ["ActiveRun", "Api", "Run", "open", "start_run"]
 
 _WHERE = {
+    "ActiveRun": "trainyard.library.start_run:ActiveRun",
     "Api": "trainyard.api:Api",
-    "OpenYard": "trainyard.app.stored:OpenYard",
-    "Run": "trainyard.library.start_run:Run",
-    "StoredRun": "trainyard.app.stored:StoredRun",
-    "open": "trainyard.app.stored:open_yard",
+    "Run": "trainyard.api:Run",
+    "open": "trainyard.api:open_yard",
     "start_run": "trainyard.library.start_run:start_run",
 }
 

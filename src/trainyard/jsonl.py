@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard import durable
-from trainyard.errors import CorruptError
+from trainyard.errors import CorruptError, TrainyardError
 
 
 def without_nan(value: Any) -> Any:
@@ -32,7 +32,11 @@ def without_nan(value: Any) -> Any:
 
 def encode_line(record: Mapping[str, Any]) -> bytes:
     """One line of JSON that starts with the CRC-32 of the rest. `record` must not be empty."""
-    body = json.dumps(record, separators=(",", ":")).encode()
+    return seal(json.dumps(record, separators=(",", ":")).encode())
+
+
+def seal(body: bytes) -> bytes:
+    """The line of a JSON object that is encoded already, on one line and without a newline at its end."""
     return b'{"crc":"%08x",%b\n' % (zlib.crc32(body), body[1:])
 
 
@@ -88,14 +92,17 @@ def _holds_a_line(data: bytes) -> bool:
 class Appender:
     """Appends lines to a file that only one process at a time writes.
 
-    Opening cuts off a torn tail. When an append fails half-way, its half is cut off at once or, if
-    that fails too, before the next append. After a kill the file holds every line whose `append` returned.
+    Opening cuts off a torn tail. When an append fails, what it left is cut off at once or, if that fails
+    too, before the next append. After a kill of the process the file holds every line whose `append`
+    returned; after a power cut, every line that was appended before `sync` was called.
+    Not for several threads at once, except that `sync` may run beside `append`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         durable.make_directories(path.parent)
         _, self.size = read_lines(path)
+        self._synced = self.size
         is_new = not path.exists()
         with durable.explained(path):
             self._fd = durable.calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -103,33 +110,63 @@ class Appender:
                 if is_new:
                     durable.fsync_path(path.parent)
                 self._torn = os.fstat(self._fd).st_size != self.size
-                self._cut_torn_tail()
+                self.repair()
             except BaseException:
                 self.close()
                 raise
 
-    def _cut_torn_tail(self) -> None:
+    def check_open(self) -> None:
+        """Raises ValueError when the file is closed."""
+        if self._fd < 0:
+            raise ValueError(f"{self.path} is closed")
+
+    def repair(self) -> None:
+        """Cuts off what a failed append left, if it could not be cut off then."""
         if self._torn:
-            durable.calls.truncate(self._fd, self.size)
+            with durable.explained(self.path):
+                durable.calls.truncate(self._fd, self.size)
             self._torn = False
 
     def append(self, lines: bytes, *, sync: bool = True) -> None:
-        """Appends `lines`. With `sync`, they survive a power cut once this returns."""
-        if self._fd < 0:
-            raise ValueError(f"{self.path} is closed")
-        with durable.explained(self.path):
-            self._cut_torn_tail()
-            self._torn = True
-            try:
-                durable.write_all(self._fd, lines)
-                if sync:
-                    durable.calls.fsync(self._fd)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    self._cut_torn_tail()
+        """Appends `lines`. Once this returns, they survive a kill of the process and, with `sync`, a power cut."""
+        self.check_open()
+        self.repair()
+        self._torn = True
+        try:
+            written = durable.calls.write(self._fd, memoryview(lines))
+            if written != len(lines):
+                durable.write_all(self._fd, lines[written:])
+            if sync:
+                durable.calls.fsync(self._fd)
+        except OSError:
+            with contextlib.suppress(OSError, TrainyardError):
+                self.repair()
+            with durable.explained(self.path):
                 raise
-            self._torn = False
-            self.size += len(lines)
+        self._torn = False
+        self.size += len(lines)
+        if sync:
+            self._synced = self.size
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether all that was appended survives a power cut."""
+        return self._synced == self.size
+
+    def sync(self) -> None:
+        """Returns once all that was appended before this call survives a power cut.
+
+        When that fails, call `discard_unsynced`.
+        """
+        size = self.size
+        with durable.explained(self.path):
+            durable.calls.fsync(self._fd)
+        self._synced = max(self._synced, size)
+
+    def discard_unsynced(self) -> None:
+        """Cuts off what is not known to be on disk: after a failed fsync, part of it may be missing in the middle."""
+        self.size, self._torn = self._synced, True
+        self.repair()
 
     def close(self) -> None:
         """Closes the file; a second call does nothing."""

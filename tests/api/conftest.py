@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import trainyard
-from trainyard.api import Api, LocalTransport
+from trainyard.api import Api, DirectoryTransport
 from trainyard.runs import environment
 
 Connect = Callable[[Path], Api]
@@ -32,11 +32,14 @@ class WireTransport:
     """A transport whose every argument and answer goes through JSON, and whose bytes come in odd pieces."""
 
     def __init__(self, yard: Path) -> None:
-        self._inner = LocalTransport(yard)
+        self._inner = DirectoryTransport(yard)
 
     @property
     def place(self) -> str:
         return "wire:" + self._inner.place
+
+    def local_path(self, key: str, name: str) -> None:
+        """What a server's paths are on its own machine says nothing here."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -52,8 +55,14 @@ class WireTransport:
 
 @pytest.fixture(params=["local", "wire"])
 def connect(request: pytest.FixtureRequest) -> Connect:
-    """Opens the API of a yard: `connect(directory)`."""
-    return {"local": trainyard.Api, "wire": lambda yard: Api(WireTransport(yard))}[request.param]
+    """Opens a yard: `connect(directory)`."""
+    return {"local": trainyard.open, "wire": lambda yard: Api(WireTransport(yard))}[request.param]
+
+
+@pytest.fixture
+def connect_remote() -> Connect:
+    """Opens a yard as if it were on another machine."""
+    return lambda yard: Api(WireTransport(yard))
 
 
 def file(data: bytes) -> Callable[[Path], None]:

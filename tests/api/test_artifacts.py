@@ -162,6 +162,42 @@ def test_another_version_is_not_mixed_in(api: Api, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == SECOND
 
 
+def test_what_was_downloaded_is_the_users_to_change(yard: Path, api: Api, tmp_path: Path) -> None:
+    path = api.artifact("corpus:v0").download(tmp_path / "out")
+    with (path / "a.txt").open("ab") as file:
+        file.write(b"mine")
+    assert api.artifact("corpus:v0").file("a.txt").read() == FIRST["a.txt"]
+
+
+def test_a_link_in_the_way_is_replaced_not_followed(api: Api, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.txt").symlink_to(precious)
+    with pytest.raises(NameTakenError):
+        api.artifact("corpus:v0").download(tmp_path / "out")
+    api.artifact("corpus:v0").download(tmp_path / "out", replace=True)
+    assert precious.read_text() == "precious"
+    assert contents(tmp_path / "out") == FIRST
+
+
+def test_a_folder_in_the_way_is_found_before_anything_is_written(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "out/deep/b.txt").mkdir(parents=True)
+    for replace in (False, True):
+        with pytest.raises(NameTakenError):
+            api.artifact("corpus:v0").download(tmp_path / "out", replace=replace)
+    assert contents(tmp_path / "out") == {}
+
+
+def test_a_killed_download_goes_on(yard: Path, tmp_path: Path) -> None:
+    code = f"import trainyard; trainyard.open({str(yard)!r}).artifact('corpus:v0').download({str(tmp_path / 'out')!r})"
+    for nth in range(1, 9, 3):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        assert faults.run_killed(code, nth_call=nth).returncode == -9
+        trainyard.open(yard).artifact("corpus:v0").download(tmp_path / "out")
+        assert contents(tmp_path / "out") == FIRST, "and nothing half-written is left"
+
+
 def test_a_damaged_version_is_not_handed_out(yard: Path, api: Api, tmp_path: Path) -> None:
     faults.flip_byte(yard / ".yard/artifacts/texts/corpus/v0/files/deep/b.txt", 0)
     with pytest.raises(CorruptError, match=r"deep/b\.txt of artifact texts/corpus:v0"):

@@ -6,6 +6,9 @@ import hashlib
 import inspect
 import json
 import shutil
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,19 @@ import numpy as np
 import pytest
 
 import trainyard
-from trainyard.api import Api, ApiRun
-from trainyard.errors import BadNameError, CorruptError, NameTakenError, UnknownCheckpointError, UserError
+from trainyard.api import Api, Run
+from trainyard.errors import (
+    BadNameError,
+    CheckpointError,
+    CorruptError,
+    NameTakenError,
+    UnknownCheckpointError,
+    UserError,
+    YardError,
+)
 from trainyard.layouts import LAYOUTS
 from trainyard.runs import Yard, amend, find_homes
+from trainyard.runs.events import Dropped, RecordRemoved
 from trainyard.testing import faults
 
 Connect = Callable[[Path], Api]
@@ -56,7 +68,7 @@ def yard(tmp_path_factory: pytest.TempPathFactory, checkpoint_parts: Parts) -> P
 
 
 @pytest.fixture
-def run(yard: Path, connect: Connect) -> ApiRun:
+def run(yard: Path, connect: Connect) -> Run:
     return connect(yard).run("last")
 
 
@@ -110,7 +122,7 @@ def test_the_loop_of_the_documentation(
     assert written.read_bytes() == path.read_bytes()
 
 
-def test_names_and_kinds_of_the_files_layout(run: ApiRun) -> None:
+def test_names_and_kinds_of_the_files_layout(run: Run) -> None:
     kinds = {file.name: file.kind for file in run.files()}
     folder = next(name for name in kinds if name.startswith("checkpoint/distilbert-")).rpartition("/")[0]
     stamp = folder.rpartition("distilbert-")[2]
@@ -135,7 +147,7 @@ def test_names_and_kinds_of_the_files_layout(run: ApiRun) -> None:
     assert {file.step for file in run.files(kinds=["per_class", "extra"])} == {None}
 
 
-def test_choosing_files(run: ApiRun) -> None:
+def test_choosing_files(run: Run) -> None:
     assert [file.name for file in run.files(["config.yaml", "requirements.txt"])] == ["config.yaml", "requirements.txt"]
     assert [file.name for file in run.files("config.yaml")] == ["config.yaml"]
     assert [file.kind for file in run.files(pattern="*/test_*.csv")] == ["final_predictions"]
@@ -148,18 +160,18 @@ def test_choosing_files(run: ApiRun) -> None:
 @pytest.mark.parametrize(
     ("asked", "near"), [("confg.yaml", "config.yaml"), ("about.txt", "extra/notes/about.txt"), ("%", r"files\(\)")]
 )
-def test_a_file_that_is_not_there_is_told_with_those_named_like_it(run: ApiRun, asked: str, near: str) -> None:
+def test_a_file_that_is_not_there_is_told_with_those_named_like_it(run: Run, asked: str, near: str) -> None:
     with pytest.raises(UserError, match=near):
         run.file(asked)
 
 
-def test_it_takes_what_wandb_takes(run: ApiRun) -> None:
+def test_it_takes_what_wandb_takes(run: Run) -> None:
     """Scripts written for Weights & Biases give these arguments."""
     from wandb.apis import public
 
     for theirs, ours, unused in (
         (public.File.download, type(run.file("config.yaml")).download, {"api"}),
-        (public.Run.files, ApiRun.files, {"per_page"}),
+        (public.Run.files, Run.files, {"per_page"}),
     ):
         wanted = inspect.signature(theirs).parameters
         assert set(wanted) - unused <= set(inspect.signature(ours).parameters)
@@ -243,7 +255,7 @@ def test_a_file_that_was_removed_since_it_was_listed(tmp_path: Path, connect: Co
     file = run.file("extra/notes/about.txt")
     (home,) = find_homes(Yard(tmp_path / "yard"))
     with amend(Yard(tmp_path / "yard"), home) as writer:
-        writer.event("removed", path=writer.relative(home / "files/extra/notes/about.txt"))
+        writer.event(RecordRemoved(writer.relative(home / "files/extra/notes/about.txt")))
     with pytest.raises(UserError, match="removed since it was listed"):
         file.download(tmp_path / "out")
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").rglob("*.txt")) == []
@@ -292,7 +304,7 @@ def test_a_damaged_source_is_found_out(
 # -- checkpoints
 
 
-def test_checkpoints(run: ApiRun, yard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints(run: Run, yard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     first, second = run.checkpoints()
     assert [(c.step, c.epoch, c.metrics) for c in (first, second)] == [(1, 1, {"val_f1": 0.1}), (2, 2, {"val_f1": 0.2})]
@@ -312,7 +324,7 @@ def test_checkpoints(run: ApiRun, yard: Path, tmp_path: Path, monkeypatch: pytes
     assert "step 1" in repr(best)
 
 
-def test_a_checkpoint_is_not_begun_where_another_is(run: ApiRun, tmp_path: Path) -> None:
+def test_a_checkpoint_is_not_begun_where_another_is(run: Run, tmp_path: Path) -> None:
     first, second = run.checkpoints()
     first.download(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -357,17 +369,110 @@ def test_the_newest_checkpoint_is_the_best_when_nothing_was_monitored(tmp_path: 
     assert best.step == 2
 
 
+@pytest.fixture(params=LAYOUTS)
+def tensors(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A yard with a run that saved two checkpoints of tensors, the first of them the best; and what it gave."""
+    import torch
+
+    given = {"model": {"w": torch.arange(400.0), "b": torch.ones(2, 3).t()}, "optimizer": {"step": 7, "of": [1, None]}}
+    with trainyard.start_run(yard=tmp_path / "yard", layout=request.param) as run:
+        for step in (1, 2):
+            run.save_checkpoint(given, step=step, epoch=step, best=step == 1)
+    return tmp_path / "yard", given
+
+
+def test_loading_gives_what_was_saved(tensors: tuple[Path, dict[str, Any]], connect: Connect) -> None:
+    import torch
+
+    root, given = tensors
+    run = connect(root).run("last")
+    loaded = run.checkpoints()[1].load()
+    best = run.best_checkpoint()
+    assert best is not None
+    for state in (loaded, best.load()):
+        assert state["model"].keys() == given["model"].keys()
+        assert all(torch.equal(state["model"][name], tensor) for name, tensor in given["model"].items())
+    assert loaded["optimizer"] == given["optimizer"]
+
+
+def test_the_best_checkpoint_is_verified(tensors: tuple[Path, dict[str, Any]], connect: Connect) -> None:
+    """A byte of its weights is another one, under every name that they have."""
+    root, _ = tensors
+    run = connect(root).run("last")
+    (weights,) = {
+        path.resolve().stat().st_ino: path
+        for checkpoint in trainyard.open(root).run("last").checkpoints()[:1]
+        for path in [file.local_path for file in checkpoint.files()]
+        if path.suffix in (".safetensors", ".bin", ".pth", ".pt") and path.stem != "optimizer"
+    }.values()
+    faults.flip_byte(weights, weights.stat().st_size // 2)
+    with pytest.raises(CheckpointError):
+        run.best_checkpoint()
+    with pytest.raises(CorruptError):
+        run.checkpoints()[0].load()
+    assert run.checkpoints()[1].load()
+
+
+def test_without_a_monitor_a_damaged_newest_is_passed_over(tmp_path: Path, connect: Connect) -> None:
+    with trainyard.start_run(yard=tmp_path / "yard") as writing:
+        for step in (1, 2):
+            path = writing.save_checkpoint({"a.txt": lambda path: path.write_text("a" * 100)}, step=step)
+    faults.flip_byte(path / "a.txt", 3)
+    best = connect(tmp_path / "yard").run("last").best_checkpoint()
+    assert best is not None
+    assert best.step == 1
+
+
+def test_paths_on_this_machine(yard: Path, connect_remote: Connect) -> None:
+    run = trainyard.open(yard).run("last")
+    best = run.best_checkpoint()
+    assert best is not None
+    assert {path.name for path in best.local_path.iterdir()} == {file.name.rpartition("/")[2] for file in best.files()}
+    for file in run.files():
+        assert sha256(file.local_path) == file.digest
+        file.verify()
+    remote = connect_remote(yard).run("last")
+    for of in (remote.file("config.yaml"), remote.checkpoints()[0]):
+        with pytest.raises(YardError) as caught:
+            print(of.local_path)
+        assert "download" in caught.value.remedy
+
+
+def test_a_checkpoint_that_is_not_of_tensors(tmp_path: Path, connect: Connect) -> None:
+    with trainyard.start_run(yard=tmp_path / "yard") as writing:
+        writing.save_checkpoint({"optimizer.pt": lambda path: path.write_bytes(b"no tensors")}, step=1)
+    with pytest.raises(CheckpointError) as caught:
+        connect(tmp_path / "yard").run("last").checkpoints()[0].load()
+    assert "optimizer.pt" in caught.value.what
+
+
+def test_loading_without_torch_says_what_is_missing(yard: Path) -> None:
+    code = f"""
+    import sys
+    sys.modules["torch"] = None
+    import trainyard
+    from trainyard.errors import ConfigError
+    best = trainyard.open({str(yard)!r}).run("last").best_checkpoint()
+    try:
+        best.load()
+    except ConfigError as error:
+        print("PyTorch" in error.what)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_the_best_checkpoint_may_be_gone(tmp_path: Path, connect: Connect, checkpoint_parts: Parts) -> None:
     small_run(tmp_path / "yard", checkpoint_parts, "grouped")
     (home,) = find_homes(Yard(tmp_path / "yard"))
     with amend(Yard(tmp_path / "yard"), home) as writer:
         for place, path in dict(writer.snapshot.checkpoints[0].paths).items():
-            writer.event("dropped", step=1, place=place, path=path)
-    with pytest.raises(UnknownCheckpointError, match="no longer there"):
+            writer.event(Dropped(1, place, path))
+    with pytest.raises(UnknownCheckpointError):
         connect(tmp_path / "yard").run("last").best_checkpoint()
 
 
-def test_thresholds_are_those_of_the_best_checkpoint(run: ApiRun) -> None:
+def test_thresholds_are_those_of_the_best_checkpoint(run: Run) -> None:
     assert run.thresholds() == {"joy": 0.25, "anger": 0.5}
 
 
@@ -393,7 +498,7 @@ def test_there_may_be_no_thresholds(tmp_path: Path, connect: Connect, metrics: A
 @pytest.mark.parametrize(
     "name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "", ".", "a//b", "a/\0", "..", "a/."]
 )
-def test_names_that_would_leave_the_root_are_refused(run: ApiRun, tmp_path: Path, name: str) -> None:
+def test_names_that_would_leave_the_root_are_refused(run: Run, tmp_path: Path, name: str) -> None:
     file = run.file("config.yaml")
     file.name = name
     (tmp_path / "root").mkdir()

@@ -68,14 +68,14 @@ def complete(state: Path) -> None:
     yard = Yard(state / "yard")
     store = Artifacts(yard)
     found = store.find("data:best")
-    assert (found.number, found.aliases, len(store.shelf(found).numbers())) == (1, ("latest", "best"), 2)
+    assert (found.number, found.aliases, len(store.series(found).numbers())) == (1, ("latest", "best"), 2)
     (home,) = find_homes(yard)
     run = RunReader(yard, home).snapshot
     assert [(told["role"], told["artifact"]) for told in run.artifacts] == [
         ("logged", "p/data:v1"),
         ("used", "p/data:v1"),
     ]
-    assert [note["role"] for note in store.shelf(found).notes(1)] == ["logged", "used"]
+    assert [note["role"] for note in store.series(found).notes(1)] == ["logged", "used"]
     assert list(yard.own.rglob(".tmp-*")) == []
 
 
@@ -106,7 +106,7 @@ def test_a_kill_at_any_call(tmp_path, every):
     assert killed > 5
 
 
-class Shelves(RuleBasedStateMachine):
+class Versions(RuleBasedStateMachine):
     """Logging, naming and losing the disposable parts, beside a model that is two dictionaries."""
 
     @initialize()
@@ -159,7 +159,7 @@ class Shelves(RuleBasedStateMachine):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-Shelves.TestCase.settings = settings(
+Versions.TestCase.settings = settings(
     max_examples=8, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-TestShelves = Shelves.TestCase
+TestVersions = Versions.TestCase

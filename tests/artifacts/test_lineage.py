@@ -69,7 +69,7 @@ def test_an_input_that_is_gone_is_still_named(store, yard, folder, new_run):
     used = store.log("a", write(folder, "a", "1"), project="demo")
     store.use("a", run)
     made = store.log("b", write(folder, "b", "2"), run=run)
-    shutil.rmtree(store.shelf(used).place(0))
+    shutil.rmtree(store.series(used).directory(0))
     (gone,) = trace(Artifacts(yard), made).inputs
     assert (gone.reference, gone.version) == ("demo/a:v0", None)
     assert gone.to_dict()["there"] is False

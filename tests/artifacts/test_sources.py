@@ -7,25 +7,25 @@ import os
 import pytest
 
 from trainyard import durable
-from trainyard.artifacts.sources import gather
+from trainyard.artifacts.sources import list_files
 from trainyard.errors import BadNameError, UserError
 
 
 def test_a_file_a_folder_and_a_mapping(folder):
-    assert gather(folder / "a.txt") == {"a.txt": folder / "a.txt"}
-    assert gather(str(folder)) == {"a.txt": folder / "a.txt", "more/b.bin": folder / "more/b.bin"}
-    mapped = gather({"": folder, "again": folder, "x/one": folder / "a.txt"})
+    assert list_files(folder / "a.txt") == {"a.txt": folder / "a.txt"}
+    assert list_files(str(folder)) == {"a.txt": folder / "a.txt", "more/b.bin": folder / "more/b.bin"}
+    mapped = list_files({"": folder, "again": folder, "x/one": folder / "a.txt"})
     assert list(mapped) == ["a.txt", "again/a.txt", "again/more/b.bin", "more/b.bin", "x/one"]
 
 
 def test_links_are_followed_to_files(folder):
     (folder / "link").symlink_to(folder / "a.txt")
-    assert gather(folder / "link") == {"link": folder / "a.txt"}
+    assert list_files(folder / "link") == {"link": folder / "a.txt"}
 
 
 def test_what_is_half_written_stays_out(folder):
     durable.temporary(folder).write_bytes(b"half")
-    assert list(gather(folder)) == ["a.txt", "more/b.bin"]
+    assert list(list_files(folder)) == ["a.txt", "more/b.bin"]
 
 
 def test_what_cannot_be_in_an_artifact(folder, tmp_path):
@@ -37,7 +37,7 @@ def test_what_cannot_be_in_an_artifact(folder, tmp_path):
         ({"x": folder / "nul\0"}, "nul"),
         (tmp_path / "empty", "empty folder"),
         ({}, "no file"),
-        (tmp_path / "fifo", "no regular file"),
+        (tmp_path / "fifo", "regular file"),
         (folder, "loop"),
         ([folder / "a.txt"], "list"),
         ({"x": b"bytes"}, "bytes"),
@@ -45,7 +45,7 @@ def test_what_cannot_be_in_an_artifact(folder, tmp_path):
         ({"": folder / "more/b.bin", "b": folder / "a.txt"}, "''"),
     ]:
         with pytest.raises((UserError, BadNameError)) as caught:
-            gather(files)
+            list_files(files)
         assert said in caught.value.what
         assert caught.value.remedy
 
@@ -53,9 +53,9 @@ def test_what_cannot_be_in_an_artifact(folder, tmp_path):
 def test_two_files_of_one_name(folder):
     (folder / "more" / "a.txt").write_text("other")
     with pytest.raises(UserError, match=r"Two files would be 'a\.txt'"):
-        gather({"": folder / "more", "a.txt": folder / "a.txt"})
+        list_files({"": folder / "more", "a.txt": folder / "a.txt"})
 
 
 def test_a_home_is_refused_because_its_journal_grows(new_run):
     with pytest.raises(BadNameError, match=r"\.run"):
-        gather(new_run().home)
+        list_files(new_run().home)

@@ -1,4 +1,4 @@
-"""Recordings as a dataset: bad files, the cache, what training changes, and that it repeats to the bit."""
+"""Datasets of recordings: bad files, the cache, augmentation, and bitwise repeatability."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_without_a_cache_the_numbers_are_the_same(load: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("change", [{"clip_seconds": 0.3}, {"crop": "start"}, {"pad": "tile"}, {"sample_rate": 16000}])
-def test_a_parameter_changes_what_is_kept(load: Any, change: dict[str, Any]) -> None:
+def test_a_parameter_changes_the_key_of_the_cache(load: Any, change: dict[str, Any]) -> None:
     usual, other = load(), load(listening=Listening(**{**vars(LISTENING), **change}))
     epoch(usual), epoch(other)
     assert usual.cache()["log-mel"]["directory"] != other.cache()["log-mel"]["directory"]
@@ -149,13 +149,13 @@ AUGMENTS = {
 
 
 @pytest.mark.parametrize("how", AUGMENTS)
-def test_what_training_sees_repeats(load: Any, how: str) -> None:
+def test_augmented_items_repeat(load: Any, how: str) -> None:
     data, again = load(**AUGMENTS[how]), load(**AUGMENTS[how])
     state = torch.get_rng_state(), np.random.get_state()[1].tolist()
     whole = epoch(data, 2)
     assert same(whole, epoch(again, 2))
-    assert same(whole[2:], epoch(again, 2, start=2)), "a resume inside an epoch sees other items"
-    assert not same(whole, epoch(data, 3)), "two epochs see the same"
+    assert same(whole[2:], epoch(again, 2, start=2)), "a resume inside an epoch gives other items"
+    assert not same(whole, epoch(data, 3)), "two epochs give the same items"
     assert torch.equal(state[0], torch.get_rng_state())
     assert state[1] == np.random.get_state()[1].tolist()
     plain = epoch(data, 2, augment=False)
@@ -165,7 +165,7 @@ def test_what_training_sees_repeats(load: Any, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["spectrogram", "random crop"])
-def test_what_training_sees_does_not_depend_on_batches_or_workers(load: Any, how: str) -> None:
+def test_augmented_items_do_not_depend_on_batches_or_workers(load: Any, how: str) -> None:
     data = load(**AUGMENTS[how])
     items = {int(i): x for batch in epoch(data) for i, x in zip(batch.indices, batch.inputs, strict=True)}
     halves = [
@@ -178,7 +178,7 @@ def test_what_training_sees_does_not_depend_on_batches_or_workers(load: Any, how
             assert torch.equal(items[int(index)], item)
 
 
-def test_lengths_say_where_sound_ends(load: Any, files: list[FoundFile]) -> None:
+def test_lengths_are_where_the_signal_ends(load: Any, files: list[FoundFile]) -> None:
     data = load(frontend=waves())
     for index, batch in enumerate(epoch(data, augment=False)):
         assert batch.lengths is not None, index
@@ -201,36 +201,39 @@ def test_bad_files_are_all_named(load: Any, files: list[FoundFile], tmp_path: Pa
     listening = Listening(RATE, clip_seconds=0.25, max_seconds=2.0)
     with pytest.raises(DataError) as caught:
         load(files=found, listening=listening)
-    for path in paths[:5]:
-        assert path.name in str(caught.value)
-    assert "6 recordings cannot be used" in caught.value.what
-    assert "limit of 2 s" in caught.value.what
+    named = [path for path in paths if path.name in str(caught.value)]
+    assert named == paths[:5]  # the first five
+    assert "6 recordings " in caught.value.what
+    assert any("long.wav" in line and " 2 s" in line for line in caught.value.what.splitlines())
     assert "data.on_bad_file=skip" in caught.value.remedy
     data = load(files=found, listening=listening, on_bad_file="skip")
     assert len(data) == len(files)
-    assert "Skipped 6 recordings" in data.warnings[0]
+    assert "6 recordings" in data.warnings[0]
 
 
 def test_a_silent_file_is_named(load: Any, files: list[FoundFile], tmp_path: Path) -> None:
     soundfile.write(tmp_path / "quiet.wav", np.zeros(2000), RATE)
     data = load(files=[*files, FoundFile(tmp_path / "quiet.wav", "quiet.wav", 0, group="ann")])
-    assert data.warnings == ("1 recording is silent: quiet.wav.",)
+    (warning,) = data.warnings
+    assert "quiet.wav" in warning
     assert all(torch.isfinite(batch.inputs).all() for batch in epoch(data))
 
 
 @pytest.mark.parametrize("alike", [True, False])
-def test_only_silent_files_are_called_that_and_not_identical(load: Any, tmp_path: Path, alike: bool) -> None:
+def test_only_silent_files_are_reported_as_silent_not_as_identical(load: Any, tmp_path: Path, alike: bool) -> None:
     found = []
     for number in range(12):
         path = tmp_path / f"{number:02}.wav"
         soundfile.write(path, np.zeros(2000 if alike else 2000 + number), RATE)
         found.append(FoundFile(path, path.name, number % 2))
-    with pytest.raises(DataError, match=r"all 12 recordings that can be used are silent: 00\.wav, 01\.wav") as caught:
+    with pytest.raises(DataError) as caught:
         load(files=found)
+    assert "00.wav, 01.wav" in caught.value.what
     assert "identical" not in str(caught.value)
+    assert not isinstance(caught.value, LeakError)
 
 
-def test_stereo_eight_bits_and_other_rates_are_brought_to_one_form(load: Any, tmp_path: Path) -> None:
+def test_stereo_eight_bits_and_other_rates_are_converted(load: Any, tmp_path: Path) -> None:
     found = []
     forms = [(44100, 2, "PCM_16"), (RATE, 1, "PCM_U8"), (16000, 2, "PCM_U8"), (11025, 1, "PCM_16")]
     for number, (rate, channels, subtype) in enumerate(forms * 4):
@@ -242,11 +245,12 @@ def test_stereo_eight_bits_and_other_rates_are_brought_to_one_form(load: Any, tm
     assert {tuple(batch.inputs.shape[1:]) for batch in epoch(data)} == {data.item_shape}
 
 
-def test_a_file_that_changed_since_is_refused(load: Any, files: list[FoundFile], tmp_path: Path) -> None:
+def test_a_file_that_changed_since_loading_is_refused(load: Any, files: list[FoundFile], tmp_path: Path) -> None:
     data = load(cache_mb=0)
     write(files[0].path, 0.2, 5000.0)
-    with pytest.raises(DataError, match=r"bytes are not those that the data was loaded with"):
-        epoch(data), list(Batches(data, np.arange(len(data)), 8, shuffle=False, seed=0).epoch(0))
+    with pytest.raises(DataError) as caught:
+        list(Batches(data, np.arange(len(data)), 8, shuffle=False, seed=0).epoch(0))
+    assert (caught.value.value, caught.value.place) == ("changed", str(files[0].path))
 
 
 def test_speakers_can_be_held_out_by_name(load: Any) -> None:
@@ -254,17 +258,20 @@ def test_speakers_can_be_held_out_by_name(load: Any) -> None:
     tested = {data.groups[index] for index in data.indices("test")}
     assert tested == {"bob"}
     assert "bob" not in {data.groups[index] for index in data.indices("train")}
-    with pytest.raises(DataError, match=r"names 'bab', but its groups are ann, bob, cleo, dan") as caught:
+    with pytest.raises(DataError) as caught:
         load(test_groups=["bab"])
+    assert (caught.value.value, caught.value.place) == ("bab", "data.split.test_groups")
+    assert "ann, bob, cleo, dan" in caught.value.what
     assert "'bob'" in caught.value.remedy
 
 
-def test_a_speaker_in_two_official_splits_is_told(load: Any, files: list[FoundFile]) -> None:
+def test_a_speaker_in_two_official_splits_is_a_leak(load: Any, files: list[FoundFile]) -> None:
     for number, file in enumerate(files):
         file.split = ("train", "val", "test")[number % 3]
-    assert any("lie in more than one split" in warning for warning in load().warnings)
-    with pytest.raises(LeakError):
+    assert any("ann in train, val, test" in warning for warning in load().warnings)
+    with pytest.raises(LeakError) as caught:
         load(on_leak="error")
+    assert {group for group, _ in caught.value.value.groups} == set(SPEAKERS)
 
 
 def test_a_class_with_one_file_trains(load: Any, files: list[FoundFile]) -> None:
@@ -294,7 +301,7 @@ def test_vocal_bursts_need_no_files(tmp_path: Path) -> None:
     assert len(data) == 8
     assert data.classes == ("hum", "cough")
     assert data.fingerprint() == bursts().fingerprint()
-    with pytest.raises(DataError, match=r"'hmm', which is no vocal burst"):
+    with pytest.raises(DataError, match="'hmm'"):
         burst_dataset(
             "bursts",
             speakers=2,
@@ -319,5 +326,5 @@ def test_recordings_to_predict(files: list[FoundFile], load: Any, tmp_path: Path
     (folder / "bad.wav").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"bad\.wav"):
         load_clips(folder, LISTENING, log_mel(), tmp_path / "cache", 64)
-    with pytest.raises(DataError, match="no recordings"):
+    with pytest.raises(DataError, match="cache"):
         load_clips(tmp_path / "cache", LISTENING, log_mel(), tmp_path / "cache", 64)

@@ -30,6 +30,13 @@ def encoded(samples, rate=16000, container="WAV", subtype=None):
     return file.getvalue()
 
 
+def refusal(data, rate=16000, **limits):
+    """The fault and the value that `decode` refuses some bytes with."""
+    with pytest.raises(UnreadableAudio) as refused:
+        decode(data, rate, **limits)
+    return refused.value.fault, refused.value.value
+
+
 def scaled(values):
     """What scipy read, as channels-last floats in [-1, 1]; its 8 bits are unsigned."""
     values = values.reshape(len(values), -1)
@@ -40,7 +47,7 @@ def scaled(values):
     return values.astype(np.float64)
 
 
-# The files that scipy tests its own reader with: the oracle, or why it is refused.
+# scipy's own test files: what the oracle reads, or the fault and value we refuse it with.
 READ = {
     "test-1234Hz-le-1ch-10S-20bit-extra.wav": (1234, 1, 10),
     "test-44100Hz-2ch-32bit-float-be.wav": (44100, 2, 441),
@@ -56,14 +63,15 @@ READ = {
     "test-8000Hz-le-4ch-9S-12bit.wav": (8000, 4, 9),
     "test-8000Hz-le-5ch-9S-5bit.wav": (8000, 5, 9),
 }
+NO_DATA, UNIMPLEMENTED = "No 'data' chunk marker", "unimplemented format"  # libsndfile's words
 REFUSED = {
-    "test-44100Hz-le-1ch-4bytes-early-eof-no-data.wav": "No 'data' chunk marker",
-    "test-44100Hz-le-1ch-4bytes-early-eof.wav": "cut short: its header says 17640 bytes of samples, and 944 are there",
-    "test-44100Hz-le-1ch-4bytes-incomplete-chunk.wav": "No 'data' chunk marker",
-    "test-8000Hz-le-3ch-5S-36bit.wav": "unimplemented format",
-    "test-8000Hz-le-3ch-5S-45bit.wav": "unimplemented format",
-    "test-8000Hz-le-3ch-5S-53bit.wav": "unimplemented format",
-    "test-8000Hz-le-3ch-5S-64bit.wav": "unimplemented format",
+    "test-44100Hz-le-1ch-4bytes-early-eof-no-data.wav": ("undecodable", NO_DATA),
+    "test-44100Hz-le-1ch-4bytes-early-eof.wav": ("truncated", 944),  # bytes of samples, of 17640 declared
+    "test-44100Hz-le-1ch-4bytes-incomplete-chunk.wav": ("undecodable", NO_DATA),
+    "test-8000Hz-le-3ch-5S-36bit.wav": ("undecodable", UNIMPLEMENTED),
+    "test-8000Hz-le-3ch-5S-45bit.wav": ("undecodable", UNIMPLEMENTED),
+    "test-8000Hz-le-3ch-5S-53bit.wav": ("undecodable", UNIMPLEMENTED),
+    "test-8000Hz-le-3ch-5S-64bit.wav": ("undecodable", UNIMPLEMENTED),
 }
 READ_WHERE_SCIPY_REFUSES = {"test-8000Hz-le-1ch-1byte-ulaw.wav", "test-8000Hz-le-3ch-5S-24bit-inconsistent.wav"}
 
@@ -91,10 +99,12 @@ def test_odd_files_are_read_as_scipy_reads_them(name):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_odd_files_that_are_broken_or_too_odd_are_refused_with_the_reason(name):
+def test_broken_and_unsupported_files_are_refused_with_the_fault(name):
     with pytest.raises(UnreadableAudio) as caught:
         decode((ODD / name).read_bytes(), 16000)
-    assert REFUSED[name] in str(caught.value)
+    fault, value = REFUSED[name]
+    assert caught.value.fault == fault
+    assert value in caught.value.value if isinstance(value, str) else caught.value.value == value
     assert "BytesIO" not in str(caught.value)
 
 
@@ -187,58 +197,50 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(500)
     [PNG, b"hello " * 999, bytes(5000), b"RIFF", b"ID3", b"\xff\xfb", np.arange(999, dtype="<i2").tobytes()[2:]],
     ids=["png", "text", "zeros", "RIFF alone", "ID3 alone", "MP3 sync alone", "raw samples"],
 )
-def test_what_is_no_sound_is_refused(data):
-    with pytest.raises(UnreadableAudio, match=r"no sound that can be read|cannot be decoded"):
+def test_what_is_not_audio_is_refused(data):
+    with pytest.raises(UnreadableAudio) as refused:
         decode(data, 16000)
+    assert refused.value.fault in ("not audio", "undecodable")
     with pytest.raises(UnreadableAudio):
         probe(data)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"RIFF\xff\0\0\0WAVEfmt \x10\0\0\0"]))
-def test_no_bytes_end_in_another_error(body, head):
+def test_arbitrary_bytes_raise_nothing_else(body, head):
     try:
-        told = decode(head + body, 16000).waveform
+        outcome = decode(head + body, 16000).waveform
     except UnreadableAudio as error:
-        told = str(error)
-    assert len(told)
+        outcome = str(error)
+    assert len(outcome)
 
 
-def test_an_empty_file_and_a_recording_of_nothing_are_told_apart():
-    with pytest.raises(UnreadableAudio, match="the file is empty"):
-        decode(b"", 16000)
-    with pytest.raises(UnreadableAudio, match="it holds no samples"):
-        decode(encoded(np.zeros((0, 1))), 16000)
+def test_an_empty_file_differs_from_a_recording_without_samples():
+    assert refusal(b"") == ("empty file", None)
+    assert refusal(encoded(np.zeros((0, 1)))) == ("no samples", None)
 
 
 def test_other_containers_are_refused_by_name():
-    with pytest.raises(UnreadableAudio, match="no sound that can be read"):
-        decode(encoded(tone(0.1), container="AIFF"), 16000)
-    with pytest.raises(UnreadableAudio, match="no sound that can be read"):
-        decode(encoded(tone(0.1), container="AU"), 16000)
+    assert refusal(encoded(tone(0.1), container="AIFF")) == ("not audio", None)
+    assert refusal(encoded(tone(0.1), container="AU")) == ("not audio", None)
     tag = b"ID3\x03\0\0\0\0\0\x0a" + bytes(10)
-    with pytest.raises(UnreadableAudio, match="its format is AIFF; wav, flac, ogg and mp3 are read"):
-        decode(tag + encoded(tone(0.1), container="AIFF"), 16000)
+    assert refusal(tag + encoded(tone(0.1), container="AIFF")) == ("container", "AIFF")
     assert len(decode(tag + encoded(tone(0.1), container="FLAC"), 16000).waveform) == 1600
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-@pytest.mark.parametrize(
-    ("container", "words"),
-    [
-        ("WAV", r"cut short: its header says 96000 bytes of samples, and \d+ are there"),
-        ("RF64", r"cut short: its header says 96000 bytes of samples, and \d+ are there"),
-        ("FLAC", r"its header says 48000 samples, and decoding fails after \d+"),
-        ("OGG", r"cut short: its last page (ends at byte \d+, and the file has \d+|is missing); \d+ samples"),
-        ("MP3", r"its header says 48000 samples, and \d+ can be read"),
-    ],
-)
-def test_a_file_that_was_cut_short_is_refused_with_both_numbers(container, words, share):
+@pytest.mark.parametrize("container", ["WAV", "RF64", "FLAC", "OGG", "MP3"])
+def test_a_truncated_file_is_refused_with_what_is_left_of_it(container, share):
     rng = np.random.default_rng(0)
     data = encoded(tone(3) + rng.normal(0, 0.05, (48000, 1)), container=container)
     decode(data, 16000)
-    with pytest.raises(UnreadableAudio, match=words):
-        decode(data[: int(len(data) * share)], 16000)
+    short = data[: int(len(data) * share)]
+    fault, left = refusal(short)
+    assert fault == "truncated"
+    if container in ("WAV", "RF64"):  # bytes of samples
+        assert left == len(short) - data.index(b"data") - 8
+    else:  # samples, to the end of the last block that could be decoded
+        assert 0 <= left < 48000
 
 
 @pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3"])
@@ -252,11 +254,12 @@ def test_an_ogg_file_cut_between_two_pages_is_refused():
     rng = np.random.default_rng(0)
     data = encoded(rng.normal(0, 0.1, (100_000, 1)), container="OGG")
     last = data.rindex(b"OggS")
-    with pytest.raises(UnreadableAudio, match="cut short: its last page is missing"):
-        decode(data[:last], 16000)
+    fault, samples = refusal(data[:last])
+    assert fault == "truncated"
+    assert 0 < samples < 100_000
     middle = data.rindex(b"OggS", 0, last)
-    with pytest.raises(UnreadableAudio, match=r"page \d+ is followed by page \d+"):
-        decode(data[:middle] + data[last:], 16000)
+    last_number = struct.unpack_from("<I", data, last + 18)[0]
+    assert refusal(data[:middle] + data[last:]) == ("damaged", last_number)
 
 
 @pytest.mark.parametrize("container", ["FLAC", "OGG"])
@@ -266,62 +269,58 @@ def test_bytes_that_changed_are_noticed_where_the_container_has_checksums(contai
     for share in (0.3, 0.5, 0.7, 0.99):
         data = bytearray(whole)
         data[int(share * len(data))] ^= 0xFF
-        with pytest.raises(UnreadableAudio, match="damaged"):
-            decode(bytes(data), 16000)
+        fault, _ = refusal(bytes(data))
+        # FLAC: decoding stops at the damaged frame, and what was read until then is shorter than declared.
+        assert fault == ("damaged" if container == "OGG" else "truncated")
 
 
-def test_a_recorder_that_wrote_to_a_pipe_is_read_to_the_end():
+def test_a_file_written_to_a_pipe_is_read_to_the_end():
     data = bytearray(encoded(tone(1)))
     struct.pack_into("<I", data, 4, 0xFFFF_FFFF)
     struct.pack_into("<I", data, data.index(b"data") + 4, 0xFFFF_FFFF)
     assert len(decode(bytes(data), 16000).waveform) == 16000
 
 
-def test_what_follows_the_samples_and_precedes_them_does_no_harm():
+def test_chunks_before_and_after_the_samples_are_ignored():
     data = encoded(tone(0.1))
     first = data.index(b"data")
     longer = data[:first] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + data[first:]
     assert len(decode(longer + b"LIST\4\0\0\0more", 16000).waveform) == 1600
-    with pytest.raises(UnreadableAudio, match="says 3200 bytes of samples, and 3190 are there"):
-        decode(longer[:-10], 16000)
+    assert refusal(longer[:-10]) == ("truncated", 3190)
 
 
-@pytest.mark.parametrize(("value", "shown"), [(math.nan, "NaN"), (math.inf, "infinite"), (-math.inf, "infinite")])
-def test_samples_that_are_not_finite_are_refused_with_their_place(value, shown):
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_samples_that_are_not_finite_are_refused_with_the_first(value):
     samples = tone(0.1)
     samples[[7, 9]] = value
-    with pytest.raises(UnreadableAudio, match=f"2 of its samples are .*{shown}.*, the first at 7"):
-        decode(encoded(samples, subtype="FLOAT"), 16000)
+    assert refusal(encoded(samples, subtype="FLOAT")) == ("not finite", 7)
 
 
 @pytest.mark.parametrize("rate", [0, 7, 900_000])
-def test_a_sample_rate_that_cannot_be_is_refused(rate):
+def test_an_impossible_sample_rate_is_refused(rate):
     data = bytearray(encoded(tone(0.1)))
     struct.pack_into("<I", data, 24, rate)
-    with pytest.raises(UnreadableAudio, match=f"its header says a sample rate of {rate} Hz"):
-        decode(bytes(data), 16000)
+    assert refusal(bytes(data)) == ("sample rate", rate)
 
 
-def test_limits_are_told_and_a_long_file_is_not_decoded(monkeypatch):
+def test_a_file_above_the_limit_is_refused_without_decoding_it(monkeypatch):
     data = encoded(np.zeros((8000 * 600, 1)), 8000, "FLAC")
     assert len(decode(data, 16000).waveform) == 16000 * 600
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("it was decoded"))
-    with pytest.raises(UnreadableAudio, match=r"it lasts 600\.0 s, longer than the limit of 300 s"):
-        decode(data, 16000, max_seconds=300)
+    assert refusal(data, max_seconds=300) == ("too long", 600)
     assert probe(data).seconds == 600
 
 
 def test_a_short_file_is_refused_below_the_limit():
-    with pytest.raises(UnreadableAudio, match=r"it lasts 0\.0050 s, shorter than the limit of 0\.01 s"):
-        decode(encoded(tone(0.005)), 16000, min_seconds=0.01)
-    with pytest.raises(UnreadableAudio, match="shorter than one sample at 1000 Hz"):
-        decode(encoded(np.full((1, 1), 0.5), 96000), 1000)
+    assert refusal(encoded(tone(0.005)), min_seconds=0.01) == ("too short", 0.005)
+    assert refusal(encoded(np.full((1, 1), 0.5), 96000), 1000) == ("too short", 1 / 96000)
 
 
 @pytest.mark.parametrize("name", ["soundfile", "soxr"])
-def test_a_missing_library_is_told_with_what_installs_it(monkeypatch, name):
+def test_a_missing_library_names_the_extra_that_installs_it(monkeypatch, name):
     data = encoded(tone(0.1), 8000)
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=rf"Reading sound needs {name}") as caught:
+    with pytest.raises(ConfigError) as caught:
         decode(data, 16000)
+    assert name in caught.value.problems[0]
     assert "trainyard[audio]" in caught.value.remedy

@@ -15,7 +15,8 @@ from trainyard import durable
 from trainyard.checkpoints import FORMATS, choose, commit, problems, publish, quarantine, verified_path
 from trainyard.errors import CheckpointError, CorruptError, DiskFullError, NotResumableError, UnknownCheckpointError
 from trainyard.layouts import load_layout
-from trainyard.runs import Checkpoint, RunReader, RunWriter, Yard, create_run, find_homes, resume_run
+from trainyard.runs import BestStep, Checkpoint, RunReader, RunWriter, Yard, create_run, find_homes, resume_run
+from trainyard.runs.events import Dropped, Progressed, Stripped
 from trainyard.testing import faults
 
 NewRun = Callable[..., RunWriter]
@@ -392,7 +393,7 @@ def test_what_is_only_published_can_be_published_again(new_run: NewRun) -> None:
     run = new_run("shared")
     publish(run, save(run, 10), "best")
     run.path("checkpoint", epoch=1).unlink()
-    run.event("dropped", step=10, place="checkpoint", path=run.snapshot.checkpoints[0].paths["checkpoint"])
+    run.event(Dropped(10, "checkpoint", run.snapshot.checkpoints[0].paths["checkpoint"]))
     publish(run, run.snapshot.checkpoints[0], "final")
     publish(run, run.snapshot.checkpoints[0], "best")
     assert run.path("final").samefile(run.path("best"))
@@ -408,7 +409,7 @@ def test_which_checkpoint_is_best(new_run: NewRun) -> None:
     newest = choose(reread(run), step="best")
     assert newest is not None
     assert newest.checkpoint.step == 30  # nothing was monitored
-    run.event("progress", step=30, epoch=3, metrics={}, best={"step": 20, "epoch": 2, "metric": "m", "value": 1.0})
+    run.event(Progressed(30, 3, {}, BestStep(20, 2, 1.0, "m")))
     best = choose(reread(run), step="best")
     assert best is not None
     assert best.checkpoint.step == 20
@@ -419,7 +420,7 @@ def test_dropped_optimizer_state_cannot_be_resumed_from(new_run: NewRun) -> None
     for step in (10, 20):
         save(run, step)
     (run.path("checkpoint", step=20) / "optimizer.pt").unlink()
-    run.event("stripped", step=20, files=["optimizer.pt"])
+    run.event(Stripped(20, ["optimizer.pt"]))
     found = reread(run)
     assert problems(found, found.snapshot.checkpoints[1]) == []
     choice = choose(found, resuming=True)
@@ -429,7 +430,7 @@ def test_dropped_optimizer_state_cannot_be_resumed_from(new_run: NewRun) -> None
         choose(found, step=20, resuming=True)
     assert (raised.value.value, raised.value.place) == (20, run.name)
     assert "(steps 10)" in raised.value.remedy
-    run.event("stripped", step=10, files=["optimizer.pt"])
+    run.event(Stripped(10, ["optimizer.pt"]))
     with pytest.raises(NotResumableError) as raised:
         choose(reread(run), resuming=True)
     assert (raised.value.value, raised.value.place) == ([10, 20], run.name)
@@ -453,7 +454,7 @@ def test_of_a_damaged_checkpoint_the_others_are_named_without_reading_them(
     for step in (10, 20, 30, 40):
         save(run, step)
     (run.path("checkpoint", step=10) / "optimizer.pt").unlink()
-    run.event("stripped", step=10, files=["optimizer.pt"])
+    run.event(Stripped(10, ["optimizer.pt"]))
     (run.path("checkpoint", step=20) / "config.json").unlink()
     faults.flip_byte(run.path("checkpoint", step=40) / "model.safetensors", 3)
     read: list[Path] = []
@@ -489,7 +490,7 @@ def test_ten_checkpoints_share_what_is_frozen(new_run: NewRun, tmp_path: Path) -
     assert bytes_on_disk(run.yard.root) <= 1.2 * (len(FROZEN) + HEAD)
     for step in range(1, 10):
         durable.remove(run.path("checkpoint", step=step))
-        run.event("dropped", step=step, place="checkpoint", path="")
+        run.event(Dropped(step, "checkpoint", ""))
     found = reread(run)
     [tenth] = found.snapshot.checkpoints
     assert problems(found, tenth) == []

@@ -60,7 +60,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, diverging: Path) -> Kept:
     kept = Kept(tmp_path_factory.mktemp("kept") / "yard")
     common = [*SMALL, "run.project=p", "checkpoint.keep_last=null"]
     crash = [*common, "run.name=killed", "training.epochs=8"]
-    assert killing.run(kept.root, crash, kill_at_call=300) < 0
+    assert killing.run(kept.root, crash, kill_at_call=275) < 0
     codes = [
         kept("train", *common, "run.name=done", "training.epochs=3", "run.tags=[paper]", "run.seed=5").code,
         kept("train", *common, "run.name=other", "layout=dated").code,

@@ -9,7 +9,7 @@ import pytest
 from command_line import Kept
 from PIL import Image
 
-from trainyard.audio import layer_weights
+from trainyard.analysis import layer_weights
 from trainyard.layouts import load_layout
 from trainyard.runs import Yard, create_run
 

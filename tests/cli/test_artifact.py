@@ -79,7 +79,7 @@ def test_get(stocked: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     Path("artifacts/rows-v1/data/rows.csv").write_text("mine")
     refused = stocked("artifact", "get", "rows:clean")
     assert refused.code == 2
-    assert "artifacts/rows-v1/data/rows.csv is there already" in refused.err
+    assert "artifacts/rows-v1/data/rows.csv" in refused.err
     assert "--replace" in refused.err
     assert Path("artifacts/rows-v1/data/rows.csv").read_text() == "mine"
     assert stocked("artifact", "get", "rows:clean", "--replace").code == 0
@@ -93,7 +93,7 @@ def test_get_what_is_damaged_or_does_not_fit(stocked: Kept, tmp_path: Path):
     faults.flip_byte(store.path(store.find("rows"), "data/rows.csv"), 1)
     outcome = stocked("artifact", "get", "rows", "--to", tmp_path / "out")
     assert outcome.code == 1
-    assert "data/rows.csv of p/rows:v1 is damaged" in outcome.err
+    assert "data/rows.csv of artifact p/rows:v1" in outcome.err
     assert not (tmp_path / "out/data/rows.csv").exists()
     found = stocked("verify", "--json")
     assert found.code == 1
@@ -185,7 +185,7 @@ def test_references_that_cannot_be(kept: Kept, what: str, reference: str):
 def test_near_names_are_offered(stocked: Kept):
     outcome = stocked("artifact", "show", "model-don")
     assert outcome.code == 2
-    assert "Did you mean model-done?" in outcome.err
+    assert "Did you mean 'model-done'?" in outcome.err
 
 
 def test_help():

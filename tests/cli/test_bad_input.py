@@ -277,7 +277,7 @@ def test_data_that_is_not_there(empty, source):
 
 def test_data_of_another_kind(empty):
     Path("a.txt").write_text("hello")
-    refused(empty, "train", *SMALL, "data=npz", "data.path=a.txt", says=("a.txt is not an .npz file",))
+    refused(empty, "train", *SMALL, "data=npz", "data.path=a.txt", says=("a.txt", ".npz"))
     refused(empty, "train", *SMALL, "data=npz", "data.path=.", says=(". is a folder",))
     refused(empty, "train", *SMALL, "data=csv", "data.path=.", says=(". is a folder",))
     refused(empty, "train", *SMALL, "data=image_folder", "data.path=a.txt", says=("a.txt is a file",))
@@ -286,15 +286,15 @@ def test_data_of_another_kind(empty):
 @pytest.mark.parametrize(
     ("changes", "says", "more"),
     [
-        ({"labels": np.zeros(60, int)}, ("one class only (0)", "second class"), []),
-        ({}, ("no items of class d", "leave the class out"), ["data.classes=[a,b,c,d]"]),
-        ({}, ("labels[2] is 2", "not one of the classes a, b"), ["data.classes=[a,b]"]),
-        ({"labels": WORDS}, ("labels[2] is 'cta'", "Did you mean 'cat'?"), ["data.classes=[cat,dog]"]),
-        ({"images": np.full((60, 4, 4), np.nan, np.float32)}, ("images[0] holds NaN",), []),
+        ({"labels": np.zeros(60, int)}, ("one class (0)", "second class"), []),
+        ({}, ("class d", "data.classes"), ["data.classes=[a,b,c,d]"]),
+        ({}, ("labels[2] is 2", "classes a, b"), ["data.classes=[a,b]"]),
+        ({"labels": WORDS}, ("labels[2] is 'cta'", "'cat'"), ["data.classes=[cat,dog]"]),
+        ({"images": np.full((60, 4, 4), np.nan, np.float32)}, ("images[0]", "NaN"), []),
         ({"labels": np.arange(50) % 3}, ("60 items", "50 labels"), []),
-        ({"labels": None}, ("no labels for images", "its keys are: images"), []),
-        ({"labels": np.full(60, {})}, ("Python objects", "could run code"), []),
-        ({"images": np.zeros((0, 4, 4), np.uint8), "labels": np.zeros(0, int)}, ("holds no items",), []),
+        ({"labels": None}, ("labels for images",), []),
+        ({"labels": np.full(60, {})}, ("Python objects", "dtype object"), []),
+        ({"images": np.zeros((0, 4, 4), np.uint8), "labels": np.zeros(0, int)}, ("no items", "data.path"), []),
         (TWO, ("val split", "2 items", "data.split.val_fraction=0"), []),
         ({"images": DRAW.random((60, 9))}, ("cnn", "(channels, height, width)", "model=mlp"), ["model=cnn"]),
         ({}, ("no validation split", "train_loss"), ["data.split.val_fraction=0"]),
@@ -321,14 +321,12 @@ def test_arrays(empty, changes, says, more):
 
 def test_an_empty_class_folder(empty):
     (a_folder("a", "b") / "c").mkdir()
-    refused(
-        empty, "train", *SMALL, "data=image_folder", "data.path=pictures", says=("pictures/c holds no images", ".png")
-    )
+    refused(empty, "train", *SMALL, "data=image_folder", "data.path=pictures", says=("pictures/c", ".png"))
 
 
 def test_one_class_folder(empty):
     a_folder("a")
-    refused(empty, "train", *SMALL, "data=image_folder", "data.path=pictures", says=("one class only (a)",))
+    refused(empty, "train", *SMALL, "data=image_folder", "data.path=pictures", says=("one class (a)",))
 
 
 def test_images_that_cannot_be_read(empty):
@@ -347,13 +345,13 @@ def test_images_that_cannot_be_read(empty):
     ("text", "says"),
     [
         ("path,label\na/0.png,a\na/none.png,b\nb/1.png,b\n", ("row 3", "a/none.png", "No such file")),
-        ("path,label\na/0.png,a\na/1.png,x\nb/1.png,b\n", ("row 3 has label 'x'", "classes a, b", "data.classes")),
-        ("path,label\na/0.png,a\na/1.png\n", ("row 3 has 1 cells", "2")),
-        ("path,label\na/0.png,\n", ("row 2 has nothing in column label",)),
-        ("path,lable\na/0.png,a\n", ("no column 'label'", "Did you mean 'lable'?")),
+        ("path,label\na/0.png,a\na/1.png,x\nb/1.png,b\n", ("row 3", "'x'", "classes a, b", "data.classes")),
+        ("path,label\na/0.png,a\na/1.png\n", ("row 3", "1 cells", "2")),
+        ("path,label\na/0.png,\n", ("row 2", "column label")),
+        ("path,lable\na/0.png,a\n", ("'label'", "'lable'")),
         ("path,label\n", ("no rows",)),
         ("", ("no header",)),
-        ('path,label\n"a/0.png,a\n', ("cannot be read as a CSV",)),
+        ('path,label\n"a/0.png,a\n', ("CSV", "line 2", "quotes")),
     ],
 )
 def test_tables(empty, text, says):
@@ -384,12 +382,7 @@ def test_a_leak_when_leaks_are_errors(empty):
         "data=npz",
         "data.path=leaky.npz",
         "data.split.on_leak=error",
-        says=(
-            "leaky.npz",
-            "60 items of val or test equal items of another split",
-            "train_images[0]",
-            "set data.split.on_leak to drop",
-        ),
+        says=("leaky.npz", "60 items of val or test", "train_images[0]", "data.split.on_leak"),
     )
 
 
@@ -508,7 +501,7 @@ def test_a_yard_that_cannot_be_written(kept, locked):
 
 @pytest.mark.parametrize("command", ["show", "resume", "evaluate", "verify", "train --like"])
 def test_a_run_that_is_not_there(yard, command):
-    refused(yard, *command.split(), "dnoe", says=("'dnoe'", str(yard.root), "Did you mean done", "`trainyard runs`"))
+    refused(yard, *command.split(), "dnoe", says=("'dnoe'", str(yard.root), "Did you mean 'done'", "`trainyard runs`"))
     refused(yard, *command.split(), "", says=("names no run",))
 
 
@@ -562,7 +555,7 @@ def test_resuming_on_data_that_changed(empty):
     an_npz(images=other, labels=np.arange(60) % 4)
     refused(empty, "resume", "a", says=("The classes are now with 3 added",))
     Path("data.npz").unlink()
-    refused(empty, "resume", "a", says=("There is no file", "data.npz"))
+    refused(empty, "resume", "a", says=("data.npz", "data.path"))
 
 
 # -- checkpoints
@@ -644,7 +637,7 @@ def test_options(yard, command, option, says):
     ("words", "says"),
     [
         ("stat:failed", ("'stat'", "state")),
-        ("state:fnished", ("'fnished'", "Did you mean finished?")),
+        ("state:fnished", ("'fnished'", "Did you mean 'finished'?")),
         ("seed>many", ("'many' is not a number", "seed>many\n")),
         ("created>soon", ("'soon' is not a date", "7d")),
         ('name:"open', ("quotation mark is not closed",)),

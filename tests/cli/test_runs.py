@@ -62,7 +62,7 @@ def test_a_row_holds_what_the_run_says(kept: Kept):
     run = kept.run("done").snapshot
     assert (row["id"], row["step"], row["epoch"], row["state"]) == (run.id, 60, 3, "finished")
     assert row["summary"] == run.summary
-    assert row["best"]["value"] == run.best["value"]
+    assert row["best"]["value"] == run.best.value
 
 
 def test_the_table(kept):

@@ -105,7 +105,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a burst that is none": ((*SPECTROGRAM, "data.classes=[hum,hmm]"), ("hmm", "hum")),
     "a table where a folder is meant": (
         ("spectrogram", "data=audio_folder", f"data.path={__file__}"),
-        ("is a file, not a folder", "one folder of recordings per class; a CSV of recordings is data=audio_csv"),
+        ("is a file, not a folder", "data=audio_csv"),
     ),
     "recordings that are not there": (("spectrogram", "data=fsdd", "data.path=none"), ("none", "data.path")),
     "an augmentation that is none": (

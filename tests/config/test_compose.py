@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from hypothesis import example, given, settings
@@ -426,38 +427,89 @@ class TestLike:
 
 
 class TestManners:
-    def test_an_outer_hydra_program_is_left_alone(self) -> None:
-        code = (
-            "from hydra import initialize_config_module, compose as hydra\n"
-            "from hydra.core.global_hydra import GlobalHydra\n"
-            "from hydra.version import VersionBase\n"
-            "from trainyard.config.compose import compose\n"
-            "with initialize_config_module('trainyard.conf', version_base='1.2'):\n"
-            "    before = GlobalHydra.instance().hydra\n"
-            "    compose('digits', ['model=mlp'])\n"
-            "    assert GlobalHydra.instance().hydra is before\n"
-            "    assert str(VersionBase.instance().getbase()) == '1.2'\n"
-            "    assert hydra('config').model.name == 'cnn'\n"
-            "assert not GlobalHydra.instance().is_initialized()\n"
-        )
-        subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+    """Hydra keeps its state in globals; none of it is ours to touch. Each in a process with nothing initialised yet."""
 
-    def test_imports_are_light(self) -> None:
-        code = (
-            "import sys, trainyard.config.compose, trainyard.config.targets, trainyard.audio.study.names\n"
-            "assert not {'hydra', 'omegaconf'} & set(sys.modules)\n"
-            "trainyard.config.compose.compose('digits', ['model=mlp'])\n"
-            "heavy = {'torch', 'transformers', 'pandas', 'matplotlib', 'sklearn', 'numpy'}\n"
-            "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    def test_an_outer_hydra_program_is_left_alone(self) -> None:
+        run_python("""
+            from hydra import compose as hydra_compose, initialize_config_module
+            from hydra.core.config_store import ConfigStore
+            from hydra.core.global_hydra import GlobalHydra
+            from hydra.version import VersionBase
+            from omegaconf import OmegaConf
+            from trainyard.config.compose import compose
+
+            with initialize_config_module("trainyard.conf", version_base="1.2"):
+                OmegaConf.register_new_resolver("now", lambda pattern: "the program's own", replace=True)
+                outer, stored = GlobalHydra.instance().hydra, str(ConfigStore.instance().repo)
+                config = compose("digits", ["model=mlp", "run.note=${now:%Y}"])
+                assert (config.model.name, config.run.note) == ("mlp", "the program's own")
+                assert GlobalHydra.instance().hydra is outer
+                assert str(ConfigStore.instance().repo) == stored
+                assert str(VersionBase.instance().getbase()) == "1.2"
+                assert hydra_compose("config").model.name == "cnn"
+            """)
+
+    def test_inside_a_main_of_hydra_and_its_threads(self, tmp_path: Path) -> None:
+        run_python(
+            """
+            from concurrent.futures import ThreadPoolExecutor
+            import hydra
+            from hydra.core.global_hydra import GlobalHydra
+            from hydra.core.hydra_config import HydraConfig
+            from trainyard.config.compose import compose
+
+            def model(name):
+                return compose("digits", [f"model={name}", "run.note=${hydra:job.name}"])
+
+            @hydra.main(config_path=None, config_name=None, version_base="1.3")
+            def main(config):
+                outer = GlobalHydra.instance().hydra
+                with ThreadPoolExecutor(8) as pool:
+                    configs = list(pool.map(model, ["mlp", "cnn"] * 8))
+                assert [config.model.name for config in configs] == ["mlp", "cnn"] * 8
+                assert {config.run.note for config in configs} == {HydraConfig.get().job.name}
+                assert GlobalHydra.instance().hydra is outer
+
+            main()
+            """,
+            cwd=tmp_path,
         )
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
     def test_threads(self) -> None:
-        from concurrent.futures import ThreadPoolExecutor
+        run_python("""
+            from concurrent.futures import ThreadPoolExecutor
+            from trainyard.config.compose import compose
 
-        from trainyard.config import compose as module
+            with ThreadPoolExecutor(8) as pool:
+                configs = list(pool.map(lambda name: compose("digits", [f"model={name}"]), ["mlp", "cnn"] * 8))
+            assert [config.model.name for config in configs] == ["mlp", "cnn"] * 8
+            """)
 
-        module._composed.cache_clear()
-        with ThreadPoolExecutor(8) as pool:
-            models = list(pool.map(lambda name: compose("digits", [f"model={name}"]).model.name, ["mlp", "cnn"] * 8))
-        assert models == ["mlp", "cnn"] * 8
+    def test_imports_are_light(self) -> None:
+        run_python("""
+            import sys
+            from trainyard.config.compose import compose
+            import trainyard.config.targets, trainyard.audio.study.names
+            assert not {"hydra", "omegaconf"} & set(sys.modules)
+            compose("digits")
+            assert "hydra" not in sys.modules
+            compose("digits", ["model=mlp"])
+            heavy = {"torch", "transformers", "pandas", "matplotlib", "sklearn", "numpy"}
+            assert not heavy & set(sys.modules), heavy & set(sys.modules)
+            """)
+
+
+def test_resolvers_of_hydra() -> None:
+    run_python("""
+        import sys, time
+        from trainyard.config.compose import compose
+        overrides = ["run.note=${run.name}", "run.name=run-${now:%Y}", "run.project=py${python_version:}"]
+        run = compose("digits", overrides).run
+        assert run.name in (f"run-{time.localtime().tm_year}", f"run-{time.localtime().tm_year - 1}")
+        assert run.note == run.name
+        assert run.project == "py{}.{}".format(*sys.version_info)
+        """)
+
+
+def run_python(code: str, cwd: Path | None = None) -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", dedent(code)], check=True, timeout=60, cwd=cwd)

@@ -8,6 +8,8 @@ from typing import get_args
 import pytest
 import torch
 import yaml
+from hydra import compose as compose_with_hydra
+from hydra import initialize_config_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -17,6 +19,7 @@ from trainyard.config.compose import compose
 from trainyard.config.fields import hints_of
 from trainyard.config.recipes import groups
 from trainyard.config.schema import AudioData, EfficientNetV2Model, TextData
+from trainyard.config.shipped import compose_shipped
 from trainyard.config.targets import build_target, validate_target
 from trainyard.config.yamlfile import YamlFile
 
@@ -41,6 +44,17 @@ def test_every_choice_composes(group: str, option: str) -> None:
     elif group == "model":
         assert option.startswith(config.model.name) or option == getattr(config.model, "type", None)
         assert getattr(config.model, "qat", False) == option.endswith("_qat")
+
+
+def test_hydra_composes_every_choice_the_same() -> None:
+    combined = [
+        {"training/optimizer": "sgd", "training/scheduler": "step", "augmentations": "strong"},
+        {"data": "fsdd", "model": "whisper", "training": "default", "training/criterion": "focal"},
+    ]
+    with initialize_config_module("trainyard.conf", version_base="1.3"):
+        for chosen in [{}, *({group: option} for group, option in CHOICES), *combined]:
+            oracle = compose_with_hydra("config", [f"{group}={option}" for group, option in chosen.items()])
+            assert compose_shipped(chosen) == OmegaConf.to_container(oracle, resolve=False), chosen
 
 
 def test_every_corpus_and_every_type_of_encoder_has_a_choice() -> None:

@@ -1,4 +1,4 @@
-"""The feature cache: never a wrong number, whatever happens to its files, and never the end of a training."""
+"""The feature cache: whatever happens to its files, it gives no wrong number and ends no training."""
 
 import errno
 import json
@@ -25,13 +25,13 @@ KEYS = [f"{number:032x}" for number in range(12)]
 
 
 def expected(key, shape=None):
-    """The array that belongs to a key, whichever process computes it."""
+    """The array of a key, the same in every process."""
     seed = zlib.crc32(key.encode())
     return np.random.default_rng(seed).standard_normal(shape or (2, seed % 40)).astype(np.float32)
 
 
 class Computer:
-    """What computes the entries, and for which it was asked."""
+    """Computes the entries, and records for which it was called."""
 
     def __init__(self, keys, shape=None):
         self.keys, self.shape, self.asked = keys, shape, []
@@ -42,7 +42,7 @@ class Computer:
 
 
 def check(cache, keys=KEYS, shape=None):
-    """Gets the right arrays, and tells which were computed for it."""
+    """Gets all arrays, checks them, and returns which had to be computed."""
     compute = Computer(keys, shape)
     for key, array in zip(keys, cache.get(keys, compute), strict=True):
         np.testing.assert_array_equal(array, expected(key, shape), strict=True)
@@ -63,7 +63,7 @@ def files(root):
     return folder, folder / "index.jsonl", folder / "payload.f32"
 
 
-# -- what it does when nothing goes wrong
+# -- normal operation
 
 
 def test_what_is_computed_once_is_found_ever_after(tmp_path):
@@ -102,7 +102,7 @@ def test_every_array_comes_back_to_the_last_bit(tmp_path_factory, bits, random):
     assert cache.stats()["misses"] == 0
 
 
-def test_arrays_are_read_only_and_lie_in_the_map(tmp_path):
+def test_arrays_are_read_only_views_of_the_map(tmp_path):
     cache = fresh(tmp_path)
     for _ in range(3):
         (array,) = cache.get(KEYS[:1], Computer(KEYS))
@@ -138,7 +138,7 @@ def test_an_item_twice_in_a_batch_is_computed_once(tmp_path):
     assert fresh(tmp_path).get([], compute) == []
 
 
-def test_has_tells_which_are_kept(tmp_path):
+def test_has_reports_which_are_stored(tmp_path):
     reader, writer = fresh(tmp_path), fresh(tmp_path)
     assert reader.has(KEYS[:3]).tolist() == [False] * 3
     check(writer, KEYS[:2])
@@ -376,7 +376,7 @@ def test_the_folder_may_be_deleted_at_any_time(tmp_path, whole):
     check(cache)
     views = cache.get(KEYS, Computer(KEYS))
     shutil.rmtree(root if whole else files(root)[0])
-    assert check(cache) == []  # of the files that are open still
+    assert check(cache) == []  # from the files that are still open
     assert check(other, KEYS[:3]) == KEYS[:3]
     assert check(cache, [*KEYS, "new"])
     check(cache, [*KEYS, "new"])
@@ -446,7 +446,7 @@ def test_a_lock_that_is_never_free(tmp_path, monkeypatch):
 LARGE = (1000,)  # 4,000 bytes
 
 
-def test_beyond_the_limit_nothing_is_kept(tmp_path):
+def test_beyond_the_limit_nothing_is_stored(tmp_path):
     cache = fresh(tmp_path, limit_mb=0.02)
     assert not cache.stats()["full"]
     assert check(cache, KEYS, LARGE) == KEYS

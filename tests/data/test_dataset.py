@@ -73,7 +73,7 @@ def test_a_fingerprint_counts_and_survives_json():
         ),
     ],
 )
-def test_every_change_is_told_and_nothing_else(changed, words):
+def test_every_change_is_reported_and_nothing_else(changed, words):
     lines = changes_of(**changed)
     assert len(lines) == len(words) or words[0] == "split"
     for word in words:
@@ -86,7 +86,7 @@ def test_classes_in_another_order_are_another_dataset():
     assert "in another order (bee, ape; before: ape, bee)" in line
 
 
-def test_fewer_items_are_told_with_both_counts():
+def test_fewer_items_are_reported_with_both_counts():
     data = make()
     fewer = dataclasses.replace(
         data,
@@ -128,7 +128,7 @@ def test_several_labels_an_item_are_counted_by_label_and_splits_by_item():
     assert fingerprint["splits"] == {"train": 2, "val": 1, "test": 1}
 
 
-def test_a_change_of_one_label_among_several_is_told():
+def test_a_change_of_one_label_among_several_is_reported():
     changed = several().labels.copy()
     changed[2, 0] = True
     (line,) = explain_change(several().fingerprint(), several(labels=changed).fingerprint())
@@ -136,7 +136,7 @@ def test_a_change_of_one_label_among_several_is_told():
 
 
 def test_fingerprints_of_before_still_hold():
-    # Written down when items had one label each and nothing else existed: resumed runs compare with it.
+    # From the first version, in which items had one label each: resumed runs compare against such digests.
     assert make().fingerprint()["digest"] == "e38d4f1dec6602f694d6a0e0a2103b1a"
 
 

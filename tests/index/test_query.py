@@ -382,8 +382,3 @@ def test_a_yard_without_runs_takes_any_metric(yard: Yard) -> None:
     index = Index(yard)
     assert index.query("metrics.val_f1>0.9 config.a:b sort:-summary.x").total == 0
     assert "No run has a field" in _message(index, "stat:finished")[0]
-
-
-def test_fields_are_listed(index: Index) -> None:
-    fields = index.fields()
-    assert {"state", "created", "metrics.val_f1", "summary.test_accuracy", "config.training.epochs"} <= set(fields)

@@ -47,7 +47,6 @@ def index(yard: Yard, put_run: PutRun) -> Index:
 )
 def test_what_names_a_run(index: Index, reference: str, home: str) -> None:
     assert index.find(reference) == index.yard.root / home
-    assert index.open(reference).home == index.yard.root / home
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 
 from trainyard.index import Index
 from trainyard.runs import RunReader, RunWriter, Yard, amend, resume_run
+from trainyard.runs.events import Progressed
 
 NewRun = Callable[..., RunWriter]
 PutRun = Callable[..., Path]
@@ -36,7 +37,7 @@ def test_a_run_is_in_the_index_from_beginning_to_end(yard: Yard, new_run: NewRun
     assert states(index) == {}
     run = new_run(name="one", tags=["a"], seed=3, config={"training": {"epochs": 2}}, note="why")
     assert states(index) == {"one": "running"}
-    run.event("progress", step=10, epoch=1.0, metrics={"val_loss": 0.5}, best=None)
+    run.event(Progressed(10, 1.0, {"val_loss": 0.5}))
     assert index.query("metrics.val_loss<1").total == 1
     run.summary(test_accuracy=0.9)
     run.finish()
@@ -96,7 +97,7 @@ def test_finished_runs_are_never_read_again(yard: Yard, new_run: NewRun, opened:
     assert set(_read_homes(opened)) == {"live"}
     assert index.refresh() == 0  # running, and nothing happened
     assert _read_homes(opened) == []
-    run.event("progress", step=1, epoch=0.1, metrics={"loss": 1.0})
+    run.event(Progressed(1, 0.1, {"loss": 1.0}))
     opened.clear()
     index.refresh()
     assert set(_read_homes(opened)) == {"live"}
@@ -268,13 +269,14 @@ _WORKER = """
 import sys, time
 from trainyard.layouts import load_layout
 from trainyard.runs import Yard, create_run, resume_run
+from trainyard.runs.events import Progressed
 yard = Yard(sys.argv[1])
 if sys.argv[2] == "create":
     run = create_run(yard, load_layout("grouped"), project="p", dataset="d", model="m", name="victim")
 else:
     run = resume_run(yard, yard.root / "p/d/victim")
     run.begin_attempt(None)
-run.event("progress", step=1, epoch=0.5, metrics={"loss": 1.0})
+run.event(Progressed(1, 0.5, {"loss": 1.0}))
 print("ready", flush=True)
 time.sleep(60)
 """
@@ -335,7 +337,7 @@ def test_a_resume_is_seen_without_the_log(yard: Yard, new_run: NewRun) -> None:
     assert states(index) == {"one": "crashed"}
     log = yard.changes_path.read_bytes()
     again = resume_run(yard, run.home)
-    again.event("progress", step=5, epoch=1.0, metrics={})
+    again.event(Progressed(5, 1.0, {}))
     yard.changes_path.write_bytes(log)
     assert index.query().rows[0]["state"] == "running"
     assert index.query().rows[0]["step"] == 5
@@ -348,11 +350,12 @@ import sys
 from trainyard.index import Index
 from trainyard.layouts import load_layout
 from trainyard.runs import Yard, create_run
+from trainyard.runs.events import Progressed
 yard = Yard(sys.argv[1], create=True)
 index = Index(yard)
 for n in range(int(sys.argv[2])):
     with create_run(yard, load_layout("grouped"), project="p", dataset="d", model="m") as run:
-        run.event("progress", step=n, epoch=1.0, metrics={"loss": n})
+        run.event(Progressed(n, 1.0, {"loss": n}))
         assert index.query(f"id:{run.id}").rows[0]["state"] == "running"
         run.summary(number=n)
     assert index.query(f"id:{run.id} state:finished number:{n}").total == 1, index.query().rows

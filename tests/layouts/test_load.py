@@ -155,6 +155,7 @@ def test_a_home_needs_the_fact_of_its_claim(claim: str, tmp_path: Path) -> None:
 def test_an_unknown_name() -> None:
     error = refused(Path("groupd"))
     assert error.value == "groupd"
+    assert "'grouped'" in error.remedy
     assert all(name in error.remedy for name in LAYOUTS)
     assert isinstance(error, UserError)
 

@@ -24,7 +24,8 @@ from trainyard.retention import (
     strip_optimizer,
 )
 from trainyard.retention.measure import measure
-from trainyard.runs import RunReader, Yard, amend
+from trainyard.runs import BestStep, RunReader, Yard, amend
+from trainyard.runs.events import ParentUsed, Progressed
 from trainyard.units import human_size
 
 LAYOUTS = ("grouped", "shared", "dated", "trials", "files")
@@ -173,7 +174,7 @@ def test_live_runs_are_spared(yard: Yard) -> None:
 def test_what_a_child_was_made_from_is_spared(yard: Yard) -> None:
     parent, child = trained(yard, "grouped", "parent"), trained(yard, "grouped", "child")
     with amend(yard, child.home) as run:
-        run.event("parent", run=parent.snapshot.id, step=20, role="teacher")
+        run.event(ParentUsed(parent.snapshot.id, 20, "teacher"))
     readers = [parent, reread(child)]
     everyone = [run_facts(reader) for reader in readers]
     uses = find_uses(everyone)
@@ -315,7 +316,7 @@ def du_of_run(run: RunReader) -> int:
 
 def test_clean_checkpoints_leaves_a_damaged_best_mark_alone(yard: Yard) -> None:
     run = train(yard, "grouped", losses={10: 0.5, 20: 0.6})
-    run.event("progress", step=30, epoch=3, metrics={}, best={"step": 30, "epoch": 3, "metric": "val_loss", "value": 0})
+    run.event(Progressed(30, 3, {}, BestStep(30, 3, 0, "val_loss")))
     save(run, 40, 0.7)  # step 30 was never saved
     run.finish()
     assert [i.data["step"] for i in clean_checkpoints(yard, [RunReader(yard, run.home)], INTERMEDIATE).items] == [20]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from retention_yards import facts, reread, trained, tree
 
@@ -7,6 +9,7 @@ from trainyard.checkpoints import publish
 from trainyard.errors import RunNotFoundError, UserError
 from trainyard.retention import KeepPolicy, Plan, apply, clean_checkpoints, list_trash, strip_optimizer, undo
 from trainyard.runs import RunReader, Yard, amend
+from trainyard.runs.events import CheckpointCommitted
 
 INTERMEDIATE = KeepPolicy(last=0)
 
@@ -111,8 +114,8 @@ def test_a_checkpoint_of_the_step_made_since(yard: Yard) -> None:
     drop(yard, run, 30, "best")
     with amend(yard, run.home) as writer:
         old = next(c for c in writer.snapshot.checkpoints if c.step == 30)
-        event = {**vars(old), "at": "2099-01-01T00:00:00.000Z"}
-        writer.event("checkpoint", **{key: event[key] for key in event if key != "resumable"})
+        event = CheckpointCommitted(old.step, old.epoch, old.format, old.metrics, old.files, old.paths)
+        writer.event(replace(event, at="2099-01-01T00:00:00.000Z"))
     before = facts(reread(run))
     report = undo(yard)
     assert report.restored == ()

@@ -35,7 +35,7 @@ from trainyard.errors import (
 from trainyard.layouts import LAYOUTS
 from trainyard.running import provenance
 from trainyard.running import train as use
-from trainyard.running.inference import evaluate_run
+from trainyard.running.evaluate import evaluate_run
 from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.testing import faults, killing
 from trainyard.testing.data import tiny_npz
@@ -370,7 +370,7 @@ def looked_at(yard: Path) -> tuple[Any, ...]:
     found = evaluate_run(only_run(yard), "val", device="cpu")
     best = run.best_checkpoint()
     assert best is not None
-    files = [name for name in run.files() if "evaluation" not in name]
+    files = [file for file in run.files() if "evaluation" not in file.name]
     summary = {key: value for key, value in run.summary.items() if key != "times_tested"}
     return run.id, run.state, summary, len(run.history()), len(files), found.metrics, best.step
 

@@ -16,15 +16,15 @@ from safetensors.torch import load_file
 from tiny_runs import QUIET, again, broken_off, files, left_behind, recorded, resumed, trained
 from tiny_sound import BURSTS, CLASSES, ENCODER, FIT, SPLIT, numbers, write_bursts
 
-from trainyard.analysis import plots
+from trainyard.analysis import layer_weights, plots
 from trainyard.assembly.setup import load_dataset
-from trainyard.audio import layer_weights
 from trainyard.audio.vocal_bursts import synthesise
 from trainyard.config.compose import compose
 from trainyard.data.batches import Batches
 from trainyard.errors import ConfigError
 from trainyard.models import library
-from trainyard.running.inference import evaluate_run, predict_items
+from trainyard.running.evaluate import evaluate_run
+from trainyard.running.predict import predict_items
 from trainyard.runs import RunReader, Yard
 
 SECOND = "data.clip_seconds=1.0"  # transformers' extractor of Whisper's features knows whole seconds alone

@@ -26,7 +26,8 @@ from trainyard.config.compose import compose
 from trainyard.errors import Interrupted
 from trainyard.layouts import LAYOUTS
 from trainyard.retention import KeepPolicy, apply, clean_checkpoints, rotate
-from trainyard.running.train import resume, train
+from trainyard.running.resume import resume
+from trainyard.running.train import train
 from trainyard.runs import RunReader, RunWriter, Yard, find_homes
 from trainyard.testing.tiny import FrozenBackbone
 from trainyard.training.checkpoint.capture import Capture, Trainee, rng_state

@@ -18,9 +18,10 @@ from tiny_sound import BURSTS, FIT, NETWORK, SPLIT, numbers, write_bursts
 from trainyard.assembly.setup import load_dataset
 from trainyard.config.convert import from_dict
 from trainyard.errors import TrainyardError
+from trainyard.running.evaluate import evaluate_run
 from trainyard.running.export import export_run
-from trainyard.running.inference import evaluate_run, predict_items
-from trainyard.running.train import resume
+from trainyard.running.predict import predict_items
+from trainyard.running.resume import resume
 from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.testing import killing
 

@@ -31,7 +31,7 @@ from tiny_texts import theirs
 from trainyard.assembly.setup import build, load_dataset
 from trainyard.config.compose import compose
 from trainyard.errors import ConfigError
-from trainyard.running.inference import evaluate_run
+from trainyard.running.evaluate import evaluate_run
 from trainyard.runs import RunReader, find_homes
 from trainyard.training import process as processes
 

@@ -46,8 +46,9 @@ from tiny_text import (
 )
 
 from trainyard.errors import ChangedDataError
-from trainyard.running.inference import evaluate_run, predict_items
-from trainyard.running.train import resume
+from trainyard.running.evaluate import evaluate_run
+from trainyard.running.predict import predict_items
+from trainyard.running.resume import resume
 from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.testing import killing
 from trainyard.text import load as text_app

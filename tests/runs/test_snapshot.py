@@ -3,68 +3,30 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
+from happenings import happenings, steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from trainyard import jsonl
 from trainyard.errors import CorruptError
 from trainyard.layouts import load_layout
-from trainyard.runs import RunReader, RunWriter, Snapshot, Yard, create_run, resume_run
+from trainyard.runs import BestStep, Event, RunReader, RunWriter, Snapshot, Yard, create_run, resume_run
+from trainyard.runs.events import (
+    AttemptBegan,
+    CheckpointCommitted,
+    Created,
+    Dropped,
+    Ended,
+    Progressed,
+    Published,
+    Stripped,
+)
 from trainyard.runs.journal import read_journal
 from trainyard.runs.snapshot import fold
 from trainyard.testing import faults
-
-PLACES = ("checkpoint", "best", "final")
-numbers = st.floats(allow_nan=False) | st.integers(-5, 5)
-steps = st.integers(0, 8)
-metrics = st.dictionaries(st.sampled_from(["val_loss", "val_accuracy", "half\ud800"]), numbers, max_size=2)
-names = st.sampled_from(["a", "b", "optimizer.pt"])
-files = st.lists(st.fixed_dictionaries({"name": names, "size": st.integers(0, 99), "sha256": st.just("0")}), max_size=3)
-paths = st.sampled_from(["p/1", "p/2", "best", "final"])
-best = st.none() | st.fixed_dictionaries(
-    {"step": steps, "epoch": st.integers(0, 3), "metric": st.just("val_loss"), "value": numbers}
-)
-checkpoints = st.fixed_dictionaries(
-    {
-        "step": steps,
-        "epoch": numbers,
-        "format": st.sampled_from(["hf", "pth"]),
-        "metrics": metrics,
-        "files": files,
-        "paths": st.fixed_dictionaries({"checkpoint": paths}),
-    }
-)
-
-EVENTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
-    "progress": st.fixed_dictionaries({"step": steps, "epoch": numbers, "metrics": metrics}, optional={"best": best}),
-    "checkpoint": checkpoints,
-    "published": st.fixed_dictionaries({"step": steps, "place": st.sampled_from(PLACES), "path": paths}),
-    "dropped": st.fixed_dictionaries({"step": steps, "place": st.sampled_from(PLACES), "path": paths}),
-    "quarantined": st.fixed_dictionaries(
-        {"step": steps, "place": st.sampled_from(PLACES), "path": paths, "why": st.text()}
-    ),
-    "stripped": st.fixed_dictionaries({"step": steps, "files": st.just(["optimizer.pt"])}),
-    "restored": st.fixed_dictionaries({"checkpoint": checkpoints}),
-    "record": st.fixed_dictionaries(
-        {
-            "kind": st.just("log"),
-            "path": paths,
-            "size": st.integers(0, 9),
-            "sha256": st.none() | st.just("0"),
-            "facts": st.just({"split": "val"}),
-        }
-    ),
-    "removed": st.fixed_dictionaries({"path": paths}),
-    "warning": st.fixed_dictionaries({"text": st.sampled_from(["a", "b\n", "é"])}),
-    "data": st.fixed_dictionaries({"data": st.just({"fingerprint": "0"})}),
-    "summary": st.fixed_dictionaries({"values": metrics}),
-    "parent": st.fixed_dictionaries({"run": st.just("k3v9x0aq"), "step": steps, "role": st.just("teacher")}),
-    "from a later version": st.fixed_dictionaries({"anything": st.integers()}),
-}
-events = st.sampled_from(sorted(EVENTS)).flatmap(lambda name: st.tuples(st.just(name), EVENTS[name]))
 
 
 class Runs(RuleBasedStateMachine):
@@ -90,11 +52,19 @@ class Runs(RuleBasedStateMachine):
             self.run.abandon()
         shutil.rmtree(self.root)
 
-    @rule(event=events)
-    def happens(self, event: tuple[str, dict[str, Any]]) -> None:
-        name, data = event
+    @rule(event=happenings)
+    def happens(self, event: Event) -> None:
         if not self.run.closed:
-            self.run.event(name, **data)
+            self.run.event(event)
+
+    @rule(together=st.lists(happenings, max_size=4), flushed=st.booleans())
+    def happen(self, together: list[Event], flushed: bool) -> None:
+        if not self.run.closed:
+            with self.run.batch():
+                for event in together:
+                    self.run.event(event)
+                    if flushed:
+                        self.run.flush()
 
     @rule(state=st.sampled_from(["finished", "failed", "stopped"]))
     def ends(self, state: str) -> None:
@@ -106,6 +76,13 @@ class Runs(RuleBasedStateMachine):
         if torn:
             with (self.home / ".run" / "journal.jsonl").open("ab") as file:
                 file.write(b'{"crc":"00000000","at":"2026'[:torn])
+
+    @rule()
+    def a_later_version_writes_to_it(self) -> None:
+        self.run.abandon()
+        appender = jsonl.Appender(self.home / ".run" / "journal.jsonl")
+        appender.append(jsonl.encode_line({"at": "t", "event": "from a later version", "anything": 1}))
+        appender.close()
 
     @rule(step=st.none() | steps)
     def resumes(self, step: int | None) -> None:
@@ -151,73 +128,60 @@ class TestManyRuns(Runs.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 
 
-CREATED = {
-    "at": "2026-01-31T20:43:01.000Z",
-    "event": "created",
-    "id": "k3v9x0aq",
-    "name": "n",
-    "project": "p",
-    "dataset": "d",
-    "model": "m",
-    "layout": "grouped",
-    "home": "p/d/n/",
-    "facts": {"run": "n"},
-    "seed": None,
-    "tags": [],
-    "note": "",
-    "config": {},
-}
-ATTEMPT = {"at": "2026-01-31T20:43:02.000Z", "event": "attempt", "n": 1, "pid": 1, "host": "h", "resumed_from": None}
+CREATED = Created(
+    id="k3v9x0aq",
+    project="p",
+    dataset="d",
+    model="m",
+    name="n",
+    layout="grouped",
+    home="p/d/n/",
+    facts={"run": "n"},
+    seed=None,
+    tags=[],
+    note="",
+    config={},
+    at="2026-01-31T20:43:01.000Z",
+)
+ATTEMPT = AttemptBegan(1, 1, "h", None, at="2026-01-31T20:43:02.000Z")
 
 
-@given(st.lists(events))
-def test_fold_and_dict_are_inverse_for_any_events(events: list[tuple[str, dict[str, Any]]]) -> None:
-    line = [CREATED, ATTEMPT, *({"at": "t", "event": name, **data} for name, data in events)]
-    snapshot = fold(line)
+@given(st.lists(happenings))
+def test_fold_and_dict_are_inverse_for_any_events(happened: list[Event]) -> None:
+    snapshot = fold([CREATED, ATTEMPT, *happened])
     assert Snapshot.from_dict(snapshot.to_dict()) == snapshot
     assert Snapshot.from_dict(json.loads(json.dumps(snapshot.to_dict()))).to_dict() == snapshot.to_dict()
 
 
-def checkpoint(step: int, **more: Any) -> dict[str, Any]:
-    return {
-        "at": "t",
-        "event": "checkpoint",
-        "step": step,
-        "epoch": step / 10,
-        "format": "hf",
-        "metrics": {},
-        "files": [{"name": "a", "size": 3, "sha256": "0"}, {"name": "optimizer.pt", "size": 5, "sha256": "0"}],
-        "paths": {"checkpoint": f"c-{step}/"},
-        **more,
-    }
+def checkpoint(step: int) -> CheckpointCommitted:
+    two = [{"name": "a", "size": 3, "sha256": "0"}, {"name": "optimizer.pt", "size": 5, "sha256": "0"}]
+    return CheckpointCommitted(step, step / 10, "hf", {}, two, {"checkpoint": f"c-{step}/"})
 
 
 def test_checkpoints_come_and_go() -> None:
-    published = [{"at": "t", "event": "published", "step": step, "place": "best", "path": "best/"} for step in (10, 20)]
-    run = fold([CREATED, ATTEMPT, checkpoint(20), checkpoint(10), published[0]])
+    run = fold([CREATED, ATTEMPT, checkpoint(20), checkpoint(10), Published(10, "best", "best/")])
     assert [(c.step, c.paths) for c in run.checkpoints] == [
         (10, {"checkpoint": "c-10/", "best": "best/"}),
         (20, {"checkpoint": "c-20/"}),
     ]
     assert run.size_bytes == 16
-    run.apply(published[1])  # the fixed name moves on
+    run.apply(Published(20, "best", "best/"))  # the fixed name moves on
     assert [c.paths for c in run.checkpoints] == [{"checkpoint": "c-10/"}, {"checkpoint": "c-20/", "best": "best/"}]
-    run.apply({"at": "t", "event": "stripped", "step": 20, "files": ["optimizer.pt"]})
+    run.apply(Stripped(20, ["optimizer.pt"]))
     assert [(c.resumable, c.size) for c in run.checkpoints] == [(True, 8), (False, 3)]
     for place in ("checkpoint", "best"):
-        run.apply({"at": "t", "event": "dropped", "step": 20, "place": place, "path": "x"})
+        run.apply(Dropped(20, place, "x"))
     assert [c.step for c in run.checkpoints] == [10]
 
 
 def test_a_resume_goes_back_to_its_step() -> None:
-    progress = {"at": "t", "event": "progress", "step": 25, "epoch": 2.5, "metrics": {"val_loss": 1.0}}
-    improved = {**progress, "best": {"step": 25, "epoch": 2, "metric": "val_loss", "value": 1.0}}
+    improved = Progressed(25, 2.5, {"val_loss": 1.0}, BestStep(25, 2, 1.0, "val_loss"))
     run = fold([CREATED, ATTEMPT, checkpoint(20), improved])
-    assert (run.step, run.epoch, run.best and run.best["step"]) == (25, 2.5, 25)
-    run.apply({**ATTEMPT, "n": 2, "resumed_from": 20})
+    assert (run.step, run.epoch, run.best and run.best.step) == (25, 2.5, 25)
+    run.apply(AttemptBegan(2, 1, "h", 20))
     assert (run.step, run.epoch, run.best, run.state) == (20, 2.0, None, "running")
     assert [a.state for a in run.attempts] == ["crashed", "running"]
-    run.apply({"at": "later", "event": "ended", "state": "finished", "error": None})
+    run.apply(Ended("finished", None, at="later"))
     assert (run.state, run.ended, run.attempts[-1].state) == ("finished", "later", "finished")
 
 

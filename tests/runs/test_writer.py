@@ -15,7 +15,8 @@ import pytest
 from trainyard import durable
 from trainyard.errors import BadNameError, DiskFullError, Interrupted, NameTakenError, YardError
 from trainyard.layouts import load_layout
-from trainyard.runs import RunReader, RunWriter, Yard, amend, create_run, find_homes, resume_run
+from trainyard.runs import BestStep, RunReader, RunWriter, Yard, amend, create_run, find_homes, resume_run
+from trainyard.runs.events import AttemptBegan, Created, Ended, Progressed, Summarised, Warned
 from trainyard.runs.journal import read_journal
 from trainyard.testing import faults
 
@@ -51,7 +52,7 @@ def test_leaving_the_block_ends_the_run(
     run.abandon()
     assert reread(run).snapshot.state == state
     with pytest.raises(ValueError, match="closed"):
-        run.event("warning", text="too late")
+        run.event(Warned("too late"))
     with pytest.raises(ValueError, match="ended"):
         run.log({"loss": 1.0}, step=2)
 
@@ -59,10 +60,10 @@ def test_leaving_the_block_ends_the_run(
 def test_events_do_not_share_what_the_caller_changes_later(yard: Yard) -> None:
     with create_run(yard, load_layout("grouped"), **WHO) as run:
         metrics = {"val_loss": 1.0}
-        run.event("progress", step=1, epoch=1.0, metrics=metrics, best={"step": 1, "seen": (1, 2)})
+        run.event(Progressed(1, 1.0, metrics, BestStep(1, 1, 1.0, "val_loss")))
         metrics["val_loss"] = 2.0
         assert run.snapshot.metrics == {"val_loss": 1.0}
-        assert run.snapshot.best == {"step": 1, "seen": [1, 2]}
+        assert run.snapshot.best == BestStep(1, 1, 1.0, "val_loss")
         assert reread(run).snapshot == run.snapshot
 
 
@@ -270,10 +271,8 @@ def test_every_fault_while_resuming_leaves_a_run_that_resumes(error: int, yard: 
 
 def test_a_run_whose_last_rows_are_lost_has_failed(yard: Yard) -> None:
     run = create_run(yard, load_layout("grouped"), **WHO)
-    run._history._thread = threading.current_thread()  # nothing is written before the end
     run.log({"loss": 1.0}, step=1)
-    run._history._thread = None
-    with faults.failing(1, kinds={"write"}, error=errno.ENOSPC), pytest.raises(DiskFullError):
+    with faults.failing(1, kinds={"fsync"}, error=errno.ENOSPC), pytest.raises(DiskFullError):
         run.finish()
     found = reread(run)
     assert (found.snapshot.state, found.is_alive()) == ("failed", False)
@@ -466,6 +465,6 @@ def test_the_journal_says_it_all_in_order(yard: Yard) -> None:
         run.warn("a")
         run.summary(accuracy=1.0)
     events, size = read_journal(run.home / ".run" / "journal.jsonl")
-    assert [event["event"] for event in events] == ["created", "attempt", "warning", "summary", "ended"]
+    assert [type(event) for event in events] == [Created, AttemptBegan, Warned, Summarised, Ended]
     assert size == (run.home / ".run" / "journal.jsonl").stat().st_size
-    assert [event["at"] for event in events] == sorted(event["at"] for event in events)
+    assert [event.at for event in events] == sorted(event.at for event in events)

@@ -10,7 +10,8 @@ from typing import Any
 
 from trainyard.checkpoints import commit, publish
 from trainyard.layouts import load_layout
-from trainyard.runs import RunReader, RunWriter, Yard, create_run
+from trainyard.runs import BestStep, RunReader, RunWriter, Yard, create_run
+from trainyard.runs.events import Progressed
 
 Tree = dict[str, tuple[str, int] | None]
 
@@ -67,13 +68,7 @@ def save(run: RunWriter, step: int, loss: float, *, epoch: float | None = None, 
     epoch = step / 10 if epoch is None else epoch
     checkpoint = commit(run, files, step=step, epoch=epoch, metrics=metrics, linked=linked)
     if best:
-        run.event(
-            "progress",
-            step=step,
-            epoch=epoch,
-            metrics=metrics,
-            best={"step": step, "epoch": epoch, "metric": "val_loss", "value": loss},
-        )
+        run.event(Progressed(step, epoch, metrics, BestStep(step, epoch, loss, "val_loss")))
         publish(run, checkpoint, "best")
 
 

@@ -10,7 +10,8 @@ import pytest
 from torch import Tensor
 
 from trainyard.config.compose import compose
-from trainyard.running.train import resume, train
+from trainyard.running.resume import resume
+from trainyard.running.train import train
 from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.training.checkpoint.capture import seed_everything
 from trainyard.training.checkpoint.read import load

@@ -17,7 +17,7 @@ import torch
 from tiny_runs import QUIET
 
 from trainyard.models import library
-from trainyard.running.inference import predict_items
+from trainyard.running.predict import predict_items
 from trainyard.runs import RunReader, Yard
 
 SIZES = ["model.hidden_size=16", "model.num_layers=1", "model.num_heads=2", "model.ffn_size=32"]
@@ -127,7 +127,7 @@ def final(run: RunReader, split: str) -> pandas.DataFrame:
 
 def best_epoch(run: RunReader) -> int:
     assert run.snapshot.best is not None
-    return int(run.snapshot.best["epoch"])
+    return int(run.snapshot.best.epoch or 0)
 
 
 def results(run: RunReader) -> dict[str, Any]:

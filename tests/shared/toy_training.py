@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainyard.analysis.classification import scoring
 from trainyard.checkpoints import FORMATS, commit
 from trainyard.data.arrays import InMemory
 from trainyard.data.batches import Batches
@@ -50,7 +51,8 @@ def toy_dataset(train: int = 38, val: int = 11, seed: int = 0) -> Dataset:
 
 
 def toy_task(**options: Any) -> SingleLabel:
-    return SingleLabel(CLASSES, build_criterion({"_target_": "torch.nn.CrossEntropyLoss"}, n_classes=3, **options))
+    criterion = build_criterion({"_target_": "torch.nn.CrossEntropyLoss"}, n_classes=3, **options)
+    return SingleLabel(scoring.SingleLabel(CLASSES), criterion)
 
 
 class Restless(nn.Module):
@@ -79,7 +81,7 @@ def adamw(model: nn.Module, lr: float = 0.05) -> torch.optim.Optimizer:
 
 @dataclass
 class Recorder:
-    """A sink that keeps what it is told."""
+    """A sink that keeps every event."""
 
     events: list[Event] = field(default_factory=list)
 
@@ -111,7 +113,7 @@ class Toy:
 
     def validate(self) -> Predictions:
         batches = Batches(self.dataset, self.dataset.indices("val"), 4, shuffle=False, seed=0)
-        return evaluate(self.model, self.task, batches, ALONE, self.precision)
+        return evaluate(self.model, self.task, batches, ALONE, self.precision, tune=True)
 
     @property
     def trainee(self) -> Trainee:

@@ -53,22 +53,23 @@ def test_a_dataset_of_texts_is_ragged_and_holds_them():
 
 def test_tokens_can_come_after_the_splits():
     data = split_texts(texts(), name="t", **SPLIT)
-    with pytest.raises(ValueError, match="no tokens yet"):
+    with pytest.raises(ValueError, match="tokens"):
         data.fetch(np.array([0]))
     whole = with_tokens(data, encode, pad_id=256, max_tokens=30)
     assert whole.fingerprint() == make().fingerprint()
 
 
-def test_what_is_cut_and_what_is_nothing_is_told():
+def test_truncated_and_empty_texts_are_reported():
     data = make(max_tokens=19)
     assert data.lengths.max() == 19
     (warning,) = data.warnings
-    assert warning == "2 of 20 texts fill data.max_tokens=19: what is beyond is not read."
-    with pytest.raises(DataError, match="makes no token of t0, t1, t2, … "):
+    assert warning.startswith("2 of 20 texts ")
+    assert "data.max_tokens=19" in warning
+    with pytest.raises(DataError, match="t0, t1, t2, … "):
         with_tokens(
             split_texts(texts(), name="t", **SPLIT), lambda t, m: encode([""] * len(t), m), pad_id=0, max_tokens=9
         )
-    with pytest.raises(ValueError, match="has no texts"):
+    with pytest.raises(ValueError, match="digits"):
         with_tokens(_without_texts(), encode, pad_id=0, max_tokens=9)
 
 
@@ -96,18 +97,20 @@ def test_a_label_that_train_lacks_is_a_warning_where_there_may_be_several():
     labels[19, 1] = True
     source = texts(labels=labels, classes=("a", "b", "c"), splits=("train",) * 10 + ("val",) * 5 + ("test",) * 5)
     warnings = make(source).warnings
-    assert "The train split has no items of classes b, c. Without any, a label cannot be learnt." in warnings
-    assert "The test split has no items of class c." in warnings
+    assert any("train split" in warning and "b, c" in warning for warning in warnings)
+    assert any("test split" in warning and "class c." in warning for warning in warnings)
     single = texts(
         labels=np.array([0] * 19 + [1]), classes=("a", "b"), splits=("train",) * 10 + ("val",) * 5 + ("test",) * 5
     )
-    with pytest.raises(DataError, match="the train split has no items of b"):
+    with pytest.raises(DataError) as raised:
         make(single)
+    assert (raised.value.value, raised.value.place) == (("b",), "here:train")
 
 
 def test_one_label_only_is_refused():
-    with pytest.raises(DataError, match="has one class only"):
+    with pytest.raises(DataError) as raised:
         make(texts(labels=np.ones((20, 1), dtype=bool), classes=("joy",)))
+    assert (raised.value.value, raised.value.place) == (("joy",), "here")
 
 
 def test_a_text_that_changed_is_explained():
@@ -131,25 +134,36 @@ def test_new_texts_come_from_lines_and_from_tables(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "value", "row"),
     [
-        ("new.csv", "text,id\na,1\n ,2\n", "row 3: it has no text"),
-        ("new.csv", "words\na\n", "no column 'text'"),
-        ("new.jsonl", '{"text": null}\n', "row 1 has null as its 'text'"),
-        ("new.txt", "\n \n", "has no texts"),
-        ("new.txt", b"a\n\xff\n", "not UTF-8"),
-        ("new.doc", "a", "is no file of texts"),
+        ("new.csv", "words\na\n", "text", 1),
+        ("new.jsonl", '{"text": null}\n', None, 1),
+        ("new.txt", b"a\n\xff\n", 0xFF, 2),
     ],
 )
-def test_new_texts_that_cannot_be_read_are_refused(tmp_path, name, content, words):
+def test_new_texts_that_cannot_be_read_are_refused(tmp_path, name, content, value, row):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as raised:
         load_texts(path)
-    assert words in told.value.what
+    assert (raised.value.value, raised.value.place) == (value, f"{path}:{row}")
 
 
-def test_new_texts_that_are_not_there_are_told(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [("new.csv", "text,id\na,1\n ,2\n", "row 3"), ("new.txt", "\n \n", "new.txt"), ("new.doc", "a", "new.doc")],
+)
+def test_new_texts_that_cannot_be_used_are_refused(tmp_path, name, content, words):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(DataError) as raised:
+        load_texts(path)
+    assert words in raised.value.what
+    assert raised.value.remedy
+
+
+def test_missing_files_of_new_texts_are_refused(tmp_path):
     for name in ("new.txt", "new.csv", "new"):
-        with pytest.raises(DataError, match=r"There is no|cannot be read: No such file"):
+        with pytest.raises(DataError) as raised:
             load_texts(tmp_path / name)
+        assert str(tmp_path / name) in raised.value.what

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,9 @@ from trainyard.data.arrays import InMemory
 from trainyard.data.batches import Batch
 from trainyard.data.dataset import Dataset
 from trainyard.errors import ConfigError, DivergedError, Interrupted
+from trainyard.metric import Metric
 from trainyard.training.checkpoint.capture import rng_state
+from trainyard.training.evaluate import Predictions
 from trainyard.training.events import EpochEnded, Event, StepLogged
 from trainyard.training.loop import Plan
 from trainyard.training.progress import Progress
@@ -100,8 +103,8 @@ def test_what_is_logged_and_in_which_order() -> None:
     for event in ended:
         assert event.seconds >= event.waited_s >= 0
         assert event.metrics == {
-            **{f"train_{k}": v for k, v in event.train.items()},
-            **{f"val_{k}": v for k, v in event.val.items()},
+            **{Metric("train", k): v for k, v in event.train.items()},
+            **{Metric("val", k): v for k, v in event.val.items()},
         }
 
 
@@ -116,7 +119,7 @@ def test_the_validation_is_of_the_weights_after_the_epoch() -> None:
     assert event.val["loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), rel=1e-6)
     assert event.val["accuracy"] == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
     assert event.predictions is not None
-    np.testing.assert_allclose(event.predictions.probabilities, logits.softmax(1), rtol=1e-6)
+    np.testing.assert_allclose(event.predictions.columns["probabilities"], logits.softmax(1), rtol=1e-6)
 
 
 def test_the_norm_of_the_gradient_is_logged_where_it_is_clipped() -> None:
@@ -152,7 +155,7 @@ class Vandal:
         tables: list[Any] = [event.values] if isinstance(event, StepLogged) else [event.train, event.val]
         if isinstance(event, EpochEnded) and event.predictions is not None:
             tables.append(event.predictions.metrics)
-            for array in (event.predictions.probabilities, event.predictions.labels, event.predictions.indices):
+            for array in (*event.predictions.columns.values(), event.predictions.targets, event.predictions.indices):
                 array[:] = 0
         for table in tables:
             table.clear()
@@ -239,10 +242,8 @@ class Script:
     losses: list[float]
 
     def __call__(self) -> Any:
-        from trainyard.training.evaluate import Predictions
-
         nothing = np.zeros(0, dtype=np.int64)
-        return Predictions(nothing, nothing, np.zeros((0, 3), np.float32), {"loss": self.losses.pop(0)})
+        return Predictions(nothing, nothing, {}, {"loss": self.losses.pop(0)})
 
 
 @pytest.mark.parametrize(
@@ -281,8 +282,41 @@ def test_a_training_that_stopped_early_does_not_go_on_when_resumed() -> None:
 
 
 def test_a_monitor_that_is_not_measured_names_those_that_are() -> None:
-    with pytest.raises(ConfigError, match=r"val_acuracy.*\n.*val_accuracy"):
-        toy().run(Plan(epochs=1, monitor="val_acuracy"))
+    with pytest.raises(ConfigError) as raised:
+        toy().run(Plan(epochs=1, monitor=Metric("val", "acuracy"), mode="max"))
+    assert raised.value.keys == ("training.monitor",)
+    assert "val_acuracy" in raised.value.problems[0]
+    assert {"val_accuracy", "val_loss", "train_loss"} <= set(re.findall(r"\w+", raised.value.remedy))
+
+
+def test_more_of_a_metric_is_better_where_the_mode_is_max() -> None:
+    training, recorder = toy(), Recorder()
+    training.run(Plan(epochs=4, monitor=Metric("val", "accuracy"), mode="max"), recorder)
+    values = [event.val["accuracy"] for event in epochs(recorder)]
+    assert len(set(values)) > 1
+    assert training.progress.best.value == max(values)
+    assert training.progress.best.epoch == values.index(max(values)) + 1
+
+
+def test_the_rule_of_the_last_validation_is_kept_and_no_sink_can_change_it() -> None:
+    """A task without a choice keeps none."""
+    training = toy()
+    training.run(Plan(epochs=1))
+    assert training.progress.decision is None
+    thresholds = {"a": 0.25, "b": 0.5}
+
+    class Meddler(Recorder):
+        def emit(self, event: Event) -> None:
+            if isinstance(event, EpochEnded):
+                event.predictions.rule["thresholds"].clear()
+
+    training = toy()
+    nothing = np.zeros(0, dtype=np.int64)
+    rule = {"mode": "per_class", "thresholds": dict(thresholds)}
+    training.validate = lambda: Predictions(nothing, nothing, {}, {"loss": 1.0}, rule)  # type: ignore[method-assign]
+    training.run(Plan(epochs=1), Meddler())
+    assert training.progress.decision == {"mode": "per_class", "thresholds": thresholds}
+    assert training.saved[-1][1]["progress"]["decision"] == training.progress.decision
 
 
 @pytest.mark.parametrize(("every_epochs", "every_steps"), [(1, None), (2, None), (3, 4)])
@@ -389,7 +423,14 @@ def outcome(training: Toy, recorder: Recorder) -> Any:
     told = [
         (type(e).__name__, e.step, e.epoch, dict(e.values))
         if isinstance(e, StepLogged)
-        else (type(e).__name__, e.step, e.epoch, e.metrics, e.best, bits(torch.from_numpy(e.predictions.probabilities)))
+        else (
+            type(e).__name__,
+            e.step,
+            e.epoch,
+            e.metrics,
+            e.best,
+            bits(torch.from_numpy(e.predictions.columns["probabilities"])),
+        )
         for e in recorder.events
     ]
     return {

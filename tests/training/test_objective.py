@@ -115,7 +115,7 @@ def test_validation_sees_neither_margin_nor_teacher() -> None:
     assert found.metrics["loss"] == pytest.approx(float(plain), rel=1e-5)
     assert float(harder) > float(plain) + 0.5
     assert found.metrics["accuracy"] == accuracy_score(whole.labels, logits.argmax(1))
-    np.testing.assert_allclose(found.probabilities, torch.softmax(logits, 1), rtol=1e-5)
+    np.testing.assert_allclose(found.columns["probabilities"], torch.softmax(logits, 1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("margin", ["arcface", "circle"])

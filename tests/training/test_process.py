@@ -108,7 +108,7 @@ def test_two_processes_come_to_what_one_comes_to(tmp_path: Path, options: list[s
 
 def test_what_is_measured_is_what_is_kept_when_running_statistics_differ(tmp_path: Path) -> None:
     """Batch norm: each process has statistics of its own; the checkpoint has one of them."""
-    from trainyard.running.inference import evaluate_run
+    from trainyard.running.evaluate import evaluate_run
 
     yard = fresh(tmp_path, "two")
     options = [*COMMON, "model=cnn", "model.channels=[4,8]", "training.epochs=1", "training.batch_size=100"]

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import math
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainyard.training.stopping import Best, resolve_mode
+from trainyard.metric import Direction
+from trainyard.training.stopping import Best
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
 
 
-def after_all(values: list[float], mode: str, min_delta: float = 0.0) -> Best:
+def after_all(values: list[float], mode: Direction, min_delta: float = 0.0) -> Best:
     best = Best()
     for epoch, value in enumerate(values, 1):
         best = best.after(value, epoch * 10, epoch, mode=mode, min_delta=min_delta)
@@ -49,24 +49,3 @@ def test_patience() -> None:
     assert best.is_time_to_stop(2)
     assert not best.is_time_to_stop(3)
     assert not best.is_time_to_stop(None)
-
-
-@pytest.mark.parametrize(
-    ("monitor", "mode"),
-    [
-        ("val_loss", "min"),
-        ("val_error_rate", "min"),
-        ("val_brier", "min"),
-        ("val_ece", "min"),
-        ("train_loss", "min"),
-        ("val_accuracy", "max"),
-        ("val_f1_macro", "max"),
-        ("val_auc", "max"),
-        ("val_recall_macro", "max"),
-        ("val_precision_macro", "max"),
-    ],
-)
-def test_the_direction_of_a_metric(monitor: str, mode: str) -> None:
-    assert resolve_mode(monitor) == mode
-    assert resolve_mode(monitor, "min") == "min"
-    assert resolve_mode(monitor, "max") == "max"

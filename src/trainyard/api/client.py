@@ -8,15 +8,35 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import overload
 
+from trainyard.api.artifacts import Artifact
+from trainyard.api.directory import DirectoryTransport
 from trainyard.api.filters import Filters, to_text
-from trainyard.api.local import LocalTransport
-from trainyard.api.runs import ApiArtifact, ApiRun
+from trainyard.api.runs import Run
 from trainyard.api.transport import Document, Transport
 from trainyard.errors import YardError
 
+_LARGEST_PAGE = 1000  # runs
+
+
+def open_yard(yard_or_url: str | os.PathLike[str] | None = None) -> Api:
+    """A yard to read: its runs, their history, files and checkpoints, and its artifacts.
+
+        for run in trainyard.open("outputs").runs("state:finished sort:-summary.test_accuracy"):
+            print(run.name, run.summary, run.best_checkpoint())
+
+    Args:
+        yard_or_url: the directory of runs; None: TRAINYARD_YARD, else `outputs`.
+
+    Raises:
+        YardError: there is no yard, or it is an HTTP URL, which is not supported yet.
+    """
+    return Api(yard_or_url)
+
 
 class Api:
-    """Reads a yard: its runs, their files, and artifacts. Changes nothing there (but the index, which is disposable).
+    """Reads a yard: its runs, their files, and artifacts. Changes only the index there, which is disposable.
+
+    `trainyard.open` returns one, too. Works on read-only copies, and needs no torch before tensors are loaded.
 
         api = trainyard.Api()
         run = api.run("emotions/k3v9x0aq")
@@ -28,7 +48,7 @@ class Api:
         yard_or_url: the directory of runs; None: TRAINYARD_YARD, else `outputs`. Or a transport of your own.
 
     Raises:
-        YardError: there is no yard, or it is an address, which is not spoken to yet.
+        YardError: there is no yard, or it is an HTTP URL, which is not supported yet.
     """
 
     def __init__(self, yard_or_url: str | os.PathLike[str] | Transport | None = None) -> None:
@@ -37,19 +57,19 @@ class Api:
     def __repr__(self) -> str:
         return f"Api({self._transport.place!r})"
 
-    def run(self, path: str) -> ApiRun:
+    def run(self, path: str) -> Run:
         """The run that `path` names: `project/id`, `project/name`, an id, a name, or "last".
 
         Of a longer path such as `user/project/id` the last two parts count.
 
         Raises:
-            RunNotFoundError: it names no run, or more than one; says what it may be.
+            RunNotFoundError: it matches no run, or more than one; suggests which run may be meant.
         """
-        return ApiRun(self._transport, self._transport.find_run(path))
+        return Run(self._transport, self._transport.find_run(path))
 
     def runs(
         self, filters: Filters | None = None, *, order: str | Sequence[str] | None = None, per_page: int = 50
-    ) -> ApiRuns:
+    ) -> Runs:
         """The runs that meet the filters, newest first unless ordered; fetched a page at a time as they are used.
 
         Args:
@@ -57,35 +77,35 @@ class Api:
                 {"state": "finished", "config.training.learning_rate": {"$lt": 0.01}} ($lte, $gt, $gte, $ne, $in,
                 $nin, $exists and $and, too).
             order: fields to sort by, "-" before one that falls: "-summary.test_accuracy".
-            per_page: runs fetched at once.
+            per_page: runs fetched at first; pages grow as more are used.
 
         Raises:
             QueryError: they cannot be read, or name a field that no run has.
         """
-        return ApiRuns(self._transport, to_text(filters, order), per_page)
+        return Runs(self._transport, to_text(filters, order), per_page)
 
-    def artifact(self, reference: str) -> ApiArtifact:
+    def artifact(self, reference: str) -> Artifact:
         """The version of an artifact that `project/name:version` names; without a version, the latest.
 
         The version is "v3", "latest", "best" or an alias of yours; the project may be left out where only one
         has an artifact of that name.
 
         Raises:
-            UserError: there is no such artifact or version; says which there are.
+            UserError: there is no such artifact or version; lists what there is.
         """
-        return ApiArtifact(self._transport, self._transport.find_artifact(reference))
+        return Artifact(self._transport, self._transport.find_artifact(reference))
 
-    def use_artifact(self, reference: str) -> ApiArtifact:
-        """The same as `artifact`: a script that is no run leaves no trace of its use."""
+    def use_artifact(self, reference: str) -> Artifact:
+        """The same as `artifact`: only a run that is being written records the use."""
         return self.artifact(reference)
 
 
-class ApiRuns(Sequence[ApiRun]):
+class Runs(Sequence[Run]):
     """Runs, fetched a page at a time as they are used. `len` is how many there were when this was made."""
 
     def __init__(self, transport: Transport, query: str, per_page: int) -> None:
         self._transport, self._query, self._per_page = transport, query, max(per_page, 1)
-        self._runs: dict[str, ApiRun] = {}  # by key: a run that begins meanwhile moves others to the next page
+        self._runs: dict[str, Run] = {}  # by key: a run that begins meanwhile moves others to the next page
         self._position = 0
         self._total: int = self._fetch()["total"]
 
@@ -95,14 +115,15 @@ class ApiRuns(Sequence[ApiRun]):
     def _fetch(self) -> Document:
         page = self._transport.list_runs(self._query, self._position, self._per_page)
         self._position += len(page["runs"])
+        self._per_page = max(self._per_page, min(2 * self._per_page, _LARGEST_PAGE))  # whoever wants many gets many
         for document in page["runs"]:
-            self._runs.setdefault(document["key"], ApiRun(self._transport, document))
+            self._runs.setdefault(document["key"], Run(self._transport, document))
         return page
 
     def __len__(self) -> int:
         return self._total
 
-    def __iter__(self) -> Iterator[ApiRun]:
+    def __iter__(self) -> Iterator[Run]:
         given = 0
         while given < len(self._runs) or self._fetch()["runs"]:
             fresh = list(self._runs.values())[given:]
@@ -110,12 +131,12 @@ class ApiRuns(Sequence[ApiRun]):
             given += len(fresh)
 
     @overload
-    def __getitem__(self, index: int) -> ApiRun: ...
+    def __getitem__(self, index: int) -> Run: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[ApiRun]: ...
+    def __getitem__(self, index: slice) -> list[Run]: ...
 
-    def __getitem__(self, index: int | slice) -> ApiRun | list[ApiRun]:
+    def __getitem__(self, index: int | slice) -> Run | list[Run]:
         """The runs at these positions; no page beyond them is fetched."""
         last = max(index.indices(self._total)[:2]) if isinstance(index, slice) else index % (self._total or 1) + 1
         return list(islice(self, last))[index] if isinstance(index, slice) or index >= 0 else list(self)[index]
@@ -128,7 +149,7 @@ def _transport(yard_or_url: str | os.PathLike[str] | Transport | None) -> Transp
         return yard_or_url
     if re.match("https?://", os.fspath(yard_or_url), re.IGNORECASE):
         raise YardError(
-            f"{yard_or_url} is the address of a server; servers are not spoken to yet.",
+            f"{yard_or_url} is an HTTP URL; HTTP URLs are not supported yet.",
             "Give the directory of a yard: mount it here, or copy the runs you need.",
         )
-    return LocalTransport(yard_or_url)
+    return DirectoryTransport(yard_or_url)

@@ -1,8 +1,8 @@
-"""Bytes from a transport to a file that is whole or not there.
+"""The one way that bytes leave a yard: from a source to a file that is whole or not there.
 
-They gather in a file beside the target, named by their digest: whoever asks for the same bytes again, after a kill
-too, goes on where it ends. Only what has the right digest is renamed to the target. Knows no runs and no transport:
-a source is a size, a digest and a function that reads from a position.
+They are collected in a file beside the target, named by their digest: whoever asks for the same bytes again, after
+a kill too, continues where it ends. Only what has the right digest is renamed to the target. Knows no runs and no
+transport: a source is a size, a digest and a function that reads from a position.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from trainyard import durable
 from trainyard.errors import BadNameError, CorruptError, DiskFullError, NameTakenError, YardError
 from trainyard.units import human_size
 
+_ELSEWHERE = "Choose another directory: root=…, on the command line --to."
 _CHUNK = 1 << 20  # bytes read at once of what is here already
 
 
@@ -31,12 +32,14 @@ class Source:
         size: bytes.
         digest: SHA-256 in hexadecimal; None for a file that may change, of which whatever is there now is right.
         read: the bytes from a position on.
+        remedy: what to do when it is damaged.
     """
 
     title: str
     size: int
     digest: str | None
     read: Callable[[int], Iterator[bytes]]
+    remedy: str = "`trainyard verify` names what else is damaged; restore it from a copy of the yard."
 
     def pieces(self, start: int = 0) -> Iterator[bytes]:
         """The bytes from `start` on, exactly as many as were recorded.
@@ -62,10 +65,7 @@ class Source:
             raise self._damaged(f"has other bytes than were recorded (SHA-256 {digest[:12]}…, not {self.digest[:12]}…)")
 
     def _damaged(self, how: str) -> CorruptError:
-        return CorruptError(
-            f"{self.title} {how}. Nothing was kept of it.",
-            "`trainyard verify` names what else is damaged; restore it from a copy of the yard.",
-        )
+        return CorruptError(f"{self.title} {how}. None of it was kept.", self.remedy)
 
 
 def target_of(root: str | os.PathLike[str], name: str) -> Path:
@@ -77,8 +77,8 @@ def target_of(root: str | os.PathLike[str], name: str) -> Path:
     parts = name.split("/")
     if "\0" in name or any(part in ("", ".", "..") for part in parts):
         raise BadNameError(
-            f"The file {name!r} would not lie inside {os.fspath(root)!r}: it is not downloaded.",
-            "Names from a sound source are relative and without '..'; do not trust this one.",
+            f"The file {name!r} would not lie inside {os.fspath(root)!r}: it was not downloaded.",
+            "Names from a trustworthy source are relative and without '..'.",
         )
     return Path(root, *parts)
 
@@ -86,7 +86,7 @@ def target_of(root: str | os.PathLike[str], name: str) -> Path:
 def download(wanted: Sequence[tuple[Source, Path]], *, replace: bool = False, exist_ok: bool = False) -> None:
     """Puts each source at its path. What already is there with the same bytes stays untouched.
 
-    All paths, and the room on the disk, are looked at before the first byte is fetched.
+    All paths, and the free space on the disk, are checked before the first byte is fetched.
 
     Args:
         wanted: sources and where they go.
@@ -95,18 +95,20 @@ def download(wanted: Sequence[tuple[Source, Path]], *, replace: bool = False, ex
 
     Raises:
         NameTakenError: something else is at a path; nothing was written.
-        DiskFullError: no room: known before, or noticed on the way. No path holds part of a file, and
+        DiskFullError: no room, known before or noticed on the way. No path holds part of a file, and
             what arrived is kept beside it for the next try.
         CorruptError: a source is not what was recorded; nothing is left of it.
         YardError: a directory that cannot be written.
     """
     missing = [(source, target) for source, target in wanted if not _is_settled(source, target, replace, exist_ok)]
-    needed = sum(max(source.size - _gathered(source, target), 0) for source, target in missing)
+    needed = sum(max(source.size - _collected(source, target), 0) for source, target in missing)
     for directory in {target.parent for _, target in missing}:  # as a rule on one file system
         try:
             durable.require_space(directory, needed)
         except DiskFullError as error:
-            raise DiskFullError(error.what, "Free some space, or download to another disk with root=….") from error
+            raise DiskFullError(
+                error.what, "Free some space, or choose a directory on another disk: root=…, --to."
+            ) from error
     for source, target in missing:
         _fetch(source, target, replace=replace, exist_ok=exist_ok)
 
@@ -116,7 +118,7 @@ def _is_settled(source: Source, target: Path, replace: bool, exist_ok: bool) -> 
     if not os.path.lexists(target):
         folder = next(folder for folder in target.absolute().parents if os.path.lexists(folder))
         if not folder.is_dir():
-            raise NameTakenError(f"{folder} is no directory, so {target} cannot be.", "Download to another root=….")
+            raise NameTakenError(f"{folder} is not a directory, so {target} cannot be written.", _ELSEWHERE)
         return False
     if target.is_file():
         if _is_same(source, target) or (exist_ok and not replace):
@@ -127,7 +129,7 @@ def _is_settled(source: Source, target: Path, replace: bool, exist_ok: bool) -> 
         return False
     raise NameTakenError(
         f"{target} exists and is not {source.title}. It was left as it is.",
-        "Remove it." if target.is_dir() else "Download to another root=…, or put it in its place with replace=True.",
+        "Remove it." if target.is_dir() else "Choose another directory, or replace it: replace=True, --replace.",
     )
 
 
@@ -140,7 +142,7 @@ def _is_same(source: Source, target: Path) -> bool:
     return durable.sha256_file(target) == hasher.hexdigest()
 
 
-def _gathered(source: Source, target: Path) -> int:
+def _collected(source: Source, target: Path) -> int:
     """Bytes that an earlier try left, which need no more room."""
     partial = _partial_of(source, target)
     return partial.stat().st_size if source.digest is not None and partial.exists() else 0
@@ -154,10 +156,10 @@ def _partial_of(source: Source, target: Path) -> Path:
 def _fetch(source: Source, target: Path, *, replace: bool, exist_ok: bool) -> None:
     with _explained(source, target):
         durable.make_directories(target.parent)
-        with _gathering(source, target) as (partial, fd):
-            gathered = os.fstat(fd).st_size
+        with _collecting(source, target) as (partial, fd):
+            collected = os.fstat(fd).st_size
             digest = _fill(fd, source)
-            if gathered and digest != source.digest:  # what was here may be what is wrong: a power cut leaves zeros
+            if collected and digest != source.digest:  # what was here may be what is wrong: a power cut leaves zeros
                 durable.calls.truncate(fd, 0)
                 digest = _fill(fd, source)
             source.check(digest)
@@ -168,8 +170,8 @@ def _fetch(source: Source, target: Path, *, replace: bool, exist_ok: bool) -> No
 
 
 @contextlib.contextmanager
-def _gathering(source: Source, target: Path) -> Iterator[tuple[Path, int]]:
-    """The open file that the bytes gather in: what is there of it, unless another process is at work on it.
+def _collecting(source: Source, target: Path) -> Iterator[tuple[Path, int]]:
+    """The open file that the bytes are collected in: as far as it is there, unless another process is at work on it.
 
     It stays after a failure, unless it is empty, damaged, or cannot be continued.
     """
@@ -233,4 +235,4 @@ def _explained(source: Source, target: Path) -> Iterator[None]:
             "Free some space and download it again: what arrived is kept beside it and continued.",
         ) from error
     except YardError as error:
-        raise YardError(error.what, "Download to a directory you may write to, with root=….") from error
+        raise YardError(error.what, "Choose a directory that you may write to: root=…, --to.") from error

@@ -1,4 +1,4 @@
-"""Files of runs and artifacts as the API gives them: named, chosen, read and downloaded."""
+"""Files of runs and artifacts as the API gives them: named, selected, read and downloaded."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from typing import NoReturn
 
 from trainyard.api.download import Source, download, target_of
 from trainyard.api.transport import Document, Transport
-from trainyard.errors import UserError
+from trainyard.errors import UserError, YardError
 from trainyard.units import human_size
 
+Root = str | os.PathLike[str]
+_REMEDY_OF = {
+    "artifact": "Log the same content again, which repairs it, or use another version. A file that is written in place "
+    "after it was logged does this, unless it is logged with copy=True."
+}
 Words = str | Sequence[str] | None  # one or several
 
 
-class ApiFile:
+class File:
     """A file of a run or of a version of an artifact.
 
     Attributes:
@@ -32,7 +37,7 @@ class ApiFile:
     """
 
     def __init__(self, transport: Transport, key: str, document: Document, owner: str) -> None:
-        self._owner = owner
+        self._transport, self._key, self._owner = transport, key, owner
         self.name: str = document["name"]
         self.size: int = document["size"]
         self.digest: str | None = document["sha256"]
@@ -40,10 +45,37 @@ class ApiFile:
         self.modified: str | None = document["modified"]
         self.step: int | None = document.get("step")
         read = functools.partial(transport.read, key, self.name)
-        self.source = Source(f"{self.name} of {owner}", self.size, self.digest, read)
+        title = f"{self.name} of {owner}"
+        self.source = Source(title, self.size, self.digest, read, _REMEDY_OF.get(self.kind, Source.remedy))
 
     def __repr__(self) -> str:
         return f"<file {self.name} of {self._owner}, {human_size(self.size)}>"
+
+    def path_here(self) -> Path | None:
+        """Where it is on this machine; None when the yard is on another."""
+        found = self._transport.local_path(self._key, self.name)
+        return None if found is None else Path(found)
+
+    @property
+    def local_path(self) -> Path:
+        """Where it is on this machine. Never write there.
+
+        Raises:
+            YardError: the yard is on another machine: `download` it.
+        """
+        found = self.path_here()
+        return found if found is not None else not_here(repr(self), self._transport.place)
+
+    def verify(self) -> None:
+        """Reads it once and compares every byte with what was recorded.
+
+        Raises:
+            CorruptError: it is missing, or has another size or digest.
+        """
+        digest = hashlib.sha256()
+        for piece in self.source.pieces():
+            digest.update(piece)
+        self.source.check(digest.hexdigest())
 
     def read(self) -> bytes:
         """Its bytes, checked against size and digest.
@@ -55,10 +87,10 @@ class ApiFile:
         self.source.check(hashlib.sha256(data).hexdigest())
         return data
 
-    def download(self, root: str | os.PathLike[str] = ".", replace: bool = False, exist_ok: bool = False) -> Path:
+    def download(self, root: Root = ".", replace: bool = False, exist_ok: bool = False) -> Path:
         """Writes the file to `root/name` and returns that path. All of it is there with the right digest, or nothing.
 
-        A download that was cut off, by a kill too, goes on where it ended. A file that is there already with the
+        A download that was cut off, by a kill too, continues where it stopped. A file that is there already with the
         same bytes is left as it is.
 
         Args:
@@ -77,16 +109,23 @@ class ApiFile:
         return target
 
 
-def files_of(transport: Transport, key: str, owner: str) -> list[ApiFile]:
+def not_here(what: str, place: str) -> NoReturn:
+    """Raises the error for a path on this machine that was asked of a yard elsewhere."""
+    raise YardError(
+        f"{what} has no path on this machine: its yard is {place}.", "Use `download`, and the path that it returns."
+    )
+
+
+def files_of(transport: Transport, key: str, owner: str) -> list[File]:
     """The files of the run or artifact with this key, by name."""
-    return [ApiFile(transport, key, document, owner) for document in transport.files(key)]
+    return [File(transport, key, document, owner) for document in transport.files(key)]
 
 
-def chosen(files: Iterable[ApiFile], owner: str, *, names: Words, kinds: Words, pattern: str | None) -> list[ApiFile]:
+def select(files: Iterable[File], owner: str, *, names: Words, kinds: Words, pattern: str | None) -> list[File]:
     """The files with one of the names, of one of the kinds, whose name fits the pattern; None: any.
 
     Raises:
-        UserError: there is no file of a name.
+        UserError: a name that no file has.
     """
     files = list(files)
     names, kinds = ((words,) if isinstance(words, str) else words for words in (names, kinds))

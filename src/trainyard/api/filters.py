@@ -74,7 +74,7 @@ def _comparison(field: str, operator: str, value: Any) -> Iterator[str]:
 def _field(name: str) -> str:
     if name.startswith("summary_metrics."):
         name = "summary" + name.removeprefix("summary_metrics")
-    return _quoted(_NAMES.get(name, name))
+    return quoted(_NAMES.get(name, name))
 
 
 def _value(value: Any) -> str:
@@ -85,14 +85,15 @@ def _value(value: Any) -> str:
     if isinstance(value, (int, float)) and not math.isnan(value):
         return repr(value)
     if isinstance(value, str):
-        return _quoted(value)
+        return quoted(value)
     if isinstance(value, datetime):
-        return _quoted(value.isoformat(timespec="seconds"))
+        return quoted(value.isoformat(timespec="seconds"))
     if isinstance(value, (list, tuple)):  # as the index keeps a list of scalars
-        return _quoted(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+        return quoted(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
     raise QueryError(f"A filter cannot compare with {value!r}.", "Compare with text, numbers, true, false or None.")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Text as one word of the query language."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

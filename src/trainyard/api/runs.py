@@ -1,33 +1,31 @@
-"""Runs, their checkpoints and artifacts as the API gives them.
+"""Runs read back: what they say of themselves, their files, checkpoints, history and artifacts.
 
-They know a transport and the documents that come through it, and nothing of where those come from.
+Knows a transport and the documents that come through it, and nothing of where those come from.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import os
-import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from trainyard.api.download import download, target_of
-from trainyard.api.files import ApiFile, Words, chosen, files_of
+from trainyard.api.artifacts import Artifact
+from trainyard.api.checkpoints import Checkpoint
+from trainyard.api.files import File, Words, files_of, not_here, select
 from trainyard.api.transport import Document, Transport
-from trainyard.errors import ConfigError, UnknownCheckpointError
+from trainyard.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     import pandas
 
-Root = str | os.PathLike[str]
 _COLUMNS = ("step", "epoch", "split", "time")  # of every row of a history
 _METRICS = "metrics.json"
+_PLACES = ("checkpoint", "best", "final")  # of a checkpoint: where resuming can go on first
 
 
-class ApiRun:
+class Run:
     """A run as it was when it was looked up. Its files and history are asked for anew each time.
 
     Attributes:
@@ -45,7 +43,7 @@ class ApiRun:
         tags: words to find it by.
         note: a sentence for people.
         created: when, ISO-8601 in UTC; so are `started` and `ended`, which may be None.
-        seed: of every random number; None when not told.
+        seed: of every random number; None when it was not given.
         step: optimizer steps done.
         epoch: epochs done.
         size_bytes: of all its files.
@@ -88,9 +86,19 @@ class ApiRun:
         """`project/id`, which `Api.run` finds it by."""
         return f"{self.project}/{self.id}"
 
+    @property
+    def home(self) -> Path:
+        """Its home directory on this machine. Never write there.
+
+        Raises:
+            YardError: the yard is on another machine: `download` its files.
+        """
+        found = self._transport.local_path(self._key, "")
+        return Path(found) if found is not None else not_here(repr(self), self._transport.place)
+
     # -- files
 
-    def files(self, names: Words = None, *, kinds: Words = None, pattern: str | None = None) -> list[ApiFile]:
+    def files(self, names: Words = None, *, kinds: Words = None, pattern: str | None = None) -> list[File]:
         """Every file that the run recorded, each file of its checkpoints among them, by name.
 
         Args:
@@ -99,12 +107,12 @@ class ApiRun:
             pattern: only those whose name fits, such as "predictions/*.csv".
 
         Raises:
-            UserError: there is no file of a name; offers what is named much like it.
+            UserError: a name that no file has; offers what is named much like it.
         """
         files = files_of(self._transport, self._key, f"run {self.path}")
-        return chosen(files, f"run {self.path}", names=names, kinds=kinds, pattern=pattern)
+        return select(files, f"run {self.path}", names=names, kinds=kinds, pattern=pattern)
 
-    def file(self, name: str) -> ApiFile:
+    def file(self, name: str) -> File:
         """The file of this name.
 
         Raises:
@@ -114,32 +122,27 @@ class ApiRun:
 
     # -- checkpoints
 
-    def checkpoints(self) -> list[ApiCheckpoint]:
+    def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints there are, oldest first, each with all its files where it still has them."""
-        return [ApiCheckpoint(self, found, ("checkpoint", "best", "final")) for found in self._checkpoints]
+        return [
+            Checkpoint(self, found, next(place for place in _PLACES if place in found["paths"]))
+            for found in self._checkpoints
+        ]
 
-    def best_checkpoint(self) -> ApiCheckpoint | None:
-        """The best by the monitored metric, the newest when nothing was monitored; None when there is none.
+    def best_checkpoint(self) -> Checkpoint | None:
+        """The best by the monitored metric, verified byte for byte; None when the run has no checkpoint.
 
-        Its files are those published as the best: what using the model needs, without what resuming needs.
+        When nothing was monitored it is the newest that is whole. Its files are those published as the best, where
+        the layout has a place for that: what using the model needs, without what resuming needs.
 
         Raises:
-            UnknownCheckpointError: the best one was removed.
+            CheckpointError: the best one was removed or is damaged, or none is whole.
         """
-        if not self._checkpoints:
-            return None
-        document = self._checkpoints[-1]
-        if self.best is not None:
-            step = self.best["step"]
-            found = [checkpoint for checkpoint in self._checkpoints if checkpoint["step"] == step]
-            if not found:
-                known = ", ".join(str(checkpoint["step"]) for checkpoint in self._checkpoints)
-                raise UnknownCheckpointError(
-                    f"The best checkpoint of run {self.path}, of step {step}, is no longer there.",
-                    f"Choose one of `checkpoints()`: steps {known}.",
-                )
-            document = found[0]
-        return ApiCheckpoint(self, document, ("best", "final", "checkpoint"))
+        return self._best(every_byte=True)
+
+    def _best(self, *, every_byte: bool) -> Checkpoint | None:
+        found = self._transport.best_checkpoint(self._key, every_byte)
+        return Checkpoint(self, found, found["place"]) if found is not None else None
 
     def thresholds(self) -> dict[str, float] | None:
         """Label to the probability from which on it is chosen, as tuned for the best checkpoint.
@@ -147,15 +150,17 @@ class ApiRun:
         None when labels are not chosen by thresholds, or the run has no checkpoint that says so.
 
         Raises:
-            ConfigError: they lie in a checkpoint of one file, and PyTorch, which reads it, is not installed.
+            ConfigError: they are in a checkpoint of one file, and PyTorch, which reads it, is not installed.
         """
-        best = self.best_checkpoint()
-        for file in best.files() if best is not None else ():
-            if file.name.rpartition("/")[2] == _METRICS:
-                return _thresholds(json.loads(file.read()))
-        if best is not None and best.is_one_file:
-            return _thresholds(_loaded(best.files()[0]))
-        return None
+        best = self._best(every_byte=False)  # the one file that is read is checked
+        if best is None:
+            return None
+        if best.is_one_file:
+            with contextlib.suppress(CheckpointError):  # a user's own loop may keep anything in it
+                return _thresholds(best.load())
+            return None
+        kept = [file for file in best.files() if file.name.rpartition("/")[2] == _METRICS]
+        return _thresholds(json.loads(kept[0].read())) if kept else None
 
     # -- history
 
@@ -202,169 +207,26 @@ class ApiRun:
 
     # -- artifacts
 
-    def logged_artifacts(self) -> list[ApiArtifact]:
+    def logged_artifacts(self) -> list[Artifact]:
         """The versions of artifacts that this run made."""
-        return [ApiArtifact(self._transport, d) for d in self._transport.run_artifacts(self._key)["logged"]]
+        return [Artifact(self._transport, d) for d in self._transport.run_artifacts(self._key)["logged"]]
 
-    def used_artifacts(self) -> list[ApiArtifact]:
+    def used_artifacts(self) -> list[Artifact]:
         """The versions of artifacts that this run used."""
-        return [ApiArtifact(self._transport, d) for d in self._transport.run_artifacts(self._key)["used"]]
+        return [Artifact(self._transport, d) for d in self._transport.run_artifacts(self._key)["used"]]
 
-    def use_artifact(self, reference: str) -> ApiArtifact:
+    def use_artifact(self, reference: str) -> Artifact:
         """The version that `name:version` names, such as "model:latest" or "model:v3", in this run's project first.
 
-        Only looks: it is the run itself that records a use, with `Run.use_artifact`.
+        Only looks: it is the run itself that records a use, with `ActiveRun.use_artifact`.
 
         Raises:
             UserError: there is no such artifact or version.
         """
-        return ApiArtifact(self._transport, self._transport.find_artifact(reference, self.project))
-
-
-class ApiCheckpoint:
-    """A checkpoint of a run.
-
-    Attributes:
-        step: optimizer steps done.
-        epoch: epochs done.
-        metrics: kept with it.
-    """
-
-    def __init__(self, run: ApiRun, document: Document, places: Sequence[str]) -> None:
-        self._run = run
-        self._place = next(place for place in places if place in document["paths"])
-        self._path: str = document["paths"][self._place]
-        self.step: int = document["step"]
-        self.epoch: float = document["epoch"]
-        self.metrics: dict[str, float] = document["metrics"]
-
-    @property
-    def is_one_file(self) -> bool:
-        """Whether it is a file, not a directory."""
-        return not self._path.endswith("/")
-
-    def __repr__(self) -> str:
-        return f"<checkpoint of step {self.step} of run {self._run.path}>"
-
-    def files(self) -> list[ApiFile]:
-        """Its files: one, or those of its directory."""
-        return [file for file in self._run.files(kinds=self._place) if file.step == self.step]
-
-    def download(self, root: Root | None = None, replace: bool = False, exist_ok: bool = False) -> Path:
-        """Writes its files straight into `root`; returns the path to load: that directory, or the single file.
-
-        Args:
-            root: the directory; None: one here with the checkpoint's own name (a single file: here).
-            replace: as `ApiFile.download` has it, for each of them; so are `exist_ok` and what is raised.
-            exist_ok: see `replace`.
-        """
-        if root is None:
-            root = "." if self.is_one_file else target_of(".", self._path.rstrip("/").rpartition("/")[2])
-        wanted = [(file.source, target_of(root, file.name.rpartition("/")[2])) for file in self.files()]
-        download(wanted, replace=replace, exist_ok=exist_ok)
-        return wanted[0][1] if self.is_one_file else Path(root)
+        return Artifact(self._transport, self._transport.find_artifact(reference, self.project))
 
 
 def _thresholds(kept: Any) -> dict[str, float] | None:
     """Those of the decision in what a checkpoint keeps of itself."""
     decision = kept.get("decision") if isinstance(kept, dict) else None
     return (decision or {}).get("thresholds") or None
-
-
-def _loaded(file: ApiFile) -> Any:
-    """What is in a checkpoint of one file; nothing where a user's own loop kept more in it than tensors and values."""
-    try:
-        import torch
-    except ImportError:
-        raise ConfigError(
-            [f"{file!r} is read by PyTorch, which is not installed"], "Run `pip install 'trainyard[train]'`."
-        ) from None
-    with contextlib.suppress(pickle.UnpicklingError):
-        return torch.load(io.BytesIO(file.read()), map_location="cpu", weights_only=True)
-    return None
-
-
-class ApiArtifact:
-    """A version of an artifact. What it holds never changes; its aliases may move.
-
-    Attributes:
-        project: the project it is in.
-        name: what all its versions are called.
-        version: "v0", "v1" …
-        type: model, dataset …
-        digest: of all that it holds.
-        size: bytes of its files.
-        metadata: whatever its maker told of it.
-        aliases: other names of this version, such as "latest".
-        created: when, ISO-8601 in UTC.
-    """
-
-    def __init__(self, transport: Transport, document: Document) -> None:
-        self._transport = transport
-        self._key: str = document["key"]
-        self._made_by: str | None = document["made_by"]
-        self._used_by: list[str] = document["used_by"]
-        self.project: str = document["project"]
-        self.name: str = document["name"]
-        self.version: str = document["version"]
-        self.type: str = document["type"]
-        self.digest: str = document["digest"]
-        self.size: int = document["size"]
-        self.metadata: dict[str, Any] = document["metadata"]
-        self.aliases: list[str] = document["aliases"]
-        self.created: str = document["created"]
-
-    def __repr__(self) -> str:
-        return f"<artifact {self.path} {self.type}>"
-
-    @property
-    def path(self) -> str:
-        """`project/name:version`, which `Api.artifact` finds it by."""
-        return f"{self.project}/{self.name}:{self.version}"
-
-    def files(self, names: Words = None, *, pattern: str | None = None) -> list[ApiFile]:
-        """Its files, by name.
-
-        Args:
-            names: only those with these names.
-            pattern: only those whose name fits, such as "*.json".
-
-        Raises:
-            UserError: there is no file of a name.
-        """
-        files = files_of(self._transport, self._key, f"artifact {self.path}")
-        return chosen(files, f"artifact {self.path}", names=names, kinds=None, pattern=pattern)
-
-    def file(self, name: str) -> ApiFile:
-        """The file of this name.
-
-        Raises:
-            UserError: there is none.
-        """
-        return self.files(name)[0]
-
-    def download(self, root: Root | None = None, replace: bool = False, exist_ok: bool = False) -> Path:
-        """Writes its files into `root` and returns that directory. Nothing is written when one of them cannot be.
-
-        Args:
-            root: the directory; None: `artifacts/{name}-{version}` here.
-            replace: as `ApiFile.download` has it, for each of them; so are `exist_ok` and what is raised.
-            exist_ok: see `replace`.
-        """
-        root = target_of("artifacts", f"{self.name}-{self.version}") if root is None else root
-        wanted = [(file.source, target_of(root, file.name)) for file in self.files()]
-        download(wanted, replace=replace, exist_ok=exist_ok)
-        return Path(root)
-
-    def logged_by(self) -> ApiRun | None:
-        """The run that made it; None when no run did, or it is gone."""
-        return next(self._runs([self._made_by]), None) if self._made_by is not None else None
-
-    def used_by(self) -> list[ApiRun]:
-        """The runs that used it and are still there."""
-        return list(self._runs(self._used_by))
-
-    def _runs(self, ids: Sequence[str]) -> Iterator[ApiRun]:
-        for run_id in ids:
-            for document in self._transport.list_runs(f'id:"{run_id}"', 0, 1)["runs"]:
-                yield ApiRun(self._transport, document)

@@ -25,12 +25,15 @@ class Transport(Protocol):
         ...
 
     def find_run(self, reference: str) -> Document:
-        """The run that `reference` names: run.json as `Snapshot.to_dict` has it, and its "key".
+        """The run that `reference` names: an id, a name, `project/name`, or with more before that: `user/project/id`.
 
-        `reference` is an id, a name, `project/name`, or with more before that: `user/project/id`.
+        {"key", "id", "name", "project", "dataset", "model", "layout", "state" (as it is now), "config", "summary",
+        "metrics", "best", "tags", "note", "created", "started", "ended", "seed", "step", "epoch", "size_bytes",
+        "warnings", "error"}: what the attributes of `Run` say of them; and "checkpoints", oldest first:
+        [{"step", "epoch", "metrics", "paths": place to path; that of a directory ends in "/"}].
 
         Raises:
-            RunNotFoundError: it names no run, or more than one; says what it may be.
+            RunNotFoundError: it matches no run, or more than one; suggests which run may be meant.
         """
         ...
 
@@ -46,16 +49,32 @@ class Transport(Protocol):
         """The metric rows of a run that count, in order: {"step", "epoch", "split", "time", **values}."""
         ...
 
+    def best_checkpoint(self, run: str, every_byte: bool) -> Document | None:
+        """The best checkpoint of a run by the monitored metric; the newest whole one when nothing was monitored.
+
+        Args:
+            run: the run's key.
+            every_byte: compare the SHA-256 of every file with the recorded one, not only names and sizes.
+
+        Returns:
+            A checkpoint as in the run's document, and "place": which of its "paths" is whole. A published
+            place comes first. None when the run has no checkpoint.
+
+        Raises:
+            CheckpointError: the best one was removed or is damaged, or none is whole.
+        """
+        ...
+
     def find_artifact(self, reference: str, project: str | None = None) -> Document:
         """The version of an artifact that `project/name:version` names; without a version, the latest.
 
         Where the reference has no project, `project` comes first, and then whichever one alone has the name.
 
         {"key", "project", "name", "version" ("v3"), "type", "digest", "metadata", "aliases", "created",
-        "size", "made_by": run id or None, "used_by": run ids}.
+        "size", "inputs": paths, "made_by": run id or None, "used_by": run ids}.
 
         Raises:
-            UserError: there is no such artifact or version; says which there are.
+            UserError: there is no such artifact or version; lists what there is.
         """
         ...
 
@@ -66,7 +85,7 @@ class Transport(Protocol):
     def files(self, key: str) -> list[Document]:
         """The files of a run or an artifact, by name.
 
-        {"name": relative, with "/" and told once; "size": bytes; "sha256": hexadecimal, or None where the file may
+        {"name": relative, with "/" and listed once; "size": bytes; "sha256": hexadecimal, or None where the file may
         still change; "kind"; "modified": ISO-8601; "step": of the checkpoint it belongs to, or None}.
         """
         ...
@@ -77,5 +96,15 @@ class Transport(Protocol):
         Raises:
             UserError: there is no such file (any more).
             CorruptError: it was recorded but is missing or unreadable.
+        """
+        ...
+
+    def local_path(self, key: str, name: str) -> str | None:
+        """Where a file of a run or an artifact is on this machine; with the name "", the run's home directory.
+
+        None where the yard is on another machine, whatever that machine says its paths are.
+
+        Raises:
+            UserError: there is no such file (any more).
         """
         ...

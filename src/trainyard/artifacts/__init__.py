@@ -1,25 +1,25 @@
 """Artifacts: immutable versions of files, by name, with aliases and lineage.
 
-Everything lies below `.yard/artifacts/{project}/{name}/`: `v{N}/manifest.json` says what is in a version,
+Everything lies below `.yard/artifacts/{project}/{name}/`: `v{N}/manifest.json` lists what is in a version,
 `v{N}/files/` holds it as hard links to the yard's objects, and `aliases.json` and `lineage.jsonl` beside
 the versions say what moves and what was done with them. Knows nothing of what the files are.
 """
 
-from trainyard.artifacts.lineage import Lineage, Use, trace
+from trainyard.artifacts.lineage import Lineage, UsedBy, trace
 from trainyard.artifacts.names import LATEST, Reference, derived_name, parse
 from trainyard.artifacts.sources import Files
-from trainyard.artifacts.store import Artifacts, Broken
+from trainyard.artifacts.store import Artifacts, Unreadable
 from trainyard.artifacts.versions import FileEntry, Version
 
 __all__ = [
     "LATEST",
     "Artifacts",
-    "Broken",
     "FileEntry",
     "Files",
     "Lineage",
     "Reference",
-    "Use",
+    "Unreadable",
+    "UsedBy",
     "Version",
     "derived_name",
     "parse",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trainyard import durable
 from trainyard.artifacts.digests import Digests, changed, copy_hashed
-from trainyard.artifacts.shelf import MANIFEST, Shelf
+from trainyard.artifacts.series import MANIFEST, Series
 from trainyard.artifacts.versions import FileEntry, Version
 from trainyard.errors import CorruptError
 from trainyard.objects import Objects
@@ -25,13 +25,13 @@ _TRIES = 3
 
 
 def commit(
-    yard: Yard, shelf: Shelf, draft: Version, sources: Mapping[str, Path], known: Digests, *, copied: bool
+    yard: Yard, series: Series, draft: Version, sources: Mapping[str, Path], known: Digests, *, copied: bool
 ) -> Version:
-    """Puts a version on the shelf, whole or not at all, and returns it with the number it has.
+    """Adds a version to a series, whole or not at all, and returns it with the number it has.
 
     Args:
         yard: whose objects.
-        shelf: where to.
+        series: which one grows.
         draft: the version, with the first number to try.
         sources: path in the artifact to the file.
         known: digests of the sources.
@@ -41,28 +41,28 @@ def commit(
         DiskFullError: no room for copies.
         UserError: a source changes meanwhile.
     """
-    here = os.stat(shelf.folder).st_dev
+    here = os.stat(series.folder).st_dev
     needed = sum(status.st_size for status in map(os.stat, sources.values()) if copied or status.st_dev != here)
-    durable.require_space(shelf.folder, needed)
+    durable.require_space(series.folder, needed)
     for number in itertools.count(draft.number):
         version = replace(draft, number=number)
         try:
-            with durable.staging(shelf.place(number)) as staged:
+            with durable.staging(series.directory(number)) as staged:
                 for path, source in sources.items():
                     _place(yard.objects, source, staged / "files" / path, draft.files[path], known, copied=copied)
                 durable.write_json(staged / MANIFEST, version.manifest(), sync=False)  # all of it is synced at once
         except FileExistsError:
-            if not shelf.place(number).exists():
+            if not series.directory(number).exists():
                 raise
             continue  # a process that does not see our lock was first
         return version
     raise AssertionError  # numbers do not end
 
 
-def mend(shelf: Shelf, version: Version, sources: Mapping[str, Path], known: Digests, *, copied: bool) -> None:
-    """Puts the same content, which is at hand, in the place of a version's files that are damaged or missing."""
+def repair(series: Series, version: Version, sources: Mapping[str, Path], known: Digests, *, copied: bool) -> None:
+    """Replaces a version's files that are damaged or missing by sources with the same content."""
     for path, entry in version.files.items():
-        stored = shelf.files(version.number) / path
+        stored = series.files(version.number) / path
         if not stored.exists() or known.of(stored).sha256 != entry.sha256:
             (copy_hashed if copied else durable.publish)(sources[path], stored)
 

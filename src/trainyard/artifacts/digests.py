@@ -26,7 +26,7 @@ from trainyard.runs import RunReader, RunWriter, Yard
 
 _CHUNK = 1 << 20
 _TICK_NS = 20_000_000  # file times may be this coarse: a file written later than that ago may change unseen
-_MS_NS = 1_000_000  # journals tell the time in milliseconds
+_MS_NS = 1_000_000  # journals record times in milliseconds
 _LIMIT = 20_000  # files that the cache remembers
 
 Recorded = dict[str, tuple[int, int, str]]  # path: size, when it was recorded (ns), SHA-256
@@ -72,7 +72,7 @@ class Digests:
         """Takes it from the caller that the file of this status has these bytes."""
         self._fresh[status.st_dev, status.st_ino] = (status.st_size, status.st_mtime_ns, entry)
 
-    def before(self, path: Path) -> str | None:
+    def last_sha256(self, path: Path) -> str | None:
         """The SHA-256 that the file had when it was hashed last, whatever was written into it since."""
         kept = self._kept.get(_key(os.stat(path)))
         return kept[3] if kept else None
@@ -103,7 +103,7 @@ class Digests:
         return self._homes[home]
 
     def save(self, paths: Iterable[Path]) -> None:
-        """Remembers these files as they are now; a cache that cannot be written is no fault."""
+        """Remembers these files as they are now; a cache that cannot be written is not an error."""
         changed = False
         for path in paths:
             with contextlib.suppress(FileNotFoundError):

@@ -11,7 +11,7 @@ from trainyard.artifacts.versions import Version
 
 
 @dataclass(frozen=True)
-class Use:
+class UsedBy:
     """That a run used a version, when, and what it made afterwards."""
 
     run: str
@@ -39,7 +39,7 @@ class Lineage:
     version: Version | None
     made_by: tuple[str, ...] = ()
     inputs: tuple[Lineage, ...] = ()
-    used_by: tuple[Use, ...] = ()
+    used_by: tuple[UsedBy, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -61,7 +61,7 @@ def trace(store: Artifacts, version: Version) -> Lineage:
 
 
 def _makers(store: Artifacts, version: Version) -> tuple[str, ...]:
-    notes = store.shelf(version).notes(version.number)
+    notes = store.series(version).notes(version.number)
     first = [version.made_by] if version.made_by else []
     return tuple(dict.fromkeys([*first, *(note["run"] for note in notes if note["role"] == "logged")]))
 
@@ -75,15 +75,17 @@ def _upstream(store: Artifacts, known: Mapping[str, Version], reference: str, ab
     return Lineage(reference, version, _makers(store, version), inputs)
 
 
-def _uses(store: Artifacts, known: Mapping[str, Version], version: Version, above: frozenset[str]) -> tuple[Use, ...]:
+def _uses(
+    store: Artifacts, known: Mapping[str, Version], version: Version, above: frozenset[str]
+) -> tuple[UsedBy, ...]:
     seen = above | {version.reference}
     uses = []
-    for note in store.shelf(version).notes(version.number):
+    for note in store.series(version).notes(version.number):
         if note["role"] == "used":
             made = tuple(
                 Lineage(one.reference, one, _makers(store, one), used_by=_uses(store, known, one, seen))
                 for one in known.values()
                 if one.made_by == note["run"] and version.reference in one.inputs and one.reference not in seen
             )
-            uses.append(Use(note["run"], note["at"], made))
+            uses.append(UsedBy(note["run"], note["at"], made))
     return tuple(uses)

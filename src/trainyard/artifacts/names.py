@@ -19,7 +19,7 @@ from trainyard.layouts.facts import MAX_COMPONENT_BYTES, name_fault, shown
 LATEST = "latest"
 _NUMBER = re.compile(r"v(0|[1-9][0-9]*)")
 _NUMBERLIKE = re.compile(r"[vV]?[0-9]+")
-_MARK = 8  # hexadecimal digits that tell shortened names apart
+_MARK = 8  # hexadecimal digits that keep shortened names distinct
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def check_alias(alias: str) -> str:
     """An alias that a user may choose.
 
     Raises:
-        BadNameError: it could not be told from a version, or is no part of a reference.
+        BadNameError: it could not be told from a version, or cannot be part of a reference.
     """
     alias = check_name(alias, "alias")
     if _NUMBERLIKE.fullmatch(alias):
@@ -88,7 +88,7 @@ def check_path(path: str) -> str:
     """The name of a file inside an artifact: relative, `/` between its parts.
 
     Raises:
-        BadNameError: it would leave the artifact, or no file system takes it.
+        BadNameError: it would leave the artifact, or file systems do not allow it.
     """
     for part in path.split("/"):
         if fault := _fault(part):

@@ -18,7 +18,7 @@ AnyPath = str | os.PathLike[str]
 Files = AnyPath | Mapping[str, AnyPath]
 
 
-def gather(files: Files) -> dict[str, Path]:
+def list_files(files: Files) -> dict[str, Path]:
     """Path in the artifact to the regular file (links followed) that it is, in the order of their names.
 
     Args:
@@ -26,7 +26,7 @@ def gather(files: Files) -> dict[str, Path]:
             a mapping of names in the artifact to files and folders ("" for a folder: at the top).
 
     Raises:
-        UserError: a file is missing, no regular file, or there is none at all.
+        UserError: a file is missing or is not a regular file, or no file was given.
         BadNameError: a name cannot be in an artifact.
     """
     if isinstance(files, Mapping):
@@ -59,7 +59,7 @@ def gather(files: Files) -> dict[str, Path]:
 def _path(given: object) -> Path:
     if not isinstance(given, str | os.PathLike):
         raise UserError(
-            f"A {type(given).__name__} cannot be put into an artifact: it is no path.",
+            f"A {type(given).__name__} cannot be put into an artifact: it is not a path.",
             "Give a file, a folder, or a mapping {name: file}; run.save_file makes a file of bytes.",
         )
     return Path(given)
@@ -94,7 +94,7 @@ def _regular(path: Path) -> Path:
             f"{path} cannot be put into an artifact: {str(reason).lower()}.", "Check the path; nothing was logged."
         ) from None
     if not stat.S_ISREG(mode):
-        raise UserError(f"{path} cannot be put into an artifact: it is no regular file.", "Leave it out.")
+        raise UserError(f"{path} cannot be put into an artifact: it is not a regular file.", "Leave it out.")
     if not os.access(path, os.R_OK):
-        raise UserError(f"{path} cannot be put into an artifact: it may not be read.", "Mend its permissions.")
+        raise UserError(f"{path} cannot be put into an artifact: it may not be read.", "Fix its permissions.")
     return Path(os.path.realpath(path))  # a hard link to a symbolic link would be one, too

@@ -1,4 +1,4 @@
-"""The artifacts of a yard: logging versions, finding them, handing them out, and what is said of them.
+"""The artifacts of a yard: logging versions, finding and naming them, and finding damage. `api` downloads them.
 
 A version appears whole by one rename of a staged directory, under a number that no other ever had, and
 never changes; its files are hard links to the yard's objects. What returned has happened, kill or power
@@ -8,7 +8,6 @@ cut; what did not leaves the version or nothing. Deletes nothing.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import os
 import warnings
@@ -19,20 +18,21 @@ from typing import Any, NoReturn
 
 from trainyard import durable
 from trainyard.artifacts import names
-from trainyard.artifacts.commit import commit, mend
+from trainyard.artifacts.commit import commit, repair
 from trainyard.artifacts.digests import Digests
-from trainyard.artifacts.download import download
 from trainyard.artifacts.names import LATEST, Reference
-from trainyard.artifacts.shelf import Role, Shelf
-from trainyard.artifacts.sources import AnyPath, Files, gather
+from trainyard.artifacts.series import Role, Series
+from trainyard.artifacts.sources import Files, list_files
 from trainyard.artifacts.versions import FileEntry, Version, content_digest
 from trainyard.errors import CorruptError, UserError
 from trainyard.runs import RunWriter, Yard
+from trainyard.runs.events import ArtifactLinked
 from trainyard.runs.identity import utc_now
+from trainyard.wording import did_you_mean
 
 
 @dataclass(frozen=True)
-class Broken:
+class Unreadable:
     """A version, or the aliases of an artifact, that cannot be read, and why."""
 
     reference: str
@@ -74,9 +74,9 @@ class Artifacts:
             name: the artifact's name.
             files: a file, a folder, or a mapping of names in the artifact to files and folders.
             type: what kind of thing it is: model, dataset …; the same in all versions.
-            metadata: what to say of it, JSON-able; kept when a new version is made.
+            metadata: a description of it, JSON-able; kept when a new version is made.
             project: whose it is; None: the run's.
-            run: the open run that made it, whose journal tells, too.
+            run: the open run that made it, whose journal records it, too.
             aliases: names that are to mean this version from now on.
             copy: copy the files instead of linking them.
             md5: take MD5 digests as well, for records that need them.
@@ -90,26 +90,26 @@ class Artifacts:
                 is not JSON-able.
             DiskFullError: no room for copies; nothing is left half-made.
         """
-        shelf = self._shelf(project or (run.snapshot.project if run else "default"), name)
+        series = self._series(project or (run.snapshot.project if run else "default"), name)
         type = names.check_name(type, "artifact type")
         given = [aliases] if isinstance(aliases, str) else aliases  # one name is no list of letters
         aliases = [alias if alias == LATEST else names.check_alias(alias) for alias in given]
         metadata = _plain(metadata)
-        sources = gather(files)
+        sources = list_files(files)
         known = Digests(self.yard, run)
         entries = {path: known.of(source, md5=md5) for path, source in sources.items()}
         digest = content_digest(entries)
         if not copy:
             copy = self._is_written_into(sources, entries, known, run)
-        with shelf.locked():
-            durable.sweep(shelf.folder)
-            _refuse_other_type(shelf, type)
-            version = self._same(shelf, digest)
+        with series.locked():
+            durable.sweep(series.folder)
+            _refuse_other_type(series, type)
+            version = self._same(series, digest)
             if version is None:
                 draft = Version(
-                    shelf.project,
-                    shelf.name,
-                    shelf.next_number(),
+                    series.project,
+                    series.name,
+                    series.next_number(),
                     type,
                     digest,
                     metadata,
@@ -118,13 +118,13 @@ class Artifacts:
                     utc_now(),
                     inputs=_used_by(run),
                 )
-                version = commit(self.yard, shelf, draft, sources, known, copied=copy)
+                version = commit(self.yard, series, draft, sources, known, copied=copy)
             else:
-                mend(shelf, version, sources, known, copied=copy)
+                repair(series, version, sources, known, copied=copy)
             if run is not None:
-                shelf.note(version.number, "logged", run.id)
-            shelf.point(version.number, LATEST, *aliases)
-            version = replace(shelf.read(version.number), files=entries)
+                series.note(version.number, "logged", run.id)
+            series.set_aliases(version.number, LATEST, *aliases)
+            version = replace(series.read(version.number), files=entries)
         known.save([*sources.values(), *(self.path(version, path) for path in entries)])
         if run is not None:
             _tell(run, "logged", version)
@@ -137,7 +137,7 @@ class Artifacts:
         others = {
             source: before
             for path, source in sources.items()
-            if (before := known.before(source)) not in (None, entries[path].sha256)
+            if (before := known.last_sha256(source)) not in (None, entries[path].sha256)
         }
         blobs = {source: self.yard.objects.path(str(before)) for source, before in others.items()}
         spoilt = [str(source) for source, blob in blobs.items() if blob.exists() and blob.samefile(source)]
@@ -151,10 +151,10 @@ class Artifacts:
             warnings.warn(text, stacklevel=5)  # whoever wrote the script should not have to look it up
         return bool(others)
 
-    def _same(self, shelf: Shelf, digest: str) -> Version | None:
-        for number in reversed(shelf.numbers()):
+    def _same(self, series: Series, digest: str) -> Version | None:
+        for number in reversed(series.numbers()):
             with contextlib.suppress(CorruptError):  # `verify` names it; the content is kept anew
-                version = shelf.read(number, aliases={})
+                version = series.read(number, aliases={})
                 if version.digest == digest:
                     return version
         return None
@@ -169,38 +169,40 @@ class Artifacts:
             project: where to look first when the reference names none, such as the run's own.
 
         Raises:
-            UserError: there is none, or the name is in several projects; says which there are.
+            UserError: there is no such version, or several projects have the name; lists them.
             BadNameError: the reference cannot be one.
             CorruptError: its manifest is damaged.
         """
         wanted = names.parse(reference)
-        shelf = self._find_shelf(wanted, project)
-        aliases = shelf.aliases()
+        series = self._find_series(wanted, project)
+        aliases = series.aliases()
         number = wanted.number if wanted.number is not None else aliases.get(wanted.version)
-        if number is None or number not in shelf.numbers():
-            known = [*(f"v{number}" for number in shelf.numbers()[-10:]), *aliases]
+        if number is None or number not in series.numbers():
+            known = [*(f"v{number}" for number in series.numbers()[-10:]), *aliases]
             raise UserError(
-                f"{shelf.project}/{shelf.name} has no version or alias {wanted.version!r}.",
+                f"{series.project}/{series.name} has no version or alias {wanted.version!r}.",
                 f"It has: {', '.join(known)}.",
             )
-        return shelf.read(number)
+        return series.read(number)
 
-    def _find_shelf(self, wanted: Reference, project: str | None) -> Shelf:
-        if wanted.project is None and project is not None and (shelf := self._shelf(project, wanted.name)).numbers():
-            return shelf
+    def _find_series(self, wanted: Reference, project: str | None) -> Series:
+        if wanted.project is None and project is not None and (series := self._series(project, wanted.name)).numbers():
+            return series
         found = [
-            shelf for shelf in self.shelves() if shelf.name == wanted.name and wanted.project in (None, shelf.project)
+            series
+            for series in self.all_series()
+            if series.name == wanted.name and wanted.project in (None, series.project)
         ]
         if len(found) > 1:
             raise UserError(
                 f"{wanted.name!r} is an artifact of several projects: "
-                f"{', '.join(f'{shelf.project}/{shelf.name}' for shelf in found)}.",
+                f"{', '.join(f'{series.project}/{series.name}' for series in found)}.",
                 "Write the project before it.",
             )
         return found[0] if found else self._unknown(wanted)
 
     def _unknown(self, wanted: Reference) -> NoReturn:
-        known = [f"{shelf.project}/{shelf.name}" for shelf in self.shelves()]
+        known = [f"{series.project}/{series.name}" for series in self.all_series()]
         name = f"{wanted.project}/{wanted.name}" if wanted.project else wanted.name
         if not known:
             raise UserError(
@@ -208,68 +210,47 @@ class Artifacts:
                 "A run makes one with run.log_artifact(…), or when it is trained with outputs.artifacts=true.",
             )
         choices = known if wanted.project else [one.partition("/")[2] for one in known]
-        near = difflib.get_close_matches(name, choices, n=3)
-        hint = f"Did you mean {' or '.join(near)}? " if near else ""
         raise UserError(
             f"There is no artifact {name!r} in the yard {self.yard.root}.",
-            f"{hint}`trainyard artifact list` lists what there is.",
+            did_you_mean(name, choices, limit=3, then="`trainyard artifact list` lists what there is."),
         )
 
-    def shelves(self) -> list[Shelf]:
+    def all_series(self) -> list[Series]:
         """The artifacts that have a version, by project and name."""
         found = (
-            Shelf(self.root, project, name) for project in _folders(self.root) for name in _folders(self.root / project)
+            Series(self.root, project, name)
+            for project in _folders(self.root)
+            for name in _folders(self.root / project)
         )
-        return [shelf for shelf in found if shelf.numbers()]
+        return [series for series in found if series.numbers()]
 
-    def versions(self, name: str | None = None, *, project: str | None = None) -> Iterator[Version | Broken]:
+    def versions(self, name: str | None = None, *, project: str | None = None) -> Iterator[Version | Unreadable]:
         """Every version of the yard, by project, name and number; of one name or project only, if given."""
-        for shelf in self.shelves():
-            if name in (None, shelf.name) and project in (None, shelf.project):
+        for series in self.all_series():
+            if name in (None, series.name) and project in (None, series.project):
                 aliases: dict[str, int] = {}
                 try:
-                    aliases = shelf.aliases()
+                    aliases = series.aliases()
                 except CorruptError as error:
-                    yield Broken(f"{shelf.project}/{shelf.name}", error)
-                for number in shelf.numbers():
+                    yield Unreadable(f"{series.project}/{series.name}", error)
+                for number in series.numbers():
                     try:
-                        yield shelf.read(number, aliases)
+                        yield series.read(number, aliases)
                     except CorruptError as error:
-                        yield Broken(f"{shelf.project}/{shelf.name}:v{number}", error)
+                        yield Unreadable(f"{series.project}/{series.name}:v{number}", error)
 
-    def shelf(self, version: Version) -> Shelf:
+    def series(self, version: Version) -> Series:
         """The folder of a version's artifact."""
-        return Shelf(self.root, version.project, version.name)
+        return Series(self.root, version.project, version.name)
 
-    def _shelf(self, project: str, name: str) -> Shelf:
-        return Shelf(self.root, names.check_project(project), names.check_name(name))
+    def _series(self, project: str, name: str) -> Series:
+        return Series(self.root, names.check_project(project), names.check_name(name))
 
     # -- a version
 
     def path(self, version: Version, file: str = "") -> Path:
         """Where a file of a version lies, or all of them. Never write there."""
-        return self.shelf(version).files(version.number) / file
-
-    def get(self, version: Version | str, root: AnyPath, *, replace: bool = False) -> Path:
-        """Copies a version's files into `root` and returns it; every byte is checked on the way.
-
-        Each file appears whole or not at all. What is there already and right is kept, so that a second
-        call goes on where the first was interrupted.
-
-        Args:
-            version: which, or a reference to it.
-            root: a directory; made when missing.
-            replace: replace files that are there and differ; otherwise they are an error.
-
-        Raises:
-            UserError: no such version, or files are in the way; nothing was written.
-            CorruptError: a stored file is damaged; it is not handed out.
-            DiskFullError: no room, found before anything is written.
-        """
-        found = self.find(version) if isinstance(version, str) else version
-        target = Path(os.path.abspath(root))
-        download(found.files, self.path(found), target, found.reference, replace=replace)
-        return target
+        return self.series(version).files(version.number) / file
 
     def faults(self, version: Version) -> list[str]:
         """What is wrong with a version's files, a sentence each; reads every byte."""
@@ -289,10 +270,10 @@ class Artifacts:
             UserError: there is no such version.
         """
         version = self.find(reference, project=run.snapshot.project)
-        shelf = self.shelf(version)
-        with shelf.locked():
+        series = self.series(version)
+        with series.locked():
             version = self.find(version.reference)  # it may have been removed since
-            shelf.note(version.number, "used", run.id)  # before the journal: what is used must not be removed
+            series.note(version.number, "used", run.id)  # before the journal: what is used must not be removed
         _tell(run, "used", version)
         return version
 
@@ -306,16 +287,16 @@ class Artifacts:
         if LATEST in (*add, *remove):
             raise UserError("latest moves by itself: it is the version that was logged last.", "Use another alias.")
         added = [names.check_alias(alias) for alias in add]
-        shelf = self.shelf(version)
-        with shelf.locked():
+        series = self.series(version)
+        with series.locked():
             version = self.find(version.reference)
             foreign = [alias for alias in remove if alias not in version.aliases]
             if foreign:
                 has = ", ".join(alias for alias in version.aliases if alias != LATEST) or "none"
                 raise UserError(f"{version.reference} has no alias {foreign[0]!r}.", f"It has: {has}.")
-            shelf.point(version.number, *added)
-            shelf.drop(*remove)
-            return shelf.read(version.number)
+            series.set_aliases(version.number, *added)
+            series.remove_aliases(*remove)
+            return series.read(version.number)
 
 
 def _folders(path: Path) -> list[str]:
@@ -336,13 +317,13 @@ def _plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     return plain
 
 
-def _refuse_other_type(shelf: Shelf, type: str) -> None:
-    for number in reversed(shelf.numbers()):
+def _refuse_other_type(series: Series, type: str) -> None:
+    for number in reversed(series.numbers()):
         with contextlib.suppress(CorruptError):
-            version = shelf.read(number)
+            version = series.read(number)
             if version.type != type:
                 raise UserError(
-                    f"{version.reference} is of type {version.type!r}, so {shelf.name!r} cannot be of type {type!r}.",
+                    f"{version.reference} is of type {version.type!r}, so {series.name!r} cannot be of type {type!r}.",
                     f"Say type={version.type!r}, or choose another name.",
                 )
             return
@@ -357,4 +338,4 @@ def _tell(run: RunWriter, role: Role, version: Version) -> None:
     """Keeps in the run's journal what it did with a version, once."""
     told = {"role": role, "artifact": version.reference, "type": version.type}
     if told not in run.snapshot.artifacts:
-        run.event("artifact", **told)
+        run.event(ArtifactLinked(**told))

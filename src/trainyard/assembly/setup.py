@@ -13,27 +13,31 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainyard.analysis.classification.decisions import Decision
+from trainyard.analysis.classification import scoring
+from trainyard.analysis.scoring import Rule
 from trainyard.config.convert import to_dict
-from trainyard.config.faults import nearest, show
+from trainyard.config.faults import show
 from trainyard.config.schema import (
     AudioData,
     Config,
     DistillationOptions,
     EncoderModel,
+    Target,
     TextData,
     TextEncoderModel,
     TrainingSection,
 )
-from trainyard.config.targets import build_target
+from trainyard.config.targets import build_target, target_accepts
 from trainyard.data.batches import Batches
 from trainyard.data.dataset import Dataset
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.images.sources import csv, digits, image_folder, npz
+from trainyard.metric import Direction, Metric
 from trainyard.models import build_model, from_model_config, model_config
-from trainyard.tasks.classification import MultiLabel, SingleLabel, Task
+from trainyard.tasks import classification
 from trainyard.tasks.losses import build_criterion, class_weights
 from trainyard.tasks.margins import build_margin
+from trainyard.tasks.task import Task
 from trainyard.text.encoders import TextClassifier
 from trainyard.training.checkpoint.capture import Trainee, load_weights, seed_everything
 from trainyard.training.checkpoint.read import Loaded, load
@@ -44,7 +48,7 @@ from trainyard.training.loop import Plan, Scheduler
 from trainyard.training.objective import Objective
 from trainyard.training.process import Process
 from trainyard.training.step import Step
-from trainyard.training.stopping import resolve_mode
+from trainyard.wording import nearest
 
 
 def load_dataset(
@@ -119,18 +123,33 @@ class Setup:
             augment=training,
         )
 
-    def predict(self, split: str, decision: Decision | None = None) -> Predictions:
-        """What the model says of a split now; every process must call it.
+    def predict(self, split: str, rule: Rule | None = None) -> Predictions:
+        """What the model predicts for a split now; every process must call it.
 
         Args:
             split: train, val or test.
-            decision: how labels are chosen; None tunes it where the split is val, and is untuned elsewhere.
+            rule: how predictions become decisions; None: tuned on these predictions where the split is val, and
+                the task's untuned rule elsewhere.
         """
-        if decision is None and split != "val":
-            decision = self.task.untuned()
         return evaluate(
-            self.model, self.task, self.batches(split), self.process, self.config.training.precision, decision=decision
+            self.model,
+            self.task,
+            self.batches(split),
+            self.process,
+            self.config.training.precision,
+            rule=rule,
+            tune=rule is None and split == "val",
         )
+
+    @property
+    def monitor(self) -> Metric:
+        """The metric that chooses the best checkpoint."""
+        return Metric.parse(self.config.training.monitor)
+
+    @property
+    def mode(self) -> Direction:
+        """Whether less or more of it is better."""
+        return direction_of(self.config.training, self.task)
 
     def plan(self) -> Plan:
         """The loop's plan."""
@@ -141,8 +160,8 @@ class Setup:
             log_every=training.log_every,
             save_every_epochs=checkpoint.every_epochs,
             save_every_steps=checkpoint.every_steps,
-            monitor=training.monitor,
-            mode=training.mode,
+            monitor=self.monitor,
+            mode=self.mode,
             patience=training.early_stopping.patience,
             min_delta=training.early_stopping.min_delta,
             scheduler_interval=training.scheduler_interval,
@@ -185,8 +204,12 @@ def build(
         margin = build_margin(training.use_arcface, training.margin.scale, training.margin.margin)
     with _advising("Choose another model, or other sizes in model.*."):
         model, described, notes = _model(config, dataset, margin.scale if margin else None, saved)
-    model = model.to(process.device)
-    task = _task(training, dataset, trust=trust).to(process.device)
+    task = _task(config, dataset, trust=trust)
+    if saved is None and isinstance(model, TextClassifier) and getattr(config.model, "prior_bias", False):
+        prior = task.prior(torch.from_numpy(dataset.labels[dataset.indices("train")]))
+        if prior is not None:
+            model.start_at_prior(prior)
+    model, task = model.to(process.device), task.to(process.device)
     distillation = None
     if training.distillation.enabled and config.run.train and trains:
         distillation = _distillation(training.distillation, dataset, process.device)
@@ -195,8 +218,8 @@ def build(
     if training.scheduler is not None:
         target = dict(training.scheduler)
         if str(target["_target_"]).endswith(".ReduceLROnPlateau"):
-            target.setdefault("mode", resolve_mode(training.monitor, training.mode))
-        scheduler = _part(
+            target.setdefault("mode", direction_of(training, task))
+        scheduler = build_part(
             "training.scheduler",
             target,
             optimizer,
@@ -245,13 +268,52 @@ def _model(
         weights=getattr(config.model, "weights", None),
         on_weights=lambda report: notes.append(report.describe()),
     )
-    if isinstance(model, TextClassifier) and getattr(config.model, "prior_bias", False):
-        model.start_at_prior(_log_odds(dataset))
     return model, model_config(config.model.name, **described), tuple(notes)
 
 
-def _task(training: TrainingSection, dataset: Dataset, *, trust: bool) -> SingleLabel | MultiLabel:
+def direction_of(training: TrainingSection, task: Task) -> Direction:
+    """Whether less or more of `training.monitor` is better, by `training.mode` or else by the task."""
+    if training.mode != "auto":
+        return training.mode
+    return Metric.parse(training.monitor).direction(task.scoring.directions)
+
+
+def open_task(config: Config, model_config: Mapping[str, Any], *, trust: bool = False) -> Task:
+    """The task of a trained network: it predicts, but has no loss, so that no data is needed.
+
+    Args:
+        config: what the run was asked to do.
+        model_config: its checkpoint's `config.json`, for the classes.
+        trust: build a task outside the allow-list.
+    """
+    if config.task is not None:
+        return _own_task(config.task, None, trust=trust)
+    names = model_config["id2label"]
+    classes = [names[str(index)] for index in range(len(names))]
+    label_name = getattr(config.data, "label_name", "label")
+    if model_config.get("problem_type") != "multi_label_classification":
+        return classification.SingleLabel(scoring.SingleLabel(classes, label_name))
+    return classification.MultiLabel(_multi_label(config.training, classes, label_name))
+
+
+def _own_task(target: Target, dataset: Dataset | None, *, trust: bool) -> Task:
+    """A task of the user's own, which is given the data set if it takes an argument of that name."""
+    takes = {"dataset": dataset} if target_accepts(target, "dataset", trust=trust) else {}
+    task: Task = build_part("task", target, of=object, trust=trust, remedy="Name a class that is a task.", **takes)
+    return task
+
+
+def _multi_label(training: TrainingSection, classes: Sequence[str], label_name: str) -> scoring.MultiLabel:
+    chosen = training.thresholds
+    with _advising("Lower it, or leave it out to have it tuned."):
+        return scoring.MultiLabel(classes, label_name, mode=chosen.mode, value=chosen.value, k=chosen.k)
+
+
+def _task(config: Config, dataset: Dataset, *, trust: bool) -> Task:
     """What the model is trained to say."""
+    training = config.training
+    if config.task is not None:
+        return _own_task(config.task, dataset, trust=trust)
     weights = class_weights(training.class_weights, dataset.labels[dataset.indices("train")], dataset.classes)
     with _advising("Name a loss in training.criterion, such as torch.nn.CrossEntropyLoss, and its arguments."):
         criterion = build_criterion(
@@ -263,25 +325,9 @@ def _task(training: TrainingSection, dataset: Dataset, *, trust: bool) -> Single
             trust=trust,
         )
     if not dataset.multi_label:
-        return SingleLabel(dataset.classes, criterion)
-    chosen = training.thresholds
-    with _advising("Lower it, or leave it out to have it tuned."):
-        return MultiLabel(dataset.classes, criterion, mode=chosen.mode, value=chosen.value, k=chosen.k)
-
-
-def _log_odds(dataset: Dataset) -> torch.Tensor:
-    """How likely each label is before anything was read, as the outputs say it: float32 [C].
-
-    Log-odds of each label where an item may have several, else the logarithms of shares. One item with each
-    label and one without are added, so that no label is impossible.
-    """
-    labels = dataset.labels[dataset.indices("train")]
-    n_classes = len(dataset.classes)
-    if dataset.multi_label:
-        shares = (labels.sum(axis=0) + 1) / (len(labels) + 2)
-        return torch.from_numpy(np.log(shares / (1 - shares))).float()
-    counts = np.bincount(labels, minlength=n_classes) + 1
-    return torch.from_numpy(np.log(counts / counts.sum())).float()
+        return classification.SingleLabel(scoring.SingleLabel(dataset.classes, dataset.label_name), criterion)
+    judged = _multi_label(training, dataset.classes, dataset.label_name)
+    return classification.MultiLabel(judged, criterion)
 
 
 def _distillation(options: DistillationOptions, dataset: Dataset, device: torch.device) -> Distillation:
@@ -361,7 +407,7 @@ def _optimizer(config: Config, model: nn.Module, device: torch.device, *, trust:
     trainable = _parameter_groups(config, model)
     if "fused" not in target and str(target["_target_"]).rpartition(".")[2] in ("Adam", "AdamW", "SGD", "Adagrad"):
         target["fused"] = device.type in ("cpu", "cuda") and str(target["_target_"]).startswith("torch.optim.")
-    optimizer: torch.optim.Optimizer = _part(
+    optimizer: torch.optim.Optimizer = build_part(
         "training.optimizer",
         target,
         trainable,
@@ -387,29 +433,30 @@ def _parameter_groups(config: Config, model: nn.Module) -> list[Any]:
     ]
 
 
-def _part(key: str, target: Mapping[str, Any], *args: Any, of: Any, trust: bool, remedy: str) -> Any:
+def build_part(key: str, target: Mapping[str, Any], *args: Any, of: Any, trust: bool, remedy: str, **extra: Any) -> Any:
     """What a `_target_` section builds, of the wanted type; its faults are told with the section's key."""
     try:
-        part = build_target(target, *args, trust=trust)
+        part = build_target(target, *args, trust=trust, **extra)
     except ConfigError as error:
         problems = [f"`{key}`: {problem}" for problem in error.problems]
         raise ConfigError(problems, error.remedy or remedy) from error
     if not isinstance(part, of):
-        raise ConfigError([f"`{key}` is {target['_target_']}, which is none"], remedy)
+        raise ConfigError(
+            [f"`{key}` is {target['_target_']}, which builds a {type(part).__name__}"], remedy, keys=[key]
+        )
     return part
 
 
 def _check_monitor(training: TrainingSection, task: Task, dataset: Dataset) -> None:
-    """Raises ConfigError when nothing will measure `training.monitor`: told now, not after an epoch."""
+    """Raises ConfigError when nothing will measure `training.monitor`: reported now, not after an epoch."""
     train = ["loss", "learning_rate", *(["grad_norm"] if training.grad_clip is not None else [])]
-    n_classes = len(dataset.classes)
-    sample = np.full((1, n_classes), 1 / n_classes), dataset.labels[:1], 0.0, task.untuned()
-    val = list(task.metrics(*sample)) if len(dataset.indices("val")) else []
-    measured = [*(f"train_{name}" for name in train), *(f"val_{name}" for name in val)]
+    val = ["loss", *task.scoring.directions] if len(dataset.indices("val")) else []
+    measured = [str(Metric(split, name)) for split, names in (("train", train), ("val", val)) for name in names]
     if training.monitor not in measured:
         why = "" if val else ": there is no validation split"
         near = nearest(training.monitor, measured)
         raise ConfigError(
             [f"`training.monitor` is {show(training.monitor)}, which is not measured{why}"],
             f"{f'Did you mean {near}? ' if near else ''}Choose one of {', '.join(measured)}.",
+            keys=["training.monitor"],
         )

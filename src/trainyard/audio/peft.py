@@ -18,11 +18,12 @@ from trainyard.audio.encoders import EncoderClassifier
 from trainyard.audio.encoders.build import OURS, Settings
 from trainyard.audio.encoders.families import SAMPLE_RATE
 from trainyard.audio.encoders.methods import LORA_NAME
-from trainyard.checkpoints.formats import ADAPTER, CONFIG, SAFETENSORS
 from trainyard.errors import ConfigError, UserError
 from trainyard.models.tensor_files import safetensors_file
 
-ADAPTER_CONFIG = "adapter_config.json"
+# The names that peft and transformers look for.
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+CONFIG, SAFETENSORS = "config.json", "model.safetensors"
 HEAD = "head.safetensors"
 README = "README.md"
 BASE = "base"  # the folder of an encoder that is nowhere else

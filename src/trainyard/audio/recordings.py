@@ -1,6 +1,6 @@
-"""Sources of sound: files whose bytes are checked each time, and bursts that are synthesised when asked for.
+"""Sources of audio: files whose bytes are verified on every read, and vocal bursts synthesised on demand.
 
-Each has a digest of its content, by which the cache keeps what comes of it. Knows neither clips nor features.
+Each has a digest of its content, which keys what the cache stores of it. Knows neither clips nor features.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Waveform = npt.NDArray[np.float32]
 
 
 class Recording(Protocol):
-    """One source of sound."""
+    """One source of audio."""
 
     @property
     def digest(self) -> str:
-        """Of its content."""
+        """A hex digest of its content."""
 
     def read(self, sample_rate: int) -> Waveform:
-        """The whole of it, float32 [T], mono."""
+        """The whole recording, float32 [T], mono."""
 
 
 @dataclass(frozen=True)
 class FileRecording:
-    """A file, and what its bytes were when the data was loaded."""
+    """A file and the digest of its bytes when the data was loaded."""
 
     path: Path
     digest: str
@@ -42,22 +42,25 @@ class FileRecording:
         """The whole file, float32 [T], mono.
 
         Raises:
-            DataError: it can no longer be read, or its bytes are others than they were.
+            DataError: it can no longer be read, or its bytes have changed.
         """
         try:
             data = self.path.read_bytes()
             if _digest(data) != self.digest:
-                raise UnreadableAudio("its bytes are not those that the data was loaded with")
+                raise UnreadableAudio("its content has changed since the data was loaded", "changed")
             return decode(data, sample_rate).waveform
         except (OSError, UnreadableAudio) as error:
             raise DataError(
-                f"{self.path} cannot be read any more: {error}.", "Put it back, or start the run again."
+                f"{self.path} can no longer be read: {error}.",
+                "Restore the file, or start a new run.",
+                value=error.fault if isinstance(error, UnreadableAudio) else error.strerror,
+                place=self.path,
             ) from error
 
 
 @dataclass(frozen=True)
 class BurstRecording:
-    """A vocal burst that is synthesised when it is asked for; always the same one."""
+    """A vocal burst, synthesised identically on every read."""
 
     kind: str
     speaker: int
@@ -65,20 +68,20 @@ class BurstRecording:
 
     @property
     def digest(self) -> str:
-        """Of what it is made from, the version of the synthesis included."""
+        """A hex digest of its parameters and the version of the synthesis."""
         return _digest(f"{VERSION} {self.kind} {self.speaker} {self.take}".encode())
 
     def read(self, sample_rate: int) -> Waveform:
-        """The whole of it, float32 [T]."""
+        """The whole burst, float32 [T]."""
         return synthesise(self.kind, self.speaker, self.take, sample_rate=sample_rate)
 
 
 def file_digest(path: Path) -> str:
-    """Of a file's bytes; of its name alone when it cannot be opened."""
+    """The hex digest of a file's bytes; a placeholder with its path when it cannot be opened."""
     try:
         return _digest(path.read_bytes())
     except OSError:
-        return f"unreadable {path}"  # told with the reason when it is read
+        return f"unreadable {path}"  # the reason is reported when the file is decoded
 
 
 def _digest(data: bytes) -> str:

@@ -124,7 +124,7 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
     snapshot = run.snapshot
     known = ", ".join(str(c.step) for c in snapshot.checkpoints) or "none"
     if step == "best" and snapshot.best is not None:
-        step = int(snapshot.best["step"])
+        step = snapshot.best.step
     elif isinstance(step, str) and step not in ("best", "last"):
         raise UnknownCheckpointError(
             f"There is no checkpoint called {step!r}.",

@@ -2,6 +2,7 @@
 
 A directory is staged beside its final name, its manifest written last, and renamed; a single file is
 renamed into place. Both exist once the journal records them: from then on, retention and readers see them.
+Inside a `RunWriter.batch`, that is when the batch ends.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from trainyard.checkpoints.reader import faults
 from trainyard.errors import CheckpointError
 from trainyard.jsonl import without_nan
 from trainyard.runs import Checkpoint, RunWriter
+from trainyard.runs.events import CheckpointCommitted, Published, Quarantined
 
 FileWriter = Callable[[Path], None]  # writes one file to the given path
 
@@ -89,15 +91,7 @@ def commit(
         with durable.replacing(path) as written:
             files[""](written)
             entries = [_entry(written, "")]
-    run.event(
-        "checkpoint",
-        step=step,
-        epoch=epoch,
-        format=format_.name,
-        metrics=metrics,
-        files=entries,
-        paths={"checkpoint": relative},
-    )
+    run.event(CheckpointCommitted(step, epoch, format_.name, metrics, entries, {"checkpoint": relative}))
     checkpoint = run.snapshot.checkpoint(step)
     assert checkpoint is not None
     return checkpoint
@@ -156,6 +150,8 @@ def publish(run: RunWriter, checkpoint: Checkpoint, place: str) -> Path | None:
     format_ = FORMATS[checkpoint.format]
     source = run.resolve(checkpoint.paths.get("checkpoint") or next(iter(checkpoint.paths.values())))
     target = run.path(place, step=checkpoint.step, epoch=int(checkpoint.epoch))
+    if os.path.lexists(target):
+        run.flush()  # what loses this name may have no other: the journal must know the new one first
     if format_.is_directory:
         with durable.staging(target, replace=True) as staged:
             for file in checkpoint.files:
@@ -164,7 +160,7 @@ def publish(run: RunWriter, checkpoint: Checkpoint, place: str) -> Path | None:
     else:
         durable.publish(source, target)
     relative = run.relative(target) + ("/" if format_.is_directory else "")
-    run.event("published", step=checkpoint.step, place=place, path=relative)
+    run.event(Published(checkpoint.step, place, relative))
     return target
 
 
@@ -185,6 +181,6 @@ def quarantine(run: RunWriter, checkpoint: Checkpoint, why: str) -> list[Path]:
                 target = path.with_name(f"{path.name}.corrupt-{n}")
             durable.move(path, target)
             aside.append(target)
-        run.event("quarantined", step=checkpoint.step, place=place, path=recorded, why=why)
+        run.event(Quarantined(checkpoint.step, place, recorded, why))
     run.warn(f"Checkpoint of step {checkpoint.step} was damaged and set aside: {why}")
     return aside

@@ -168,16 +168,15 @@ def get(reference: str, root: Path | None, replace: bool, yard_root: Path, as_js
     Correct files that exist already are kept, so an interrupted copy continues; files that differ are
     an error unless --replace is given.
     """
-    from trainyard.running.artifacts import default_root
+    from trainyard.api import Api
 
-    store = _store(yard_root)
-    version = store.find(reference)
-    place = store.get(version, root or default_root(version), replace=replace)
+    version = Api(yard_root).artifact(_store(yard_root).find(reference).reference)  # as the other commands read it
+    files = [file.name for file in version.files()]
+    place = version.download(root, replace=replace)
     if as_json:
-        echo_json({"artifact": version.reference, "path": str(place), "files": list(version.files)})
+        echo_json({"artifact": version.path, "path": str(place.absolute()), "files": files})
     else:
-        files = f"{counted(len(version.files), 'file')}, {human_size(version.size)}"
-        click.echo(f"{version.reference}: {files} in {root or default_root(version)}")
+        click.echo(f"{version.path}: {counted(len(files), 'file')}, {human_size(version.size)} in {place}")
 
 
 @command.command("alias")

@@ -45,7 +45,7 @@ def command(
     those that it recorded. How often its test split is used is counted.
     """
     from trainyard import durable
-    from trainyard.running.inference import evaluate_run
+    from trainyard.running.evaluate import evaluate_run
 
     reader = find_run(yard_root, run)
     found = evaluate_run(reader, split, checkpoint=checkpoint, device=device, trust=trust)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import click
+
+from trainyard.wording import nearest
 
 
 class LazyGroup(click.Group):
@@ -49,8 +50,8 @@ class LazyGroup(click.Group):
             click.UsageError: the first argument is not a command; the nearest name is suggested.
         """
         if args and args[0] not in self._names:
-            near = difflib.get_close_matches(args[0], self._names, 1)
-            hint = f" Did you mean {self._called.format(name=near[0])}?" if near else ""
+            near = nearest(args[0], self._names)
+            hint = f" Did you mean {self._called.format(name=near)}?" if near else ""
             raise click.UsageError(self._unknown.format(name=repr(args[0]), names=", ".join(self._names)) + hint, ctx)
         return super().resolve_command(ctx, args)
 

@@ -14,6 +14,7 @@ from trainyard.cli.options import (
     find_run,
     out_option,
     run_argument,
+    trust_option,
     yard_option,
 )
 
@@ -24,8 +25,11 @@ from trainyard.cli.options import (
 @yard_option
 @checkpoint_option
 @device_option
+@trust_option
 @out_option("Write to this file instead of printing.")
-def command(run: str, data: Path, yard_root: Path, checkpoint: str | None, device: str, out: Path | None) -> None:
+def command(
+    run: str, data: Path, yard_root: Path, checkpoint: str | None, device: str, trust: bool, out: Path | None
+) -> None:
     """Predict new data with a run's checkpoint.
 
     DATA is of the kind that the run was trained on: an image, a folder of images or an .npz with
@@ -33,9 +37,9 @@ def command(run: str, data: Path, yard_root: Path, checkpoint: str | None, devic
     Prints CSV: id or text, pred_label or pred_labels, and a probability for each class.
     """
     from trainyard import durable
-    from trainyard.running.inference import predict_items
+    from trainyard.running.predict import predict_items
 
-    text = predict_items(find_run(yard_root, run), data, checkpoint=checkpoint, device=device)
+    text = predict_items(find_run(yard_root, run), data, checkpoint=checkpoint, device=device, trust=trust)
     if out is None:
         click.echo(text, nl=False)
     else:

@@ -23,6 +23,6 @@ def command(run: str, yard_root: Path, step: int | None, trust: bool, quiet: boo
     """
     reader = find_run(yard_root, run)
     from trainyard.running.logs import RunConsole
-    from trainyard.running.train import resume
+    from trainyard.running.resume import resume
 
     resume(reader.yard, reader.home, step=step, trust=trust, console=RunConsole(quiet=quiet))

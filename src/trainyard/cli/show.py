@@ -71,7 +71,7 @@ def _print(reader: RunReader) -> None:
     _section("Summary", [(key, f"{v:.6g}" if isinstance(v, float) else str(v)) for key, v in run.summary.items()])
     if not run.summary:
         _section("Latest metrics", [(key, f"{value:.6g}") for key, value in run.metrics.items()])
-    best = run.best["step"] if run.best else None
+    best = run.best.step if run.best else None
     _section(
         "Checkpoints",
         [

@@ -53,8 +53,8 @@ def command(
     from trainyard.running.logs import RunConsole
     from trainyard.running.train import train
 
-    printed = [f"note: {note}" for note in notes]
-    train(config, yard_root, overrides=overrides, console=RunConsole(quiet=quiet), trust=trust, said=printed)
+    messages = [f"note: {note}" for note in notes]
+    train(config, yard_root, overrides=overrides, console=RunConsole(quiet=quiet), trust=trust, messages=messages)
 
 
 def _split(what: tuple[str, ...]) -> tuple[str | None, list[str]]:

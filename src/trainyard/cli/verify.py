@@ -7,15 +7,16 @@ from pathlib import Path
 
 import click
 
-from trainyard.cli.options import counted, echo_json, find_run, json_option, yard_option
+from trainyard.cli.options import counted, echo_json, find_run, json_option, trust_option, yard_option
 from trainyard.units import human_size
 
 
 @click.command("verify")
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @yard_option
+@trust_option
 @json_option
-def command(runs: tuple[str, ...], yard_root: Path, as_json: bool) -> None:
+def command(runs: tuple[str, ...], yard_root: Path, trust: bool, as_json: bool) -> None:
     """Verify files against their digests and numbers against the predictions.
 
     Compares every checkpoint, file of record and artifact with its recorded digest, reads every journal
@@ -28,9 +29,9 @@ def command(runs: tuple[str, ...], yard_root: Path, as_json: bool) -> None:
 
     tally = Tally()
     if runs:
-        found = [finding for name in runs for finding in verify_run(find_run(yard_root, name), tally)]
+        found = [finding for name in runs for finding in verify_run(find_run(yard_root, name), tally, trust=trust)]
     else:
-        found = list(verify_yard(Yard(yard_root), tally))
+        found = list(verify_yard(Yard(yard_root), tally, trust=trust))
     wrong = sum(not finding.harmless for finding in found)
     if as_json:
         echo_json({"checked": vars(tally), "findings": [vars(finding) for finding in found]})

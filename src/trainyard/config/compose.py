@@ -1,34 +1,31 @@
 """From a recipe and the command line to a `Config`, with every fault reported at once.
 
-Hydra chooses among the groups of `conf/`; the values are laid over them here, because each must
-remember where it was said, and because Hydra stops at the first fault. Hydra is imported only when
-something is composed: it takes 0.15 s. Imports no torch.
+`shipped` composes the groups of `conf/`; the values are laid over them here, because each must remember
+where it was said. Hydra's grammar of overrides is imported only when there are overrides. Imports no torch.
 """
 
 from __future__ import annotations
 
-import copy
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from trainyard.audio.study.experiments import read_experiment
 from trainyard.audio.study.names import EXPERIMENT
-from trainyard.config.convert import digest, flatten, from_dict, to_dict, to_yaml
-from trainyard.config.faults import Fault, nearest, raise_all, show
+from trainyard.config.convert import from_dict, to_dict, to_yaml
+from trainyard.config.faults import Fault, raise_all, show
 from trainyard.config.fields import SELECTORS, all_keys, fill, section_keys
 from trainyard.config.overrides import Said, parse
 from trainyard.config.reader import read
 from trainyard.config.recipes import Choice, Layer, read_recipe, shipped_recipes
 from trainyard.config.resolve import resolve
 from trainyard.config.schema import Config
+from trainyard.config.shipped import compose_shipped
+from trainyard.wording import nearest
 
-__all__ = ["compose", "digest", "flatten", "from_dict", "shipped_recipes", "to_dict", "to_yaml"]
+__all__ = ["compose", "from_dict", "shipped_recipes", "to_dict", "to_yaml"]
 
 _REMEDY = "Correct the command or the file and start again; nothing has been written."
 _SAVED = "the configuration of the other run"
-_HYDRA = threading.Lock()  # Hydra keeps its state in globals
 
 
 def compose(
@@ -106,7 +103,7 @@ class _Draft:
         """Lays a recipe's choices, then its values, over the tree."""
         if not self.tree:
             self._chosen = {choice.group: choice for choice in layer.choices}
-            self.tree = _hydra(self._chosen)
+            self.tree = self._composed()
         self.choose(layer.choices)
         self._merge((), layer.values, layer.place)
 
@@ -115,7 +112,7 @@ class _Draft:
         if not choices:
             return
         self._chosen |= {choice.group: choice for choice in choices}
-        composed = _hydra(self._chosen)
+        composed = self._composed()
         for choice in sorted(choices, key=lambda choice: choice.group.count("/")):
             path = choice.group.split("/")
             section: Any = composed if choice.option else None
@@ -145,6 +142,10 @@ class _Draft:
             self.texts[said.key] = said.text
             if said.literal:
                 self.literals.add(said.key)
+
+    def _composed(self) -> dict[str, Any]:
+        """The shipped YAML with the choices so far."""
+        return compose_shipped({group: choice.option for group, choice in self._chosen.items() if choice.option})
 
     def _delete(self, said: Said, owner: Any, faults: list[Fault]) -> None:
         """Takes the key away, so that it has its default; `~key=value` only if that is its value."""
@@ -224,31 +225,3 @@ class _Draft:
         for known in [known for known in self.texts if known == key or known.startswith(f"{key}.")]:
             del self.texts[known]
         self.literals = {known for known in self.literals if known != key and not known.startswith(f"{key}.")}
-
-
-def _hydra(choices: Mapping[str, Choice]) -> dict[str, Any]:
-    """What Hydra makes of `conf/` with those choices, unresolved."""
-    wanted = tuple(f"{group}={choice.option}" for group, choice in choices.items() if choice.option)
-    return copy.deepcopy(_composed(wanted))
-
-
-@cache
-def _composed(choices: tuple[str, ...]) -> dict[str, Any]:
-    """Hydra's answer (0.1 s); its globals are left as they were, for programs that use it themselves."""
-    from hydra import compose as compose_hydra
-    from hydra import initialize_config_module
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.version import VersionBase
-    from omegaconf import OmegaConf
-
-    with _HYDRA:
-        outer, version = GlobalHydra.instance().hydra, VersionBase.instance().version_base
-        GlobalHydra.instance().clear()
-        try:
-            with initialize_config_module("trainyard.conf", version_base="1.3"):
-                composed = compose_hydra("config", list(choices))
-        finally:
-            GlobalHydra.instance().hydra = outer
-            VersionBase.instance().version_base = version
-    plain = OmegaConf.to_container(composed, resolve=False)
-    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}

@@ -1,12 +1,10 @@
-"""Between a `Config` and plain dicts, YAML and digests.
+"""Between a `Config` and plain dicts and YAML.
 
 `from_dict(to_dict(config)) == config`, always. Knows no files and no Hydra.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +12,6 @@ from trainyard.config.faults import raise_all
 from trainyard.config.fields import plain
 from trainyard.config.reader import read
 from trainyard.config.schema import Config
-
-Scalar = str | int | float | bool | None
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -49,31 +45,3 @@ def to_yaml(config: Config) -> str:
 
     text: str = yaml.dump(to_dict(config), Dumper=dumper(), sort_keys=False, allow_unicode=True, width=110)
     return text
-
-
-def digest(config: Config) -> str:
-    """The sha256, in hex, of the canonical JSON; equal configurations have equal digests."""
-    text = json.dumps(_canonical(to_dict(config)), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def flatten(mapping: Mapping[str, Any]) -> dict[str, Scalar]:
-    """One entry a value, with dotted keys; lists and empty mappings become their JSON text."""
-    flat: dict[str, Scalar] = {}
-    for key, value in mapping.items():
-        if isinstance(value, Mapping) and value:
-            flat.update({f"{key}.{inner}": scalar for inner, scalar in flatten(value).items()})
-        elif value is None or isinstance(value, str | int | float | bool):
-            flat[str(key)] = value
-        else:
-            flat[str(key)] = json.dumps(plain(value), ensure_ascii=False)
-    return flat
-
-
-def _canonical(value: Any) -> Any:
-    """2.0 as 2: the two are equal in Python, and so must their digests be."""
-    if isinstance(value, dict):
-        return {name: _canonical(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_canonical(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

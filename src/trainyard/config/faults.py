@@ -7,12 +7,12 @@ apart so that reading, type checks and rules all word things alike. Knows no YAM
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trainyard.errors import ConfigError, UnsafeTargetError
-
-FEW = 12  # names up to this many are listed in full
+from trainyard.wording import nearest as nearest  # read from here by modules that have not moved to `wording`
+from trainyard.wording import suggestion as suggestion
 
 
 @dataclass(frozen=True)
@@ -45,26 +45,11 @@ def show(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def nearest(name: str, offered: Iterable[str]) -> str | None:
-    """The offered name that `name` was most likely meant to be, or None."""
-    from difflib import get_close_matches
-
-    by_folded = {choice.casefold(): choice for choice in offered}
-    found = get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
-    if found:
-        return by_folded[found[0]]
-    starts = [choice for folded, choice in by_folded.items() if name and folded.startswith(name.casefold())]
-    return starts[0] if len(starts) == 1 else None
-
-
-def suggestion(name: str, offered: Iterable[str], *, few: int = FEW) -> str:
-    """`; did you mean X?` and the offered names when they are at most `few`, or an empty string."""
-    names = sorted(offered)
-    near = nearest(name, names)
-    text = f"; did you mean `{near}`?" if near else ""
-    if names and len(names) <= few:
-        text += f"{';' if not near else ''} valid: {', '.join(names)}"
-    return text
+def place_in(file: str, lines: Mapping[str, int], key: str) -> str:
+    """`FILE, line N` of the dotted key, or of the nearest section around it that has a line."""
+    while key and key not in lines:
+        key = key.rpartition(".")[0]
+    return f"{file}, line {lines[key]}" if key else file
 
 
 def raise_all(

@@ -103,11 +103,6 @@ def _all_keys() -> tuple[tuple[str, Any], ...]:
     return tuple(dict.fromkeys(_keys_of(Config, "")))
 
 
-def is_section(hint: Any) -> bool:
-    """Whether the hint is one of the schema's dataclasses."""
-    return dataclasses.is_dataclass(hint)
-
-
 def _keys_of(cls: type[Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, hint in hints_of(cls).items():
         yield f"{prefix}{name}", hint
@@ -117,7 +112,7 @@ def _keys_of(cls: type[Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _sections(hint: Any) -> list[type[Any]]:
     """The dataclasses among the hint's members."""
-    return [member for member in members_of(hint) if isinstance(member, type) and is_section(member)]
+    return [member for member in members_of(hint) if isinstance(member, type) and dataclasses.is_dataclass(member)]
 
 
 def default_of(field: dataclasses.Field[Any], around: Any = None) -> Any:

@@ -13,9 +13,10 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainyard.config.faults import Fault, nearest, show
+from trainyard.config.faults import Fault, place_in, show
 from trainyard.config.fields import SELECTORS, all_keys, hints_of
 from trainyard.config.schema import Config
+from trainyard.wording import nearest
 
 _ALL = tuple(SELECTORS)  # what cannot be judged when the file could not be read
 _PLAIN = "text, a number, True, False, None, a list or a dict"
@@ -56,9 +57,7 @@ class PythonFile:
 
     def place(self, key: str) -> str:
         """`FILE, line N` of the key, or of the nearest key around it."""
-        while key and key not in self._lines:
-            key = key.rpartition(".")[0]
-        return f"{self.name}, line {self._lines[key]}" if key else self.name
+        return place_in(self.name, self._lines, key)
 
     def _run(self, code: types.CodeType) -> dict[str, Any] | None:
         """The names after running the file in a module of its own, or None after noting why it failed."""

@@ -12,10 +12,11 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from trainyard.config.faults import FEW, Fault, nearest, show, suggestion
+from trainyard.config.faults import Fault, show
 from trainyard.config.fields import MISSING, SELECTORS, all_keys, default_of, hints_of, members_of, selected_by, words
 from trainyard.config.rules import check
 from trainyard.config.schema import Config
+from trainyard.wording import FEW, nearest, suggestion
 
 _BAD: Any = object()
 
@@ -115,8 +116,7 @@ class _Reader:
         choices = [choice for choice in literals if isinstance(choice, str)]
         if not choices:
             return self.wrong(key, value, words(hint), self.group_hint(members, key, value))
-        near = nearest(value, choices)
-        return self.wrong(key, value, words(hint), f"; did you mean `{near}`?" if near else "")
+        return self.wrong(key, value, words(hint), suggestion(value, choices, few=0))
 
     def number(self, members: Sequence[Any], value: float, key: str, hint: Any) -> Any:
         literals = _literals(members)

@@ -14,9 +14,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from trainyard.config.faults import Fault, show, suggestion
+from trainyard.config.faults import Fault, show
 from trainyard.config.fields import SELECTORS, all_keys
 from trainyard.config.yamlfile import YamlFile
+from trainyard.wording import suggestion
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trainyard.config.faults import Fault, nearest, show
+from trainyard.config.faults import Fault, show
 from trainyard.config.fields import all_keys
+from trainyard.wording import nearest
+
+_OF_HYDRA = re.compile(r"\$\{(now|hydra|python_version):")  # resolvers that Hydra adds to OmegaConf's
 
 
 def resolve(tree: Mapping[str, Any], is_literal: Callable[[str], bool], faults: list[Fault]) -> dict[str, Any]:
@@ -24,6 +27,10 @@ def resolve(tree: Mapping[str, Any], is_literal: Callable[[str], bool], faults: 
     from omegaconf import OmegaConf
 
     literal = _escaped(tree, "", is_literal)
+    if _OF_HYDRA.search(repr(literal)) and not OmegaConf.has_resolver("now"):
+        from hydra.core.utils import setup_globals
+
+        setup_globals()  # inside a Hydra program they are there already, perhaps replaced by the program's own
     resolved = {}
     nodes = OmegaConf.create(literal, flags={"allow_objects": True})
     for name, value in literal.items():

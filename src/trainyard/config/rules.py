@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from trainyard.config.combinations import combinations
-from trainyard.config.faults import Fault, nearest, show
+from trainyard.config.faults import Fault, show
 from trainyard.config.schema import Config
 from trainyard.config.targets import validate_target
 from trainyard.errors import UnsafeTargetError, UserError
+from trainyard.wording import suggestion
 
 _TARGETS = ("training.optimizer", "training.scheduler", "training.criterion", "augmentations.waveform")
 _DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -149,8 +150,7 @@ def _out_of_bounds(config: Config) -> Iterator[Fault]:
             yield Fault(f"`data.classes` is {show(list(classes))}, a classifier needs two or more", ("data.classes",))
     device = config.run.device
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        near = nearest(device, _DEVICES)
-        hint = f"; did you mean `{near}`?" if near else ""
+        hint = suggestion(device, _DEVICES, few=0)
         yield Fault(
             f"`run.device` is {show(device)}, expected one of auto, cpu, cuda, cuda:N, mps{hint}", ("run.device",)
         )

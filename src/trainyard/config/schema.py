@@ -362,7 +362,9 @@ class SystemSection:
 class CheckpointSection:
     """When checkpoints are written, and which stay."""
 
-    every_epochs: int = 1
+    # auto: as often as is worth what one costs, at most 5 % of the time; where the two below are null
+    every: Literal["auto"] = "auto"
+    every_epochs: int | None = None
     every_steps: int | None = None  # also inside epochs
     keep_last: int | None = 3  # newest to keep; null: all
     keep_best: int = 1  # best to keep besides
@@ -389,6 +391,8 @@ class Config:
     model: (
         MlpModel | CnnModel | EncoderModel | EfficientNetV2Model | PannsCnn14Model | MobileNetV2Model | TextEncoderModel
     ) = CnnModel()
+    # A `Task` of your own; null: classes, with one label an item or several, as the data has them.
+    task: Target | None = None
     run: RunSection = RunSection()
     training: TrainingSection = TrainingSection()
     augmentations: AugmentationsSection = AugmentationsSection()

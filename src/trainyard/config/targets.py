@@ -15,8 +15,9 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from trainyard.config.faults import nearest, show, suggestion
+from trainyard.config.faults import show
 from trainyard.errors import ConfigError, UnsafeTargetError
+from trainyard.wording import nearest, suggestion
 
 # What a target may be written as, and where the object must then have been defined. Narrow on
 # purpose: elsewhere in these packages there are classes that start processes or open files.

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from trainyard.config.faults import Fault, show
+from trainyard.config.faults import Fault, place_in, show
 
 # OmegaConf's: with an exponent but without a point, too.
 _FLOAT = re.compile(
@@ -65,9 +65,7 @@ class YamlFile:
 
     def place(self, key: str) -> str:
         """`FILE, line N` of the key, or of the nearest key around it."""
-        while key and key not in self._lines:
-            key = key.rpartition(".")[0]
-        return f"{self.name}, line {self._lines[key]}" if key else self.name
+        return place_in(self.name, self._lines, key)
 
     def _walk(self, node: yaml.Node, prefix: str) -> None:
         """Notes the lines, and what a configuration cannot hold."""

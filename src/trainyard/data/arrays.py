@@ -1,7 +1,7 @@
-"""Items that lie in memory as one array: their digests, their shape, and the fetch from them.
+"""Items in memory as one array: their digests, their shape, and the fetch from them.
 
-Pixels of 8 bits become float32 in [0, 1] by one function, used for arrays and for files alike, so
-that an image gives the same numbers whichever way it came. Knows no labels, splits or files.
+One function converts 8-bit pixels to float32 in [0, 1], for arrays and files alike, so that an image has
+the same values whichever way it is loaded. Knows no labels, splits or files.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 
 from trainyard.data.dataset import Indices
 
-# Above this size as float32, 8-bit items stay 8-bit in memory and are scaled batch by batch: slower
-# by about 40 µs a batch of 64 x 784, and a quarter of the memory. The numbers are the same.
+# Items that would exceed this size as float32 stay 8-bit in memory and are scaled batch by batch: about
+# 40 µs slower per batch of 64 x 784, a quarter of the memory, the same values.
 FLOAT_LIMIT_BYTES = 2**30
 
 
 def to_unit(raw: torch.Tensor) -> torch.Tensor:
-    """Float32 of any tensor: uint8 divided by 255, everything else as it is."""
+    """Converts a tensor to float32: uint8 is divided by 255, other types keep their values."""
     if raw.dtype == torch.uint8:
         return raw.to(torch.float32).div_(255)
     return raw.to(torch.float32)
@@ -31,7 +31,7 @@ class InMemory:
 
     Args:
         items: uint8 or float32 [N, *item_shape]; uint8 is fetched as float32 in [0, 1].
-        float_limit_bytes: up to which size the items are kept as float32.
+        float_limit_bytes: the largest size at which items are kept as float32.
     """
 
     def __init__(self, items: torch.Tensor, float_limit_bytes: int = FLOAT_LIMIT_BYTES) -> None:
@@ -43,14 +43,14 @@ class InMemory:
         return to_unit(self.items.index_select(0, torch.from_numpy(np.asarray(indices, dtype=np.int64))))
 
     def subset(self, keep: Indices) -> InMemory:
-        """The fetch of the kept items alone, numbered anew."""
+        """A fetch of the kept items alone, renumbered from 0."""
         if len(keep) == len(self.items):
             return self
         return InMemory(self.items[torch.from_numpy(keep)])
 
 
 def row_digests(array: npt.NDArray[np.generic]) -> tuple[str, ...]:
-    """The hex digest of each row's bytes, shape and type, so that equal rows have equal digests."""
+    """The hex digest of each row's bytes, shape and type; equal rows have equal digests."""
     rows = np.ascontiguousarray(array)
     prefix = hashlib.blake2b(f"{rows.dtype.str}{rows.shape[1:]}".encode(), digest_size=16)
     digests = []
@@ -62,13 +62,13 @@ def row_digests(array: npt.NDArray[np.generic]) -> tuple[str, ...]:
 
 
 def channels_first(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """[N, H, W] as [N, 1, H, W] and [N, H, W, C] as [N, C, H, W]; [N, F] and [N, C, H, W] as they are.
+    """Converts [N, H, W] to [N, 1, H, W] and [N, H, W, C] to [N, C, H, W]; [N, F] and [N, C, H, W] are unchanged.
 
-    Of a four-dimensional array the smaller of the second and the last dimension counts as the
-    channels, the last one when they are equal.
+    The smaller of the second and the last dimension of a four-dimensional array is taken as the channels,
+    or the last one if they are equal.
 
     Raises:
-        ValueError: for any other number of dimensions.
+        ValueError: the array has another number of dimensions.
     """
     if array.ndim == 2:
         return array

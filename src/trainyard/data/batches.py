@@ -115,14 +115,20 @@ class Batches:
         self._seed = seed
         self._workers = workers
         self._device = torch.device(device)
-        kind = np.float32 if dataset.multi_label else np.int64
-        self._labels = torch.from_numpy(np.asarray(dataset.labels, dtype=kind))
+        self._targets = dataset.labels
+        # As losses take them: positions of classes are whole numbers, all else is float, sets of labels 0 or 1.
+        kind = np.int64 if np.issubdtype(self._targets.dtype, np.integer) else np.float32
+        self._labels = torch.from_numpy(np.asarray(self._targets, dtype=kind))
         self._bounds = _bounds(len(self._indices), batch_size, rank, world)
         self._items = self._resident()
 
     def __len__(self) -> int:
         """Steps in an epoch, the same for every process."""
         return len(self._bounds)
+
+    def targets(self, indices: Indices) -> npt.NDArray[Any]:
+        """The truth of those items, as the dataset holds it."""
+        return self._targets[indices]
 
     def order(self, number: int) -> Indices:
         """The positions in the dataset in the order of epoch `number`, for all processes together."""

@@ -1,7 +1,7 @@
-"""What every source does after reading: complete the splits, look for leaks, check, assemble.
+"""Builds a checked `Dataset` from what a source has read: completes the splits, finds leaks, checks classes.
 
-So that a fault of the data is found in the same way and told in the same words whether it came
-from an array, a folder or a CSV. Knows no file format.
+Shared by all sources, so that a fault of the data is found and reported in the same way for an array, a
+folder or a CSV. Knows no file format.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def nearest(value: str, choices: Sequence[str]) -> str:
 
 
 def listed(names: Sequence[str], shown: int = 20) -> str:
-    """The names with commas between them, and how many more there are."""
+    """The first names separated by commas, and how many more there are."""
     more = f", … ({len(names) - shown} more)" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more if names else "none"
 
@@ -73,36 +73,40 @@ def build_dataset(
     seed: int = 0,
     on_leak: str = "warn",
 ) -> Dataset:
-    """A checked `Dataset` of what a source has read.
+    """Builds a checked `Dataset` from what a source has read.
 
     Args:
         name: the dataset's name.
-        where: what to call the data in messages, such as its path.
+        where: the name of the data in messages, such as its path.
         classes: names in label order.
         ids: one per item.
         labels: positions in `classes`, one per item; or bool [N, C], where an item may have several.
         digests: one per item.
         item_shape: channels first.
-        fetch: given the items that are kept (int64, ascending), the fetch that numbers them anew.
-        official: the split of each item when the data brought its own; val and test are cut from
-            train where it brought none.
+        fetch: given the items that are kept (int64, ascending), returns a fetch that renumbers them from 0.
+        official: the official split of each item; a val or test split that is missing is cut from train.
         groups: one per item, "" for none.
         texts: one per item, where the items are texts.
-        warnings: what the source has to say.
+        warnings: the warnings of the source.
         test_groups: groups that make up the test split, in place of any official split.
         by_group: keep groups on one side of the splits made here.
-        val_fraction: share for a val split of our own.
-        test_fraction: share for a test split of our own.
+        val_fraction: share of the val split, if it is made here.
+        test_fraction: share of the test split, if it is made here.
         seed: of the split.
         on_leak: "warn", "error" or "drop".
 
     Raises:
-        DataError: fewer than two classes, no item in train, or a class without items there; with
-            several labels an item the last is a warning.
+        DataError: fewer than two classes, no items in train, or a class without items in train; the last
+            is a warning where an item may have several labels.
         LeakError: something leaks and `on_leak` is "error".
     """
     if on_leak not in ON_LEAK:
-        raise DataError(f"on_leak is {on_leak!r}, which is no choice.", f"Use one of {', '.join(ON_LEAK)}.")
+        raise DataError(
+            f"data.split.on_leak={on_leak!r} is not one of {', '.join(ON_LEAK)}.",
+            f"Use one of {', '.join(ON_LEAK)}.",
+            value=on_leak,
+            place="data.split.on_leak",
+        )
     several = np.ndim(labels) == 2
     labels = np.asarray(labels, dtype=np.bool_ if several else np.int64)
     notes = list(warnings)
@@ -117,11 +121,13 @@ def build_dataset(
     if leaks and on_leak == "error":
         raise LeakError(
             f"{where}: {' '.join(leaks.describe())}",
-            "Mend the data, or set data.split.on_leak to drop (keeps test whole) or to warn.",
+            "Fix the data, or set data.split.on_leak to drop (keeps test complete) or to warn.",
+            value=leaks,
+            place=where,
         )
     if leaks and on_leak == "drop":
         kept = without_leaks(digests, groups, splits)
-        notes.append(_say_dropped(splits, kept, leaks))
+        notes.append(_dropped_note(splits, kept, leaks))
         keep = np.flatnonzero(kept).astype(np.int64)
         kept_ids, kept_digests = _pick(keep, ids, digests)
         leaks = Leaks(repeated=find_leaks(kept_ids, kept_digests, None, splits[keep]).repeated)
@@ -144,14 +150,16 @@ def build_dataset(
 
 
 def _test_groups(where: str, groups: Sequence[str] | None, chosen: Sequence[str]) -> list[str]:
-    """Test for the items of those groups, train for the rest."""
+    """ "test" for the items of the chosen groups, "train" for the rest."""
     known = sorted(set(groups or ()) - {""})
     for name in chosen:
         if name not in known:
-            has = f"its groups are {listed(known)}" if known else "no item of it is in a group"
+            has = f"its groups are {listed(known)}" if known else "none of its items is in a group"
             raise DataError(
-                f"{where}: data.split.test_groups names {name!r}, but {has}.",
-                f"Name groups that are there.{nearest(name, known)}",
+                f"{where}: data.split.test_groups has {name!r}, but {has}.",
+                f"Use groups of the data.{nearest(name, known)}",
+                value=name,
+                place="data.split.test_groups",
             )
     return ["test" if group in chosen else "train" for group in groups or ()]
 
@@ -163,19 +171,28 @@ def _pick(keep: Indices, *columns: Sequence[str]) -> list[tuple[str, ...]]:
 def _check_classes(where: str, classes: Sequence[str], labels: Labels) -> None:
     repeated = sorted({name for name in classes if list(classes).count(name) > 1})
     if repeated:
-        raise DataError(f"{where}: the classes name {listed(repeated)} more than once.", "Name each class once.")
+        raise DataError(
+            f"{where}: the classes repeat {listed(repeated)}.",
+            "List each class once.",
+            value=tuple(repeated),
+            place="data.classes",
+        )
     if not len(labels):
-        raise DataError(f"{where} holds no items.", "Check the path.")
+        raise DataError(f"{where} has no items.", "Check data.path.", place=where)
     if len(classes) < 2:
         raise DataError(
-            f"{where} has one class only ({listed(list(classes))}): there is nothing to tell apart.",
+            f"{where} has only one class ({listed(list(classes))}); a classifier needs at least two.",
             "Add items of a second class.",
+            value=tuple(classes),
+            place=where,
         )
     empty = _without_items(classes, labels)
     if empty and labels.ndim == 1:
         raise DataError(
             f"{where}: no items of {'class' if len(empty) == 1 else 'classes'} {listed(empty)}.",
-            "Add items, or leave the class out.",
+            "Add items, or remove the class from data.classes.",
+            value=tuple(empty),
+            place=where,
         )
 
 
@@ -192,42 +209,42 @@ def _complete(
     test_fraction: float,
     seed: int,
 ) -> tuple[Splits, dict[str, tuple[float, int]]]:
-    """The splits, and for each one made here the share asked for and the items it was taken from."""
+    """The splits, and for each one made here its requested share and the number of items it was taken from."""
     splits = np.array(["train"] * len(labels) if official is None else list(official), dtype="<U5")
     present = set(splits.tolist())
-    asked = {"val": val_fraction, "test": test_fraction}
-    ours = {split: share for split, share in asked.items() if split not in present and share > 0}
+    requested = {"val": val_fraction, "test": test_fraction}
+    made = {split: share for split, share in requested.items() if split not in present and share > 0}
     train = np.flatnonzero(splits == "train")
-    if ours and len(train):
+    if made and len(train):
         splits[train] = assign_splits(
             labels[train],
             None if groups is None else [groups[index] for index in train.tolist()],
             [digests[index] for index in train.tolist()],
-            ours.get("val", 0.0),
-            ours.get("test", 0.0),
+            made.get("val", 0.0),
+            made.get("test", 0.0),
             seed,
         )
-    return splits, {split: (share, len(train)) for split, share in ours.items()}
+    return splits, {split: (share, len(train)) for split, share in made.items()}
 
 
 def _missed_shares(splits: Splits, made: dict[str, tuple[float, int]]) -> list[str]:
     notes = []
-    for split, (asked, total) in made.items():
-        got = int((splits == split).sum())
-        # Half again as much or half as little, beyond what rounding to whole items explains.
-        if abs(got - asked * total) > max(asked * total / 2, 1):
+    for split, (share, total) in made.items():
+        count = int((splits == split).sum())
+        # More than half off the requested share, and by more than rounding to whole items explains.
+        if abs(count - share * total) > max(share * total / 2, 1):
             notes.append(
-                f"The {split} split holds {got / total:.1%} of the items instead of {asked:.1%}:"
-                " groups and identical items are kept whole."
+                f"The {split} split has {count / total:.1%} of the items instead of {share:.1%}:"
+                " groups and identical items are not divided."
             )
     return notes
 
 
-def _say_dropped(splits: Splits, kept: npt.NDArray[np.bool_], leaks: Leaks) -> str:
+def _dropped_note(splits: Splits, kept: npt.NDArray[np.bool_], leaks: Leaks) -> str:
     dropped = {split: int((~kept & (splits == split)).sum()) for split in ("train", "val")}
     parts = " and ".join(f"{count} of {split}" for split, count in dropped.items() if count)
     found = Leaks(leaks.identical, leaks.groups, 0, leaks.held_out).describe()
-    return f"Dropped items that leaked: {parts}. Before: {' '.join(found)}"
+    return f"Dropped items that leaked: {parts}. Before dropping: {' '.join(found)}"
 
 
 def _check_coverage(where: str, classes: Sequence[str], labels: Labels, splits: Splits) -> list[str]:
@@ -238,10 +255,15 @@ def _check_coverage(where: str, classes: Sequence[str], labels: Labels, splits: 
         noun = "class" if len(missing) == 1 else "classes"
         if split == "train" and missing and (not len(held) or labels.ndim == 1):
             what = "no items" if not len(held) else f"no items of {listed(missing)}"
-            raise DataError(f"{where}: the train split has {what}.", "Add items to train, or mend the split.")
+            raise DataError(
+                f"{where}: the train split has {what}.",
+                "Add items to train, or change the split.",
+                value=tuple(missing),
+                place=f"{where}:train",
+            )
         if missing and len(held):
-            cannot = " Without any, a label cannot be learnt." if split == "train" else ""
-            notes.append(f"The {split} split has no items of {noun} {listed(missing)}.{cannot}")
+            effect = " The model cannot learn a label without items." if split == "train" else ""
+            notes.append(f"The {split} split has no items of {noun} {listed(missing)}.{effect}")
         elif not len(held):
             notes.append(f"The {split} split is empty.")
     return notes

@@ -1,9 +1,9 @@
-"""A memory-mapped store of what is costly to compute from an item: decoded sound, features.
+"""A memory-mapped cache of values that are costly to compute from an item: decoded audio, features.
 
-An entry is found by the digest of the item's content in a folder named by the digest of every
-parameter it depends on, so nothing stale is ever found. What is here can be computed again: nothing
-is synced, and whatever fails (a full disk, a limit, a deleted folder, a damaged byte) costs time and
-is reported, but never ends the training and never gives a wrong number. Knows no audio.
+An entry is keyed by the digest of the item's content, in a folder named by the digest of every parameter
+it depends on, so a stale entry is never found. Everything here can be recomputed: nothing is synced, and
+a failure (a full disk, a limit, a deleted folder, a damaged byte) costs time and is reported, but never
+ends the training and never gives a wrong value. Knows nothing about audio.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _LOCK_TIMEOUT_S = 10.0
 
 
 class FeatureCache:
-    """Arrays float32 of any shape, kept by item digest for one set of parameters.
+    """Float32 arrays of any shape, stored by item digest for one set of parameters.
 
-    Processes may share a directory. Copies made by fork share the counters of `stats`; a copy sent
-    to a process in another way counts for itself. Nothing is created before the first entry is kept.
+    Processes may share a directory. Forked copies share the counters of `stats`; a copy passed to another
+    process by pickling has its own. Nothing is created on disk before the first entry is stored.
 
     Args:
-        directory: where the caches of all parameters lie. It may vanish at any time.
-        parameters: everything but the item's content that an entry depends on, JSON-able. The version
-            of the features' code is added.
-        limit_mb: mebibytes that all folders in `directory` may take together. Before they take more,
-            folders of other parameters go, least recently used first, but none that a process has open;
-            after that nothing more is kept.
+        directory: holds the folders of all parameter sets. It may be deleted at any time.
+        parameters: everything but the item's content that an entry depends on, JSON-serialisable. The
+            version of the feature code is added.
+        limit_mb: mebibytes that all folders in `directory` may use together. To stay below it, folders of
+            other parameters are deleted, least recently used first, except those that a process has open;
+            if that is not enough, nothing more is stored.
     """
 
     def __init__(self, directory: Path, parameters: Mapping[str, Any], *, limit_mb: float) -> None:
@@ -59,12 +59,12 @@ class FeatureCache:
         self._counters = _Counters()
 
     def get(self, digests: Sequence[str], compute: Compute) -> list[Array]:
-        """The arrays of some items, read-only; those not kept yet are computed, and kept.
+        """The arrays of some items, read-only; missing ones are computed and stored.
 
         Args:
-            digests: of the items' content.
-            compute: positions in `digests` -> their arrays, float32. Called at most once, with one
-                position of each digest that is missing.
+            digests: digests of the items' content.
+            compute: maps positions in `digests` to their arrays, float32. Called at most once, with one
+                position for each missing digest.
         """
         found = self._find(digests)
         missing: dict[str, int] = {}
@@ -73,22 +73,22 @@ class FeatureCache:
                 missing.setdefault(digests[position], position)
         self._counters.add(hits=len(digests) - len(missing), misses=len(missing))
         if missing:
-            made = dict(zip(missing, map(_frozen, compute(list(missing.values()))), strict=True))
-            self._keep(made)
-            return [made[digest] if array is None else array for digest, array in zip(digests, found, strict=True)]
+            computed = dict(zip(missing, map(_frozen, compute(list(missing.values()))), strict=True))
+            self._keep(computed)
+            return [computed[digest] if array is None else array for digest, array in zip(digests, found, strict=True)]
         return [array for array in found if array is not None]
 
     def has(self, digests: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Which items are kept, bool [N]; none that another process kept is missed."""
+        """Which items are stored, bool [N], including those that other processes stored."""
         store = self._refreshed()
         return np.fromiter((store is not None and digest in store for digest in digests), np.bool_, len(digests))
 
     def stats(self) -> dict[str, Any]:
-        """What a person may want to know, JSON-able.
+        """Statistics for the user, JSON-serialisable.
 
         `directory` of these parameters; `entries` and `size_bytes` in it; `limit_bytes` of all folders
-        together; `hits` and `misses` so far; `full`: nothing more is kept, as the limit is reached;
-        `failed`: why nothing more is kept, or None.
+        together; `hits` and `misses` so far; `full`: nothing more is stored because the limit is reached;
+        `failed`: the error because of which nothing more is stored, or None.
         """
         store = self._refreshed()
         failed = self._counters.failed
@@ -106,16 +106,16 @@ class FeatureCache:
     def _find(self, digests: Sequence[str]) -> list[Array | None]:
         found: list[Array | None] = [None] * len(digests)
         try:
-            if self._store is not None:  # without a system call, once everything has been read
+            if self._store is not None:  # needs no system call once everything has been read
                 found = [self._store.get(digest) for digest in digests]
             if any(array is None for array in found) and (store := self._refreshed()) is not None:
                 found = [store.get(d) if array is None else array for d, array in zip(digests, found, strict=True)]
-        except OSError as error:  # of the map
+        except OSError as error:  # from mapping the payload
             self._counters.fail(error.errno)
         return found
 
     def _refreshed(self) -> Store | None:
-        """The folder as it is now. One that was removed while open is still read until there is a new one."""
+        """The current folder. One that was removed while open stays in use until a new one exists."""
         try:
             if self._store is None or not self._store.is_at(self._folder):
                 opened = Store.open(self._folder)
@@ -130,19 +130,19 @@ class FeatureCache:
         if self._counters.full or self._counters.failed:
             return
         if min(cache_files.needed_bytes(self._folder, arrays, self._key)) > self._limit_bytes:
-            self._counters.fill()  # before anything is created: a limit of 0 means no cache
+            self._counters.fill()  # before anything is created: with a limit of 0 there is no cache
             return
         try:
             with durable.locked(self._directory / "lock", timeout_s=_LOCK_TIMEOUT_S):
                 self._append(arrays)
         except OSError as error:
             self._counters.fail(error.errno)
-        except TrainyardError as error:  # what `durable` makes of an OSError, or a lock that is never free
+        except TrainyardError as error:  # `durable` wraps an OSError in it; also raised when the lock is never released
             cause = error.__cause__
             self._counters.fail(cause.errno if isinstance(cause, OSError) else errno.ETIMEDOUT)
 
     def _append(self, arrays: Mapping[str, Array]) -> None:
-        """Keeps what others have not kept meanwhile, as far as it fits. The lock is held."""
+        """Stores the entries that no other process has stored meanwhile, as far as they fit. The lock is held."""
         store = self._refreshed()
         arrays = {digest: array for digest, array in arrays.items() if store is None or digest not in store}
         if not arrays:
@@ -156,7 +156,7 @@ class FeatureCache:
             cache_files.append(self._folder, dict(list(arrays.items())[:fitting]), self._key)
 
     def _make_room(self, needed: int) -> int:
-        """Bytes that may be written now, after removing what may go if `needed` is more."""
+        """The bytes that may be written, after removing other folders if `needed` exceeds the room left."""
         durable.sweep(self._directory)
         folders = [path for path in self._directory.iterdir() if _FOLDER.fullmatch(path.name)]
         sizes = {path: cache_files.size_bytes(path) for path in folders}
@@ -177,10 +177,10 @@ class FeatureCache:
 
 
 class _Counters:
-    """Hits, misses and the end of keeping, summed over a process and its forks.
+    """Hits, misses and the state of the cache, summed over a process and its forks.
 
-    They lie in anonymous memory that forks share, in a row for each process (by its id, modulo their
-    number), because adding to one number from several processes would lose some.
+    Stored in anonymous memory shared by forks, with one row per process (by its id, modulo the number of
+    rows), because concurrent additions to one number would lose counts.
     """
 
     _ROWS = 1024
@@ -216,7 +216,7 @@ class _Counters:
 
 def _frozen(array: Array) -> Array:
     if array.dtype != np.float32:
-        raise TypeError(f"the cache keeps float32, not {array.dtype}")
-    frozen = np.ascontiguousarray(array).reshape(array.shape).view()  # ascontiguousarray makes a scalar 1-d
+        raise TypeError(f"the cache stores float32, not {array.dtype}")
+    frozen = np.ascontiguousarray(array).reshape(array.shape).view()  # ascontiguousarray makes a scalar one-dimensional
     frozen.flags.writeable = False
     return frozen

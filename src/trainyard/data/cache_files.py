@@ -1,13 +1,14 @@
 """The files of one folder of the feature cache: reading, appending and removing them.
 
     parameters.json       for people
-    payload.f32           arrays one after the other, each at a multiple of 64 bytes
-    index.jsonl           a line an entry, with its own CRC and that of its payload
+    payload.f32           concatenated arrays, each at a multiple of 64 bytes
+    index.jsonl           one line per entry, with its own CRC and that of its payload
 
-The last two are only ever appended to, the payload first and neither synced. A line torn by a kill is
-ended by the next writer and passed over by readers; a payload is checked against its CRC the first time
-a process reads it. An open folder is held by a shared flock on its index; one that nobody holds may be
-removed. Knows nothing of limits, of what the arrays are, or of who holds the lock that writing takes.
+The last two are append-only, the payload is written first, and neither is synced. An incomplete line
+left by a killed process is terminated by the next writer and ignored by readers; a payload is checked
+against its CRC the first time a process reads it. An open folder is protected by a shared flock on its
+index; a folder without a lock may be removed. Does not know about limits, the meaning of the arrays, or
+the lock that writers hold.
 """
 
 from __future__ import annotations
@@ -37,23 +38,23 @@ _ALIGNMENT = 64  # bytes: a cache line of the processor
 
 
 class Store:
-    """An open folder, for reading: what its index says so far, and a map of its payload.
+    """An open folder, for reading: the entries of its index so far, and a map of its payload.
 
-    Holds both files open. While they are, no other file can have their inodes, so `is_at` cannot mistake
-    a new folder for this one; and the flock says that the folder is in use.
+    Keeps both files open. While they are open, no other file can have their inodes, so `is_at` cannot
+    mistake a new folder for this one, and the flock marks the folder as in use.
     """
 
     def __init__(self, index: int, payload: int) -> None:
         self._index, self._payload = index, payload
         weakref.finalize(self, _close, index, payload)
-        self._position = 0  # bytes of the index that were read
-        self._unread: dict[str, tuple[int, int, tuple[int, ...], int]] = {}  # from, to (in floats), shape, CRC
+        self._position = 0  # bytes of the index read so far
+        self._unread: dict[str, tuple[int, int, tuple[int, ...], int]] = {}  # start, end (in floats), shape, CRC
         self._checked: dict[str, tuple[int, int, tuple[int, ...]]] = {}
         self._values: Array = np.empty(0, np.float32)
 
     @classmethod
     def open(cls, folder: Path) -> Store | None:
-        """The folder; None when there is none, or when it is just being removed."""
+        """Opens a folder; None when it does not exist or is being removed."""
         try:
             index = os.open(folder / _INDEX, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
@@ -72,7 +73,7 @@ class Store:
             return None
         if not store.is_at(folder):
             return None
-        with contextlib.suppress(OSError):  # somebody else's file: then it only seems to be used less
+        with contextlib.suppress(OSError):  # another user's file: its last use is then not recorded
             os.utime(folder / _INDEX)
         return store
 
@@ -87,13 +88,13 @@ class Store:
             return False
 
     def read_index(self) -> None:
-        """Takes in the lines that were appended since. Later ones stand for earlier ones."""
+        """Reads the lines appended since the last call. Later lines override earlier ones."""
         size = os.fstat(self._index).st_size
         if size == self._position:
             return
-        start = self._position if size > self._position else 0  # shorter: somebody cut it
+        start = self._position if size > self._position else 0  # shorter: it was truncated
         data = os.pread(self._index, size - start, start)
-        end = data.rfind(b"\n") + 1  # what follows is still being written, or torn
+        end = data.rfind(b"\n") + 1  # what follows is being written, or was left incomplete
         for line in data[:end].split(b"\n"):
             record = decode_line(line + b"\n")
             if record is not None and record["key"] not in self._checked:
@@ -104,7 +105,7 @@ class Store:
         self._position = start + end
 
     def get(self, key: str) -> Array | None:
-        """A read-only view of an entry, or None when there is none, or a damaged one (which is forgotten)."""
+        """A read-only view of an entry; None when it does not exist or is damaged (it is then dropped)."""
         known = self._checked.get(key)
         if known is not None:
             begin, end, shape = known
@@ -121,7 +122,7 @@ class Store:
         return values.reshape(shape)
 
     def _map(self) -> None:
-        """Maps the payload as long as it is now. Views of the map before keep it."""
+        """Maps the payload at its current length. Views of the previous map keep that one alive."""
         count = os.fstat(self._payload).st_size // self._values.itemsize
         if count > len(self._values):
             memory = mmap.mmap(self._payload, count * self._values.itemsize, access=mmap.ACCESS_READ)
@@ -135,12 +136,12 @@ class Store:
 
 
 def append(folder: Path, arrays: Mapping[str, Array], described: Mapping[str, Any]) -> None:
-    """Adds entries to a folder, which is made if need be. The caller holds the lock of all folders.
+    """Adds entries to a folder, which is created if needed. The caller holds the lock of all folders.
 
     Args:
-        folder: where to.
+        folder: the folder.
         arrays: by key.
-        described: what the folder's entries are, for people.
+        described: describes the folder's entries, for people.
     """
     durable.make_directories(folder)
     if not (folder / _PARAMETERS).exists():
@@ -156,21 +157,21 @@ def append(folder: Path, arrays: Mapping[str, Array], described: Mapping[str, An
             lines.append(encode_line({"key": key, "at": at, "shape": array.shape, "payload_crc": zlib.crc32(data)}))
             at += len(data)
         if os.lseek(payload, 0, os.SEEK_CUR) != at:
-            return  # somebody removed the lock, and another process wrote at the same time
+            return  # the lock file was deleted, and another process wrote at the same time
         size = os.fstat(index).st_size
-        torn = size > 0 and os.pread(index, 1, size - 1) != b"\n"
-        durable.write_all(index, b"\n" * torn + b"".join(lines))
+        incomplete = size > 0 and os.pread(index, 1, size - 1) != b"\n"
+        durable.write_all(index, b"\n" * incomplete + b"".join(lines))
 
 
 def needed_bytes(folder: Path, arrays: Mapping[str, Array], described: Mapping[str, Any]) -> list[int]:
-    """What the files of a folder grow by with each entry, at most."""
+    """An upper bound of the bytes that each entry adds to a folder."""
     first = 0 if (folder / _PARAMETERS).exists() else len(_description(described))
     needed = [array.nbytes + _ALIGNMENT + 128 + len(json.dumps(key)) + 16 * array.ndim for key, array in arrays.items()]
     return [needed[0] + first, *needed[1:]]
 
 
 def size_bytes(folder: Path) -> int:
-    """What the files of a folder take together; 0 when there is none."""
+    """The total size of a folder's files; 0 when it does not exist."""
     total = 0
     with contextlib.suppress(OSError):  # removed meanwhile
         for entry in os.scandir(folder):
@@ -183,11 +184,11 @@ def last_used(folder: Path) -> float:
     try:
         return (folder / _INDEX).stat().st_mtime
     except OSError:
-        return 0.0  # made by a process that died before the first entry
+        return 0.0  # created by a process that died before the first entry
 
 
 def remove(folder: Path) -> bool:
-    """Removes a folder; False when it stays, because a process has it open or it is not ours to remove.
+    """Removes a folder; returns False when a process has it open or permissions do not allow it.
 
     The caller holds the lock of all folders.
     """
@@ -198,7 +199,7 @@ def remove(folder: Path) -> bool:
                 index = os.open(folder / _INDEX, os.O_RDWR | os.O_CLOEXEC)
                 stack.callback(os.close, index)
                 fcntl.flock(index, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            durable.calls.rename(folder, aside)  # in one step, as others see it
+            durable.calls.rename(folder, aside)  # atomic for other processes
         except OSError:
             return False
     shutil.rmtree(aside, ignore_errors=True)

@@ -1,7 +1,7 @@
 """A folder of files per class, optionally below `train`, `val` and `test` folders.
 
 Shared by the image folder and the folder of recordings: what a class folder is, which files are
-passed over, and how its faults are told. Knows names alone, nothing of what is inside a file.
+ignored, and how faults are reported. Uses names alone and opens no file.
 """
 
 from __future__ import annotations
@@ -19,38 +19,41 @@ from trainyard.errors import DataError
 def find_in_folders(
     root: Path, classes: Sequence[str] | None, *, wanted: Callable[[Path], bool], suffixes: frozenset[str], noun: str
 ) -> tuple[list[str], list[FoundFile], list[str]]:
-    """The files below a folder; the folder that a file is in, at any depth below it, is its class.
+    """Finds the files below a folder. The first folder below the root is the class of all files in it, at any depth.
 
-    When the folder holds `train`, its subfolders are the classes, and `val` (or `valid`, `validation`)
+    When the root contains `train`, the subfolders of `train` are the classes, and `val` (or `valid`, `validation`)
     and `test` beside it are official splits.
 
     Args:
         root: the folder.
         classes: names in label order; None: the class folders, sorted.
-        wanted: whether a file's name says that it is one of those to find.
-        suffixes: the names that `wanted` accepts, for messages.
+        wanted: whether a file is one of those to find, by its name.
+        suffixes: the suffixes that `wanted` accepts, for messages.
         noun: what the files are called, such as "image".
 
     Returns:
-        The class names, the files in order, and what to warn about.
+        The class names, the files in order, and warnings.
 
     Raises:
-        DataError: no such folder, no class folders, a class without files, classes that do not match.
+        DataError: a missing folder, no class folders, a class without files, classes that do not match.
     """
     if not root.is_dir():
         kind = "is a file, not a folder" if root.exists() else "does not exist"
         remedy = f"Set data.path to a folder with one folder of {noun}s per class"
         if noun == "recording" and root.is_file():
-            remedy += "; a CSV of recordings is data=audio_csv"
-        raise DataError(f"{root} {kind}.", f"{remedy}.")
+            remedy += "; for a CSV of recordings use data=audio_csv"
+        raise DataError(f"{root} {kind}.", f"{remedy}.", place=root)
     tops, warnings = _split_folders(root)
     folders = {split: _subfolders(top) for split, top in tops.items()}
     found = sorted({folder.name for below in folders.values() for folder in below})
     if not found:
         loose = sum(wanted(entry) for entry in root.iterdir())
-        what = f" ({loose} {noun}s lie in it without a class)" if loose else ""
+        what = f", only {loose} {noun}s without a class" if loose else ""
         raise DataError(
-            f"{root} holds no class folders{what}.", f"Make one folder per class and put its {noun}s there."
+            f"{root} has no class folders{what}.",
+            f"Create one folder per class and move its {noun}s there.",
+            value=loose,
+            place=root,
         )
     names = _class_names(root, found, classes)
     files: list[FoundFile] = []
@@ -61,19 +64,21 @@ def find_in_folders(
             here = [file for file in inside if wanted(file)]
             if not here and split in ("", "train"):
                 raise DataError(
-                    f"The class folder {folder} holds no {noun}s.",
-                    f"Put {noun}s into it ({', '.join(sorted(suffixes))}), or remove the folder.",
+                    f"The class folder {folder} has no {noun}s.",
+                    f"Add {noun}s to it ({', '.join(sorted(suffixes))}), or remove the folder.",
+                    value=folder.name,
+                    place=folder,
                 )
             ignored += [file.relative_to(root).as_posix() for file in inside if not wanted(file)]
             label = names.index(folder.name)
             files += [FoundFile(file, file.relative_to(root).as_posix(), label, split=split) for file in here]
     if ignored:
-        warnings.append(f"Ignored what is no {noun} ({len(ignored)}): {listed(ignored, 3)}.")
+        warnings.append(f"Ignored files of other types ({len(ignored)}): {listed(ignored, 3)}.")
     return names, files, warnings
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Every visible file below a folder, through links, each folder once."""
+    """Every file below a folder that is not hidden, following links but visiting each folder once."""
     seen: set[str] = set()
     for top, below, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(top)
@@ -86,7 +91,7 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
-    """The folder of each split, or the root alone under ""; and what to warn about."""
+    """The folder of each split, or the root alone under ""; and warnings."""
     tops: dict[str, Path] = {}
     others = []
     for folder in _subfolders(root):
@@ -94,7 +99,12 @@ def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
         if split is None:
             others.append(folder.name)
         elif split in tops:
-            raise DataError(f"{tops[split]} and {folder} are both {split} folders.", "Keep one of them.")
+            raise DataError(
+                f"{tops[split]} and {folder} are both {split} folders.",
+                "Merge them, or remove one.",
+                value=split,
+                place=folder,
+            )
         else:
             tops[split] = folder
     if "train" not in tops or not _subfolders(tops["train"]):
@@ -116,11 +126,15 @@ def _class_names(root: Path, found: list[str], classes: Sequence[str] | None) ->
             raise DataError(
                 f"The folder {folder} in {root} is not one of the classes {listed(list(classes))}.",
                 f"Add it to data.classes, or rename or remove the folder.{nearest(folder, list(classes))}",
+                value=folder,
+                place=root / folder,
             )
     for name in classes:
         if name not in found:
             raise DataError(
-                f"There is no folder for class {name} in {root}; the folders are: {listed(found)}.",
-                f"Make the folder, or leave the class out of data.classes.{nearest(name, found)}",
+                f"{root} has no folder for class {name}; its folders are: {listed(found)}.",
+                f"Create the folder, or remove the class from data.classes.{nearest(name, found)}",
+                value=name,
+                place=root,
             )
     return list(classes)

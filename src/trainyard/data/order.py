@@ -1,8 +1,8 @@
-"""Random orders that stay the same for ever.
+"""Random permutations that never change.
 
-A run may be resumed months later under another NumPy, whose `Generator.permutation` may have
-changed. NumPy guarantees the raw bits of PCG64, so orders are made from those and from nothing
-else. This module knows neither datasets nor epochs: callers say what an order depends on.
+A run may be resumed months later with another version of NumPy, whose `Generator.permutation` may have
+changed. NumPy guarantees the raw bits of PCG64, so permutations are computed from those alone. Knows
+neither datasets nor epochs: callers decide what a permutation depends on.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ def shuffled(count: int, *seeds: int) -> npt.NDArray[np.int64]:
     """A permutation of 0 … count-1 that depends on the seeds alone, in any version of NumPy.
 
     Args:
-        count: how many numbers to order.
-        seeds: integers of any sign and size; another tuple gives an unrelated order.
+        count: the length of the permutation.
+        seeds: integers of any sign and size; different tuples give unrelated permutations.
     """
-    # SeedSequence takes no negative integers; folding keeps small seeds as they are.
+    # SeedSequence rejects negative integers; the modulus keeps small seeds unchanged.
     entropy = [seed % 2**64 for seed in seeds]
     bits = np.random.PCG64(np.random.SeedSequence(entropy))
     return np.argsort(bits.random_raw(count), kind="stable").astype(np.int64, copy=False)

@@ -1,8 +1,8 @@
-"""Who is held out, and whether anything held out is also trained on.
+"""Assigns items to splits, and finds items and groups that are in more than one.
 
-Splits made here are stratified by label and never separate items of one group, or items with the
-same content. Splits that came with the data are only examined: `find_leaks` names what lies on
-two sides. Everything works on labels, groups and digests; nothing here sees a file or a tensor.
+Splits made here are stratified by label and never separate items of one group or items with the same
+content. Official splits are only checked: `find_leaks` lists what is in more than one split. Works on
+labels, groups and digests alone, without files or tensors.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def assign_splits(
     test_fraction: float,
     seed: int,
 ) -> Splits:
-    """The split of each item, "train", "val" or "test"; the same for the same arguments, always.
+    """Assigns each item to "train", "val" or "test"; deterministic for the same arguments.
 
-    Items of one group, and items with equal digests, go to one split together. Alone-standing items
-    are then dealt out class by class, so that each class has its share in each split to within one
-    item of what the groups left to it. A class always has an item in train, and a split with a
-    fraction above 0 always has an item. scikit-learn's StratifiedGroupKFold has the same aim but
-    holds out only one k-th of the items; this takes any fraction.
+    Items of one group, and items with equal digests, are assigned together. Single items are then
+    distributed class by class, so that each split has its share of each class to within one item of what
+    the groups leave. Every class has an item in train, and every split with a fraction above 0 has an
+    item. scikit-learn's StratifiedGroupKFold has the same aim but can only hold out one k-th of the
+    items; this accepts any fraction.
 
-    Where an item may have several labels, each label has its share, and so have combinations of
-    labels that are frequent enough, that of no label included.
+    Where an item may have several labels, the splits are stratified by label and by each combination of
+    labels that is frequent enough, including the empty one.
 
     Args:
         labels: one per item; or bool [N, C], where an item may have several.
@@ -46,11 +46,11 @@ def assign_splits(
         digests: one per item; equal ones mark identical items.
         val_fraction: share of the items for validation, 0 for none.
         test_fraction: share of the items for testing, 0 for none.
-        seed: another seed gives another split.
+        seed: different seeds give different splits.
 
     Raises:
-        DataError: when the fractions leave nothing for training, or there are fewer groups and
-            distinct items than splits to fill.
+        DataError: the fractions leave nothing for training, or there are fewer groups and distinct items
+            than splits to fill.
     """
     shares = _shares(val_fraction, test_fraction)
     if not len(digests):
@@ -61,7 +61,9 @@ def assign_splits(
     items, classes = np.nonzero(labels) if labels.ndim == 2 else (np.arange(len(labels)), _numbers(labels))
     columns = labels.shape[1] if labels.ndim == 2 else int(classes.max()) + 1
     shape = (len(sizes), columns)
-    counts = coo_matrix((np.ones(len(items)), (units[items], classes)), shape=shape).tocsr()  # of each unit
+    counts = coo_matrix(
+        (np.ones(len(items)), (units[items], classes)), shape=shape
+    ).tocsr()  # items of each class in each unit
     if labels.ndim == 2:
         chosen = deal_label_sets(labels.astype(bool), units, counts, sizes, shares, seed)
     else:
@@ -72,7 +74,7 @@ def assign_splits(
 
 
 def _numbers(labels: npt.NDArray[np.generic]) -> Indices:
-    """The labels as positions among those that there are."""
+    """The labels as positions among the distinct labels."""
     return np.unique(labels, return_inverse=True)[1].astype(np.int64, copy=False)
 
 
@@ -80,19 +82,27 @@ def _shares(val_fraction: float, test_fraction: float) -> Floats:
     for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
         if not 0 <= fraction < 1:
             raise DataError(
-                f"{name} is {fraction}, which is no share of the items.", "Give a number from 0 to below 1."
+                f"{name}={fraction} is not a share of the items.",
+                "Use a number from 0 to below 1.",
+                value=fraction,
+                place=f"data.split.{name}",
             )
     train = 1 - val_fraction - test_fraction
     if train <= 1e-9:
         raise DataError(
-            f"val_fraction {val_fraction} and test_fraction {test_fraction} leave nothing for training.",
-            "Make their sum smaller than 1.",
+            f"val_fraction={val_fraction} and test_fraction={test_fraction} leave nothing for training.",
+            "Make their sum less than 1.",
+            value=(val_fraction, test_fraction),
+            place="data.split",
         )
     return np.array([train, val_fraction, test_fraction])
 
 
 def _units(groups: Sequence[str] | None, digests: Sequence[str]) -> Indices:
-    """The number of the smallest set that must stay together, for each item."""
+    """For each item, the number of its unit: the smallest set of items that must stay together.
+
+    Units are the connected components of a graph that links items to their digests and groups.
+    """
     count = len(digests)
     items = np.arange(count)
     _, twins = np.unique(np.asarray(digests, dtype=str), return_inverse=True)
@@ -113,7 +123,7 @@ def _give_train_every_class(chosen: Indices, counts: csr_matrix, sizes: Floats) 
     in_train = np.asarray(counts[chosen == 0].sum(axis=0)).ravel()
     for class_ in np.flatnonzero(in_train == 0):
         holders = counts[:, [class_]].nonzero()[0]
-        if len(holders):  # a label among several may have no item at all
+        if len(holders):  # with several labels per item, a label may have no item at all
             chosen[holders[np.argmin(sizes[holders])]] = 0
 
 
@@ -132,24 +142,25 @@ def _fill_empty(chosen: Indices, counts: csr_matrix, sizes: Floats, used: Indice
         unit = next(spare, None)
         if unit is None:
             raise DataError(
-                f"There is nothing to put into the {SPLITS[split]} split: {int(sizes.sum())} items in"
-                f" {len(sizes)} groups (identical items count as one) cannot fill {len(used)} splits"
-                " with every class in train.",
+                f"The {SPLITS[split]} split would be empty: {int(sizes.sum())} items in {len(sizes)} groups"
+                f" (identical items count as one) cannot fill {len(used)} splits with every class in train.",
                 f"Add data, or set data.split.{SPLITS[split]}_fraction=0.",
+                value=str(SPLITS[split]),
+                place=f"data.split.{SPLITS[split]}_fraction",
             )
         chosen[unit] = split
 
 
 @dataclass(frozen=True)
 class Leaks:
-    """What lies in more than one split.
+    """What is in more than one split.
 
     Attributes:
         identical: sets of items with the same content, as (id, split) pairs.
         groups: groups with items in more than one split, as (group, splits).
-        repeated: how many items of the train split repeat another item of it. No leak, but worth knowing.
-        held_out: how many items of val and test lie in `identical` together with an item of a split
-            that comes before theirs (train, then val).
+        repeated: number of items of train that repeat another item of train. Not a leak, but reported.
+        held_out: number of items of val and test in `identical` that equal an item of an earlier split
+            (train, then val).
     """
 
     identical: tuple[tuple[tuple[str, str], ...], ...] = ()
@@ -169,8 +180,8 @@ class Leaks:
             lines.append(f"{_items(self.held_out)} of val or test {verb} of another split: {_some(pairs, shown)}.")
         if self.groups:
             places = [f"{group} in {', '.join(splits)}" for group, splits in self.groups]
-            verb = "1 group lies" if len(self.groups) == 1 else f"{len(self.groups)} groups lie"
-            lines.append(f"{verb} in more than one split: {_some(places, shown)}.")
+            count = "1 group is" if len(self.groups) == 1 else f"{len(self.groups)} groups are"
+            lines.append(f"{count} in more than one split: {_some(places, shown)}.")
         if self.repeated:
             verb = "repeats" if self.repeated == 1 else "repeat"
             lines.append(f"{_items(self.repeated)} of train {verb} another item of train.")
@@ -189,7 +200,7 @@ def _items(count: int) -> str:
 def find_leaks(
     ids: Sequence[str], digests: Sequence[str], groups: Sequence[str] | None, splits: Sequence[str] | Splits
 ) -> Leaks:
-    """Identical items and groups that lie in more than one split, in the order of the items."""
+    """Finds identical items and groups in more than one split, in the order of the items."""
     places = [str(split) for split in splits]
     twins: dict[str, list[int]] = defaultdict(list)
     for index, digest in enumerate(digests):
@@ -202,9 +213,9 @@ def find_leaks(
         inside = [places[index] for index in members]
         repeated += max(inside.count("train") - 1, 0)
         if len(set(inside)) > 1:
-            # Items of the earliest split present are where the others leak from.
+            # Items of the earliest split among them are the source; the others are leaks.
             held_out += len(inside) - inside.count(min(inside, key=SPLITS.index))
-            # Two copies of one split say no more than one: an example shows each split once first.
+            # An example lists one item of each split first: two copies in one split show no leak.
             first: dict[str, int] = {}
             for index in members:
                 first.setdefault(places[index], index)
@@ -221,10 +232,11 @@ def find_leaks(
 
 
 def without_leaks(digests: Sequence[str], groups: Sequence[str] | None, splits: Splits) -> npt.NDArray[np.bool_]:
-    """Which items to keep so that nothing leaks: test stays whole, and val beats train.
+    """Which items to keep so that nothing leaks: test stays complete, and val takes precedence over train.
 
     Returns:
-        bool [N]; False for an item of train or val whose content or group is also in a split of more weight.
+        bool [N]; False for an item of train whose content or group is also in val or test, and for an item
+        of val whose content or group is also in test.
     """
     keep = np.ones(len(splits), dtype=bool)
     contents: set[str] = set()

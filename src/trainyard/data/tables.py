@@ -1,7 +1,7 @@
-"""A table of items: paths and labels, or texts, and optional columns for groups and splits.
+"""Tables of items: paths and labels, or texts, and optional columns for groups and splits.
 
-Shared by the tables of images, of recordings and of texts. Knows how tables go wrong: every fault is
-told with the row as a spreadsheet counts it (the header is row 1). Knows nothing of the files listed.
+Shared by the tables of images, recordings and texts. Every fault is reported with its row as a
+spreadsheet counts it (the header is row 1). Does not open the files that a table lists.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def find_in_table(
     group_column: str | None,
     split_column: str | None,
 ) -> tuple[list[str], list[FoundFile]]:
-    """The files that a table lists, paths taken relative to it; whether they exist is not looked at.
+    """Finds the files that a table lists, paths relative to the table; whether they exist is not checked.
 
     Args:
         table: a CSV, or a `.tsv` separated by tabs; UTF-8 with a header.
@@ -42,23 +42,23 @@ def find_in_table(
         The class names, and the files in the order of the rows.
 
     Raises:
-        DataError: an unreadable table, an unknown column, a label or split that is wrong.
+        DataError: an unreadable table, an unknown column, an invalid label or split.
     """
     columns = [path_column, label_column, *(column for column in (group_column, split_column) if column)]
     rows = read_table(table, columns)
-    names = list(classes) if classes is not None else sort_labels({cells[label_column] for _, cells in rows})
+    names = list(classes) if classes is not None else sort_labels({row[label_column] for _, row in rows})
     _check_labels(table, rows, label_column, names)
     position = {name: index for index, name in enumerate(names)}
     files = [
         FoundFile(
-            path=table.parent / cells[path_column],
-            id=cells[path_column].replace("\\", "/"),
-            label=position[cells[label_column]],
-            group=cells[group_column] if group_column else "",
-            split=split_of(table, number, cells[split_column]) if split_column else "",
+            path=table.parent / row[path_column],
+            id=row[path_column].replace("\\", "/"),
+            label=position[row[label_column]],
+            group=row[group_column] if group_column else "",
+            split=split_of(table, number, row[split_column]) if split_column else "",
             where=f"row {number}",
         )
-        for number, cells in rows
+        for number, row in rows
     ]
     return names, files
 
@@ -71,31 +71,35 @@ def read_table(
     verbatim: Collection[str] = (),
     encodings: Sequence[str] = ("utf-8-sig",),
 ) -> list[Row]:
-    """The rows of a table, with all their cells; empty rows are passed over.
+    """Reads the rows of a table, with all their cells; empty rows are ignored.
 
     Args:
         table: a CSV, or a `.tsv` separated by tabs.
-        columns: those it must have.
-        filled: how many of them, from the first, must not be empty in any row.
-        verbatim: columns whose cells are kept as they are; those of the others lose the blanks around them.
+        columns: the columns that it must have.
+        filled: how many of these, from the first, must not be empty in any row.
+        verbatim: columns whose cells are not stripped of surrounding whitespace.
         encodings: tried in this order.
 
     Raises:
-        DataError: no such file, no header, no rows, a column missing or twice, a row of the wrong length.
+        DataError: a missing file, no header, no rows, a missing or repeated column, a row of the wrong length.
     """
     if not table.is_file():
-        what = f"{table} is a folder, not a file." if table.is_dir() else f"There is no file {table}."
-        raise DataError(what, "Set data.path to a table.")
+        what = "is a folder, not a file" if table.is_dir() else "does not exist"
+        raise DataError(f"{table} {what}.", "Set data.path to a table.", place=table)
     lines = _lines(table, encodings)
     if not lines or not any(lines[0]):
-        raise DataError(f"{table} has no header.", f"Name the columns in row 1: {', '.join(columns)}.")
+        raise DataError(
+            f"{table} has no header.", f"Name the columns in row 1: {', '.join(columns)}.", place=f"{table}:1"
+        )
     header = [cell.strip() for cell in lines[0]]
     for column in columns:
         if header.count(column) != 1:
-            fault = "no" if column not in header else "more than one"
+            count = "no" if column not in header else "more than one"
             raise DataError(
-                f"{table} has {fault} column {column!r}; its columns are: {listed(header)}.",
-                f"Rename the column, or name the right one in the configuration.{nearest(column, header)}",
+                f"{table} has {count} column {column!r}; its columns are: {listed(header)}.",
+                f"Rename the column, or set its name in the configuration.{nearest(column, header)}",
+                value=column,
+                place=f"{table}:1",
             )
     rows = []
     for number, line in enumerate(lines[1:], start=2):
@@ -103,46 +107,56 @@ def read_table(
             continue
         if len(line) != len(header):
             raise DataError(
-                f"{table}: row {number} has {len(line)} cells and the header has {len(header)}.",
-                "Put cells that contain a separator in quotes, and give every row all its cells.",
+                f"{table}: row {number} has {len(line)} cells, but the header has {len(header)}.",
+                "Quote cells that contain a separator, and give every row all its cells.",
+                value=len(line),
+                place=f"{table}:{number}",
             )
-        cells = zip(header, line, strict=True)
-        rows.append((number, {name: cell if name in verbatim else cell.strip() for name, cell in cells}))
+        named = zip(header, line, strict=True)
+        rows.append((number, {name: cell if name in verbatim else cell.strip() for name, cell in named}))
     if not rows:
-        raise DataError(f"{table} has a header and no rows.", "Add a row for each item.")
+        raise DataError(f"{table} has a header but no rows.", "Add a row for each item.", place=table)
     for column in columns[:filled]:
-        empty = [number for number, cells in rows if not cells[column]]
+        empty = [number for number, row in rows if not row[column]]
         if empty:
-            raise DataError(f"{table}: row {empty[0]} has nothing in column {column}.", "Fill it, or remove the row.")
+            raise DataError(
+                f"{table}: row {empty[0]} is empty in column {column}.",
+                "Fill in the cell, or remove the row.",
+                value=column,
+                place=f"{table}:{empty[0]}",
+            )
     return rows
 
 
 def _lines(table: Path, encodings: Sequence[str]) -> list[list[str]]:
     text = read_text(table, encodings)
     separator = "\t" if table.suffix.lower() == ".tsv" else ","
-    usual = csv.field_size_limit(max(len(text), 1))  # of the whole process: put back below
+    usual = csv.field_size_limit(max(len(text), 1))  # global to the process; restored below
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         return list(reader)
     except csv.Error as error:
         raise DataError(
-            f"{table} cannot be read as a CSV: {error}, in line {reader.line_num}.",
-            "Check its quotes: a cell that begins with one ends with one, and those inside it are doubled.",
+            f"{table} is not a valid CSV: {error}, in line {reader.line_num}.",
+            "Check the quotes: a quoted cell must end with a quote, and quotes inside it must be doubled.",
+            value=str(error),
+            place=f"{table}:{reader.line_num}",
         ) from error
     finally:
         csv.field_size_limit(usual)
 
 
 def read_text(file: Path, encodings: Sequence[str] = ("utf-8-sig",)) -> str:
-    """The whole of a file, its line ends as they are, in the first of the encodings that fits.
+    """Reads a file as text in the first encoding that can decode it; line ends are not translated.
 
     Raises:
-        DataError: it cannot be read, or none fits.
+        DataError: it cannot be read, or no encoding can decode it.
     """
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}.", "Check the path.") from error
+        reason = error.strerror or str(error)
+        raise DataError(f"{file} cannot be read: {reason}.", "Check the path.", value=reason, place=file) from error
     for encoding in encodings[:-1]:
         try:
             return data.decode(encoding)
@@ -151,16 +165,19 @@ def read_text(file: Path, encodings: Sequence[str] = ("utf-8-sig",)) -> str:
     try:
         return data.decode(encodings[-1])
     except UnicodeDecodeError as error:
-        # The codec that passes over a byte-order mark counts from behind it.
+        # utf-8-sig counts from the end of the byte-order mark.
         start = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
         line = data.count(b"\n", 0, start) + 1
         raise DataError(
-            f"{file} is not UTF-8: {error.reason} at byte {start}, in line {line}.", "Save it as UTF-8."
+            f"{file} is not UTF-8: {error.reason} at byte {start}, in line {line}.",
+            "Save it as UTF-8.",
+            value=data[start],
+            place=f"{file}:{line}",
         ) from error
 
 
 def sort_labels(labels: Collection[str]) -> list[str]:
-    """Labels in alphabetical order, or that of their numbers when all are whole numbers."""
+    """Labels in alphabetical order, or in numerical order when all are whole numbers."""
     if all(re.fullmatch("-?[0-9]+", label) for label in labels):
         return sorted(labels, key=lambda label: (int(label), label))
     return sorted(labels)
@@ -168,29 +185,33 @@ def sort_labels(labels: Collection[str]) -> list[str]:
 
 def _check_labels(table: Path, rows: Sequence[Row], column: str, names: Sequence[str]) -> None:
     unknown: dict[str, int] = {}
-    for number, cells in rows:
-        if cells[column] not in names:
-            unknown.setdefault(cells[column], number)
+    for number, row in rows:
+        if row[column] not in names:
+            unknown.setdefault(row[column], number)
     if unknown:
         value, number = next(iter(unknown.items()))
-        others = [f"{other!r} (row {row})" for other, row in unknown.items() if other != value]
+        others = [f"{other!r} (row {at})" for other, at in unknown.items() if other != value]
         more = f" Also unknown: {listed(others, 5)}." if others else ""
         raise DataError(
             f"{table}: row {number} has label {value!r}, which is not one of the classes {listed(list(names))}.{more}",
-            f"Mend the label, or add it to data.classes.{nearest(value, list(names))}",
+            f"Fix the label, or add it to data.classes.{nearest(value, list(names))}",
+            value=value,
+            place=f"{table}:{number}",
         )
 
 
 def split_of(table: Path, number: int, value: str) -> str:
-    """The split that a cell names, "train", "val" or "test".
+    """The split that a cell names: "train", "val" or "test".
 
     Raises:
-        DataError: it names none.
+        DataError: the cell is not the name of a split.
     """
     split = SPLIT_ALIASES.get(value.lower())
     if split is None:
         raise DataError(
-            f"{table}: row {number} has split {value!r}.",
+            f"{table}: row {number} has an invalid split {value!r}.",
             f"Use train, val or test.{nearest(value, list(SPLIT_ALIASES)) if value else ''}",
+            value=value,
+            place=f"{table}:{number}",
         )
     return split

@@ -1,8 +1,8 @@
-"""Image files: which files are images, how one is decoded, and a fetch that remembers pixels.
+"""Image files: recognising them, decoding them, and a fetch that caches their pixels.
 
-Every file is read once when the data is loaded: its bytes are hashed, it is decoded to prove that
-it can be, and the pixels are kept as uint8 up to a limit, so that even the first epoch is fast.
-Results never depend on what was kept. Knows no labels, classes or splits.
+Every file is read once when the data is loaded: its bytes are hashed, it is decoded to check that it can
+be, and the pixels are cached as uint8 up to a limit, so that even the first epoch is fast. Results never
+depend on what is cached. Knows no labels, classes or splits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from trainyard.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"})
 
-# What Pillow's decoders were seen to raise on damaged files; its plugins share no base class.
+# Exceptions that Pillow's decoders raise on damaged files; its plugins share no base class.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -46,28 +46,44 @@ _DECODER_ERRORS = (
 Pixels = npt.NDArray[np.uint8]
 
 
+Fault = Literal["empty file", "not an image", "undecodable", "pixel type"]
+
+
 class UnreadableImage(ValueError):  # noqa: N818  (a finding, collected and reported with others)
-    """Bytes that are no whole image; the text says why."""
+    """Bytes that are not a complete image.
+
+    Args:
+        reason: for people, to follow "NAME: ".
+        fault: the kind of fault, for programs.
+    """
+
+    def __init__(self, reason: str, fault: Fault) -> None:
+        super().__init__(reason, fault)
+        self.reason = reason
+        self.fault: Fault = fault
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file's name says that it is an image. Hidden files are not."""
+    """Whether a file's name has an image suffix and the file is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def decode(data: bytes, size: tuple[int, int], channels: int) -> Pixels:
-    """The pixels of an encoded image, resized bilinearly, uint8 [channels, height, width].
+    """Decodes an image and resizes it bilinearly: uint8 [channels, height, width].
 
     Args:
         data: the whole file.
         size: height and width of the result.
-        channels: 1 (grey) or 3 (RGB). Transparency is dropped; 16-bit greys keep their upper 8 bits.
+        channels: 1 (grey) or 3 (RGB). Transparency is dropped; 16-bit grey keeps its upper 8 bits.
 
     Raises:
         UnreadableImage: when the bytes are empty, truncated, or not an image.
     """
     if not data:
-        raise UnreadableImage("the file is empty")
+        raise UnreadableImage("the file is empty", "empty file")
     try:
         with Image.open(io.BytesIO(data)) as opened:
             image = _eight_bits(opened)
@@ -79,38 +95,38 @@ def decode(data: bytes, size: tuple[int, int], channels: int) -> Pixels:
     except UnreadableImage:
         raise
     except _DECODER_ERRORS as error:
-        # Pillow names the in-memory buffer, which means nothing to a reader.
-        known = not isinstance(error, UnidentifiedImageError)
-        raise UnreadableImage(f"{error}" if known else "its content is not an image") from error
+        if isinstance(error, UnidentifiedImageError):  # its text names the in-memory buffer
+            raise UnreadableImage("its content is not an image", "not an image") from error
+        raise UnreadableImage(str(error) or type(error).__name__, "undecodable") from error
     return np.ascontiguousarray(pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
-        # Pillow's own conversion clips at 255: most of a 16-bit X-ray would be white.
+        # Pillow's own conversion clips at 255, which would turn most of a 16-bit X-ray white.
         values = np.asarray(image)
         if values.size and (values.min() < 0 or values.max() > 65535):
-            raise UnreadableImage("its pixels are 32-bit integers outside 0 … 65535")
+            raise UnreadableImage("its pixels are 32-bit integers outside 0 … 65535", "pixel type")
         return Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode == "F":
-        raise UnreadableImage("its pixels are floats, which have no fixed range")
+        raise UnreadableImage("its pixels are floats, which have no fixed range", "pixel type")
     if "transparency" in image.info:
-        return image.convert("RGBA")  # Pillow warns about the direct way for palettes
+        return image.convert("RGBA")  # Pillow warns when a palette with transparency is converted directly
     return image
 
 
 class ImageFiles:
-    """A fetch that decodes image files and keeps their pixels in memory up to a limit.
+    """A fetch that decodes image files and caches their pixels in memory up to a limit.
 
-    The memory is shared with worker processes made by fork, so that what one decodes the others
-    find. Sent to a process in another way, the fetch starts with nothing kept.
+    Forked worker processes share the memory, so that each finds what the others decoded. A copy passed to
+    another process by pickling starts with an empty cache.
 
     Args:
         paths: the files.
-        names: what to call each in messages.
+        names: the name of each file in messages.
         size: height and width of the result.
         channels: 1 or 3.
-        cache_mb: megabytes of pixels to keep; 0 keeps none.
+        cache_mb: mebibytes of pixels to cache; 0 disables the cache.
     """
 
     def __init__(
@@ -136,7 +152,7 @@ class ImageFiles:
         """The pixels of some items, uint8 [B, channels, height, width].
 
         Raises:
-            DataError: when a file has become unreadable since it was loaded.
+            DataError: a file has become unreadable since it was loaded.
         """
         slots = self._slots[indices]
         ready = self._ready(slots)
@@ -149,11 +165,11 @@ class ImageFiles:
         return torch.from_numpy(pixels)
 
     def cached(self, indices: Indices) -> bool:
-        """Whether all these items can be fetched without reading a file."""
+        """Whether all the items at `indices` can be fetched without reading a file."""
         return bool(self._ready(self._slots[indices]).all())
 
     def subset(self, keep: Indices) -> ImageFiles:
-        """The fetch of the kept items alone, numbered anew, sharing the pixels kept so far."""
+        """A fetch of the kept items alone, renumbered from 0, sharing the cached pixels."""
         part = object.__new__(ImageFiles)
         part.__dict__.update(self.__dict__)
         part._paths = tuple(self._paths[index] for index in keep)
@@ -162,10 +178,10 @@ class ImageFiles:
         return part
 
     def read_all(self) -> list[tuple[str, str]]:
-        """Reads every file once, in threads, keeping pixels up to the limit.
+        """Reads every file once, in threads, caching pixels up to the limit.
 
         Returns:
-            For each file its hex content digest and what is wrong with it ("" for a good one).
+            For each file its hex content digest and what is wrong with it ("" if nothing).
         """
         threads = min(16, 2 * (os.cpu_count() or 1))
         with ThreadPoolExecutor(threads, thread_name_prefix="read-images") as pool:
@@ -188,15 +204,17 @@ class ImageFiles:
             pixels = decode(self._paths[index].read_bytes(), self._size, self._channels)
         except (OSError, UnreadableImage) as error:
             raise DataError(
-                f"The image {self._names[index]} could be read when it was loaded and cannot be now: {error}",
-                "Put the file back as it was, then resume the run.",
+                f"The image {self._names[index]} has become unreadable since the data was loaded: {error}.",
+                "Restore the file, then resume the run.",
+                value=error.fault if isinstance(error, UnreadableImage) else error.strerror,
+                place=self._paths[index],
             ) from error
         self._keep(index, pixels)
         return pixels
 
     def _reserve(self, count: int) -> None:
-        # Anonymous shared memory is inherited by fork and takes pages only as they are written. It is
-        # not bound by the size of /dev/shm, which containers keep small.
+        # Anonymous shared memory is inherited by fork and allocates pages only as they are written. It is
+        # not limited by the size of /dev/shm, which is small in containers.
         pixels = count * self._channels * self._size[0] * self._size[1]
         memory = mmap.mmap(-1, pixels + count) if count else bytearray()
         self._kept: Pixels = np.frombuffer(memory, np.uint8, pixels).reshape(count, *self.item_shape)
@@ -211,7 +229,7 @@ class ImageFiles:
         slot = self._slots[index]
         if slot < len(self._filled):
             self._kept[slot] = pixels
-            self._filled[slot] = True  # last: a reader in another process must not see half an image
+            self._filled[slot] = True  # last: a reader in another process must not see an incomplete image
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": len(self._filled), "_filled": None}

@@ -6,7 +6,6 @@ Knows the tables of `schema`, and nothing of files or of runs.
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Literal, NoReturn
 
 from trainyard.index import values
 from trainyard.index.language import Part, Query, Term, escaped, fail, parse
+from trainyard.wording import did_you_mean, similar
 
 __all__ = ["FIELDS", "Sql", "compile_query", "parse"]
 
@@ -142,10 +142,10 @@ class _Compiler:
     def _unknown(self, part: Part, compared: bool) -> NoReturn:
         choices = dict.fromkeys([*_FIELDS, *self._keys])
         short = {key.rpartition(".")[2]: key for key in reversed(choices)}
-        near = difflib.get_close_matches(part.text, [*choices, *short], n=4, cutoff=0.6)
+        near = similar(part.text, [*choices, *short], limit=4)
         near = list(dict.fromkeys(name if name in choices else short[name] for name in near))[:3]
         if near:
-            remedy = f"Did you mean {' or '.join(near)}?"
+            remedy = f"Did you mean {' or '.join(map(repr, near))}?"
         else:
             remedy = f"Fields are {', '.join(_FIELDS)}; metrics.…, summary.… and config.… as the runs have them."
         if compared:
@@ -171,9 +171,8 @@ class _Compiler:
             pattern = value.pattern or escaped(value.text)
             return f"{sql} LIKE {self._parameter(f'%{pattern}%')} ESCAPE '\\'"
         if field.kind == "state" and value.pattern is None and value.text.lower() not in _STATES:
-            near = difflib.get_close_matches(value.text.lower(), _STATES, n=1)
-            hint = f"Did you mean {near[0]}? " if near else ""
-            self._fail(value, f"There is no state {value.text!r}", f"{hint}States are {', '.join(_STATES)}.")
+            remedy = did_you_mean(value.text, _STATES, then=f"States are {', '.join(_STATES)}.")
+            self._fail(value, f"There is no state {value.text!r}", remedy)
         if field.kind in ("text", "state"):
             return self._matches(sql, value)
         if operator == "=" and value.bare == "null":

@@ -6,7 +6,6 @@ Works on the rows of the index; knows nothing of how they come to be there.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
 import sqlite3
@@ -18,6 +17,7 @@ from typing import NoReturn
 from trainyard.errors import RunNotFoundError
 from trainyard.index.entries import from_text, to_text
 from trainyard.runs import Yard
+from trainyard.wording import did_you_mean
 
 LAST = ("last", "latest")
 _SHOWN = 10  # candidates in a message
@@ -49,7 +49,7 @@ class Candidate:
 
 
 def find_on_disk(yard: Yard, reference: str) -> str | None:
-    """The home that `reference` is the path of, from here or from the yard's root; None when it is none.
+    """The home that `reference` is the path of, from here or from the yard's root; None when it is not.
 
     Raises:
         RunNotFoundError: it is a run's home outside of the yard.
@@ -64,7 +64,7 @@ def find_on_disk(yard: Yard, reference: str) -> str | None:
         for root, inner in ((str(yard.root), path), (os.path.realpath(yard.root), os.path.realpath(path))):
             if inner == root or inner.startswith(root.rstrip("/") + "/"):
                 home = os.path.relpath(inner, root)
-                return None if home.startswith(".yard/") else home  # what is in the trash is no run
+                return None if home.startswith(".yard/") else home  # what is in the trash is not a run
         raise RunNotFoundError(
             f"{path} is a run, but not in the yard {yard.root}.",
             f"Name its yard, or make it one of its own: --yard {os.path.dirname(path)}",
@@ -123,9 +123,7 @@ def unknown(db: sqlite3.Connection, yard: Yard, reference: str) -> NoReturn:
             "`trainyard train` makes one; `trainyard reindex` finds runs that were copied here.",
         )
     names = dict.fromkeys(name for row in rows for name in row)
-    near = difflib.get_close_matches(reference, names, n=3, cutoff=0.6)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    listing = "`trainyard runs` lists what there is; `trainyard reindex` finds runs that were copied here."
     raise RunNotFoundError(
-        f"There is no run {reference!r} in the yard {yard.root}.",
-        f"{hint}`trainyard runs` lists what there is; `trainyard reindex` finds runs that were copied here.",
+        f"There is no run {reference!r} in the yard {yard.root}.", did_you_mean(reference, names, limit=3, then=listing)
     )

@@ -1,6 +1,6 @@
 """Index: what a yard's runs are, quickly, however many there are.
 
-A cache that nobody has to look after: it is built when it is missing, remade when it is damaged,
+A cache that needs no care: it is built when it is missing, remade when it is damaged,
 brought up to date at each question, and kept in memory where it cannot be written. The runs' own
 files stay the truth.
 """
@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 from trainyard.errors import DiskFullError, RunNotFoundError, YardError
 from trainyard.index import build, references, schema
 from trainyard.index.entries import from_text
-from trainyard.index.query import FIELDS, compile_query, parse
-from trainyard.runs import RunReader, Yard
+from trainyard.index.query import compile_query, parse
+from trainyard.runs import Yard
 
 Row = dict[str, Any]
 _T = TypeVar("_T")
@@ -61,7 +61,7 @@ class Index:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the index in memory, if there is one. The object can still be used."""
+        """Closes the index in memory, if there is one. The object can still be used."""
         memory, self._memory = getattr(self, "_memory", None), None
         if memory is not None:
             memory.close()
@@ -135,14 +135,6 @@ class Index:
         """
         return self._do(lambda db, _: self._find(db, reference))
 
-    def open(self, reference: str) -> RunReader:
-        """The run that `reference` names, as `find` understands it.
-
-        Raises:
-            RunNotFoundError: it names no run, or more than one.
-        """
-        return RunReader(self.yard, self.find(reference))
-
     def _find(self, db: sqlite3.Connection, reference: str) -> Path:
         if not reference.strip() or "\0" in reference:
             raise RunNotFoundError(f"{reference!r} names no run.", "Give an id, a name or a path.")
@@ -174,11 +166,6 @@ class Index:
                     return rows
 
         return self._do(ask)
-
-    def fields(self) -> list[str]:
-        """The names that a query may use: those of all runs, then the metrics and configuration keys."""
-        names = self._do(lambda db, _: db.execute("SELECT name FROM keys ORDER BY name").fetchall())
-        return [*FIELDS, *(name for (name,) in names)]
 
     # -- the file, or memory
 

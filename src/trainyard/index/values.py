@@ -30,7 +30,7 @@ class Span:
 
 
 def number(text: str) -> int | float | None:
-    """The number, such as 3, .97 or 1e-4; None when it is none."""
+    """The number, such as 3, .97 or 1e-4; None when it is not a number."""
     if not _NUMBER.fullmatch(text):
         return None
     if _INTEGER.fullmatch(text) and len(text) < 20 and abs(int(text)) <= _LARGEST:

@@ -15,8 +15,9 @@ from typing import Literal
 from trainyard.errors import LayoutError
 from trainyard.layouts import collisions, picture
 from trainyard.layouts.facts import FACTS
-from trainyard.layouts.kinds import KINDS, nearest
+from trainyard.layouts.kinds import KINDS
 from trainyard.layouts.template import Match, Template, match
+from trainyard.wording import did_you_mean
 
 # The facts that change together when a home is taken.
 CLAIMED_BY = {"run": ("run",), "time": ("time", "timestamp"), "id": ("id",)}
@@ -148,7 +149,9 @@ class Layout:
                 place=self.name,
             )
         raise LayoutError(
-            f"There is no record kind {kind!r}{nearest(kind, list(KINDS))}.", f"Kinds: {', '.join(KINDS)}.", value=kind
+            f"There is no record kind {kind!r}.",
+            did_you_mean(kind, KINDS, then=f"Kinds: {', '.join(KINDS)}."),
+            value=kind,
         )
 
     def _require(self, kind: str, names: Sequence[str], facts: Mapping[str, object]) -> None:

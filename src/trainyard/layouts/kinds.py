@@ -59,11 +59,3 @@ SHAREABLE = frozenset({"metrics_table", "encoder_weights", "default_config", "co
 
 # Kinds whose path may be the home itself, among its other files.
 IN_HOME = frozenset({"plots", "tensorboard", "extra"})
-
-
-def nearest(word: object, choices: tuple[str, ...] | list[str]) -> str:
-    """ " (did you mean …?)" for the choice nearest to a misspelt word, or ""."""
-    from difflib import get_close_matches  # imported here because only errors need it
-
-    close = get_close_matches(str(word), choices, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, cast
 from trainyard.errors import BadNameError, LayoutError
 from trainyard.layouts.engine import CLAIMED_BY, Layout
 from trainyard.layouts.facts import FACTS, RESERVED, name_fault
-from trainyard.layouts.kinds import CLAIMS, DIRECTORY_FORMATS, FORMATS, IN_HOME, KINDS, SHAREABLE, nearest
+from trainyard.layouts.kinds import CLAIMS, DIRECTORY_FORMATS, FORMATS, IN_HOME, KINDS, SHAREABLE
+from trainyard.wording import did_you_mean, suggestion
 
 LAYOUTS = ("grouped", "shared", "dated", "trials", "files")
 
@@ -51,10 +52,9 @@ def load_layout(name: str | os.PathLike[str]) -> Layout:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         return _checked(path)
+    choices = f"Layouts: {', '.join(LAYOUTS)}; or the path of your own, such as ./my_layout.yaml."
     raise LayoutError(
-        f"There is no layout {str(name)!r}{nearest(name, list(LAYOUTS))}.",
-        f"Layouts: {', '.join(LAYOUTS)}; or the path of your own, such as ./my_layout.yaml.",
-        value=str(name),
+        f"There is no layout {str(name)!r}.", did_you_mean(str(name), LAYOUTS, then=choices), value=str(name)
     )
 
 
@@ -176,23 +176,23 @@ class _Faults:
     def _check_settings(self, table: dict[str, Any]) -> None:
         for key in table:
             if key not in _KEYS:
-                self._note(key, key, f"unknown key{nearest(key, list(_KEYS))}; keys are {', '.join(_KEYS)}")
+                self._note(key, key, f"unknown key{suggestion(str(key), _KEYS)}")
         for key, choices in (("claim", CLAIMS), ("checkpoint_format", FORMATS)):
             if (value := table.get(key)) not in choices:
-                problem = f"{value!r} is unknown{nearest(value, choices)}" if key in table else "missing"
-                self._note(key, value, f"{problem}; choose one of {', '.join(choices)}")
+                problem = f"{value!r} is unknown" if key in table else "missing"
+                self._note(key, value, f"{problem}{suggestion(str(value), choices)}")
         if not isinstance(description := table.get("description", ""), str):
             self._note("description", description, f"must be text, not {_type(description)}")
 
     def _read_kind(self, kind: object, entry: object) -> None:
         if not isinstance(kind, str) or kind not in KINDS:
-            self._note(f"kinds.{kind}", kind, f"unknown kind{nearest(kind, list(KINDS))}; kinds are {', '.join(KINDS)}")
+            self._note(f"kinds.{kind}", kind, f"unknown kind{suggestion(str(kind), KINDS, few=len(KINDS))}")
             return
         about: object = ""
         if isinstance(entry, dict):
             for key in entry:
                 if key not in ("path", "about"):
-                    self._note(f"kinds.{kind}.{key}", key, f"unknown key{nearest(key, ['path', 'about'])}")
+                    self._note(f"kinds.{kind}.{key}", key, f"unknown key{suggestion(str(key), ('path', 'about'))}")
             about = entry.get("about", "")
             entry = entry.get("path")
         if not isinstance(entry, str) or not isinstance(about, str):
@@ -265,8 +265,8 @@ def _template_fault(kind: str, text: str) -> tuple[str, str] | None:
     names = re.findall(r"\{([^{}]*)\}", text)
     for name in names:
         if name not in _PLACEHOLDERS:
-            hint = nearest(name, list(_PLACEHOLDERS))
-            return f"{{{name}}}", f"names an unknown fact {{{name}}}{hint}; facts are {', '.join(_PLACEHOLDERS)}"
+            problem = f"names an unknown fact {{{name}}}{suggestion(name, _PLACEHOLDERS, few=len(_PLACEHOLDERS))}"
+            return f"{{{name}}}", problem
     literal = re.sub(r"\{[^{}]*\}", "{", text)
     if literal.count("{") != len(names) or "}" in literal:
         return literal, "contains an unmatched brace"

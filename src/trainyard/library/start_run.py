@@ -1,4 +1,4 @@
-"""Trainyard as a library: runs for a user's own training loop. (`stored` reads a yard back.)
+"""Trainyard as a library: runs for a user's own training loop. (`trainyard.api` reads a yard back.)
 
     with trainyard.start_run(project="cats", config={"lr": 1e-3}) as run:
         for step in range(1000):
@@ -16,15 +16,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsFloat
 
-from trainyard.artifacts import Files, Version
+from trainyard.api import Artifact, Checkpoint, DirectoryTransport, Run
+from trainyard.api.directory import checkpoint_document
+from trainyard.artifacts import Artifacts, Files
 from trainyard.checkpoints import FORMATS, FileWriter, commit, publish
+from trainyard.checkpoints.resuming import choose_to_resume
 from trainyard.index import Index
 from trainyard.layouts import load_layout
+from trainyard.library.checkpoint_files import directory_files, single_file
 from trainyard.running import artifacts, provenance
-from trainyard.running.artifacts import Artifact
-from trainyard.running.resuming import choose_to_resume
-from trainyard.running.states import ResumePoint, directory_files, single_file
-from trainyard.runs import RunWriter, Yard, create_run, environment, resume_run
+from trainyard.runs import BestStep, RunWriter, Yard, create_run, environment, resume_run
+from trainyard.runs.events import Progressed
 
 State = Mapping[str, Any]
 
@@ -42,7 +44,7 @@ def start_run(
     tags: Sequence[str] = (),
     note: str = "",
     resume: str | None = None,
-) -> Run:
+) -> ActiveRun:
     """A run to keep a loop of your own in. Use it as a context manager.
 
     Args:
@@ -56,14 +58,14 @@ def start_run(
         seed: for queries.
         tags: words to find it by.
         note: a sentence for people.
-        resume: continue this run (id, name, path) instead; `Run.resume_from` then says where from.
+        resume: continue this run (id, name, path) instead; `ActiveRun.resume_from` then says where from.
 
     Raises:
         UserError: a name that is taken or cannot be, an unknown layout, a yard that cannot be written.
     """
     if resume is not None:
         there = Yard(yard)
-        return Run(resume_run(there, Index(there).find(resume)), resuming=True)
+        return ActiveRun(resume_run(there, Index(there).find(resume)), resuming=True)
     writer = create_run(
         Yard(yard, create=True),
         load_layout(layout),
@@ -76,11 +78,11 @@ def start_run(
         tags=tags,
         note=note,
     )
-    return Run(writer, resuming=False)
+    return ActiveRun(writer, resuming=False)
 
 
-class Run:
-    """A run being written by a user's own loop. After a crash, all that a call returned for is there.
+class ActiveRun:
+    """A run being written by a user's own loop. After a crash, everything is there that a call returned for.
 
     Attributes:
         id: eight characters that never change.
@@ -103,7 +105,7 @@ class Run:
     def log(
         self, values: Mapping[str, SupportsFloat], *, step: int, epoch: float | None = None, split: str = "train"
     ) -> None:
-        """Adds one row of metrics; returns in microseconds and is on disk within half a second."""
+        """Adds one row of metrics in microseconds; a kill cannot lose it then, nor a power cut half a second later."""
         self._begin(None)
         self._writer.log(values, step=step, epoch=epoch, split=split)
 
@@ -147,13 +149,8 @@ class Run:
         checkpoint = commit(writer, files, step=step, epoch=epoch or 0.0, metrics=metrics, inside_epoch=epoch is None)
         if best:
             publish(writer, checkpoint, "best")
-            writer.event(
-                "progress",
-                step=step,
-                epoch=epoch or 0.0,
-                metrics=dict(metrics or {}),
-                best={"step": step, "epoch": epoch, "value": None},
-            )
+            chosen = BestStep(step, epoch, None)
+            writer.event(Progressed(step, epoch or 0.0, dict(metrics or {}), chosen))
         return writer.yard.root / checkpoint.paths["checkpoint"]
 
     def save_predictions(
@@ -215,11 +212,11 @@ class Run:
         aliases: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         copy: bool = False,
-    ) -> Version:
+    ) -> Artifact:
         """Keeps files as a version of the artifact `name`; unchanged content gives the version there is.
 
         The files are linked, not copied, and take no further disk. One that is later written into, instead
-        of replaced, would change in the version too, which is found out but not mended: give `copy=True` for
+        of replaced, would change in the version too, which is detected but cannot be undone: give `copy=True` for
         files that grow or are edited in place. From then on `latest`, and every one of `aliases`, means it.
 
         Args:
@@ -234,9 +231,11 @@ class Run:
             UserError: a name that cannot be, a missing file, another type than before; nothing is kept.
             DiskFullError: no room for copies.
         """
-        return artifacts.log_artifact(
+        version = artifacts.log_artifact(
             self._writer, files, name, type=type, aliases=aliases, metadata=metadata, copy=copy
         )
+        transport = DirectoryTransport(self._writer.yard.root)
+        return Artifact(transport, transport.artifact(version))
 
     def use_artifact(self, reference: str) -> Artifact:
         """The artifact that `name`, `name:best`, `name:v3` or `project/name:v3` means, without a version the latest.
@@ -244,11 +243,12 @@ class Run:
         That this run used it is kept in both their lineages; `download` gives its files, every byte checked.
 
         Raises:
-            UserError: there is none; says which there are.
+            UserError: there is no such artifact; lists what there is.
         """
-        return artifacts.use_artifact(self._writer, reference)
+        transport = DirectoryTransport(self._writer.yard.root)
+        return Artifact(transport, transport.artifact(Artifacts(self._writer.yard).use(reference, self._writer)))
 
-    def resume_from(self, step: int | str | None = None) -> ResumePoint | None:
+    def resume_from(self, step: int | str | None = None) -> Checkpoint | None:
         """The newest whole checkpoint to continue from; None when there is none: begin at the beginning.
 
         Metric rows after its step no longer count, and damaged checkpoints are set aside. Call it before logging.
@@ -262,7 +262,12 @@ class Run:
         """
         choice = choose_to_resume(self._writer, step)
         self._begin(choice.checkpoint.step if choice else None)
-        return ResumePoint(choice.checkpoint, choice.path) if choice else None
+        if choice is None:
+            return None
+        recorded = choice.checkpoint.paths
+        place = next(place for place in recorded if self._writer.resolve(recorded[place]) == choice.path)
+        transport = DirectoryTransport(self._writer.yard.root)
+        return Checkpoint(Run(transport, transport.run_at(self.home)), checkpoint_document(choice.checkpoint), place)
 
     def _begin(self, resumed_from: int | None) -> None:
         """The first thing a resumed run does begins its attempt."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainyard import durable
-from trainyard.checkpoints import FileWriter
+
+FileWriter = Callable[[Path], None]  # writes one file to the given path
 
 
 def torch_file(value: Any) -> FileWriter:

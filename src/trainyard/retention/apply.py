@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -23,7 +23,7 @@ from trainyard.checkpoints.formats import FORMATS
 from trainyard.errors import CorruptError, RunBusyError, RunNotFoundError
 from trainyard.retention.items import Whose, drop_items, publishes_each_best, ranking, strip_items
 from trainyard.retention.measure import measure
-from trainyard.retention.plan import EVENTS, Plan, make_plan
+from trainyard.retention.plan import EVENTS, Plan, PlanItem, make_plan
 from trainyard.retention.policy import CHECKPOINT, KeepPolicy, decide, superseded
 from trainyard.retention.trash import (
     UNFINISHED,
@@ -84,12 +84,22 @@ def _apply_to_run(yard: Yard, entry: TrashEntry, home: str, numbers: list[int]) 
     if any(entry.items[n].action == "delete" for n in numbers):
         return [_delete(yard, entry, n) for n in numbers]
     with amend(yard, yard.root / home) as run:
-        return [_act(run, entry, n) for n in numbers]
+        return _act(run, entry, numbers)
 
 
-def _act(run: RunWriter, entry: TrashEntry, n: int) -> str | None:
-    """Carries out one item on an open run; returns the reason if it was left in place."""
-    item = entry.items[n]
+def _act(run: RunWriter, entry: TrashEntry, numbers: Sequence[int]) -> list[str | None]:
+    """Carries out items on an open run; returns, for each item, the reason if it was left in place."""
+    with run.batch():
+        reasons = [_record_removal(run, entry.items[n]) for n in numbers]
+    run.flush()  # the journal before the files, even inside a batch of the caller's
+    for n, why in zip(numbers, reasons, strict=True):
+        if why is None:
+            _carry(run.yard, entry, n)
+    return reasons
+
+
+def _record_removal(run: RunWriter, item: PlanItem) -> str | None:
+    """Records in the journal that an item is removed; returns the reason if it must stay in place."""
     if run.id != item.run_id or len(run.snapshot.attempts) != item.attempts:
         return CHANGED
     if item.action != "file":
@@ -101,8 +111,7 @@ def _act(run: RunWriter, entry: TrashEntry, n: int) -> str | None:
             if checkpoint is None or checkpoint.paths.get(item.data["place"]) != item.data["path"]:
                 return CHANGED
             details |= _lost_with(checkpoint, item.data["place"])
-        run.event(EVENTS[item.action], **details)
-    _carry(run.yard, entry, n)
+        run.event(EVENTS[item.action](**details))
     return None
 
 
@@ -227,13 +236,14 @@ def rotate(
         items += strip_items(whose, superseded(snapshot.checkpoints, protected_steps))
     if not items:
         return None
-    for earlier in list_trash(run.yard, run.id):
-        if earlier.done or _settle_entry(run.yard, earlier, run):
-            _erase(earlier.path)
+    before = list_trash(run.yard, run.id)
     plan = make_plan(run.yard, f"Rotation of {run.name}", items, kind="rotation", measured=False)
     entry = create_entry(run.yard, plan, run.id)
-    reasons = {n: _act(run, entry, n) for n in range(len(entry.items))}
-    return mark_done(entry, {n: why for n, why in reasons.items() if why is not None})
+    reasons = _act(run, entry, range(len(entry.items)))
+    for earlier in before:
+        if earlier.done or _settle_entry(run.yard, earlier, run):
+            _erase(earlier.path)
+    return mark_done(entry, {n: why for n, why in enumerate(reasons) if why is not None})
 
 
 # -- permanently

@@ -26,14 +26,14 @@ def publishes_each_best(layout: Layout) -> bool:
 
 def ranking(snapshot: Snapshot) -> tuple[int | None, str, str]:
     """The run's best step, the metric that chose it, and "min" or "max"."""
-    best = snapshot.best or {}
+    best = snapshot.best
     configured = snapshot.config.get("training")
     training: Mapping[str, Any] = configured if isinstance(configured, Mapping) else {}
-    monitor = str(best.get("metric") or training.get("monitor") or "val_loss")
+    monitor = str((best and best.metric) or training.get("monitor") or "val_loss")
     mode = training.get("mode")
     if mode not in ("min", "max"):
         mode = "min" if any(word in monitor for word in ("loss", "error", "brier", "ece")) else "max"
-    return (int(best["step"]) if best else None), monitor, mode
+    return (best.step if best else None), monitor, mode
 
 
 class Whose:

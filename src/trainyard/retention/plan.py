@@ -12,11 +12,12 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from trainyard.retention.measure import measure
-from trainyard.runs import Yard
+from trainyard.runs import Event, Yard
+from trainyard.runs.events import Dropped, RecordRemoved, Stripped
 from trainyard.units import human_size
 
 Action = Literal["drop", "strip", "remove", "delete", "file"]
-EVENTS: Mapping[Action, str] = {"drop": "dropped", "strip": "stripped", "remove": "removed"}
+EVENTS: Mapping[Action, type[Event]] = {"drop": Dropped, "strip": Stripped, "remove": RecordRemoved}
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class PlanItem:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data for JSON."""
-        return {**asdict(self), "event": EVENTS.get(self.action)}
+        event = EVENTS.get(self.action)
+        return {**asdict(self), "event": event.journal_name if event is not None else None}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PlanItem:

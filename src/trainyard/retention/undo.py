@@ -7,9 +7,8 @@ the report says why. After a kill at any point, undoing again completes it.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
 from trainyard import durable
 from trainyard.checkpoints.formats import FORMATS
@@ -19,6 +18,8 @@ from trainyard.retention.plan import PlanItem
 from trainyard.retention.policy import CHECKPOINT
 from trainyard.retention.trash import TrashEntry, is_as_it_was, is_recorded, list_trash
 from trainyard.runs import Checkpoint, RunWriter, Yard, amend
+from trainyard.runs.events import RecordWritten, Restored
+from trainyard.wording import did_you_mean, listed
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,10 @@ def _choose(yard: Yard, name: str | None) -> TrashEntry:
             value=name,
             place=yard.trash,
         )
-    known = ", ".join(entry.name for entry in entries[:10])
+    known = [entry.name for entry in entries]
     raise UserError(
         f"There is no {name} in the trash.",
-        f"Choose one of these, newest first: {known}.",
+        did_you_mean(str(name), known, then=f"Choose one of these, newest first: {listed(known, 10)}."),
         value=name,
         place=yard.trash,
     )
@@ -172,10 +173,9 @@ def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
         return "other files have its names now"
     if item.action == "remove":
         # With its old time: restoring it did not write it.
-        names = ("kind", "path", "size", "sha256", "facts", "at")
-        run.event("record", **{key: item.before[key] for key in names})
+        run.event(RecordWritten(**item.before))
     else:
-        run.event("restored", checkpoint=_merged(run.snapshot.checkpoint(item.data["step"]), item))
+        run.event(Restored(_merged(run.snapshot.checkpoint(item.data["step"]), item)))
     return True
 
 
@@ -194,23 +194,23 @@ def _misfit(run: RunWriter, item: PlanItem) -> str | None:
     return None
 
 
-def _merged(now: Checkpoint | None, item: PlanItem) -> dict[str, Any]:
+def _merged(now: Checkpoint | None, item: PlanItem) -> Checkpoint:
     """The run's present checkpoint together with what `item` restores."""
-    before = dict(item.before)
-    format_ = FORMATS[before["format"]]
+    before = Checkpoint.from_dict(item.before)
+    format_ = FORMATS[before.format]
     if item.action == "strip":
         assert now is not None  # checked by _misfit
         names = {file["name"] for file in now.files} | set(item.data["files"])
-        files = [file for file in before["files"] if file["name"] in names]
-        return {**asdict(now), "files": files, "resumable": before["resumable"]}
+        files = [file for file in before.files if file["name"] in names]
+        return replace(now, files=files, resumable=before.resumable)
     place = item.data["place"]
     paths = {**(now.paths if now is not None else {}), place: item.data["path"]}
-    ordered = {key: paths[key] for key in (*before["paths"], *paths) if key in paths}
+    ordered = {key: paths[key] for key in (*before.paths, *paths) if key in paths}
     if place == CHECKPOINT or not format_.is_directory:
-        files, resumable = before["files"], before["resumable"]
+        files, resumable = before.files, before.resumable
     elif now is not None:
         files, resumable = now.files, now.resumable
     else:
-        files = [file for file in before["files"] if format_.is_published(file["name"])]
+        files = [file for file in before.files if format_.is_published(file["name"])]
         resumable = False
-    return {**before, "paths": ordered, "files": files, "resumable": resumable}
+    return replace(before, paths=ordered, files=files, resumable=resumable)

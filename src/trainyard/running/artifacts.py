@@ -1,4 +1,4 @@
-"""What runs and people do with artifacts: log, use, remove; and what a finished training logs of itself.
+"""What runs and people do with artifacts: log and remove; and what a finished training logs of itself.
 
 The store is `trainyard.artifacts`; what is removed goes into the yard's trash from a plan, as everything
 does. Needs no torch.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainyard.artifacts import Artifacts, FileEntry, Files, Version, derived_name
+from trainyard.artifacts import Artifacts, Files, Version, derived_name
 from trainyard.artifacts.wandb_manifest import artifact_id, wandb_manifest
 from trainyard.checkpoints import FORMATS
 from trainyard.errors import UserError
@@ -24,50 +23,6 @@ from trainyard.retention.plan import make_plan
 from trainyard.runs import Checkpoint, RunWriter, Yard
 
 _MANIFEST = "artifact_manifest"
-
-
-class Artifact:
-    """A version of an artifact, to look at and to take out of the yard.
-
-    Attributes:
-        version: everything that is known of it.
-    """
-
-    def __init__(self, store: Artifacts, version: Version) -> None:
-        self._store = store
-        self.version = version
-
-    def __repr__(self) -> str:
-        return f"<artifact {self.version.reference} of type {self.version.type}>"
-
-    @property
-    def files(self) -> dict[str, FileEntry]:
-        """Path in the artifact to size and digest."""
-        return self.version.files
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What was said of it when it was logged."""
-        return self.version.metadata
-
-    def download(self, root: str | os.PathLike[str] | None = None, *, replace: bool = False) -> Path:
-        """Copies its files into `root`, checks every byte, and returns the directory.
-
-        Args:
-            root: where to; None: `artifacts/{name}-v{N}` in this process's directory.
-            replace: replace files that are there and differ; otherwise they are an error.
-
-        Raises:
-            UserError: files are in the way; nothing was written.
-            CorruptError: the yard's copy is damaged; it is not handed out.
-            DiskFullError: no room, found before anything is written.
-        """
-        return self._store.get(self.version, default_root(self.version) if root is None else root, replace=replace)
-
-
-def default_root(version: Version) -> Path:
-    """Where a version goes when nobody says where."""
-    return Path("artifacts", f"{version.name}-{version.label}")
 
 
 def log_artifact(
@@ -92,16 +47,6 @@ def log_artifact(
         text = json.dumps(wandb_manifest(version), indent=2, ensure_ascii=False) + "\n"
         run.write(_MANIFEST, text, artifact_id=artifact_id(version))
     return version
-
-
-def use_artifact(run: RunWriter, reference: str) -> Artifact:
-    """The artifact that a reference means, with the run in its lineage; without a project, the run's comes first.
-
-    Raises:
-        UserError: there is no such artifact.
-    """
-    store = Artifacts(run.yard)
-    return Artifact(store, store.use(reference, run))
 
 
 # -- what a finished training logs
@@ -201,17 +146,17 @@ def remove(yard: Yard, references: Sequence[str], *, force: bool = False) -> Tra
     """
     store = Artifacts(yard)
     with contextlib.ExitStack() as locks:
-        shelves = {store.shelf(store.find(reference)) for reference in references}
-        for shelf in sorted(shelves, key=lambda shelf: shelf.folder):
-            locks.enter_context(shelf.locked())
-            shelf.note_numbers()
+        touched = {store.series(store.find(reference)) for reference in references}
+        for series in sorted(touched, key=lambda series: series.folder):
+            locks.enter_context(series.locked())
+            series.note_numbers()
         return apply(yard, plan_removal(yard, references, force=force))
 
 
 def _uses(store: Artifacts, version: Version, titles: Mapping[str, str]) -> list[str]:
     """Why a version should stay, a phrase each."""
     aliases = [f"its alias is {alias}" for alias in version.aliases if alias != "latest"]
-    runs = [note["run"] for note in store.shelf(version).notes(version.number) if note["role"] == "used"]
+    runs = [note["run"] for note in store.series(version).notes(version.number) if note["role"] == "used"]
     return aliases + [f"{titles[run]} ({run}) used it" for run in dict.fromkeys(runs) if run in titles]
 
 

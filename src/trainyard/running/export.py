@@ -14,21 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from trainyard import durable
-from trainyard.assembly.setup import Setup, build, load_dataset
+from trainyard.assembly.setup import Setup
+from trainyard.assembly.trained import Trained
 from trainyard.audio.encoders import EncoderClassifier
 from trainyard.audio.load import heard_by
-from trainyard.config.convert import from_dict
 from trainyard.config.schema import AudioData
 from trainyard.errors import DiskFullError, TrainyardError, UserError
-from trainyard.models import from_model_config
 from trainyard.models.quantize import QuantAware
-from trainyard.running.inference import pick
-from trainyard.running.train import refuse_changed_data
 from trainyard.runs import RunReader, RunWriter, amend
 from trainyard.text.encoders import TextClassifier
-from trainyard.training import process as processes
-from trainyard.training.checkpoint.capture import load_weights
-from trainyard.training.checkpoint.read import load
 
 FORMATS = ("onnx", "int8", "adapter", "merged")
 _COMPARED = 64  # items that an exported file is checked on
@@ -51,22 +45,15 @@ def export_run(
         ChangedDataError: the data is not what the run was trained on; ONNX is checked against it.
         TrainyardError: the exported file does not give the model's outputs; nothing is kept.
     """
-    choice = pick(reader, checkpoint)
-    loaded = load(choice.path, weights_only=True)
-    if format_ in ("adapter", "merged"):  # asks for no data
-        model = from_model_config(loaded.model_config, loaded.files)
-        load_weights(model, loaded.model, str(choice.path))
+    opened = Trained.open(reader, checkpoint, device="cpu", trust=trust)
+    if format_ in ("adapter", "merged"):  # needs no data
         with amend(reader.yard, reader.home) as run:
-            return _encoder(model, run, format_, choice.checkpoint.step, loaded.model_config)
-    config = from_dict(reader.snapshot.config, where=str(reader.home), trust=trust)
-    dataset = load_dataset(config, trust=trust, heard=reader.snapshot.data.get("item_shape"), saved=loaded)
-    refuse_changed_data(reader, dataset)
-    setup = build(config, dataset, processes.start("cpu"), trust=trust, saved=loaded, trains=False)
-    load_weights(setup.model, loaded.model, str(choice.path))
+            return _encoder(opened.model, run, format_, opened.step, opened.loaded.model_config)
+    setup = opened.setup
     with amend(reader.yard, reader.home) as run:
         if isinstance(setup.model, TextClassifier):
-            return _texts(setup, run, format_, choice.checkpoint.step, loaded.decision)
-        return _write(setup, run, format_, choice.checkpoint.step)
+            return _texts(setup, run, format_, opened.step, opened.loaded.decision)
+        return _write(setup, run, format_, opened.step)
 
 
 def export_quantised(setup: Setup, run: RunWriter, step: int) -> list[tuple[Path, str]]:

@@ -6,16 +6,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from trainyard.analysis.classification.decisions import Decision
+from trainyard.analysis.scoring import Rule
 from trainyard.assembly.setup import Setup
 from trainyard.checkpoints import Choice, choose
+from trainyard.metric import Metric
 from trainyard.running import records
 from trainyard.running.artifacts import log_run_artifacts
 from trainyard.running.logs import tell
 from trainyard.runs import RunReader, RunWriter
+from trainyard.runs.events import DataSeen
 from trainyard.training.checkpoint.capture import load_weights
 from trainyard.training.checkpoint.read import load
 from trainyard.training.evaluate import Predictions
@@ -35,36 +36,36 @@ def finish(
     Returns:
         What `wandb-summary.json` holds; nothing where `run` is None.
     """
-    config = setup.config
+    config, scoring = setup.config, setup.task.scoring
     best = choose(RunReader(run.yard, run.home), step="best") if run is not None and config.run.train else None
     found = _predict(setup, best)
     if run is None:
         return {}
     if config.run.train:
-        nothing = np.empty((0, len(setup.dataset.classes)))  # no validation: nothing is tuned, which is said as well
-        tuned = (found["val"].probabilities, found["val"].labels) if "val" in found else (nothing, nothing)
-        for note in setup.task.tune(*tuned)[1]:
+        for note in found["val"].tuned(scoring)[1] if "val" in found else ():
             run.warn(note)
             tell(console, note, label="warning: ", logger=logger)
     with_plots = config.outputs.plots
-    per_class: list[Any] = []
+    further: dict[str, Any] = {}
     for split, predictions in found.items():
-        per_class = records.write_predictions(run, predictions, setup.dataset, split, with_plots=with_plots)
+        records.write_predictions(run, predictions, setup.dataset, scoring, split, with_plots=with_plots)
+        further = scoring.final_values(predictions.columns, predictions.targets, predictions.rule)
     shares = getattr(setup.model, "layer_weights", None)
     if shares is not None:
         records.write_layer_weights(run, shares(), with_plots=with_plots)
     if getattr(config.model, "qat", False) and config.run.train:
         _export_int8(setup, run, best.checkpoint.step if best is not None else run.snapshot.step, console, logger)
     if setup.dataset.cache is not None:
-        run.event("data", data={**run.snapshot.data, "cache": setup.dataset.cache()})
+        run.event(DataSeen({**run.snapshot.data, "cache": setup.dataset.cache()}))
     summary = _summary(run, found, best)
     run.summary(**summary)
-    told = records.write_end(run, summary, per_class, with_plots=with_plots)
+    told = records.write_end(run, summary, further, headline=scoring.headline, with_plots=with_plots)
     if config.outputs.artifacts:
         for version in log_run_artifacts(run, best.checkpoint if best is not None else None):
             tell(console, f"artifact {version.reference}", logger=logger)
     for split, predictions in found.items():
-        line = "  ".join(f"{key} {predictions.metrics[key]:.4f}" for key in ("loss", "accuracy", "f1_macro"))
+        values = predictions.metrics
+        line = "  ".join(f"{name} {values[name]:.4f}" for name in scoring.headline if name in values)
         tell(console, f"{split:<5}{line}", logger=logger)
     return told
 
@@ -74,23 +75,24 @@ def _predict(setup: Setup, best: Choice | None) -> dict[str, Predictions]:
     config = setup.config
     path = setup.process.share(str(best.path) if best is not None else None)
     source = path if config.run.train else config.run.checkpoint_path
-    decision = None
+    rule: Rule | None = None
     if source is not None:
         loaded = load(Path(source), weights_only=True)
         load_weights(setup.model, loaded.model, source)
-        if loaded.decision is not None:
-            decision = Decision.from_dict(loaded.decision, setup.dataset.classes)
+        rule = loaded.decision
     found: dict[str, Predictions] = {}
     for split in ("val", "test"):
         if len(setup.dataset.indices(split)) and (split == "val" or config.run.test):
-            found[split] = setup.predict(split, decision)
-            decision = found[split].decision
+            found[split] = setup.predict(split, rule)
+            rule = found[split].rule
     return found
 
 
 def _summary(run: RunWriter, found: dict[str, Predictions], best: Choice | None) -> dict[str, Any]:
     summary: dict[str, Any] = {
-        f"{split}_{key}": value for split, predictions in found.items() for key, value in predictions.metrics.items()
+        str(Metric(split, name)): value
+        for split, predictions in found.items()
+        for name, value in predictions.metrics.items()
     }
     if best is not None:
         summary |= {"best_step": best.checkpoint.step, "best_epoch": best.checkpoint.epoch}

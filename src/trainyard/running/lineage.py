@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
-from typing import Any
 
-from trainyard.errors import LayoutError, YardError
+from trainyard.errors import TrainyardError
 from trainyard.index import Index
-from trainyard.layouts import LAYOUTS, load_layout
 from trainyard.runs import RunReader, Yard
+from trainyard.runs.events import ParentUsed
 
-_CHECKPOINTS = ("checkpoint", "step_checkpoint", "best", "final")
 
+def source_of(yard: Yard, checkpoint: Path, role: str) -> ParentUsed | None:
+    """The parent that using `checkpoint` makes; None when it is not a checkpoint of a run in this yard.
 
-def source_of(yard: Yard, checkpoint: Path, role: str) -> dict[str, Any] | None:
-    """The parent that using `checkpoint` makes: {"run", "step", "role"}; None when it is no run's of this yard."""
-    try:
-        path = yard.relative(checkpoint.absolute())
-    except YardError:
-        return None
-    path += "/" if checkpoint.is_dir() else ""
-    for name in LAYOUTS:
-        layout = load_layout(name)
-        for kind, facts in layout.match(path):
-            if kind not in _CHECKPOINTS:
-                continue
-            try:
-                home = yard.root / layout.path("home", facts)
-            except LayoutError:
-                continue
-            if not (home / ".run").is_dir():
-                continue
-            run = RunReader(yard, home).snapshot
-            for known in run.checkpoints:
-                if path in known.paths.values():
-                    return {"run": run.id, "step": known.step, "role": role}
+    It is looked for in what the runs themselves recorded, so that this works for any layout.
+
+    Args:
+        yard: where to look.
+        checkpoint: a checkpoint's path under any of its names, or the path of a file in it.
+        role: what it is used as.
+    """
+    path = Path(os.path.abspath(checkpoint))
+    wanted = {found for place in (path, path.parent) if (found := _inode(place)) is not None}
+    homes = [yard.root / row["home"] for row in Index(yard).query().rows]
+    # The home it lies in comes first, but every other is looked at too: a layout may put checkpoints outside.
+    for home in sorted(homes, key=lambda home: not path.is_relative_to(home)):
+        with contextlib.suppress(TrainyardError):  # a run that cannot be read has no checkpoint to protect
+            run = RunReader(yard, home)
+            for known in run.snapshot.checkpoints:
+                if any(_inode(run.resolve(recorded)) in wanted for recorded in known.paths.values()):
+                    return ParentUsed(run.snapshot.id, known.step, role)
     return None
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """What a path leads to, however it is spelled; None when nothing is there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 class UsedSteps:

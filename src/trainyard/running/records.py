@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainyard import durable
-from trainyard.analysis import plots
-from trainyard.analysis.classification import metrics as measures
+from trainyard.analysis import layer_weights, plots
 from trainyard.analysis.classification import predictions
-from trainyard.audio import layer_weights
+from trainyard.analysis.scoring import Scoring
 from trainyard.data.dataset import Dataset
 from trainyard.index import Index
 from trainyard.jsonl import without_nan
+from trainyard.metric import Metric, as_text, of_split
 from trainyard.running import provenance
 from trainyard.runs import RunReader, RunWriter, read_history
 from trainyard.training.evaluate import Predictions
@@ -29,13 +29,13 @@ from trainyard.training.events import EpochEnded, Event
 class PredictionsSink:
     """Writes the validation predictions of every n-th epoch."""
 
-    def __init__(self, run: RunWriter, dataset: Dataset, every: int) -> None:
-        self._run, self._dataset, self._every = run, dataset, every
+    def __init__(self, run: RunWriter, dataset: Dataset, scoring: Scoring, every: int) -> None:
+        self._run, self._dataset, self._scoring, self._every = run, dataset, scoring, every
 
     def emit(self, event: Event) -> None:
         """Writes one file when it is time."""
         if isinstance(event, EpochEnded) and event.epoch % self._every == 0 and event.predictions and event.val:
-            text = predictions_text(event.predictions, self._dataset)
+            text = predictions_text(event.predictions, self._dataset, self._scoring)
             self._run.write("predictions", text, split="val", epoch=event.epoch)
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class ResultsSink:
             return
         self._epochs = [epoch for epoch in self._epochs if epoch["current_epoch"] < event.epoch]
         rate = event.train["learning_rate"]
-        losses = {key: value for key, value in event.metrics.items() if key != "train_learning_rate"}
+        losses = as_text({m: value for m, value in event.metrics.items() if m != Metric("train", "learning_rate")})
         self._epochs.append(
             {
                 **losses,
@@ -88,49 +88,35 @@ class ResultsSink:
         """Nothing to close."""
 
 
-def predictions_text(found: Predictions, dataset: Dataset) -> str:
+def predictions_text(found: Predictions, dataset: Dataset, scoring: Scoring) -> str:
     """The CSV of predictions on a split."""
-    items, column = (dataset.ids, "id") if dataset.texts is None else (dataset.texts, "text")
-    return predictions.predictions_csv(
-        [items[int(i)] for i in found.indices],
-        found.labels,
-        found.chosen,
-        found.probabilities,
-        dataset.classes,
-        item_column=column,
-    )
+    names, column = (dataset.ids, "id") if dataset.texts is None else (dataset.texts, "text")
+    items = [names[int(i)] for i in found.indices]
+    return scoring.table(items, found.targets, found.columns, found.rule, column)
 
 
 def write_predictions(
-    run: RunWriter, found: Predictions, dataset: Dataset, split: str, *, with_plots: bool
-) -> list[measures.ClassStatistics]:
-    """Predictions, statistics per class and their picture, of the chosen checkpoint on a split; the statistics."""
-    facts = {"split": split}
-    run.write("final_predictions", predictions_text(found, dataset), **facts)
-    chosen = found.chosen
-    rows = measures.per_class(found.labels, chosen, dataset.classes)
-    if split == "test" or "split" in run.layout.facts_of("per_class"):
-        run.write("per_class", predictions.per_class_csv(rows, dataset.label_name), **facts)
-    if (
-        with_plots
-        and not dataset.multi_label
-        and (split == "test" or "split" in run.layout.facts_of("confusion_matrix"))
-    ):
-        matrix = measures.confusion(found.labels, chosen, len(dataset.classes))
-        title = f"{run.snapshot.project} / {run.name}: {split}"
-        run.write("confusion_matrix", plots.confusion_matrix(matrix, dataset.classes, title), **facts)
-    return rows
+    run: RunWriter, found: Predictions, dataset: Dataset, scoring: Scoring, split: str, *, with_plots: bool
+) -> None:
+    """Predictions of the chosen checkpoint on a split, and the tables and pictures that the task makes of them."""
+    run.write("final_predictions", predictions_text(found, dataset, scoring), split=split)
+    title = f"{run.snapshot.project} / {run.name}: {split}"
+    made = scoring.records(found.columns, found.targets, found.rule, title=title, plots=with_plots)
+    for kind, content in made:
+        if run.keeps(kind) and (split == "test" or "split" in run.layout.facts_of(kind)):  # else it is of test
+            run.write(kind, content, split=split)
 
 
 def write_end(
-    run: RunWriter, summary: Mapping[str, Any], per_class: Sequence[measures.ClassStatistics] = (), *, with_plots: bool
+    run: RunWriter, summary: Mapping[str, Any], further: Mapping[str, Any], *, headline: Sequence[str], with_plots: bool
 ) -> dict[str, Any]:
     """History as CSV, learning curves, the summary in every form, and the project's table of metrics.
 
     Args:
         run: whose.
         summary: final values.
-        per_class: statistics of the last split that was predicted.
+        further: what the task adds to `wandb-summary.json`.
+        headline: the task's main metrics; the first after the loss is drawn beside it.
         with_plots: draw.
 
     Returns:
@@ -140,11 +126,11 @@ def write_end(
     rows = read_history(run.home / ".run" / "history.jsonl")
     run.write("history", predictions.history_csv(rows))
     if with_plots and rows:
-        best = run.snapshot.best["epoch"] if run.snapshot.best else None
+        best = run.snapshot.best.epoch if run.snapshot.best else None
         title = f"{run.snapshot.project} / {run.name}"
-        run.write("learning_curves", plots.learning_curves(rows, title, best_epoch=best))
-    statistics = {row["label"]: {key: value for key, value in row.items() if key != "label"} for row in per_class}
-    told: dict[str, Any] = without_nan(provenance.wandb_summary(run.snapshot, {**summary, "per_class": statistics}))
+        metric = next((name for name in headline if name != "loss"), None)
+        run.write("learning_curves", plots.learning_curves(rows, title, metric=metric, best_epoch=best))
+    told: dict[str, Any] = without_nan(provenance.wandb_summary(run.snapshot, {**summary, **further}))
     run.write("summary", json.dumps(without_nan({**summary, "run": run.id, "name": run.name}), indent=2) + "\n")
     run.write("wandb_summary", json.dumps(told, indent=2) + "\n")
     if run.keeps("metrics_table"):
@@ -200,10 +186,10 @@ def add_to_table(run: RunWriter, summary: Mapping[str, Any]) -> None:
             "dataset": run.snapshot.dataset,
             "model": run.snapshot.model,
             "split": split,
-            **{k.removeprefix(f"{split}_"): v for k, v in summary.items() if k.startswith(f"{split}_")},
+            **of_split(summary, split),
         }
         for split in ("val", "test")
-        if f"{split}_loss" in summary
+        if str(Metric(split, "loss")) in summary
     ]
     with durable.locked(run.yard.own / "metrics-table.lock"):
         rows: list[dict[str, Any]] = []

@@ -24,10 +24,10 @@ def sinks_of(
     setup: Setup, run: RunWriter, checkpointer: Checkpointer, logger: Any, console: Console, progress: Progress
 ) -> list[Sink]:
     """Who is told what happens in the training of a run, its tracker apart: in this order, and closed when it ends."""
-    config = setup.config
+    config, headline = setup.config, setup.task.scoring.headline
     batches = setup.batches("train", training=True)
     steps = -(-len(batches) // config.training.grad_accumulation)
-    sinks: list[Sink] = [HistorySink(run, checkpointer.do), LogSink(logger, config.training.monitor)]
+    sinks: list[Sink] = [HistorySink(run, setup.monitor, checkpointer.write_event), LogSink(logger, headline)]
     if config.tracker != "none" and run.keeps("tensorboard"):
         purge = progress.step if len(run.snapshot.attempts) > 1 else None
         sinks.append(TensorBoardSink(run.path("tensorboard"), purge_after=purge))
@@ -36,8 +36,10 @@ def sinks_of(
     if run.keeps("results"):
         sinks.append(records.ResultsSink(run, steps * config.training.epochs))
     if config.outputs.val_predictions_every:
-        sinks.append(records.PredictionsSink(run, setup.dataset, config.outputs.val_predictions_every))
-    sinks.append(ConsoleSink(console, steps, config.training.epochs, start=progress.step))
+        sinks.append(
+            records.PredictionsSink(run, setup.dataset, setup.task.scoring, config.outputs.val_predictions_every)
+        )
+    sinks.append(ConsoleSink(console, headline, steps, config.training.epochs, start=progress.step))
     return sinks
 
 

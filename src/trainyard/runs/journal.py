@@ -2,37 +2,66 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from trainyard import jsonl
+from trainyard.runs.events import Event, decode, decode_all, encode
 from trainyard.runs.identity import utc_now
 
 
 class Journal:
-    """Appends events to `journal.jsonl`, each durable when `append` returns. One writer at a time."""
+    """Appends events to `journal.jsonl`: `add` gathers them, `flush` makes them durable together.
+
+    One writer at a time.
+    """
 
     def __init__(self, path: Path) -> None:
         self._appender = jsonl.Appender(path)
+        self._gathered: list[bytes] = []
 
     @property
     def size(self) -> int:
-        """Bytes of the journal so far."""
+        """Bytes of the journal so far, without what waits for `flush`."""
         return self._appender.size
 
-    def append(self, event: str, data: dict[str, Any]) -> dict[str, Any]:
-        """Writes one event and returns it as it will be read."""
-        line = jsonl.encode_line({"at": utc_now(), "event": event, **data})
-        self._appender.append(line)
-        written = jsonl.decode_line(line)
+    @property
+    def has_gathered(self) -> bool:
+        """Whether events wait for `flush`."""
+        return bool(self._gathered)
+
+    def add(self, event: Event) -> Event:
+        """Takes one event for the next `flush` and returns it as it will be read back.
+
+        Raises:
+            ValueError: the journal is closed.
+        """
+        self._appender.check_open()
+        line = jsonl.encode_line(encode(event if event.at else replace(event, at=utc_now())))
+        record = jsonl.decode_line(line)
+        assert record is not None
+        written = decode(record)
         assert written is not None
+        self._gathered.append(line)
         return written
+
+    def flush(self) -> None:
+        """Writes what was gathered: one write and one fsync. When that fails, none of it is in the journal."""
+        lines, self._gathered = b"".join(self._gathered), []
+        if lines:
+            self._appender.append(lines)
+
+    def read_back(self) -> list[Event]:
+        """The events that are in the journal now, after a failed `flush`."""
+        self._appender.repair()
+        return read_journal(self._appender.path)[0]
 
     def close(self) -> None:
         """Closes the file."""
         self._appender.close()
 
 
-def read_journal(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The events in order (without a torn last line) and the bytes they take."""
-    return jsonl.read_lines(path)
+def read_journal(path: Path) -> tuple[list[Event], int]:
+    """The events in order (without a torn last line) and the bytes that they take."""
+    records, size = jsonl.read_lines(path)
+    return decode_all(records), size

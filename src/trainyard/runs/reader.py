@@ -17,9 +17,10 @@ from trainyard.errors import CorruptError, RunNotFoundError
 from trainyard.layouts import Layout, load_layout
 from trainyard.layouts.facts import RESERVED
 from trainyard.runs import lock
+from trainyard.runs.events import Checkpoint
 from trainyard.runs.history import Row, read_history
 from trainyard.runs.journal import read_journal
-from trainyard.runs.snapshot import Checkpoint, Snapshot, fold
+from trainyard.runs.snapshot import Snapshot, fold
 from trainyard.runs.yard import Yard
 
 

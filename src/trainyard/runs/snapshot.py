@@ -5,12 +5,14 @@ Pure: events in, snapshot out; touches no disk. `Snapshot.apply` takes one more 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from trainyard.runs import events
+from trainyard.runs.events import BestStep, Checkpoint, Event
+
 FORMAT = 1
-Event = Mapping[str, Any]
 
 
 @dataclass
@@ -40,30 +42,6 @@ class Record:
 
 
 @dataclass
-class Checkpoint:
-    """A committed checkpoint.
-
-    `paths` maps a place ("checkpoint": its own; "best", "final": published names) to a path
-    relative to the yard. `files` are {"name", "size", "sha256"}; the single file of a
-    one-file format has the name "".
-    """
-
-    step: int
-    epoch: float
-    format: str
-    metrics: dict[str, float]
-    files: list[dict[str, Any]]
-    paths: dict[str, str]
-    resumable: bool = True
-    at: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes of its files, each counted once whatever they share with others."""
-        return sum(file["size"] for file in self.files)
-
-
-@dataclass
 class Snapshot:
     """Everything the journal says about a run so far. All paths are relative to the yard."""
 
@@ -87,7 +65,8 @@ class Snapshot:
     epoch: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
-    best: dict[str, Any] | None = None
+    best: BestStep | None = None
+    task: dict[str, Any] = field(default_factory=dict)  # {"name", "headline", "directions"}; empty in old journals
     data: dict[str, Any] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -117,7 +96,7 @@ class Snapshot:
         """The inverse of `to_dict`.
 
         Raises:
-            TypeError: it is no such thing, or of another version.
+            TypeError: it is not a snapshot, or of another version.
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"a snapshot is a table, not {type(data).__name__}")
@@ -125,79 +104,52 @@ class Snapshot:
         plain["attempts"] = [Attempt(**item) for item in plain["attempts"]]
         plain["records"] = [Record(**item) for item in plain["records"]]
         plain["checkpoints"] = [Checkpoint(**item) for item in plain["checkpoints"]]
+        plain["best"] = None if plain["best"] is None else BestStep(**plain["best"])
         return cls(**plain)
 
     def apply(self, event: Event) -> None:
-        """Takes one more event in. Events of a later version of the format are passed over."""
-        handler = _HANDLERS.get(event["event"])
-        if handler is not None:
-            handler(self, event)
+        """Takes one more event in."""
+        _HANDLERS[type(event)](self, event)
 
 
-def fold(events: Iterable[Event]) -> Snapshot:
-    """The snapshot after `events`."""
+def fold(happened: Iterable[Event]) -> Snapshot:
+    """The snapshot after these events."""
     snapshot = Snapshot()
-    for event in events:
+    for event in happened:
         snapshot.apply(event)
     return snapshot
 
 
-def _created(run: Snapshot, event: Event) -> None:
-    run.created = event["at"]
-    for key in (
-        "id",
-        "name",
-        "project",
-        "dataset",
-        "model",
-        "layout",
-        "home",
-        "facts",
-        "seed",
-        "tags",
-        "note",
-        "config",
-    ):
-        setattr(run, key, event[key])
+def _created(run: Snapshot, event: events.Created) -> None:
+    run.created = event.at
+    run.id, run.name = event.id, event.name
+    run.project, run.dataset, run.model = event.project, event.dataset, event.model
+    run.layout, run.home, run.facts = event.layout, event.home, event.facts
+    run.seed, run.tags, run.note, run.config = event.seed, event.tags, event.note, event.config
 
 
-def _attempt(run: Snapshot, event: Event) -> None:
-    resumed_from = event["resumed_from"]
+def _attempt(run: Snapshot, event: events.AttemptBegan) -> None:
     if run.attempts and run.attempts[-1].ended is None:
         run.attempts[-1].state = "crashed"
-    run.attempts.append(
-        Attempt(event["n"], event["pid"], event["host"], started=event["at"], resumed_from=resumed_from)
-    )
-    run.started = run.started or event["at"]
+    run.attempts.append(Attempt(event.n, event.pid, event.host, started=event.at, resumed_from=event.resumed_from))
+    run.started = run.started or event.at
     run.state, run.ended, run.error = "running", None, None
     if len(run.attempts) > 1:
-        run.step = resumed_from or 0
+        run.step = event.resumed_from or 0
         checkpoint = run.checkpoint(run.step)
         run.epoch = checkpoint.epoch if checkpoint is not None else 0.0
-        best = run.best
-        if best is not None and best["step"] > run.step:
+        if run.best is not None and run.best.step > run.step:
             run.best = None  # taken back with the rest; the resumed training says it again
 
 
-def _progress(run: Snapshot, event: Event) -> None:
-    run.step, run.epoch = event["step"], event["epoch"]
-    run.metrics.update(event["metrics"])
-    run.best = event.get("best", run.best)
+def _progress(run: Snapshot, event: events.Progressed) -> None:
+    run.step, run.epoch, run.best = event.step, event.epoch, event.best
+    run.metrics.update(event.metrics)
 
 
-def _checkpoint(run: Snapshot, event: Event) -> None:
-    _insert(
-        run,
-        Checkpoint(
-            event["step"],
-            event["epoch"],
-            event["format"],
-            event["metrics"],
-            event["files"],
-            dict(event["paths"]),
-            at=event["at"],
-        ),
-    )
+def _checkpoint(run: Snapshot, event: events.CheckpointCommitted) -> None:
+    new = Checkpoint(event.step, event.epoch, event.format, event.metrics, event.files, dict(event.paths), at=event.at)
+    _insert(run, new)
 
 
 def _insert(run: Snapshot, new: Checkpoint) -> None:
@@ -205,96 +157,103 @@ def _insert(run: Snapshot, new: Checkpoint) -> None:
     run.checkpoints = sorted([*others, new], key=lambda c: c.step)  # a new list: others may be reading the old
 
 
-def _published(run: Snapshot, event: Event) -> None:
+def _published(run: Snapshot, event: events.Published) -> None:
     for checkpoint in run.checkpoints:
-        if checkpoint.step == event["step"]:
-            checkpoint.paths[event["place"]] = event["path"]
-        elif checkpoint.paths.get(event["place"]) == event["path"]:
-            del checkpoint.paths[event["place"]]  # a fixed name now holds the newer one
+        if checkpoint.step == event.step:
+            checkpoint.paths[event.place] = event.path
+        elif checkpoint.paths.get(event.place) == event.path:
+            del checkpoint.paths[event.place]  # a fixed name now holds the newer one
     run.checkpoints = [c for c in run.checkpoints if c.paths]
 
 
-def _dropped(run: Snapshot, event: Event) -> None:
+def _dropped(run: Snapshot, event: events.Dropped) -> None:
     for checkpoint in run.checkpoints:
-        if checkpoint.step == event["step"]:
-            checkpoint.paths.pop(event["place"], None)
-            checkpoint.resumable = event.get("resumable", checkpoint.resumable)
-            gone = set(event.get("files", ()))  # what no remaining place holds
+        if checkpoint.step == event.step:
+            checkpoint.paths.pop(event.place, None)
+            if event.resumable is not None:
+                checkpoint.resumable = event.resumable
+            gone = set(event.files)  # what no remaining place holds
             checkpoint.files = [file for file in checkpoint.files if file["name"] not in gone]
     run.checkpoints = [c for c in run.checkpoints if c.paths]
 
 
-def _stripped(run: Snapshot, event: Event) -> None:
-    checkpoint = run.checkpoint(event["step"])
+def _quarantined(run: Snapshot, event: events.Quarantined) -> None:
+    _dropped(run, events.Dropped(event.step, event.place, event.path))
+
+
+def _stripped(run: Snapshot, event: events.Stripped) -> None:
+    checkpoint = run.checkpoint(event.step)
     if checkpoint is not None:
-        gone = set(event["files"])
+        gone = set(event.files)
         checkpoint.files = [file for file in checkpoint.files if file["name"] not in gone]
         checkpoint.resumable = False
 
 
-def _restored(run: Snapshot, event: Event) -> None:
-    _insert(run, Checkpoint(**event["checkpoint"]))
+def _restored(run: Snapshot, event: events.Restored) -> None:
+    _insert(run, replace(event.checkpoint, paths=dict(event.checkpoint.paths)))
 
 
-def _record(run: Snapshot, event: Event) -> None:
-    run.records = [r for r in run.records if r.path != event["path"]]
-    run.records.append(
-        Record(event["kind"], event["path"], event["size"], event["sha256"], event["at"], event["facts"])
-    )
+def _record(run: Snapshot, event: events.RecordWritten) -> None:
+    run.records = [r for r in run.records if r.path != event.path]
+    run.records.append(Record(event.kind, event.path, event.size, event.sha256, event.at, event.facts))
 
 
-def _removed(run: Snapshot, event: Event) -> None:
-    run.records = [r for r in run.records if r.path != event["path"]]
+def _removed(run: Snapshot, event: events.RecordRemoved) -> None:
+    run.records = [r for r in run.records if r.path != event.path]
 
 
-def _ended(run: Snapshot, event: Event) -> None:
-    run.state, run.ended = event["state"], event["at"]
-    run.error = event["error"]
+def _ended(run: Snapshot, event: events.Ended) -> None:
+    run.state, run.ended, run.error = event.state, event.at, event.error
     attempt = run.attempts[-1]
-    attempt.state, attempt.ended, attempt.reason = event["state"], event["at"], event["error"]
+    attempt.state, attempt.ended, attempt.reason = event.state, event.at, event.error
 
 
-def _warning(run: Snapshot, event: Event) -> None:
-    if event["text"] not in run.warnings:
-        run.warnings.append(event["text"])
+def _warning(run: Snapshot, event: events.Warned) -> None:
+    if event.text not in run.warnings:
+        run.warnings.append(event.text)
 
 
-def _data(run: Snapshot, event: Event) -> None:
-    run.data = event["data"]
+def _task(run: Snapshot, event: events.TaskChosen) -> None:
+    run.task = {"name": event.name, "headline": event.headline, "directions": event.directions}
 
 
-def _summary(run: Snapshot, event: Event) -> None:
-    run.summary.update(event["values"])
+def _data(run: Snapshot, event: events.DataSeen) -> None:
+    run.data = event.data
 
 
-def _parent(run: Snapshot, event: Event) -> None:
-    parent = {"run": event["run"], "step": event["step"], "role": event["role"]}
+def _summary(run: Snapshot, event: events.Summarised) -> None:
+    run.summary.update(event.values)
+
+
+def _parent(run: Snapshot, event: events.ParentUsed) -> None:
+    parent = {"run": event.run, "step": event.step, "role": event.role}
     if parent not in run.parents:
         run.parents.append(parent)
 
 
-def _artifact(run: Snapshot, event: Event) -> None:
-    artifact = {key: event[key] for key in ("role", "artifact", "type")}
+def _artifact(run: Snapshot, event: events.ArtifactLinked) -> None:
+    artifact = {"role": event.role, "artifact": event.artifact, "type": event.type}
     if artifact not in run.artifacts:
         run.artifacts.append(artifact)
 
 
-_HANDLERS = {
-    "created": _created,
-    "attempt": _attempt,
-    "progress": _progress,
-    "checkpoint": _checkpoint,
-    "published": _published,
-    "dropped": _dropped,
-    "quarantined": _dropped,
-    "stripped": _stripped,
-    "restored": _restored,
-    "record": _record,
-    "removed": _removed,
-    "ended": _ended,
-    "warning": _warning,
-    "data": _data,
-    "summary": _summary,
-    "parent": _parent,
-    "artifact": _artifact,
+_HANDLERS: Mapping[type[Event], Callable[[Snapshot, Any], None]] = {
+    events.Created: _created,
+    events.AttemptBegan: _attempt,
+    events.Progressed: _progress,
+    events.CheckpointCommitted: _checkpoint,
+    events.Published: _published,
+    events.Dropped: _dropped,
+    events.Quarantined: _quarantined,
+    events.Stripped: _stripped,
+    events.Restored: _restored,
+    events.RecordWritten: _record,
+    events.RecordRemoved: _removed,
+    events.Ended: _ended,
+    events.Warned: _warning,
+    events.TaskChosen: _task,
+    events.DataSeen: _data,
+    events.Summarised: _summary,
+    events.ParentUsed: _parent,
+    events.ArtifactLinked: _artifact,
 }

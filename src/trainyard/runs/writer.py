@@ -1,8 +1,8 @@
 """Writing a run: claiming its home, then events, metric rows and files of record.
 
 A run appears whole, with its journal, by one rename, or not at all. Every event is durable when its
-call returns; metric rows within half a second. Methods may be called from any thread.
-Knows nothing of checkpoints' contents or of what trains.
+call returns, or when its batch ends; metric rows within half a second. Methods may be called from any
+thread. Knows nothing of checkpoints' contents or of what trains.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from trainyard.errors import BadNameError, Interrupted, NameTakenError, Trainyar
 from trainyard.layouts import Layout
 from trainyard.layouts.facts import MAX_COMPONENT_BYTES, name_fault
 from trainyard.layouts.template import Template
+from trainyard.runs.events import AttemptBegan, Created, Ended, Event, RecordWritten, Summarised, Warned
 from trainyard.runs.history import History
 from trainyard.runs.identity import Identity, new_id
 from trainyard.runs.journal import Journal, read_journal
@@ -75,22 +76,25 @@ def create_run(
     identity = Identity(new_id(), names["project"], names["dataset"], names["model"], names["run"])
     first = identity.facts(datetime.now())
     for n in range(1, _ATTEMPTS_AT_A_NAME):
-        facts = dict(layout.vary(first, n))
+        facts = {key: str(value) for key, value in layout.vary(first, n).items()}
         home = layout.path("home", facts)
         if not os.path.lexists(yard.root / home):
             layout.check(facts)
             _refuse_nesting(yard, home)
-            created = {
-                **{key: facts[key] for key in ("id", "project", "dataset", "model")},
-                "name": facts["run"],
-                "layout": layout.name,
-                "home": home,
-                "facts": facts,
-                "seed": seed,
-                "tags": list(tags),
-                "note": note,
-                "config": dict(config or {}),
-            }
+            created = Created(
+                id=facts["id"],
+                project=facts["project"],
+                dataset=facts["dataset"],
+                model=facts["model"],
+                name=facts["run"],
+                layout=layout.name,
+                home=home,
+                facts=facts,
+                seed=seed,
+                tags=list(tags),
+                note=note,
+                config=dict(config or {}),
+            )
             run = _place(yard, layout, home, created)
             if run is not None:
                 return run
@@ -122,7 +126,7 @@ def _refuse_nesting(yard: Yard, home: str) -> None:
             )
 
 
-def _place(yard: Yard, layout: Layout, home: str, created: dict[str, Any]) -> RunWriter | None:
+def _place(yard: Yard, layout: Layout, home: str, created: Created) -> RunWriter | None:
     """Puts a new run at `home` in one step; None when that is taken. Whatever fails leaves nothing there."""
     path = yard.root / home
     durable.sweep(path.parent)
@@ -136,8 +140,9 @@ def _place(yard: Yard, layout: Layout, home: str, created: dict[str, Any]) -> Ru
                 if layout.source is not None:
                     durable.write_text(own / f"{layout.name}.yaml", layout.source)
                 with contextlib.closing(Journal(own / "journal.jsonl")) as journal:
-                    journal.append("created", created)
-                    journal.append("attempt", _attempt(1, None))
+                    journal.add(created)
+                    journal.add(_attempt(1, None))
+                    journal.flush()
                 yard.note_change(home)  # and again below: an index that looked in between found nothing yet
         except FileExistsError:
             return None  # another process was first
@@ -148,8 +153,8 @@ def _place(yard: Yard, layout: Layout, home: str, created: dict[str, Any]) -> Ru
     return run
 
 
-def _attempt(n: int, resumed_from: int | None) -> dict[str, Any]:
-    return {"n": n, "pid": os.getpid(), "host": socket.gethostname(), "resumed_from": resumed_from}
+def _attempt(n: int, resumed_from: int | None) -> AttemptBegan:
+    return AttemptBegan(n, os.getpid(), socket.gethostname(), resumed_from)
 
 
 def resume_run(yard: Yard, home: Path) -> RunWriter:
@@ -175,8 +180,8 @@ class RunWriter:
     """A run that this process works on. Use it as a context manager, or call `finish`.
 
     Leaving the block finishes the run: `finished`, `stopped` after an interrupt, `failed` with the
-    error after any other exception. After a crash every event, checkpoint and file whose call
-    returned is there, and metric rows up to half a second before.
+    error after any other exception. After a kill of the process every event, checkpoint, file and metric
+    row whose call returned is there; after a power cut, metric rows up to half a second before.
     """
 
     def __init__(self, yard: Yard, layout: Layout, home: Path, lock: RunLock) -> None:
@@ -188,6 +193,10 @@ class RunWriter:
         self._own = home / ".run"
         self._pid = os.getpid()
         self._mutex = threading.RLock()
+        self._batches = threading.local()  # of this thread: `depth`, and `failures` when the outermost began
+        self._failures = 0  # of `flush`
+        self._last_failure: BaseException | None = None
+        self._is_ahead = False  # the snapshot holds events that could not be written
         with contextlib.ExitStack() as undo:
             undo.callback(lock.release)
             self._journal = Journal(self._own / "journal.jsonl")
@@ -213,11 +222,66 @@ class RunWriter:
 
     # -- events
 
-    def event(self, event: str, **data: Any) -> None:
-        """Appends one event to the journal; durable when this returns."""
+    def event(self, event: Event) -> None:
+        """Appends one event to the journal; durable when this returns, unless inside `batch`."""
         with self._mutex:
-            self.snapshot.apply(self._journal.append(event, data))
-            self._save_snapshot(sync=False)
+            self._catch_up()
+            self._raise_failure()
+            self.snapshot.apply(self._journal.add(event))
+            if not getattr(self._batches, "depth", 0):
+                self.flush()
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """A block whose events become durable together, in one write, when it ends or at `flush`.
+
+        `snapshot` has them at once. The block must not delete, move or replace a file that the journal
+        names, unless `flush` was called first: journal before deletion. An event of another thread
+        is durable when its call returns all the same, and with it those gathered before.
+        """
+        own = self._batches
+        own.depth = getattr(own, "depth", 0) + 1
+        if own.depth == 1:
+            own.failures = self._failures
+        try:
+            yield
+            self._raise_failure()
+        finally:  # after an error, too: what the events say has happened
+            own.depth -= 1
+            if not own.depth:
+                self.flush()
+
+    def _raise_failure(self) -> None:
+        """Raises when the events of this thread's batch were lost in a `flush` of another thread."""
+        if getattr(self._batches, "depth", 0) and self._failures > self._batches.failures:
+            assert self._last_failure is not None
+            raise self._last_failure
+
+    def flush(self) -> None:
+        """Makes every event so far durable. When that fails, `snapshot` goes back to what the journal holds."""
+        self._flush(sync_snapshot=False)
+
+    def _flush(self, *, sync_snapshot: bool) -> None:
+        with self._mutex:
+            if not self._journal.has_gathered:
+                return
+            self._is_ahead = True
+            try:
+                self._journal.flush()
+            except BaseException as failure:
+                self._failures, self._last_failure = self._failures + 1, failure
+                with contextlib.suppress(OSError, TrainyardError):
+                    self._catch_up()
+                raise
+            self._is_ahead = False
+            self._save_snapshot(sync=sync_snapshot)
+
+    def _catch_up(self) -> None:
+        """Takes events that could not be written out of the snapshot."""
+        if self._is_ahead:
+            self.snapshot = fold(self._journal.read_back())
+            self.snapshot.journal_bytes = self._journal.size
+            self._is_ahead = False
 
     def _save_snapshot(self, *, sync: bool) -> None:
         self.snapshot.journal_bytes = self._journal.size
@@ -232,29 +296,29 @@ class RunWriter:
         """Starts a new attempt at step `resumed_from` (None: at the beginning); later rows are taken back."""
         n = len(self.snapshot.attempts) + 1
         self._note_change()  # before as well as after, so that a kill in between leaves no stale index
-        self.event("attempt", **_attempt(n, resumed_from))
+        self.event(_attempt(n, resumed_from))
         self._history.take_back(-1 if resumed_from is None else resumed_from, n)
         self._note_change()
 
     def warn(self, text: str) -> None:
         """Keeps a warning with the run."""
         if text not in self.snapshot.warnings:
-            self.event("warning", text=text)
+            self.event(Warned(text))
 
     def summary(self, **values: float | int | str | bool | None) -> None:
         """Keeps final values, such as test_accuracy: what lists and comparisons show."""
-        self.event("summary", values=values)
+        self.event(Summarised(values))
 
     # -- metric rows
 
     def log(
         self, values: Mapping[str, SupportsFloat], *, step: int, epoch: float | None = None, split: str = "train"
     ) -> None:
-        """Adds one row of metrics; returns at once, and the row is on disk within half a second."""
+        """Adds one row of metrics: a kill cannot lose it once this returns, nor a power cut half a second later."""
         self._history.log(values, step, epoch, split)
 
     def sync_history(self) -> None:
-        """Returns once every row logged so far is on disk."""
+        """Returns once every row logged so far is durable."""
         self._history.sync()
 
     # -- files
@@ -301,14 +365,8 @@ class RunWriter:
         else:
             size = path.stat().st_size
             sha256 = durable.sha256_file(path) if digest else None
-        self.event(
-            "record",
-            kind=kind,
-            path=relative,
-            size=size,
-            sha256=sha256,
-            facts={key: value for key, value in facts.items() if value is not None},
-        )
+        told = {key: value for key, value in facts.items() if value is not None}
+        self.event(RecordWritten(kind, relative, size, sha256, told))
 
     def save_file(self, source: str | os.PathLike[str] | bytes, name: str) -> Path:
         """Copies a file of the user's (or bytes) into the run under `name`, which may have folders.
@@ -367,8 +425,9 @@ class RunWriter:
             yield first
 
     def _end(self, state: str, error: str | None) -> None:
-        self.snapshot.apply(self._journal.append("ended", {"state": state, "error": error}))
-        self._save_snapshot(sync=True)
+        self._catch_up()
+        self.snapshot.apply(self._journal.add(Ended(state, error)))
+        self._flush(sync_snapshot=True)
         with contextlib.suppress(OSError, TrainyardError):  # an index looks at a running run again by itself
             self._note_change()
 
@@ -377,9 +436,12 @@ class RunWriter:
         with self._closing() as first:
             if first:
                 try:
-                    self._history.close()
+                    self.flush()
                 finally:
-                    self._note_change()
+                    try:
+                        self._history.close()
+                    finally:
+                        self._note_change()
 
     def __enter__(self) -> Self:
         return self

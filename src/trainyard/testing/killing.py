@@ -22,15 +22,16 @@ def _work(yard: str, overrides: list[str], home: str | None, kill_at_call: int |
     torch.set_num_threads(1)
     try:
         from trainyard.config.compose import compose
-        from trainyard.running import train as use
+        from trainyard.running.resume import resume
+        from trainyard.running.train import train
         from trainyard.runs import Yard
 
         if kill_at_call is not None:
             durable.calls = KillingCalls(kill_at_call)
         if home is None:
-            use.train(compose("digits", overrides), Path(yard))
+            train(compose("digits", overrides), Path(yard))
         else:
-            use.resume(Yard(yard), Path(home))
+            resume(Yard(yard), Path(home))
     except BaseException:
         Path(errors).write_text(traceback.format_exc())
         os._exit(3)

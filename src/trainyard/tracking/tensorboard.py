@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from trainyard.metric import Metric
 from trainyard.training.events import Event, StepLogged
 
 
@@ -32,7 +33,7 @@ class TensorBoardSink:
         parts = {"train": event.values} if isinstance(event, StepLogged) else {"train": event.train, "val": event.val}
         for split, values in parts.items():
             for key, value in values.items():
-                self._writer.add_scalar(f"{split}/{key}", value, event.step)
+                self._writer.add_scalar(Metric(split, key).as_tag, value, event.step)
 
     def close(self) -> None:
         """Writes what is queued."""

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from trainyard.errors import ConfigError
+from trainyard.metric import Metric
 from trainyard.tracking.queue import Forwarder
 from trainyard.training.events import Event, StepLogged
 
@@ -110,7 +111,7 @@ class WandbSink:
     def emit(self, event: Event) -> None:
         """Queues one row; returns in microseconds."""
         parts = {"train": event.values} if isinstance(event, StepLogged) else {"train": event.train, "val": event.val}
-        row = {f"{split}/{key}": value for split, values in parts.items() for key, value in values.items()}
+        row = {Metric(split, key).as_tag: value for split, values in parts.items() for key, value in values.items()}
         self._forwarder.put({"log": {**row, "epoch": event.epoch}, "step": event.step})
         self._report(self._trouble())
 

@@ -1,47 +1,67 @@
 """Predicting a split, and its metrics: all predictions first, then one computation over all of them.
 
-How probabilities become labels is decided on validation and given for everything else. Knows nothing of
-runs or files.
+The one inference loop: training, evaluation, prediction of new items and exports all use `infer`. How
+predictions are decided is tuned on validation and given for everything else. Knows nothing of runs or files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from trainyard.analysis.classification.decisions import ARGMAX, Decision
-from trainyard.data.batches import Batches
-from trainyard.tasks.classification import Task
+from trainyard.analysis.scoring import Rule, Scoring
+from trainyard.data.batches import Batch, Batches
+from trainyard.tasks.task import Task
 from trainyard.training.forward import autocast, forward
 from trainyard.training.process import Process
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of a split, in the split's order.
+    """What a model predicts for a split, in the split's order.
 
     Attributes:
         indices: int64 [N], positions in the data set.
-        labels: the truth: int64 [N], or bool [N, classes] where an item may have several.
-        probabilities: float32 [N, classes].
+        targets: the truth of each item, as the data set holds it.
+        columns: the predictions by name, N rows each; none when N is 0.
         metrics: the loss and the task's metrics over all N; none when N is 0.
-        decision: how labels are chosen.
+        rule: how predictions become decisions; None for a task without a choice.
     """
 
     indices: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64] | npt.NDArray[np.bool_]
-    probabilities: npt.NDArray[np.float32]
+    targets: npt.NDArray[Any]
+    columns: Mapping[str, npt.NDArray[Any]]
     metrics: dict[str, float]
-    decision: Decision = ARGMAX
+    rule: Rule | None = None
 
-    @property
-    def chosen(self) -> npt.NDArray[np.int64] | npt.NDArray[np.bool_]:
-        """The labels chosen, in the form of `labels`."""
-        return self.decision.choose(self.probabilities)
+    def tuned(self, scoring: Scoring) -> tuple[Rule | None, list[str]]:
+        """The rule that these predictions suggest, and what they could not decide; `untuned` where N is 0."""
+        return scoring.tune(self.columns, self.targets) if len(self.indices) else (scoring.untuned(), [])
+
+
+def infer(
+    model: nn.Module, batches: Iterable[Batch], precision: str, device: torch.device
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Each batch that has items, with the model's outputs for it, without gradients.
+
+    The model is in evaluation mode meanwhile, and left as it was.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in batches:
+            if len(batch):
+                with torch.inference_mode(), autocast(precision, device):
+                    outputs = forward(model, batch)
+                yield batch, outputs
+    finally:
+        model.train(was_training)
 
 
 def evaluate(
@@ -51,7 +71,8 @@ def evaluate(
     process: Process,
     precision: str = "fp32",
     *,
-    decision: Decision | None = None,
+    rule: Rule | None = None,
+    tune: bool = False,
 ) -> Predictions:
     """Predictions for every item of `batches`, gathered from all processes; the same in each of them.
 
@@ -61,39 +82,38 @@ def evaluate(
         batches: the items.
         process: this process.
         precision: fp32, bf16 or fp16.
-        decision: how labels are chosen; None tunes it on these very items, which is for validation alone.
+        rule: how predictions become decisions; None: the task's untuned rule.
+        tune: find the rule on these very items, which is for validation alone.
     """
     process.share_buffers(model)  # a checkpoint holds rank 0's: those are what is measured
-    was_training = model.training
-    model.eval()
-    indices, labels, probabilities = [], [], []
+    indices: list[npt.NDArray[np.int64]] = []
+    predicted: list[dict[str, npt.NDArray[Any]]] = []
     loss_sum, weight = 0.0, 0.0
-    with torch.inference_mode():
-        for batch in batches.epoch(0):
-            if not len(batch.labels):
-                continue
+    for batch, outputs in infer(model, batches.epoch(0), precision, process.device):
+        with torch.inference_mode():
             with autocast(precision, process.device):
-                outputs = forward(model, batch)
                 loss = task.loss(outputs, batch.labels)
             share = float(task.normaliser(batch.labels))
             loss_sum += float(loss) * share
             weight += share
             indices.append(np.asarray(batch.indices))
-            labels.append(batch.labels.cpu().numpy())
-            probabilities.append(task.predict(outputs).float().cpu().numpy())
-    model.train(was_training)
-    parts = process.gather((indices, labels, probabilities, loss_sum, weight))
-    if not any(part[0] for part in parts):  # a split without items has nothing to measure
-        nothing, none = np.empty(0, dtype=np.int64), np.empty((0, len(task.classes)), dtype=np.float32)
-        return Predictions(nothing, nothing, none, {}, decision or task.untuned())
-    all_indices = np.concatenate([array for part in parts for array in part[0]])
-    order = np.argsort(all_indices, kind="stable")
-    all_labels = np.concatenate([array for part in parts for array in part[1]])[order]
-    all_probabilities = np.concatenate([array for part in parts for array in part[2]])[order]
-    loss_mean = sum(part[3] for part in parts) / max(sum(part[4] for part in parts), 1e-12)
-    if all_labels.ndim == 2:
-        all_labels = all_labels.astype(np.bool_)
-    if decision is None:
-        decision, _ = task.tune(all_probabilities, all_labels)
-    metrics = task.metrics(all_probabilities, all_labels, loss_mean, decision)
-    return Predictions(all_indices[order], all_labels, all_probabilities, metrics, decision)
+            predicted.append({name: column.cpu().numpy() for name, column in task.predict(outputs).items()})
+    parts = process.gather((indices, predicted, loss_sum, weight))
+    scoring = task.scoring
+    found = [array for part in parts for array in part[0]]
+    if not found:  # a split without items has nothing to measure
+        nothing = np.empty(0, dtype=np.int64)
+        return Predictions(nothing, batches.targets(nothing), {}, {}, scoring.untuned() if rule is None else rule)
+    every = np.concatenate(found)
+    order = np.argsort(every, kind="stable")
+    every = every[order]
+    batches_of = [columns for part in parts for columns in part[1]]
+    columns = {name: np.concatenate([each[name] for each in batches_of])[order] for name in batches_of[0]}
+    targets = batches.targets(every)
+    if tune:
+        rule, _ = scoring.tune(columns, targets)
+    if rule is None:
+        rule = scoring.untuned()
+    loss_mean = sum(part[2] for part in parts) / max(sum(part[3] for part in parts), 1e-12)
+    metrics = {"loss": float(loss_mean), **scoring.metrics(columns, targets, rule)}
+    return Predictions(every, targets, columns, metrics, rule)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from trainyard.metric import Metric, on
 from trainyard.training.evaluate import Predictions
 from trainyard.training.stopping import Best
 
@@ -23,7 +24,7 @@ class StepLogged:
 class EpochEnded:
     """After the evaluation of an epoch, before its checkpoint.
 
-    `metrics` holds both splits under their prefixes: train_loss, val_loss, val_accuracy …
+    `train` and `val` hold values by the metric's name; `metrics` both of them.
     """
 
     step: int
@@ -36,11 +37,12 @@ class EpochEnded:
     predictions: Predictions | None
     seconds: float
     waited_s: float  # of those, waiting for data
+    checkpoint_follows: bool = False  # one of this very step, as soon as every sink has been told
 
     @property
-    def metrics(self) -> dict[str, float]:
-        """Both splits' values under `train_` and `val_`."""
-        return {f"train_{k}": v for k, v in self.train.items()} | {f"val_{k}": v for k, v in self.val.items()}
+    def metrics(self) -> dict[Metric, float]:
+        """The values of both splits."""
+        return on("train", self.train) | on("val", self.val)
 
 
 Event = StepLogged | EpochEnded

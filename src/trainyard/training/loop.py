@@ -7,6 +7,7 @@ checkpoint; it knows nothing of runs, files or configs.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 import random
@@ -18,14 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainyard.analysis.classification.decisions import ARGMAX
 from trainyard.data.batches import Batch, Batches
 from trainyard.errors import ConfigError, DivergedError, Interrupted
+from trainyard.metric import VAL_LOSS, Direction, Metric, Values, on
 from trainyard.training.evaluate import Predictions
 from trainyard.training.events import EpochEnded, Event, Sink, StepLogged
 from trainyard.training.progress import Progress
 from trainyard.training.step import Step
-from trainyard.training.stopping import resolve_mode
 
 _CONTINUE = "Continue with `trainyard resume`, naming the run or `last`."
 Scheduler = torch.optim.lr_scheduler.LRScheduler | torch.optim.lr_scheduler.ReduceLROnPlateau
@@ -38,10 +38,10 @@ class Plan:
     epochs: int
     grad_accumulation: int = 1
     log_every: int = 50  # steps
-    save_every_epochs: int = 1
+    save_every_epochs: int | None = 1
     save_every_steps: int | None = None
-    monitor: str = "val_loss"
-    mode: str = "auto"
+    monitor: Metric = VAL_LOSS
+    mode: Direction = "min"
     patience: int | None = None
     min_delta: float = 0.0
     scheduler_interval: str = "epoch"
@@ -49,14 +49,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class SaveRequest:
-    """A moment to keep a checkpoint of: after the last event, before anything changes again."""
+    """A moment to keep a checkpoint of: after the last event, before anything changes again.
+
+    `due` says that it must be on disk; otherwise it is offered because it is the best so far.
+    """
 
     progress: Progress
     epoch: float
-    metrics: dict[str, float]
+    metrics: Values
     inside_epoch: bool
     improved: bool
     last: bool
+    due: bool = True
 
 
 def fit(
@@ -70,6 +74,7 @@ def fit(
     sinks: Sequence[Sink] = (),
     save: Callable[[SaveRequest], None] = lambda request: None,
     should_stop: Callable[[], bool] = lambda: False,
+    is_due: Callable[[], bool] = lambda: False,
     describe: Callable[[np.ndarray], str] = str,
 ) -> Progress:
     """Trains until `plan.epochs` are done, or early stopping, and returns where it ended.
@@ -84,13 +89,13 @@ def fit(
         sinks: are told what happens, in order.
         save: keeps a checkpoint; called between steps, so what it copies is consistent.
         should_stop: asked after each step; True ends the training with a checkpoint.
+        is_due: asked after each step; True asks for a checkpoint, besides those that `plan` wants.
         describe: names the items of a batch (indices), for the error about a diverged loss.
 
     Raises:
         DivergedError: a loss or a weight became NaN or infinite; nothing was saved since.
         Interrupted: `should_stop` said so; a checkpoint of this very step was asked for.
     """
-    mode = resolve_mode(plan.monitor, plan.mode)
     steps_per_epoch = math.ceil(len(batches) / plan.grad_accumulation)
     window = _Window(plan.log_every, step, progress, describe)
     clock = _Clock()
@@ -119,7 +124,7 @@ def fit(
                 tell(StepLogged(progress.step, done, values))
             if progress.batch < len(batches):  # the end of an epoch saves by itself, below
                 stop = should_stop()
-                if stop or (plan.save_every_steps and progress.step % plan.save_every_steps == 0):
+                if stop or is_due() or (plan.save_every_steps and progress.step % plan.save_every_steps == 0):
                     window.verify()
                     save(SaveRequest(progress, done, {}, inside_epoch=True, improved=False, last=False))
                 if stop:
@@ -128,18 +133,19 @@ def fit(
         predictions = validate()
         train = {"loss": progress.epoch_loss / max(progress.epoch_items, 1), **_rates(step)}
         val = predictions.metrics
-        metrics = {f"train_{k}": v for k, v in train.items()} | {f"val_{k}": v for k, v in val.items()}
+        metrics = on("train", train) | on("val", val)
         if plan.monitor not in metrics:
             raise ConfigError(
-                [f"training.monitor={plan.monitor!r} is not measured"], f"Choose one of {', '.join(sorted(metrics))}."
+                [f"training.monitor={str(plan.monitor)!r} is not measured"],
+                f"Choose one of {', '.join(map(str, sorted(metrics)))}.",
+                keys=["training.monitor"],
             )
         monitored = metrics[plan.monitor]
-        if predictions.decision != ARGMAX:
-            progress.decision = predictions.decision.to_dict(step.task.classes)
+        progress.decision = None if predictions.rule is None else copy.deepcopy(dict(predictions.rule))
         progress.epoch += 1
         progress.batch, progress.epoch_loss, progress.epoch_items = 0, 0.0, 0
         progress.best = progress.best.after(
-            monitored, progress.step, progress.epoch, mode=mode, min_delta=plan.min_delta
+            monitored, progress.step, progress.epoch, mode=plan.mode, min_delta=plan.min_delta
         )
         improved = progress.best.without_improvement == 0
         progress.stopped_early = progress.best.is_time_to_stop(plan.patience)
@@ -149,9 +155,17 @@ def fit(
             else:
                 scheduler.step()
         progress.log.append(
-            {"epoch": float(progress.epoch), "step": progress.step, **{f"eval_{k}": v for k, v in val.items()}}
+            {
+                "epoch": float(progress.epoch),
+                "step": progress.step,
+                **{Metric("val", name).as_transformers: value for name, value in val.items()},
+            }
         )
         seconds, waited = clock.read()
+        last = progress.epoch >= plan.epochs or progress.stopped_early
+        due = last or is_due()
+        if plan.save_every_epochs is not None:
+            due = due or improved or progress.epoch % plan.save_every_epochs == 0
         tell(
             EpochEnded(
                 progress.step,
@@ -164,13 +178,21 @@ def fit(
                 predictions,
                 seconds,
                 waited,
+                checkpoint_follows=due,
             )
         )
-        last = progress.epoch >= plan.epochs or progress.stopped_early
         stop = not last and should_stop()
-        if last or stop or improved or progress.epoch % plan.save_every_epochs == 0:
+        if due or stop or improved:
             save(
-                SaveRequest(progress, float(progress.epoch), metrics, inside_epoch=False, improved=improved, last=last)
+                SaveRequest(
+                    progress,
+                    float(progress.epoch),
+                    metrics,
+                    inside_epoch=False,
+                    improved=improved,
+                    last=last,
+                    due=due or stop,
+                )
             )
         if stop:
             raise Interrupted(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainyard.data.batches import Batch
-from trainyard.tasks.classification import Task
+from trainyard.tasks.task import Task
 from trainyard.training.distill import Distillation
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainyard.runs import RunWriter
+from trainyard.metric import Metric, as_text
+from trainyard.runs import BestStep, RunWriter
+from trainyard.runs.events import Progressed
 from trainyard.training.events import EpochEnded, Event, StepLogged
 
 
@@ -17,30 +19,26 @@ class HistorySink:
 
     Args:
         run: whose.
-        defer: takes the journal's part, to be done behind the training.
+        monitor: the metric that chooses the best epoch.
+        write: takes the event for the journal, and whether a checkpoint of its step follows.
     """
 
-    def __init__(self, run: RunWriter, defer: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, run: RunWriter, monitor: Metric, write: Callable[[Progressed, bool], None]) -> None:
         self._run = run
-        self._defer = defer
+        self._monitor = monitor
+        self._write = write
 
     def emit(self, event: Event) -> None:
-        """Queues the rows."""
+        """Writes the rows."""
         if isinstance(event, StepLogged):
             self._run.log(event.values, step=event.step, epoch=event.epoch)
             return
         self._run.log(event.train, step=event.step, epoch=event.epoch)
         self._run.log(event.val, step=event.step, epoch=event.epoch, split="val")
-        best = {"step": event.best.step, "epoch": event.best.epoch, "value": event.best.value}
-        self._defer(
-            lambda: self._run.event(
-                "progress",
-                step=event.step,
-                epoch=event.epoch,
-                metrics=event.metrics,
-                best=best if event.best.value is not None else None,
-            )
-        )
+        best = None
+        if event.best.value is not None:
+            best = BestStep(event.best.step, event.best.epoch, event.best.value, str(self._monitor))
+        self._write(Progressed(event.step, event.epoch, as_text(event.metrics), best), event.checkpoint_follows)
 
     def close(self) -> None:
         """Nothing: the run flushes its own history."""
@@ -49,9 +47,9 @@ class HistorySink:
 class LogSink:
     """Writes a line for each epoch, and for each logged step at debug level, to a logger."""
 
-    def __init__(self, logger: logging.Logger, monitor: str) -> None:
+    def __init__(self, logger: logging.Logger, headline: Sequence[str]) -> None:
         self._logger = logger
-        self._monitor = monitor
+        self._headline = headline
 
     def emit(self, event: Event) -> None:
         """Writes one line."""
@@ -59,15 +57,15 @@ class LogSink:
             values = "  ".join(f"{key} {value:.4g}" for key, value in event.values.items())
             self._logger.debug("step %d  %s", event.step, values)
             return
-        self._logger.info("%s", epoch_line(event))
+        self._logger.info("%s", epoch_line(event, self._headline))
 
     def close(self) -> None:
         """Nothing to close: the logger is its owner's."""
 
 
-def epoch_line(event: EpochEnded) -> str:
-    """One epoch in one line: losses, the main metrics, time, a star when it is the best so far."""
-    val = "  ".join(f"val_{key} {event.val[key]:.4f}" for key in main_metrics(event.val))
+def epoch_line(event: EpochEnded, headline: Sequence[str]) -> str:
+    """One epoch in one line: losses, the task's main metrics, time, a star when it is the best so far."""
+    val = "  ".join(f"{Metric('val', name)} {event.val[name]:.4f}" for name in headline if name in event.val)
     width = len(str(event.epochs))
     waited = event.waited_s / event.seconds if event.seconds else 0.0
     return (
@@ -76,23 +74,21 @@ def epoch_line(event: EpochEnded) -> str:
     )
 
 
-def main_metrics(metrics: Collection[str]) -> list[str]:
-    """The few of many metrics that a line has room for."""
-    wanted = ("loss", "accuracy", "f1_macro")
-    return [key for key in wanted if key in metrics]
-
-
 class ConsoleSink:
     """A progress bar on a terminal that goes from epoch to epoch; plain lines elsewhere.
 
     Args:
         console: where to.
+        headline: the names of the metrics to print.
         steps_per_epoch: optimizer steps in an epoch.
         epochs: epochs planned.
     """
 
-    def __init__(self, console: Console, steps_per_epoch: int, epochs: int, *, start: int = 0) -> None:
+    def __init__(
+        self, console: Console, headline: Sequence[str], steps_per_epoch: int, epochs: int, *, start: int = 0
+    ) -> None:
         self._console = console
+        self._headline = headline
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -111,7 +107,7 @@ class ConsoleSink:
         if self._bar is not None:
             self._bar.update(self._task, completed=event.step)
         if isinstance(event, EpochEnded):
-            self._console.print(epoch_line(event), highlight=False, soft_wrap=True, markup=False)
+            self._console.print(epoch_line(event, self._headline), highlight=False, soft_wrap=True, markup=False)
 
     def close(self) -> None:
         """Takes the bar away."""

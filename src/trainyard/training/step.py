@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainyard.data.batches import Batch
-from trainyard.tasks.classification import Task
+from trainyard.tasks.task import Task
 from trainyard.training.forward import autocast, forward
 from trainyard.training.objective import Objective
 from trainyard.training.process import Process

@@ -5,12 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-
-def resolve_mode(monitor: str, mode: str = "auto") -> str:
-    """`min` or `max`; under `auto`, losses and errors are minimised and everything else maximised."""
-    if mode != "auto":
-        return mode
-    return "min" if any(word in monitor for word in ("loss", "error", "brier", "ece")) else "max"
+from trainyard.metric import Direction
 
 
 @dataclass(frozen=True)
@@ -22,7 +17,7 @@ class Best:
     epoch: int = 0
     without_improvement: int = 0  # epochs since then
 
-    def after(self, value: float, step: int, epoch: int, *, mode: str, min_delta: float = 0.0) -> Best:
+    def after(self, value: float, step: int, epoch: int, *, mode: Direction, min_delta: float = 0.0) -> Best:
         """The best after one more epoch whose metric is `value`. NaN is never an improvement."""
         if self.value is None:
             improved = not math.isnan(value)

@@ -9,21 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from trainyard import durable
 from trainyard.artifacts import Artifacts, Version
 from trainyard.checkpoints import problems
 from trainyard.checkpoints.reader import remedy_of_damage
-from trainyard.errors import CorruptError, TrainyardError
+from trainyard.errors import CorruptError, TrainyardError, UnsafeTargetError
+from trainyard.metric import Metric, of_split
 from trainyard.runs import RunReader, find_homes
 from trainyard.runs.journal import read_journal
 from trainyard.runs.snapshot import Snapshot, fold
 from trainyard.runs.yard import Yard
 
 if TYPE_CHECKING:
-    from trainyard.analysis.classification.recompute import Disagreement
+    from trainyard.analysis.scoring import Disagreement
 
 OTHER_BYTES = "Restore it from a copy: it was edited, or the disk is failing."
 _NAMED = 10  # how many disagreements of one file are listed individually
@@ -53,8 +54,11 @@ class Tally:
     artifacts: int = 0  # versions of them
 
 
-def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
-    """Yields every fault of one run; adds to `tally`."""
+def verify_run(reader: RunReader, tally: Tally, *, trust: bool = False) -> Iterator[Finding]:
+    """Yields every fault of one run; adds to `tally`.
+
+    `trust` allows importing a task of the user's own, to recompute its metrics.
+    """
     home = reader.yard.relative(reader.home)
     tally.runs += 1
     try:
@@ -91,7 +95,7 @@ def verify_run(reader: RunReader, tally: Tally) -> Iterator[Finding]:
             yield Finding(home, f"{path} is missing", f"Restore it from a copy{again}.")
         elif durable.sha256_file(path) != record.sha256:
             yield Finding(home, f"{path} has other bytes than were written", OTHER_BYTES)
-    for what, remedy, harmless in _recomputed(reader):
+    for what, remedy, harmless in _recomputed(reader, trust=trust):
         yield Finding(home, what, remedy, harmless)
     for fault in _leftovers(reader):
         yield Finding(home, fault, "It is removed when the run is resumed.", harmless=True)
@@ -103,7 +107,7 @@ def _differing(kept: Snapshot, folded: Snapshot) -> list[str]:
     return [key for key in one if key not in ("state", "journal_bytes") and one[key] != other[key]]
 
 
-def _recomputed(reader: RunReader) -> Iterator[tuple[str, str, bool]]:
+def _recomputed(reader: RunReader, *, trust: bool) -> Iterator[tuple[str, str, bool]]:
     """Stored values that do not follow from the saved predictions: a sentence, the remedy, whether it is harmless."""
     records = [
         (record, path)
@@ -113,10 +117,10 @@ def _recomputed(reader: RunReader) -> Iterator[tuple[str, str, bool]]:
     if reader.is_alive() or not any(record.kind == "final_predictions" for record, _ in records):
         return  # while a run is ending, its predictions are newer than its summary
     try:
-        from trainyard.analysis.classification import recompute
-        from trainyard.analysis.classification.decisions import ARGMAX
-        from trainyard.analysis.classification.predictions import read_predictions
-        from trainyard.analysis.classification.recorded import best_checkpoint, decision_of
+        from trainyard.analysis.classification.recorded import rule_of
+        from trainyard.analysis.scoring import Saved, scoring_class
+
+        scoring = scoring_class(reader.snapshot.task.get("name"), trust=trust)
     except ModuleNotFoundError as error:
         yield (
             f"the predictions were not recomputed: {error.name} is missing",
@@ -124,7 +128,10 @@ def _recomputed(reader: RunReader) -> Iterator[tuple[str, str, bool]]:
             True,
         )
         return
-    name, summary = reader.snapshot.name, reader.snapshot.summary
+    except UnsafeTargetError as error:
+        yield f"the predictions were not recomputed: {error.what}", error.remedy, True
+        return
+    name = reader.snapshot.name
     for record, path in records:
         split = str(record.facts.get("split"))
         if record.kind != "final_predictions":
@@ -133,33 +140,28 @@ def _recomputed(reader: RunReader) -> Iterator[tuple[str, str, bool]]:
             f"One of the two was changed after the run wrote it: restore it from a copy, or `trainyard evaluate "
             f"{reader.snapshot.id} --split {split}` measures again."
         )
+        tables = [table for other, table in records if other.kind == "per_class" and other.facts.get("split") == split]
+        subjects = {
+            "predictions": str(path),
+            "statistics": str(tables[0]) if tables else "",
+            "summary": f"the summary of run {name}",
+        }
         try:
-            found = read_predictions(path)
-            if found.labels is None:
-                continue
-            for other, table in records:
-                if other.kind == "per_class" and other.facts.get("split") == split:
-                    for sentence in _sentences(recompute.per_class_table(table, found)):
-                        yield f"{table}: {sentence} from {path.name}", remedy, False
-            for sentence in _sentences(recompute.summary(summary, split, found)):
-                yield f"the summary of run {name}: {sentence} from {path}", remedy, False
-            decision, checkpoint = decision_of(reader, found.classes, one_file=False), best_checkpoint(reader)
-            rule = "as the most probable class"
-            if decision is not None and checkpoint is not None:
-                rule = f"by the decision of checkpoint step {checkpoint.step}"
-            elif found.multi_label:
-                continue  # it is unknown how its labels were chosen
-            for sentence in _sentences(recompute.choices(decision or ARGMAX, found)):
-                yield f"{path}: {sentence} {rule}", remedy, False
+            rule = rule_of(reader)
+            saved = Saved(path, tables[0] if tables else None, of_split(reader.snapshot.summary, split), rule)
+            for subject, found in groupby(scoring.disagreements(saved), key=lambda one: one.of):
+                for sentence in _sentences(found, split):
+                    yield f"{subjects[subject]}: {sentence}, from {path.name}", remedy, False
         except TrainyardError as error:  # an unreadable file is reported like any other fault
             yield error.what, error.remedy or remedy, False
 
 
-def _sentences(disagreements: Iterable[Disagreement]) -> Iterator[str]:
+def _sentences(disagreements: Iterable[Disagreement], split: str) -> Iterator[str]:
     """One sentence for each of the first disagreements, and one for all others."""
     rest = iter(disagreements)
     for found in islice(rest, _NAMED):
-        yield f"{found.where} is {found.stored}, recomputed {found.recomputed}"
+        where = str(Metric(split, found.where)) if found.of == "summary" else found.where
+        yield f"{where} is {found.stored}, recomputed {found.recomputed}"
     more = sum(1 for _ in rest)
     if more:
         yield f"{more:,} more values differ from those recomputed"
@@ -172,7 +174,7 @@ def _leftovers(reader: RunReader) -> Iterator[str]:
                 yield f"{path} was left half-written by a killed process"
 
 
-def verify_yard(yard: Yard, tally: Tally) -> Iterator[Finding]:
+def verify_yard(yard: Yard, tally: Tally, *, trust: bool = False) -> Iterator[Finding]:
     """Yields every fault of every run and artifact in the yard."""
     for home in sorted(find_homes(yard)):
         try:
@@ -181,18 +183,18 @@ def verify_yard(yard: Yard, tally: Tally) -> Iterator[Finding]:
             tally.runs += 1
             yield Finding(yard.relative(home), error.what, error.remedy)
             continue
-        yield from verify_run(reader, tally)
+        yield from verify_run(reader, tally, trust=trust)
     yield from _artifacts(yard, tally)
 
 
 def _artifacts(yard: Yard, tally: Tally) -> Iterator[Finding]:
     """Yields every fault of every artifact in the yard, with the artifact's reference as the home."""
     store = Artifacts(yard)
-    for artifact in store.shelves():
+    for series in store.all_series():
         try:
-            artifact.notes()
+            series.notes()
         except CorruptError as error:
-            yield Finding(f"{artifact.project}/{artifact.name}", error.what, error.remedy)
+            yield Finding(f"{series.project}/{series.name}", error.what, error.remedy)
     for version in store.versions():
         if not isinstance(version, Version):
             yield Finding(version.reference, version.error.what, version.error.remedy)

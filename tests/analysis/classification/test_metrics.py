@@ -97,7 +97,8 @@ def test_nothing_and_odd_shapes_are_refused() -> None:
 def test_importing_analysis_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "from trainyard.analysis import decisions, metrics, calibration, significance, seeds, predictions, plots\n"
+        "from trainyard.analysis import plots, scoring, seeds\n"
+        "from trainyard.analysis.classification import calibration, decisions, metrics, predictions, significance\n"
         "print(*{'torch', 'sklearn', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

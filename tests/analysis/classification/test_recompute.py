@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from trainyard.analysis.classification.decisions import ARGMAX, Decision
 from trainyard.analysis.classification.metrics import multi_label_metrics, per_class, single_label_metrics
 from trainyard.analysis.classification.predictions import Predictions, per_class_csv, predictions_csv, read_predictions
-from trainyard.analysis.classification.recompute import Disagreement, choices, per_class_table, summary
+from trainyard.analysis.classification.recompute import choices, per_class_table, summary
+from trainyard.analysis.scoring import Disagreement
 from trainyard.errors import DataError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -44,21 +45,23 @@ def test_nothing_disagrees_with_what_was_just_written(folder: Path, case: Predic
     read = as_read(folder, case)
     (folder / "classes.csv").write_bytes(per_class_csv(per_class(case.labels, case.predicted, CLASSES), "x").encode())
     assert list(per_class_table(folder / "classes.csv", read)) == []
-    stored = {f"test_{key}": value for key, value in report(case).items()} | {"test_loss": 9.0, "val_accuracy": 9.0}
-    assert list(summary(stored, "test", read)) == []
+    stored = report(case) | {"loss": 9.0, "wer": 9.0}
+    assert list(summary(stored, read)) == []
     as_json = {key: None if math.isnan(value) else value for key, value in stored.items()}
-    assert list(summary(as_json, "test", read)) == []
+    assert list(summary(as_json, read)) == []
 
 
 @given(case=found())
 @settings(deadline=None)
 def test_every_changed_metric_is_named(folder: Path, case: Predictions) -> None:
     read = as_read(folder, case)
-    stored = {f"val_{key}": 0.123 + 2 * (0 if math.isnan(value) else value) for key, value in report(case).items()}
-    told = list(summary(stored, "val", read))
-    assert [said.where for said in told] == [f"val_{key}" for key in report(case)]
-    assert told[0].stored == repr(stored[told[0].where])
-    assert next(summary({"val_accuracy": "high"}, "val", read)).stored == "'high'"
+    right = report(case)
+    stored = {key: 0.123 + 2 * (0 if math.isnan(value) else value) for key, value in right.items()}
+    assert list(summary(stored, read)) == [
+        Disagreement(key, repr(stored[key]), repr(value), of="summary") for key, value in right.items()
+    ]
+    [disagreement] = summary({"accuracy": "high"}, read)
+    assert (disagreement.stored, disagreement.recomputed) == ("'high'", repr(right["accuracy"]))
 
 
 def test_every_changed_cell_of_a_table_is_named(folder: Path) -> None:
@@ -73,10 +76,10 @@ def test_every_changed_cell_of_a_table_is_named(folder: Path) -> None:
             changed[row][column] = "17" if key in ("support", "tp", "fp", "fn", "tn") else "0.123"
             with path.open("w", newline="") as file:
                 csv.writer(file).writerows(changed)
-            [told] = per_class_table(path, case)
-            assert told.where == f"{key} of {name!r}"
-            assert told.stored == changed[row][column]
-            assert float(told.recomputed) == float(lines[row][column])
+            [disagreement] = per_class_table(path, case)
+            assert (disagreement.where, disagreement.of) == (f"{key} of {name!r}", "statistics")
+            assert disagreement.stored == changed[row][column]
+            assert float(disagreement.recomputed) == float(lines[row][column])
 
 
 def test_other_labels_in_a_table_and_what_is_no_table(folder: Path) -> None:
@@ -84,14 +87,25 @@ def test_other_labels_in_a_table_and_what_is_no_table(folder: Path) -> None:
     case = predictions(labels, labels)
     path = folder / "classes.csv"
     path.write_text(per_class_csv(per_class(labels, labels, CLASSES)).replace("anger", "hate"))
-    assert [said.where for said in per_class_table(path, case)] == ["the column 'label'"]
-    for text in ("", "a,b\n1,2\n", "label,f1_score,precision,recall,support,tp,fp,fn,tn\njoy,1\n"):
+    assert list(per_class_table(path, case)) == [
+        Disagreement("the column 'label'", "joy, hate, fear, love", "joy, anger, fear, love", of="statistics")
+    ]
+    for text, header in (
+        ("", []),
+        ("a,b\n1,2\n", ["a", "b"]),
+        ("label,f1_score,precision,recall,support,tp,fp,fn,tn\njoy,1\n", None),
+    ):
         path.write_text(text)
-        with pytest.raises(DataError, match="no per-class table"):
+        with pytest.raises(DataError) as raised:
             list(per_class_table(path, case))
+        assert raised.value.place == str(path)
+        assert raised.value.remedy
+        assert raised.value.value == (text.splitlines()[0].split(",") if header is None else header)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match="no CSV"):
+    with pytest.raises(DataError) as raised:
         list(per_class_table(path, case))
+    assert raised.value.place == str(path)
+    assert isinstance(raised.value.__cause__, UnicodeDecodeError)
 
 
 def test_labels_that_the_decision_does_not_choose_are_named() -> None:
@@ -103,7 +117,9 @@ def test_labels_that_the_decision_does_not_choose_are_named() -> None:
     wrong = chosen.copy()
     wrong[1] = False
     assert choices(decision, replace(case, predicted=wrong)) == [
-        Disagreement("pred_labels of item 2 ('item 1')", "no label", "fear, love")
+        Disagreement("pred_labels of item 2 ('item 1')", "no label", "fear, love", of="predictions")
     ]
     single = predictions(np.array([0, 3]), np.array([0, 2]), scores)
-    assert choices(ARGMAX, single) == [Disagreement("pred_label of item 2 ('item 1')", "fear", "love")]
+    assert choices(ARGMAX, single) == [
+        Disagreement("pred_label of item 2 ('item 1')", "fear", "love", of="predictions")
+    ]

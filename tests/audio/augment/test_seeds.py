@@ -21,7 +21,7 @@ def test_a_seed_depends_on_neither_order_nor_company():
     assert [int(item_seeds(3, 7, [index])[0]) for index in indices] == together.tolist()
 
 
-def test_no_two_of_a_large_grid_are_the_same():
+def test_seeds_of_a_large_grid_are_distinct():
     grid = [item_seeds(seed, epoch, np.arange(5000)) for seed in (-1, 0, 1, 2, 2**31) for epoch in range(40)]
     # A million 64-bit numbers: by chance two of them are equal once in 37 million grids.
     assert len(np.unique(np.concatenate(grid))) == 5 * 40 * 5000
@@ -32,7 +32,7 @@ def test_any_integer_is_a_seed(seed):
     assert len(set(item_seeds(seed, 0, np.arange(10)).tolist())) == 10
 
 
-def test_no_items_have_no_seeds():
+def test_seeds_of_an_empty_batch():
     assert item_seeds(0, 0, []).shape == (0,)
     assert uniforms([], 3).shape == (0, 3)
 

@@ -25,7 +25,7 @@ def seeds(count, epoch=0):
 
 
 def hidden(changed, given):
-    """Cells that masks alone have changed; random features never equal their mean."""
+    """Values changed by masks alone; random features never equal their mean."""
     return changed != given
 
 
@@ -38,7 +38,7 @@ def test_its_settings_are_those_of_the_configuration():
     "nothing",
     [
         SpecAugment(),
-        SpecAugment(time_masks=3, time_width=0.0, freq_masks=3, freq_width=0.01),  # narrower than a cell
+        SpecAugment(time_masks=3, time_width=0.0, freq_masks=3, freq_width=0.01),  # narrower than one value
         SpecAugment(time_masks=3, freq_masks=3, max_masked=0.0),
         SpecAugment(time_shift=0.01),
     ],
@@ -133,7 +133,7 @@ def test_a_stretch_interpolates_along_the_mels_around_the_lowest():
     ramp = torch.arange(mels, dtype=torch.float64).reshape(1, 1, mels, 1).expand(50, 1, mels, 7)
     factors = []
     for after in SpecAugment(freq_stretch=0.2)(ramp, seeds(50))[:, 0].numpy():
-        # On a ramp of the mels' own numbers, mel m holds the place it was taken from: m / factor.
+        # On a ramp of mel indices, mel m has the index it was taken from: m / factor.
         factor = 1 / after[1, 0]
         assert 0.8 <= factor <= 1.2
         np.testing.assert_allclose(after, np.minimum(np.arange(mels) / factor, mels - 1)[:, np.newaxis].repeat(7, 1))
@@ -206,7 +206,7 @@ def test_no_gradient_is_kept():
 def test_every_value_out_of_range_is_named():
     with pytest.raises(ConfigError) as caught:
         SpecAugment(time_masks=-1, max_masked=1.5, freq_stretch=1.0, time_width=float("nan"))
-    assert [problem.split()[0] for problem in caught.value.problems] == [
+    assert [key.removeprefix("augmentations.spectrogram.") for key in caught.value.keys] == [
         "time_masks",
         "time_width",
         "max_masked",

@@ -78,13 +78,17 @@ def test_classes_choose_and_order(name, good):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_class_that_is_unknown_or_empty_is_told(name, good):
+def test_a_class_that_is_unknown_or_empty_is_refused(name, good):
     first, _ = GOOD[name]
-    with pytest.raises(DataError, match=rf"(?s)data\.classes names '{first}x', which is no class of {name}: .*{first}"):
+    with pytest.raises(DataError) as raised:
         find(name, good, classes=[f"{first}x"])
+    assert (raised.value.value, raised.value.place) == (f"{first}x", "data.classes")
+    assert first in raised.value.what  # among the classes of the corpus
     lone = next(class_ for class_ in label_set(name) if class_ not in GOOD[name])
-    with pytest.raises(DataError, match=f"holds no recordings of class {lone}"):
+    with pytest.raises(DataError) as raised:
         find(name, good, classes=[lone, first])
+    assert (raised.value.value, raised.value.place) == (lone, str(good))
+    assert "data.classes" in raised.value.remedy
 
 
 def label_set(name):
@@ -95,23 +99,25 @@ def label_set(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_classes_of_the_corpus_without_recordings_are_noted(name, good):
     missing = [class_ for class_ in label_set(name) if class_ not in GOOD[name]]
-    assert any(f"has no recordings of {missing[0]}" in note for note in find(name, good).warnings)
+    assert any(f"{name}: {missing[0]}" in note for note in find(name, good).warnings)
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"asvp_esd", "asvp_esd_babies"}))
 @pytest.mark.parametrize("bad", ["zebra/what is this.wav", "x.wav"])
-def test_a_name_that_is_not_of_the_corpus_is_told_with_the_grammar(name, bad, good, tree):
+def test_a_name_that_does_not_follow_the_corpus_is_refused_with_the_grammar(name, bad, good, tree):
     where = "recordings/" if name == "fsdd" else ""
     tree(good, [where + bad])
     with pytest.raises(DataError) as caught:
         find(name, good)
-    assert f"1 file name does not follow the corpus: {where}{bad}. A name is " in caught.value.what
-    assert ".wav" in caught.value.what.split("such as")[1]
+    module = importlib.import_module(f"trainyard.audio.corpora.{name}")
+    assert (caught.value.value, caught.value.place) == ((where + bad,), str(good))
+    assert module.GRAMMAR in caught.value.what
+    assert module.EXAMPLE in caught.value.what
     assert "audio_folder" in caught.value.remedy
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_no_recording_is_passed_over(name, good):
+def test_other_files_are_ignored(name, good):
     (good / "README.md").write_text("x")
     next(iter(good.rglob("*.wav"))).with_suffix(".txt").write_text("x")
     next(iter(good.rglob("*.wav"))).with_name("._a.wav").write_text("x")
@@ -119,25 +125,25 @@ def test_what_is_no_recording_is_passed_over(name, good):
 
 
 @pytest.mark.parametrize("name", CORPORA)
-def test_a_missing_corpus_is_told(name, tmp_path):
+def test_a_missing_corpus_is_refused(name, tmp_path):
     with pytest.raises(DataError) as caught:
         find(name, tmp_path / "nowhere")
-    assert "nowhere" in caught.value.what
+    assert caught.value.place == str(tmp_path / "nowhere")
     assert "data.path" in caught.value.remedy
 
 
 @pytest.mark.parametrize("name", sorted(set(CORPORA) - {"csv"}))
-def test_a_file_or_an_empty_folder_is_no_corpus(name, tmp_path):
+def test_a_file_or_an_empty_folder_is_not_a_corpus(name, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="is a file, not a folder"):
-        find(name, tmp_path / "file")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"There are no recordings \(|holds no class folders") as caught:
-        find(name, tmp_path / "empty")
-    assert caught.value.remedy
+    for root in (tmp_path / "file", tmp_path / "empty"):
+        with pytest.raises(DataError) as caught:
+            find(name, root)
+        assert caught.value.place == str(root)
+        assert caught.value.remedy
 
 
 def test_the_corpora_are_those_of_the_configuration_apart_from_the_synthetic_one():
     assert {*CORPORA, "vocal_bursts"} == set(get_args(get_type_hints(AudioData)["corpus"]))
-    with pytest.raises(ValueError, match="'fsd' is not one of"):
+    with pytest.raises(ValueError, match="'fsd'"):
         find("fsd", ".")

@@ -14,7 +14,8 @@ def test_folders_are_classes_at_any_depth(tmp_path, tree):
         ("cat/more/b.FLAC", 0, "", ""),
         ("dog/c.mp3", 1, "", ""),
     ]
-    assert corpus.warnings == ["Ignored what is no recording (1): dog/notes.txt."]
+    (warning,) = corpus.warnings
+    assert "(1): dog/notes.txt" in warning
 
 
 def test_split_folders_are_official(tmp_path, tree):
@@ -31,19 +32,23 @@ def test_split_folders_are_official(tmp_path, tree):
 def test_classes_order_and_must_match(tmp_path, tree):
     root = tree(tmp_path, ["cat/a.wav", "dog/b.wav"])
     assert find("folder", root, classes=("dog", "cat")).classes == ("dog", "cat")
-    with pytest.raises(DataError, match=r"folder dog in .* is not one of the classes cat"):
+    with pytest.raises(DataError) as raised:
         find("folder", root, classes=("cat",))
-    with pytest.raises(DataError, match="no folder for class emu"):
+    assert (raised.value.value, raised.value.place) == ("dog", str(root / "dog"))
+    with pytest.raises(DataError) as raised:
         find("folder", root, classes=("cat", "dog", "emu"))
+    assert (raised.value.value, raised.value.place) == ("emu", str(root))
 
 
-def test_an_empty_class_and_loose_recordings_are_told(tmp_path, tree):
+def test_an_empty_class_and_loose_recordings_are_refused(tmp_path, tree):
     root = tree(tmp_path / "a", ["cat/a.wav"])
     (root / "dog").mkdir()
-    with pytest.raises(DataError, match=r"class folder .*dog holds no recordings"):
+    with pytest.raises(DataError) as raised:
         find("folder", root)
-    with pytest.raises(DataError, match="2 recordings lie in it without a class"):
+    assert (raised.value.value, raised.value.place) == ("dog", str(root / "dog"))
+    with pytest.raises(DataError) as raised:
         find("folder", tree(tmp_path / "b", ["a.wav", "b.ogg"]))
+    assert (raised.value.value, raised.value.place) == (2, str(tmp_path / "b"))
 
 
 def test_hostile_names_are_just_names(tmp_path, tree):

@@ -24,7 +24,7 @@ def test_digits_speakers_and_the_official_split(tmp_path, tree, below):
         assert file.split == ("test" if int(take) <= 4 else "train")
 
 
-def test_only_recordings_are_looked_at_where_there_is_that_folder(tmp_path, tree):
+def test_only_the_folder_recordings_is_searched_if_it_exists(tmp_path, tree):
     tree(tmp_path, [f"recordings/{name}" for name in NAMES] + ["pip/other.wav"])
     assert len(find("fsdd", tmp_path).files) == 140
 
@@ -48,7 +48,7 @@ def test_shared_speakers_are_a_warning_of_the_split_not_an_error(tmp_path, tree)
         on_leak="warn",
     )
     assert Counter(data.splits.tolist()) == {"test": 100, "train": 40}
-    assert any("2 groups lie in more than one split" in note for note in data.warnings)
+    assert any(note.startswith("2 groups") for note in data.warnings)
 
 
 @pytest.mark.skipif(

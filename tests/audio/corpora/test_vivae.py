@@ -21,13 +21,15 @@ def test_the_core_set_is_left_out_beside_the_full_set_and_taken_alone(tmp_path, 
     corpus = find("vivae", tmp_path)
     assert len(corpus.files) == 48
     assert all("full_set" in file.id for file in corpus.files)
-    assert corpus.warnings == ["Left out core_set (10 recordings), which repeats recordings of full_set."]
+    (warning,) = corpus.warnings
+    assert "core_set (10 recordings)" in warning
     assert len(find("vivae", tmp_path / "VIVAE/core_set").files) == 10
 
 
 @pytest.mark.parametrize(
     "bad", ["S1_anger_low_01.wav", "S01_joy_low_01.wav", "S01_anger_huge_01.wav", "S01_anger_low.wav"]
 )
-def test_wrong_names_are_told(tmp_path, tree, bad):
-    with pytest.raises(DataError, match=f"does not follow the corpus: {bad}"):
+def test_wrong_names_are_refused(tmp_path, tree, bad):
+    with pytest.raises(DataError) as raised:
         find("vivae", tree(tmp_path, [*NAMES, bad]))
+    assert (raised.value.value, raised.value.place) == ((bad,), str(tmp_path))

@@ -35,7 +35,7 @@ def test_every_value_is_the_extractors(lengths, loudness, offset, seed):
     torch.testing.assert_close(got, theirs(clips, 3000), rtol=0, atol=1e-5)
 
 
-def test_what_lies_behind_the_signal_is_not_heard():
+def test_samples_after_the_signal_are_ignored():
     batch = torch.randn(3, 100, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([40, 100, 1])
     noisy = normalise_waveform(batch, lengths)

@@ -22,9 +22,9 @@ def sounds(samples):
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
-@pytest.mark.parametrize(("seconds", "heard"), [(1, 1.0), (2, 0.7), (1, 1.5), (2, 1.00003)])
-def test_every_value_is_the_extractors(n_mels, seconds, heard):
-    batch = sounds(int(heard * 16000))
+@pytest.mark.parametrize(("seconds", "length"), [(1, 1.0), (2, 0.7), (1, 1.5), (2, 1.00003)])
+def test_every_value_is_the_extractors(n_mels, seconds, length):
+    batch = sounds(int(length * 16000))
     features = WhisperFeatures(n_mels, seconds)
     got = features(torch.from_numpy(batch))
     assert got.dtype == torch.float32
@@ -39,7 +39,7 @@ def test_every_value_is_the_extractors(n_mels, seconds, heard):
 
     theirs = extractor(list(batch), sampling_rate=16000, return_tensors="pt").input_features
     torch.testing.assert_close(got[:3], theirs[:3], rtol=0, atol=TOLERANCE)
-    # Its computation in single precision is itself further than that from the one in double, for tones.
+    # For tones, the extractor's own single-precision result differs from its double-precision result by more.
     assert (got - theirs).abs().max() <= (theirs - in_double).abs().max() + TOLERANCE
 
 
@@ -60,14 +60,17 @@ def test_a_clip_does_not_depend_on_its_batch():
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 30.02, 0.03, 1.005, float("nan")])
-def test_lengths_that_whisper_cannot_hear(seconds):
-    with pytest.raises(ConfigError, match=r"clip_seconds=.*0\.02"):
+def test_lengths_that_whisper_does_not_support(seconds):
+    with pytest.raises(ConfigError) as raised:
         WhisperFeatures(80, seconds)
+    assert raised.value.keys == ("data.clip_seconds",)
+    assert "0.02" in raised.value.problems[0]
 
 
 def test_other_numbers_of_bands():
-    with pytest.raises(ConfigError, match="64 mel bands"):
+    with pytest.raises(ConfigError) as raised:
         WhisperFeatures(64, 1)
+    assert raised.value.keys == ("n_mels",)
 
 
 def test_the_parameters_tell_settings_apart():

@@ -1,4 +1,6 @@
 import csv as table_format
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -62,17 +64,17 @@ def test_a_group_that_spans_official_splits_is_warned_of(table):
     body = [[*row, names[n % 10], "same" if n in (0, 9) else ""] for n, row in enumerate(rows)]
     rewrite(table, [[*header, "split", "who"], *body])
     data = load(table, split_column="split", group_column="who")
-    assert "1 group lies in more than one split: same in train, test." in data.warnings
+    assert any("same in train, test" in warning for warning in data.warnings)
     dropped = load(table, split_column="split", group_column="who", on_leak="drop")
     assert rows[0][0] not in dropped.ids
     assert len(dropped) == 19
 
 
-def test_groups_too_few_for_the_shares_are_told(table):
+def test_a_split_far_from_its_share_is_a_warning(table):
     header, *rows = rows_of(table)
     rewrite(table, [[*header, "g"], *([*row, f"g{n % 3}"] for n, row in enumerate(rows))])
     text = "\n".join(load(table, group_column="g").warnings)
-    assert "The val split holds 30.0% of the items instead of 10.0%" in text
+    assert any("val split" in line and "30.0%" in line and "10.0%" in line for line in text.splitlines())
 
 
 def test_numbers_as_labels_are_sorted_as_numbers(tmp_path):
@@ -89,74 +91,85 @@ def test_tabs_a_byte_order_mark_blank_lines_and_other_columns(table):
 
 
 @pytest.mark.parametrize("column", ["path_column", "label_column", "group_column", "split_column"])
-def test_an_unknown_column_is_told_with_those_found_and_the_nearest(table, column):
-    with pytest.raises(DataError, match=r"(?s)no column 'lable'; its columns are: path, label\..*mean 'label'"):
+def test_an_unknown_column_is_refused_with_those_found_and_the_nearest(table, column):
+    with pytest.raises(DataError) as raised:
         load(table, **{column: "lable"})
+    assert (raised.value.value, raised.value.place) == ("lable", f"{table}:1")
+    assert "path, label" in raised.value.what
+    assert "'label'" in raised.value.remedy
 
 
-def test_an_unknown_label_is_told_with_its_row_and_the_nearest(table):
+def test_an_unknown_label_is_refused_with_its_row_and_the_nearest(table):
     rows = rows_of(table)
     rows[7][1] = "dgo"
     rows[9][1] = "cow"
     with pytest.raises(DataError) as caught:
         load(rewrite(table, rows), classes=("cat", "dog"))
-    assert "row 8 has label 'dgo', which is not one of the classes cat, dog" in caught.value.what
-    assert "Also unknown: 'cow' (row 10)" in caught.value.what
-    assert "Did you mean 'dog'?" in caught.value.remedy
+    assert (caught.value.value, caught.value.place) == ("dgo", f"{table}:8")
+    assert "'cow' (row 10)" in caught.value.what
+    assert "'dog'" in caught.value.remedy
 
 
-def test_a_missing_and_a_broken_file_are_told_with_their_rows(table):
+def test_a_missing_and_an_empty_file_are_reported_with_their_rows(table):
     rows = rows_of(table)
     (table.parent / rows[3][0]).unlink()
     (table.parent / rows[5][0]).write_bytes(b"")
     with pytest.raises(DataError) as caught:
         load(table)
-    assert f"row 4: {rows[3][0]}: No such file" in caught.value.what
-    assert f"row 6: {rows[5][0]}: the file is empty" in caught.value.what
+    assert (caught.value.value, caught.value.place) == ((rows[3][0], rows[5][0]), str(table))
+    assert f"row 4: {rows[3][0]}: {os.strerror(errno.ENOENT)}" in caught.value.what
+    assert f"row 6: {rows[5][0]}: " in caught.value.what
     data = load(table, on_bad_file="skip")
     assert len(data) == 18
     assert f"row 4: {rows[3][0]}" in data.warnings[0]
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "value", "row"),
     [
-        ("", "has no header"),
-        ("path,label\n", "header and no rows"),
-        ("path,label\na.png\n", "row 2 has 1 cells and the header has 2"),
-        ("path,label\na.png,b,c\n", "row 2 has 3 cells"),
-        ("path,label\na.png,\n", "row 2 has nothing in column label"),
-        ("path,label\n\n ,b\n", "row 3 has nothing in column path"),
-        ("path,label,label\na,b,c\n", "more than one column 'label'"),
-        ('path,label\n"a.png,b\n', "cannot be read as a CSV"),
+        ("", None, ":1"),
+        ("path,label\n", None, ""),
+        ("path,label\na.png\n", 1, ":2"),  # cells
+        ("path,label\na.png,b,c\n", 3, ":2"),
+        ("path,label\na.png,\n", "label", ":2"),
+        ("path,label\n\n ,b\n", "path", ":3"),
+        ("path,label,label\na,b,c\n", "label", ":1"),
+        ('path,label\n"a.png,b\n', "unexpected end of data", ":2"),
     ],
 )
-def test_tables_that_go_wrong_are_told(tmp_path, text, words):
+def test_invalid_tables_are_refused(tmp_path, text, value, row):
     table = tmp_path / "t.csv"
     table.write_text(text)
-    with pytest.raises(DataError, match=words) as caught:
+    with pytest.raises(DataError) as caught:
         load(table)
+    assert (caught.value.value, caught.value.place) == (value, f"{table}{row}")
     assert caught.value.remedy
 
 
-def test_files_that_are_no_tables_are_told(tmp_path):
-    with pytest.raises(DataError, match=r"There is no file .*no\.csv"):
+def test_files_that_are_not_tables_are_refused(tmp_path):
+    with pytest.raises(DataError) as raised:
         load(tmp_path / "no.csv")
+    assert raised.value.place == str(tmp_path / "no.csv")
     (tmp_path / "t.csv").write_bytes(b"path,label\n\xff\xfe,b\n")
-    with pytest.raises(DataError, match="not UTF-8: invalid start byte at byte"):
+    with pytest.raises(DataError) as raised:
         load(tmp_path / "t.csv")
+    assert (raised.value.value, raised.value.place) == (0xFF, f"{tmp_path / 't.csv'}:2")
 
 
-def test_an_unknown_split_is_told_with_its_row(table):
+def test_an_unknown_split_is_refused_with_its_row(table):
     header, *rows = rows_of(table)
     rewrite(table, [[*header, "split"], *([*row, "tain" if n == 4 else "train"] for n, row in enumerate(rows))])
-    with pytest.raises(DataError, match=r"(?s)row 6 has split 'tain'.*Did you mean 'train'"):
+    with pytest.raises(DataError) as raised:
         load(table, split_column="split")
+    assert (raised.value.value, raised.value.place) == ("tain", f"{table}:6")
+    assert "'train'" in raised.value.remedy
 
 
-def test_one_class_only_is_told(tmp_path):
-    with pytest.raises(DataError, match="one class only"):
-        load(image_csv(tmp_path, ("cat",), 3))
+def test_a_single_class_is_refused(tmp_path):
+    table = image_csv(tmp_path, ("cat",), 3)
+    with pytest.raises(DataError) as raised:
+        load(table)
+    assert (raised.value.value, raised.value.place) == (("cat",), str(table))
 
 
 def test_the_same_file_in_two_official_splits_is_a_leak(table):

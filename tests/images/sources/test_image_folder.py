@@ -61,7 +61,7 @@ def test_images_deeper_down_count_and_links_are_followed_once(tmp_path):
     assert len(data) == 15
 
 
-def test_what_is_no_image_is_ignored_and_counted(tmp_path):
+def test_other_files_are_ignored_and_counted(tmp_path):
     image_tree(tmp_path, per_class=10)
     (tmp_path / "barn/notes.txt").write_text("x")
     (tmp_path / "barn/.DS_Store").write_text("x")
@@ -69,18 +69,21 @@ def test_what_is_no_image_is_ignored_and_counted(tmp_path):
     (tmp_path / "README.md").write_text("x")
     data = load(tmp_path)
     assert len(data) == 30
-    assert data.warnings == ("Ignored what is no image (1): barn/notes.txt.",)
+    (warning,) = data.warnings
+    assert "(1): barn/notes.txt" in warning
 
 
 def test_other_folders_beside_train_are_noted(tmp_path):
     image_tree(tmp_path, splits={"train": 6, "val": 2, "test": 3, "extra": 1})
-    assert load(tmp_path).warnings == ("Ignored folders beside train (1): extra.",)
+    (warning,) = load(tmp_path).warnings
+    assert "(1): extra" in warning
 
 
 def test_two_val_folders_are_refused(tmp_path):
     image_tree(tmp_path, splits={"train": 6, "val": 2, "valid": 3})
-    with pytest.raises(DataError, match="are both val folders"):
+    with pytest.raises(DataError) as raised:
         load(tmp_path)
+    assert (raised.value.value, raised.value.place) == ("val", str(tmp_path / "valid"))
 
 
 def damage(root):
@@ -95,14 +98,12 @@ def test_every_unreadable_file_is_named_at_once(tmp_path):
     damage(tmp_path)
     with pytest.raises(DataError) as caught:
         load(tmp_path)
-    for words in (
-        "3 images are missing or unreadable",
-        "barn/barn-001.png: ",
-        "truncated",
-        "crane/crane-002.png: the file is empty",
-        "track/track-003.png: its content is not an image",
-    ):
-        assert words in caught.value.what
+    bad = ("barn/barn-001.png", "crane/crane-002.png", "track/track-003.png")
+    assert (caught.value.value, caught.value.place) == (bad, str(tmp_path))
+    reasons = [line.partition(".png: ")[2] for line in caught.value.what.splitlines()[1:]]
+    assert len(set(reasons)) == 3
+    assert all(reasons)
+    assert "truncated" in reasons[0]  # Pillow's word
     assert "on_bad_file=skip" in caught.value.remedy
 
 
@@ -111,9 +112,9 @@ def test_unreadable_files_are_skipped_with_a_warning_when_asked(tmp_path):
     damage(tmp_path)
     data = load(tmp_path, on_bad_file="skip")
     assert len(data) == 21
-    assert "Skipped: 3 images are missing or unreadable" in data.warnings[0]
+    assert "3 images" in data.warnings[0]
     assert "crane/crane-002.png" in data.warnings[0]
-    # What is left is still fetched under its own number.
+    # The remaining items are fetched by their new positions.
     index = data.ids.index("track/track-007.png")
     want = np.asarray(Image.open(paths[-1]).resize((8, 8), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(
@@ -121,55 +122,64 @@ def test_unreadable_files_are_skipped_with_a_warning_when_asked(tmp_path):
     )
 
 
-def test_a_class_of_which_nothing_is_left_is_told(tmp_path):
+def test_a_class_without_a_readable_image_is_refused(tmp_path):
     for path in image_tree(tmp_path, ("cat", "dog", "emu"), 4):
         if path.parent.name == "dog":
             path.write_bytes(b"")
-    with pytest.raises(DataError, match="every image of class dog is missing or unreadable"):
+    with pytest.raises(DataError) as raised:
         load(tmp_path, on_bad_file="skip")
+    assert (raised.value.value, raised.value.place) == ("dog", str(tmp_path))
 
 
-def test_a_missing_or_shapeless_folder_is_told(tmp_path):
-    with pytest.raises(DataError, match="nowhere does not exist"):
-        load(tmp_path / "nowhere")
+def test_a_missing_folder_and_one_without_classes_are_refused(tmp_path):
+    def refusal(path):
+        with pytest.raises(DataError) as raised:
+            load(path)
+        assert raised.value.remedy
+        return raised.value.value, raised.value.place
+
+    assert refusal(tmp_path / "nowhere") == (None, str(tmp_path / "nowhere"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="is a file, not a folder"):
-        load(tmp_path / "file")
-    with pytest.raises(DataError, match="holds no class folders"):
-        load(tmp_path)
+    assert refusal(tmp_path / "file") == (None, str(tmp_path / "file"))
+    assert refusal(tmp_path) == (0, str(tmp_path))  # images without a class
     image_tree(tmp_path, ("cat",), 2)
     for path in (tmp_path / "cat").iterdir():
         path.rename(tmp_path / path.name)
     (tmp_path / "cat").rmdir()
-    with pytest.raises(DataError, match=r"2 images lie in it without a class"):
-        load(tmp_path)
+    assert refusal(tmp_path) == (2, str(tmp_path))
 
 
-def test_an_empty_class_and_a_single_class_are_told(tmp_path):
+def test_an_empty_class_and_a_single_class_are_refused(tmp_path):
     image_tree(tmp_path, ("cat",), 4)
-    with pytest.raises(DataError, match=r"one class only \(cat\)"):
+    with pytest.raises(DataError) as raised:
         load(tmp_path)
+    assert (raised.value.value, raised.value.place) == (("cat",), str(tmp_path))
     (tmp_path / "dog").mkdir()
-    with pytest.raises(DataError, match=r"class folder .*dog holds no images"):
+    with pytest.raises(DataError) as raised:
         load(tmp_path)
+    assert (raised.value.value, raised.value.place) == ("dog", str(tmp_path / "dog"))
 
 
 def test_classes_give_the_order_and_must_match_the_folders(tmp_path):
     image_tree(tmp_path, ("cat", "dog"), 6)
     assert load(tmp_path, classes=("dog", "cat")).classes == ("dog", "cat")
-    with pytest.raises(DataError, match=r"(?s)folder dog in .* is not one of the classes cat, dgo.*mean 'dgo'"):
+    with pytest.raises(DataError) as raised:
         load(tmp_path, classes=("cat", "dgo"))
-    with pytest.raises(DataError, match="no folder for class emu"):
+    assert (raised.value.value, raised.value.place) == ("dog", str(tmp_path / "dog"))
+    assert "'dgo'" in raised.value.remedy
+    with pytest.raises(DataError) as raised:
         load(tmp_path, classes=("cat", "dog", "emu"))
+    assert (raised.value.value, raised.value.place) == ("emu", str(tmp_path))
 
 
 def test_a_class_missing_from_val_is_warned_of_and_from_train_refused(tmp_path):
     image_tree(tmp_path, splits={"train": 6, "val": 2, "test": 2})
     shutil.rmtree(tmp_path / "val/crane")
-    assert "The val split has no items of class crane." in load(tmp_path).warnings
+    assert any("val split" in warning and "class crane." in warning for warning in load(tmp_path).warnings)
     shutil.rmtree(tmp_path / "train/barn")
-    with pytest.raises(DataError, match="the train split has no items of barn"):
+    with pytest.raises(DataError) as raised:
         load(tmp_path)
+    assert (raised.value.value, raised.value.place) == (("barn",), f"{tmp_path}:train")
 
 
 def test_copies_across_split_folders_are_found_whatever_they_are_called(tmp_path):
@@ -181,21 +191,15 @@ def test_copies_across_split_folders_are_found_whatever_they_are_called(tmp_path
     dropped = load(tmp_path, on_leak="drop")
     assert "train/barn/barn-000.png" not in dropped.ids
     assert "test/barn/new.png" in dropped.ids
-    assert "Dropped items that leaked: 1 of train." in dropped.warnings[0]
+    assert "1 of train" in dropped.warnings[0]
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"on_bad_file": "ignore"}, "on_bad_file is 'ignore'"),
-        ({"channels": 4}, "4 channels"),
-        ({"image_size": (0, 8)}, r"size \(0, 8\)"),
-    ],
-)
-def test_options_that_cannot_be_are_told(tmp_path, options, words):
+@pytest.mark.parametrize(("option", "value"), [("on_bad_file", "ignore"), ("channels", 4), ("image_size", (0, 8))])
+def test_invalid_options_are_refused(tmp_path, option, value):
     image_tree(tmp_path, per_class=2)
-    with pytest.raises(DataError, match=words):
-        load(tmp_path, **options)
+    with pytest.raises(DataError) as raised:
+        load(tmp_path, **{option: value})
+    assert (raised.value.value, raised.value.place) == (value, f"data.{option}")
 
 
 def test_hostile_names_are_just_names(tmp_path):

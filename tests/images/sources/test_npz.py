@@ -58,7 +58,7 @@ def test_colours_become_channels_first(tmp_path):
 def test_official_splits_under_the_names_people_use(tmp_path, keys):
     arrays = (images(60), labels(60), images(15, seed=1), labels(15))
     data = npz.load(save(tmp_path, **dict(zip(keys, arrays, strict=True))), val_fraction=0.1, test_fraction=0.5)
-    # The test split is theirs whatever was asked for; val is cut from train.
+    # The official test split is used whatever test_fraction is; val is cut from train.
     assert data.fingerprint()["splits"] == {"train": 54, "val": 6, "test": 15}
     assert [data.ids[index] for index in data.indices("test")] == [f"{keys[2]}[{index}]" for index in range(15)]
 
@@ -115,63 +115,83 @@ def test_groups_beside_the_images_are_kept_together(tmp_path):
         assert len({data.splits[index] for index in range(30) if data.groups[index] == group}) == 1
 
 
+# The arrays, then where in the file the fault is, and the value at fault.
 BAD = {
-    "no labels": ({"images": images(), "other": labels()}, "has no labels for images; its keys are: images, other"),
-    "no images": ({"imgs": images(), "lbls": labels()}, "has no images and labels.*imgs, lbls.*Did you mean 'images'"),
-    "no train": ({"test_images": images(), "test_labels": labels()}, "has no train_images"),
-    "two images": ({"x": images(), "images": images(), "y": labels()}, "x and images both hold images"),
-    "both": (
-        {"x": images(), "y": labels(), "x_train": images(), "y_train": labels()},
-        "arrays for train and arrays for no split",
-    ),
-    "lengths": ({"images": images(), "labels": labels(29)}, "images holds 30 items and there are 29 labels"),
-    "shape": ({"images": images(shape=(2, 2, 2, 2)), "labels": labels()}, r"images has shape \(30, 2, 2, 2, 2\)"),
-    "text": ({"images": np.array(["a"] * 30), "labels": labels()}, "images holds <U1, not numbers"),
-    "nan": ({"images": np.full((30, 2, 2), np.nan), "labels": labels()}, r"images\[0\] holds NaN"),
-    "one-hot": ({"images": images(), "labels": np.eye(3)[labels()]}, "not one label an item.*argmax"),
-    "half": ({"images": images(), "labels": labels() + 0.5}, r"labels\[0\] is 0.5, not a whole number"),
-    "one class": ({"images": images(), "labels": np.zeros(30, int)}, "one class only"),
-    "nothing": ({"images": images(0), "labels": labels(0)}, "holds no items"),
+    "no labels": ({"images": images(), "other": labels()}, "", ("images", "other")),
+    "no images": ({"imgs": images(), "lbls": labels()}, "", ("imgs", "lbls")),
+    "no train": ({"test_images": images(), "test_labels": labels()}, "", ("test_images", "test_labels")),
+    "two images": ({"x": images(), "images": images(), "y": labels()}, "", ("x", "images")),
+    "both": ({"x": images(), "y": labels(), "x_train": images(), "y_train": labels()}, "", ("x", "x_train")),
+    "lengths": ({"images": images(), "labels": labels(29)}, ":images", (30, 29)),
+    "shape": ({"images": images(shape=(2, 2, 2, 2)), "labels": labels()}, ":images", (30, 2, 2, 2, 2)),
+    "text": ({"images": np.array(["a"] * 30), "labels": labels()}, ":images", "<U1"),
+    "nan": ({"images": np.full((30, 2, 2), np.nan), "labels": labels()}, ":images[0]", None),
+    "one-hot": ({"images": images(), "labels": np.eye(3)[labels()]}, ":labels", ((30, 3), "float64")),
+    "half": ({"images": images(), "labels": labels() + 0.5}, ":labels[0]", 0.5),
+    "groups": ({"images": images(), "labels": labels(), "groups": labels(9)}, ":groups", (9, 30)),
+    "one class": ({"images": images(), "labels": np.zeros(30, int)}, "", ("0",)),
+    "nothing": ({"images": images(0), "labels": labels(0)}, "", None),
     "shapes": (
         {"x_train": images(), "y_train": labels(), "x_test": images(shape=(4, 4)), "y_test": labels()},
-        "differ in shape: x_train",
+        "",
+        {"x_train": (1, *images().shape[1:]), "x_test": (1, 4, 4)},
     ),
     "types": (
         {"x_train": images(), "y_train": labels(), "x_test": images(dtype=float), "y_test": labels()},
-        "differ in type: x_train uint8, x_test float64",
+        "",
+        {"x_train": "uint8", "x_test": "float64"},
     ),
     "kinds": (
         {"x_train": images(), "y_train": labels(), "x_test": images(), "y_test": labels().astype(str)},
-        "numbers in one split and names in another",
+        "",
+        {"y_train": str(labels().dtype), "y_test": str(labels().astype(str).dtype)},
     ),
     "class only in test": (
         {"x_train": images(), "y_train": labels(), "x_test": images(30, 1), "y_test": labels(classes=4)},
-        "train split has no items of 3",
+        ":train",
+        ("3",),
     ),
 }
 
 
-@pytest.mark.parametrize(("arrays", "words"), BAD.values(), ids=BAD.keys())
-def test_faults_are_told(tmp_path, arrays, words):
-    with pytest.raises(DataError, match=f"(?s){words}") as caught:
-        npz.load(save(tmp_path, **arrays))
-    assert caught.value.remedy
+@pytest.mark.parametrize(("arrays", "where", "value"), BAD.values(), ids=BAD.keys())
+def test_faults_are_reported_with_their_place_and_value(tmp_path, arrays, where, value):
+    path = save(tmp_path, **arrays)
+    with pytest.raises(DataError) as raised:
+        npz.load(path)
+    assert (raised.value.value, raised.value.place) == (value, f"{path}{where}")
+    assert raised.value.remedy
+
+
+def test_missing_arrays_are_named_with_the_nearest_key(tmp_path):
+    for name, missing in (("no labels", "labels for images"), ("no train", "train_images")):
+        with pytest.raises(DataError) as raised:
+            npz.load(save(tmp_path, **BAD[name][0]))
+        assert missing in raised.value.what
+    with pytest.raises(DataError) as raised:
+        npz.load(save(tmp_path, **BAD["no images"][0]))
+    assert raised.value.remedy.endswith("'images'?")
+    with pytest.raises(DataError) as raised:
+        npz.load(save(tmp_path, **BAD["one-hot"][0]))
+    assert "argmax" in raised.value.remedy
 
 
 @pytest.mark.parametrize(
-    ("classes", "words"),
+    ("classes", "where", "value"),
     [
-        (("a", "b"), r"labels\[2\] is 2, which is not one of the classes a, b.*run from 0 to 1 for 2 classes"),
-        (("a", "b", "c", "d"), "no items of class d"),
-        (("a", "a", "b"), "name a more than once"),
+        (("a", "b"), "{path}:labels[2]", 2),
+        (("a", "b", "c", "d"), "{path}", ("d",)),
+        (("a", "a", "b"), "data.classes", ("a",)),
     ],
 )
-def test_classes_that_do_not_fit_are_told(tmp_path, classes, words):
-    with pytest.raises(DataError, match=f"(?s){words}"):
-        npz.load(save(tmp_path, images=images(), labels=labels()), classes=classes)
+def test_classes_that_do_not_fit_are_refused(tmp_path, classes, where, value):
+    path = save(tmp_path, images=images(), labels=labels())
+    with pytest.raises(DataError) as raised:
+        npz.load(path, classes=classes)
+    assert (raised.value.value, raised.value.place) == (value, where.format(path=path))
 
 
-def test_an_unknown_name_is_told_with_its_place_and_the_nearest(tmp_path):
+def test_an_unknown_name_is_reported_with_its_place_and_the_nearest(tmp_path):
     path = save(
         tmp_path,
         x_train=images(3),
@@ -179,29 +199,36 @@ def test_an_unknown_name_is_told_with_its_place_and_the_nearest(tmp_path):
         x_test=images(2),
         y_test=np.array(["dog", "dgo"]),
     )
-    with pytest.raises(DataError, match=r"(?s)y_test\[1\] is 'dgo'.*Did you mean 'dog'"):
+    with pytest.raises(DataError) as raised:
         npz.load(path, classes=("cat", "dog"))
+    assert (raised.value.value, raised.value.place) == ("dgo", f"{path}:y_test[1]")
+    assert "'dog'" in raised.value.remedy
 
 
-def test_files_that_are_no_npz_are_told(tmp_path):
+def test_files_that_are_not_an_npz_are_refused(tmp_path):
+    def refusal(path):
+        with pytest.raises(DataError) as raised:
+            npz.load(path)
+        assert raised.value.place == str(path)
+        assert raised.value.remedy
+        return raised.value.value
+
     path = tmp_path / "x.npz"
-    with pytest.raises(DataError, match="There is no file"):
-        npz.load(path)
+    assert refusal(path) is None
     path.write_bytes(b"nothing like it")
-    with pytest.raises(DataError, match=r"is not an \.npz file"):
-        npz.load(path)
+    assert refusal(path) == b"no"
     whole = tiny_npz(tmp_path / "whole.npz").read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="not a readable"):
-        npz.load(path)
+    assert "zip" in refusal(path)  # the words of zipfile
     np.save(tmp_path / "one.npy", labels())
-    with pytest.raises(DataError, match=r"is not an \.npz file"):
-        npz.load(tmp_path / "one.npy")
+    assert refusal(tmp_path / "one.npy") == b"\x93N"
 
 
 def test_python_objects_are_never_loaded(tmp_path):
-    with pytest.raises(DataError, match="could run code"):
-        npz.load(save(tmp_path, images=images(), labels=np.array([object()] * 30)))
+    path = save(tmp_path, images=images(), labels=np.array([object()] * 30))
+    with pytest.raises(DataError) as raised:
+        npz.load(path)
+    assert (raised.value.value, raised.value.place) == ("object", str(path))
 
 
 def leaky(tmp_path):
@@ -214,14 +241,17 @@ def leaky(tmp_path):
 def test_leaks_are_warned_of(tmp_path):
     data = npz.load(leaky(tmp_path), val_fraction=0.2)
     text = "\n".join(data.warnings)
-    assert "2 items of val or test equal items of another split" in text
+    assert "2 items of val or test" in text
     assert "x_test[0] (test)" in text
-    assert "repeats another item of train" in text
+    assert "1 item of train" in text
 
 
 def test_leaks_are_an_error_with_examples_when_asked(tmp_path):
-    with pytest.raises(LeakError, match=r"x_train\[0\].*= x_test\[0\] \(test\)") as caught:
-        npz.load(leaky(tmp_path), on_leak="error")
+    with pytest.raises(LeakError) as caught:
+        npz.load(leaky(tmp_path), val_fraction=0.0, on_leak="error")
+    assert (("x_train[0]", "train"), ("x_test[0]", "test")) in caught.value.value.identical
+    assert "x_test[0] (test)" in caught.value.what
+    assert caught.value.place == str(tmp_path / "data.npz")
     assert "drop" in caught.value.remedy
 
 
@@ -230,7 +260,7 @@ def test_leaks_are_dropped_from_train_when_asked(tmp_path):
     assert len(data.indices("test")) == 12
     assert len(data) == 40
     assert not {"x_train[0]", "x_train[1]"} & set(data.ids)
-    assert "Dropped items that leaked" in data.warnings[0]
+    assert "2 of train" in data.warnings[0]
     raw = np.load(leaky(tmp_path))
     for index in (0, 5, 39):
         key, at = data.ids[index].rstrip("]").split("[")
@@ -238,9 +268,10 @@ def test_leaks_are_dropped_from_train_when_asked(tmp_path):
         np.testing.assert_array_equal(data.fetch(np.array([index])).numpy()[0, 0], want)
 
 
-def test_an_unknown_way_with_leaks_is_told(tmp_path):
-    with pytest.raises(DataError, match="on_leak is 'ignore'"):
+def test_an_unknown_on_leak_is_refused(tmp_path):
+    with pytest.raises(DataError) as raised:
         npz.load(leaky(tmp_path), on_leak="ignore")
+    assert (raised.value.value, raised.value.place) == ("ignore", "data.split.on_leak")
 
 
 def real(name):
@@ -255,8 +286,8 @@ def test_a_real_medical_set_and_its_known_leaks():
     data = npz.load(real("pneumoniamnist.npz"), classes=("normal", "pneumonia"))
     assert data.fingerprint()["splits"] == {"train": 4708, "val": 524, "test": 624}
     text = "\n".join(data.warnings)
-    assert "8 items of val or test equal items of another split" in text
-    assert "18 items of train repeat another item of train" in text
+    assert "8 items of val or test " in text
+    assert "18 items of train " in text
 
 
 def test_real_clothes_with_a_val_split_cut_from_train():

@@ -42,5 +42,5 @@ def test_no_items_are_a_batch_of_one_column():
 
 @pytest.mark.parametrize("offsets", [[0, 2], [1, 3], [0, 3, 2, 3], []])
 def test_offsets_that_do_not_cut_the_tokens_are_refused(offsets):
-    with pytest.raises(ValueError, match="do not cut 3 tokens"):
+    with pytest.raises(ValueError, match="3 tokens"):
         Tokens(np.array([1, 2, 3]), np.array(offsets, dtype=np.int64), 0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -10,10 +11,15 @@ import pytest
 import torch
 from toy_training import ALONE, Toy, adamw, bits, linear, restless_toy
 
+from trainyard import durable
 from trainyard.checkpoints import problems
 from trainyard.errors import CheckpointError, DiskFullError
+from trainyard.metric import VAL_LOSS
 from trainyard.retention import KeepPolicy
-from trainyard.runs import RunReader, RunWriter
+from trainyard.runs import BestStep, RunReader, RunWriter
+from trainyard.runs.events import Progressed, Warned
+from trainyard.runs.journal import read_journal
+from trainyard.runs.snapshot import fold
 from trainyard.testing import faults
 from trainyard.training.checkpoint.capture import Capture
 from trainyard.training.checkpoint.checkpointer import Checkpointer
@@ -50,7 +56,7 @@ def make(toy: Toy) -> Iterator[Any]:
 def request(step: int, *, improved: bool = False, best: int | None = None, inside: bool = False) -> SaveRequest:
     epoch = step / 10
     progress = Progress(epoch=int(epoch), step=step, best=Best(0.5, best, best // 10) if best else Best())
-    return SaveRequest(progress, epoch, {"val_loss": 100.0 - step}, inside, improved, last=False)
+    return SaveRequest(progress, epoch, {VAL_LOSS: 100.0 - step}, inside, improved, last=False)
 
 
 def reread(run: RunWriter) -> RunReader:
@@ -154,7 +160,7 @@ def test_closing_finishes_what_is_being_written(new_run, make) -> None:
     run, gate = new_run(), Gate()
     checkpointer = make(run)
     checkpointer.do(gate)
-    checkpointer.do(lambda: run.event("warning", text="said behind"))
+    checkpointer.do(lambda: run.event(Warned("said behind")))
     closing = threading.Thread(target=checkpointer.close)
     closing.start()
     gate.opened.set()
@@ -178,7 +184,7 @@ def test_the_best_and_the_last_get_their_names(new_run, make, layout: str) -> No
     checkpointer.save(request(10, improved=True, best=10))
     checkpointer.save(request(20, improved=True, best=20))
     checkpointer.save(request(30, best=20))
-    run.event("progress", step=30, epoch=3, metrics={}, best={"step": 20, "epoch": 2, "value": 0.5})
+    run.event(Progressed(30, 3, {}, BestStep(20, 2, 0.5, "val_loss")))
     checkpointer.catch_up(done=True)
     reader = reread(run)
     places = {c.step: set(c.paths) for c in reader.snapshot.checkpoints}
@@ -203,9 +209,7 @@ def test_room_is_made_by_the_policy_and_the_best_stays(new_run, make, layout: st
     checkpointer = make(run, policy=KeepPolicy(last=2, best=1))
     for step in range(10, 70, 10):
         best = min(step, 20)
-        run.event(
-            "progress", step=step, epoch=step // 10, metrics={}, best={"step": best, "epoch": best // 10, "value": 0.5}
-        )
+        run.event(Progressed(step, step // 10, {}, BestStep(best, best // 10, 0.5, "val_loss")))
         wanted = request(step, improved=step <= 20, best=best)
         wanted.metrics["val_loss"] = abs(step - 20)
         checkpointer.save(wanted)
@@ -224,6 +228,95 @@ def test_protected_steps_stay(new_run, make) -> None:
         checkpointer.save(request(step))
     checkpointer.wait()
     assert [c.step for c in reread(run).snapshot.checkpoints] == [10, 30]
+
+
+class Watched(durable.SystemCalls):
+    """Counts the syncs of the journal, and looks at it whenever a name is about to change hands."""
+
+    def __init__(self, run: RunWriter) -> None:
+        self.home, self.journal = run.home, run.home / ".run" / "journal.jsonl"
+        self.syncs = 0
+        self.replaced: list[int] = []
+        self.trashed: list[str] = []
+
+    def fsync(self, fd: int) -> None:
+        self.syncs += os.readlink(f"/proc/self/fd/{fd}") == str(self.journal)
+        super().fsync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        known = fold(read_journal(self.journal)[0]).checkpoints  # as a reader finds it after a power cut
+        if target.name.endswith("_best.pth") and target.exists():
+            self.replaced.append(known[-1].step)
+        elif ".yard/trash" in str(target) and source.is_relative_to(self.home.parent) and target.name != "plan.json":
+            self.trashed += [path for c in known for path in c.paths.values() if str(source).endswith(path.rstrip("/"))]
+        super().rename(source, target)
+
+
+@pytest.mark.parametrize(("layout", "appends"), [("grouped", 1), ("files", 1), ("shared", 2)])
+def test_a_checkpoint_is_one_append_unless_a_name_changes_hands(new_run, make, layout: str, appends: int) -> None:
+    run = new_run(layout)
+    checkpointer = make(run, policy=KeepPolicy(last=2, best=1), background=False)
+    for step in (10, 20, 30, 40):
+        with faults.installed(Watched(run)) as calls:
+            best = BestStep(step, step // 10, 100.0 - step, "val_loss")
+            checkpointer.write_event(Progressed(step, step / 10, {"val_loss": 100.0 - step}, best), True)
+            assert run.snapshot.step == step - 10
+            checkpointer.save(request(step, improved=True, best=step))
+        found = reread(run).snapshot
+        assert (found.step, found.best) == (step, best)
+        assert found.checkpoints[-1].step == step
+    assert calls.syncs == appends
+    assert len(found.checkpoints) == 2, "the last one made room"
+    if layout == "shared":
+        assert calls.replaced == [40], "the journal knew the new best before the old one lost its name"
+    assert calls.trashed == [], "the journal had let go of them"
+
+
+def test_an_event_whose_checkpoint_never_came_is_written_all_the_same(new_run, make) -> None:
+    run = new_run()
+    checkpointer = make(run)
+    checkpointer.write_event(Progressed(10, 1.0, {"val_loss": 1.0}), True)
+    checkpointer.wait()
+    assert run.snapshot.step == 0
+    checkpointer.close()
+    assert reread(run).snapshot.step == 10
+
+
+def test_an_event_with_no_checkpoint_to_come_is_written_behind(new_run, make) -> None:
+    run = new_run()
+    checkpointer = make(run)
+    checkpointer.write_event(Progressed(10, 1.0, {"val_loss": 1.0}))
+    checkpointer.wait()
+    assert reread(run).snapshot.step == 10
+
+
+@pytest.mark.parametrize("layout", ["grouped", "shared"])
+def test_every_fault_of_a_checkpoint_and_its_rotation_leaves_whole_ones(new_run, make, layout: str) -> None:
+    def fresh() -> tuple[RunWriter, Checkpointer]:
+        run = new_run(layout)
+        checkpointer = make(run, policy=KeepPolicy(last=1, best=0), background=False)
+        for step in (10, 20):
+            checkpointer.save(request(step, improved=True, best=step))
+        return run, checkpointer
+
+    def action(state: tuple[RunWriter, Checkpointer]) -> None:
+        run, checkpointer = state
+        if run.snapshot.checkpoint(30) is None:
+            checkpointer.write_event(Progressed(30, 3.0, {"val_loss": 70.0}), True)
+            checkpointer.save(request(30, improved=True, best=30))
+        else:  # as after a resume
+            checkpointer.catch_up(done=False)
+
+    def check(state: tuple[RunWriter, Checkpointer]) -> None:
+        found = reread(state[0])
+        assert found.snapshot.to_dict() | {"state": ""} == state[0].snapshot.to_dict() | {"state": ""}
+        assert found.snapshot.checkpoints[-1].step in (20, 30)
+        for checkpoint in found.snapshot.checkpoints:
+            path = found.locate(checkpoint)
+            assert path is not None
+            load(path, weights_only=True)
+
+    assert faults.sweep(action, check, fresh=fresh, succeeded=check, every=3) > 20
 
 
 def test_checkpoints_inside_an_epoch_have_names_of_their_own(new_run, make) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from toy_training import CPU, bits, linear, one_step, restless_toy, trainee, written
 
 from trainyard.checkpoints import FORMATS, commit
+from trainyard.metric import as_text
 from trainyard.testing.tiny import FrozenBackbone
 from trainyard.training.checkpoint.capture import Capture, load_weights, restore, rng_state
 from trainyard.training.checkpoint.read import load
@@ -40,7 +41,7 @@ def test_a_training_goes_on_from_its_files_to_the_bit(new_run, layout: str) -> N
             format_=FORMATS[run.layout.checkpoint_format],
             step=request.progress.step,
             epoch=request.epoch,
-            metrics=request.metrics,
+            metrics=as_text(request.metrics),
             best_checkpoint=None,
         )
         checkpoint = commit(

@@ -1,6 +1,6 @@
 """The tables a run leaves: predictions, statistics per class, history. As CSV text, and predictions back.
 
-`cells` says how a name or text is written so that pandas with its default arguments gives it back. An item
+`csv_cells` says how a name or text is written so that pandas with its default arguments gives it back. An item
 has one label (`true_label`, `pred_label`) or a set of labels (`true_labels`, `pred_labels`): then a cell is
 a JSON list in class order, `["joy", "anger"]`, and `[]` for none. Equal sets are equal cells, and no cell is
 missing, so `df['true_labels'] == df['pred_labels']` is the exact match that the run reports.
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainyard.analysis.cells import (
+from trainyard.analysis.csv_cells import (
     csv_text,
     label_cells,
     label_set,

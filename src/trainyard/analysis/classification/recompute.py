@@ -1,7 +1,7 @@
-"""What a run reports, computed once more from the predictions it saved, and where the two disagree.
+"""Recomputes what a run reports from the predictions it saved, and yields each value that differs.
 
-Knows no runs: it takes a file's predictions and what was stored of them, and names each value that differs.
-Numbers agree when they are equal but for the last digits, in which NumPy's versions may differ.
+Knows nothing of runs: it takes the predictions of a file and the values that were stored with them.
+The last digits of a number may differ, as they do between versions of NumPy.
 """
 
 from __future__ import annotations
@@ -9,81 +9,70 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trainyard.analysis.cells import label_cells
 from trainyard.analysis.classification.decisions import Decision
 from trainyard.analysis.classification.errors import as_sets, names_of
 from trainyard.analysis.classification.metrics import multi_label_metrics, per_class, single_label_metrics
 from trainyard.analysis.classification.predictions import Predictions
+from trainyard.analysis.csv_cells import label_cells
+from trainyard.analysis.scoring import Disagreement
 from trainyard.errors import DataError
 
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """A stored value that the predictions do not give.
-
-    Attributes:
-        where: the row of the table, or the name of the metric, as in a sentence.
-        stored: what is written.
-        recomputed: what the predictions say.
-    """
-
-    where: str
-    stored: str
-    recomputed: str
+_RESTORE = "Restore the file from a copy."
 
 
 def per_class_table(path: Path, found: Predictions) -> Iterator[Disagreement]:
-    """Every cell of the per-class table at `path` that the predictions do not give.
+    """Every cell of the per-class table at `path` that differs from the statistics of the predictions.
 
     Raises:
-        DataError: it is no such table.
+        DataError: the file is not such a table.
     """
     assert found.labels is not None
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *lines = list(csv.reader(file, strict=True)) or [[]]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV in UTF-8: {error}.") from error
+        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", _RESTORE, place=path) from error
     expected = per_class(found.labels, found.predicted, found.classes)
     keys = [key for key in expected[0] if key != "label"]
     if header[1:] != keys or any(len(line) != len(header) for line in lines):
-        raise DataError(f"{path} is no per-class table: its columns are {', '.join(header) or 'none'}.")
+        columns = ", ".join(header) or "missing"
+        raise DataError(
+            f"{path} is not a per-class table: its columns are {columns}.", _RESTORE, value=header, place=path
+        )
     names = label_cells(found.classes)
     if [line[0] for line in lines] != names:
-        yield Disagreement(f"the column {header[0]!r}", _listed([line[0] for line in lines]), _listed(names))
+        yield Disagreement(
+            f"the column {header[0]!r}", _listed([line[0] for line in lines]), _listed(names), "statistics"
+        )
         return
     for line, row in zip(lines, expected, strict=True):
         for key, cell in zip(keys, line[1:], strict=True):
             value: Any = row.get(key)
             if not _agree(cell, value):
-                yield Disagreement(f"{key} of {row['label']!r}", cell, repr(value))
+                yield Disagreement(f"{key} of {row['label']!r}", cell, repr(value), "statistics")
 
 
-def summary(stored: Mapping[str, Any], split: str, found: Predictions) -> Iterator[Disagreement]:
-    """Every metric `{split}_{metric}` of a run's summary that the predictions do not give; the loss is not theirs.
+def summary(stored: Mapping[str, Any], found: Predictions) -> Iterator[Disagreement]:
+    """Every stored metric that differs from that of the predictions. The loss cannot be computed from them.
 
     Raises:
         DivergedError: a probability is NaN.
     """
     assert found.labels is not None
-    prefix = f"{split}_"
-    named = {key: value for key, value in stored.items() if key.startswith(prefix)}
-    if not named or not len(found.items):
+    if not stored or not len(found.items):
         return
     if found.multi_label:
         metrics = multi_label_metrics(found.probabilities, found.predicted, found.labels)
     else:
         metrics = single_label_metrics(found.probabilities, found.labels)
-    for key, value in named.items():
-        expected = metrics.get(key.removeprefix(prefix))
+    for key, value in stored.items():
+        expected = metrics.get(key)
         if expected is not None and not _agree(value, expected):
             yield Disagreement(key, repr(value), repr(expected))
 
@@ -103,6 +92,7 @@ def choices(decision: Decision, found: Predictions) -> list[Disagreement]:
             f"{column} of item {number + 1} ({found.items[number][:40]!r})",
             _listed(names_of(chosen[number], found.classes)),
             _listed(names_of(expected[number], found.classes)),
+            "predictions",
         )
         for number in wrong
     ]

@@ -7,15 +7,16 @@ decision that lies in a checkpoint of one file.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainyard.analysis.classification.decisions import Decision
 from trainyard.analysis.classification.differences import paired
 from trainyard.analysis.classification.predictions import Labels, Predictions, read_predictions
+from trainyard.analysis.scoring import Rule
 from trainyard.checkpoints import FORMATS
 from trainyard.checkpoints.formats import METRICS
-from trainyard.errors import CheckpointError, CorruptError, DataError
+from trainyard.errors import CorruptError, DataError
 from trainyard.runs import Checkpoint, RunReader
 
 
@@ -76,48 +77,51 @@ def pair(first: RunReader, second: RunReader, split: str) -> tuple[Labels, Predi
 
 def best_checkpoint(reader: RunReader) -> Checkpoint | None:
     """The checkpoint that the run's last predictions are of; None when it is not known or gone."""
-    step = reader.snapshot.summary.get("best_step", (reader.snapshot.best or {}).get("step"))
+    step = reader.snapshot.summary.get("best_step", reader.snapshot.best.step if reader.snapshot.best else None)
     if step is None:
         return reader.snapshot.checkpoints[-1] if reader.snapshot.checkpoints else None
     return reader.snapshot.checkpoint(int(step))
 
 
-def decision_of(reader: RunReader, classes: Sequence[str], *, one_file: bool = True) -> Decision | None:
-    """How the best checkpoint chooses labels; None when there is none, or it has no such rule.
+def decision_of(
+    reader: RunReader, classes: Sequence[str], *, in_one_file: Callable[[Path], Rule | None] | None = None
+) -> Decision | None:
+    """How the best checkpoint chooses labels; None when there is no checkpoint, or it has no rule.
 
     Args:
         reader: the run.
         classes: names in label order.
-        one_file: also look into a checkpoint of one file, which takes torch.
+        in_one_file: as in `rule_of`.
 
     Raises:
         DataError: its rule cannot be read, or is for other labels.
         CorruptError: its metrics.json cannot be read.
-        CheckpointError: a checkpoint of one file cannot be read, or torch is missing.
+    """
+    rule = rule_of(reader, in_one_file=in_one_file)
+    return None if rule is None else Decision.from_dict(rule, classes)
+
+
+def rule_of(reader: RunReader, *, in_one_file: Callable[[Path], Rule | None] | None = None) -> Rule | None:
+    """The rule that the best checkpoint holds; None when there is no checkpoint, or it has no rule.
+
+    Args:
+        reader: the run.
+        in_one_file: reads the rule in a checkpoint of one file, which takes torch; None: there it is not looked for.
+
+    Raises:
+        CorruptError: its metrics.json cannot be read.
     """
     checkpoint = best_checkpoint(reader)
     path = reader.locate(checkpoint) if checkpoint is not None else None
     if checkpoint is None or path is None:
         return None
-    stored = None
-    if FORMATS[checkpoint.format].is_directory:
-        metrics = path / METRICS
-        if metrics.exists():
-            try:
-                stored = json.loads(metrics.read_bytes()).get("decision")
-            except (ValueError, AttributeError) as error:
-                raise CorruptError(f"{metrics} cannot be read: {error}.", "Restore it from a copy.") from error
-    elif one_file:
-        stored = _in_one_file(path)
-    return None if stored is None else Decision.from_dict(stored, classes)
-
-
-def _in_one_file(path: Path) -> object:
+    if not FORMATS[checkpoint.format].is_directory:
+        return in_one_file(path) if in_one_file is not None else None
+    metrics = path / METRICS
+    if not metrics.exists():
+        return None
     try:
-        from trainyard.training.checkpoint.read import load
-    except ModuleNotFoundError as error:
-        raise CheckpointError(
-            f"How labels are chosen lies inside {path}, and reading that takes {error.name}.",
-            "pip install 'trainyard[train]'",
-        ) from error
-    return load(path, weights_only=True).decision
+        rule: Rule | None = json.loads(metrics.read_bytes()).get("decision")
+    except (ValueError, AttributeError) as error:
+        raise CorruptError(f"{metrics} cannot be read: {error}.", "Restore it from a copy.", place=metrics) from error
+    return rule

@@ -1,8 +1,8 @@
-"""Random numbers that belong to an item, not to the moment at which it is fetched.
+"""Random numbers that depend on an item, not on when it is fetched.
 
-A generator that is drawn from in turn gives other numbers after a resume or with another number of
-workers. Here an item's numbers are a hash of the run's seed, the epoch and its index, computed for a
-whole batch at once. Integer arithmetic only, so they are the same in any version of NumPy.
+A stateful generator gives different numbers after a resume or with another number of workers. Here an
+item's numbers are a hash of the run's seed, the epoch and its index, computed for a whole batch at once.
+Integer arithmetic only, so they are the same in any version of NumPy.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _MASK = 2**64 - 1
 
 
 def item_seeds(seed: int, epoch: int, indices: npt.ArrayLike) -> Seeds:
-    """A seed for each item, uint64 [B], that depends on nothing but these three.
+    """A seed for each item, uint64 [B], that depends on these three arguments alone.
 
     Within an epoch no two indices share a seed: the hash of the index is a bijection.
 
     Args:
         seed: of the run; any integer, taken modulo 2**64.
-        epoch: counted from anywhere.
+        epoch: any integer.
         indices: integers [B], positions in the dataset.
     """
     origin = _mixed(_mixed(np.array([seed & _MASK], np.uint64)) + _step(epoch))
@@ -33,15 +33,15 @@ def item_seeds(seed: int, epoch: int, indices: npt.ArrayLike) -> Seeds:
 
 
 def uniforms(seeds: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
-    """Numbers in [0, 1), float64 [B, count]; row b depends on seeds[b] alone, and its start not on `count`.
+    """Numbers in [0, 1), float64 [B, count]; row b depends on seeds[b] alone, and its first numbers not on `count`.
 
     Args:
         seeds: uint64 [B].
-        count: how many numbers an item needs.
+        count: numbers per item.
     """
     start = np.asarray(seeds, np.uint64)[:, np.newaxis]
     bits = _mixed(start + _steps(np.arange(1, count + 1, dtype=np.uint64)))
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53  # the 53 bits that a float64 in [0, 1) holds
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53  # the 53 significant bits of a float64 in [0, 1)
 
 
 def _step(count: int) -> Seeds:
@@ -49,11 +49,11 @@ def _step(count: int) -> Seeds:
 
 
 def _steps(counts: Seeds) -> Seeds:
-    return counts * np.uint64(_GAMMA)  # arrays wrap around, as meant
+    return counts * np.uint64(_GAMMA)  # overflow wraps around, as SplitMix64 requires
 
 
 def _mixed(state: Seeds) -> Seeds:
-    """The output function of SplitMix64: a bijection of 64-bit integers in which every bit moves every other."""
+    """The output function of SplitMix64: a bijection of 64-bit integers; each input bit affects all output bits."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))

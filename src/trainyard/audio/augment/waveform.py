@@ -1,8 +1,8 @@
 """Makes a transform of audiomentations a function of a waveform and a seed.
 
-audiomentations draws from the global generators of Python and NumPy. Left alone, what a clip becomes
-would depend on everything drawn before it, and the order of the batches on the clips. Here the
-generators are seeded for one call and put back. Knows nothing of files, spectrograms or batches.
+audiomentations draws from the global generators of Python and NumPy. Unless they are seeded, the result
+for a clip depends on everything drawn before it, and the order of the batches on the clips. Here the
+generators are seeded for one call and restored. Knows nothing of files, spectrograms or batches.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trainyard.errors import DataError
 
 Waveform = npt.NDArray[np.float32]
 
-# Transforms keep their last draw in themselves and draw from globals: one at a time in a process.
+# Transforms store their last draw and use global generators, so only one may run at a time in a process.
 _turn = threading.RLock()
 
 
@@ -31,7 +31,7 @@ def _new_turn() -> None:
     _turn = threading.RLock()
 
 
-# A forked worker inherits the lock as it is, held for ever if another thread was augmenting.
+# A forked worker inherits the lock in its current state: held for ever if another thread was augmenting.
 os.register_at_fork(after_in_child=_new_turn)
 
 
@@ -39,8 +39,8 @@ os.register_at_fork(after_in_child=_new_turn)
 class WaveformAugment:
     """A transform whose every draw comes from the seed it is called with.
 
-    Threads take turns. A thread that itself draws from the global generators meanwhile would disturb
-    the draws; worker processes have generators of their own. Pickles if the transform does.
+    Threads take turns. A thread that draws from the global generators at the same time would disturb
+    the draws; worker processes have their own generators. Can be pickled if the transform can.
 
     Attributes:
         transform: (samples float32 [T], sample_rate) -> samples, such as `audiomentations.Compose`.
@@ -51,17 +51,18 @@ class WaveformAugment:
     sample_rate: int
 
     def __call__(self, waveform: Waveform, seed: int) -> Waveform:
-        """The waveform as the transform changes it: float32 [T], in [-1, 1], of the same length.
+        """Applies the transform: float32 [T], in [-1, 1], of the same length.
 
-        A longer result is cut and a shorter one followed by silence. Where the transform makes a NaN or an
-        infinity, as normalising silence does, the clip stays as it was.
+        A longer result is cut and a shorter one padded with silence. If the result has a NaN or an infinity,
+        as after normalising silence, the clip is returned unchanged.
 
         Args:
-            waveform: float32 [T], in [-1, 1]; not changed.
+            waveform: float32 [T], in [-1, 1]; not modified.
             seed: unsigned, up to 64 bits; the item's, from `item_seeds`.
 
         Raises:
-            DataError: the transform fails, for one because a file of background noise cannot be read.
+            DataError: the transform fails, for example because a file of background noise cannot be read, or does
+                not return one channel.
         """
         if waveform.size == 0:
             return waveform
@@ -73,14 +74,18 @@ class WaveformAugment:
                 raise DataError(
                     f"The waveform augmentation {name} fails on a clip of {waveform.size} samples"
                     f" at {self.sample_rate} Hz: {type(error).__name__}: {error}",
-                    "Correct `augmentations.waveform`, or turn it off with augmentations.waveform=null.",
+                    "Fix `augmentations.waveform`, or disable it with augmentations.waveform=null.",
+                    value=str(error),
+                    place="augmentations.waveform",
                 ) from error
         changed = np.asarray(changed, np.float32)
         if changed.ndim != 1:
             raise DataError(
-                f"The waveform augmentation {type(self.transform).__name__} returns the shape {changed.shape}"
+                f"The waveform augmentation {type(self.transform).__name__} returned an array of shape {changed.shape}"
                 f" for one channel of {waveform.size} samples.",
-                "Use transforms that keep one channel in `augmentations.waveform`.",
+                "In `augmentations.waveform`, use transforms that keep one channel.",
+                value=changed.shape,
+                place="augmentations.waveform",
             )
         if not np.isfinite(changed).all():
             return waveform
@@ -91,10 +96,10 @@ class WaveformAugment:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Python's and NumPy's global generators start from the seed inside, and go on as before after."""
+    """Seeds the global generators of Python and NumPy, and restores their state afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     random.seed(seed)
-    # The first bits of the two are the same Mersenne Twister: another seed parts them.
+    # Both are Mersenne Twisters: the extra 1 keeps their streams different.
     np.random.seed([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, 1])
     try:
         yield

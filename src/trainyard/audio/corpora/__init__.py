@@ -1,7 +1,7 @@
-"""Where the recordings of each corpus are, and what its names and tables say of them.
+"""Finds the recordings of each corpus, with the labels, speakers and splits in its file names and tables.
 
-One module a corpus: its label set, its grammar of names, who speaks, and its official split where
-there is one. Nothing here opens a recording.
+One module per corpus: its label set, its file name grammar, its groups (speakers), and its official split
+if it has one. Nothing here opens a recording.
 """
 
 from __future__ import annotations
@@ -53,21 +53,21 @@ def find(
     group_column: str | None = None,
     split_column: str | None = None,
 ) -> Corpus:
-    """The recordings of a corpus.
+    """Finds the recordings of a corpus.
 
     Args:
         name: one of CORPORA.
         root: its folder; a table for "csv".
-        classes: names in label order; None: those of the corpus that have recordings. A corpus with a
-            label set takes these classes and leaves the others out; a folder or a CSV must have
-            these and no others.
-        path_column: of a csv, like the three below.
-        label_column: of labels.
-        group_column: of groups; None: there are none.
-        split_column: of official splits; None: there are none.
+        classes: names in label order; None: those of the corpus that have recordings. For a corpus with
+            a label set, recordings of other classes are left out; a folder or a CSV must have exactly
+            these classes.
+        path_column: the column of paths; this and the columns below apply to "csv" alone.
+        label_column: the column of labels.
+        group_column: the column of groups; None: there are no groups.
+        split_column: the column of official splits; None: there are none.
 
     Raises:
-        DataError: the corpus is not there, or not as it should be.
+        DataError: the corpus is missing or does not follow its layout.
         ValueError: a name that is not in CORPORA.
     """
     if name not in _MODULES:

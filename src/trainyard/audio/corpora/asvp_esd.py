@@ -1,12 +1,12 @@
 """ASVP-ESD: emotional sounds from films, shows and the web (Landry, He & Xie, 2020), without its babies.
 
-Layout: `Audio/actor_N/*.wav`; the sounds of babies lie in `Bonus/actor_N/*.wav`. A name is numbers
+Layout: `Audio/actor_N/*.wav`; the sounds of babies are in `Bonus/actor_N/*.wav`. A name consists of numbers
 joined by dashes: modality (03 sound), vocal channel (01 speech, 02 not speech), emotion (01-13),
 intensity, statement, actor, age (04 baby), source, language, then notes (66 mixed voices, 77 loud
-noise …); everything after the age may be missing. Taken are the sounds that are not speech.
+noise …); everything after the age may be missing. Speech is left out.
 
-The label is the emotion, the group the actor, as `actor 12`. There is no official split. The names were given by
-hand and not all of them follow the grammar: those that do not are left out and counted in a warning.
+The label is the emotion, the group the actor, as `actor 12`. There is no official split. The files were named by
+hand and not all names follow the grammar: those that do not are left out and counted in a warning.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ EMOTIONS = {
     "11": "pain_groan",
     "12": "disappointment_disapproval",
     "13": "breath",
-    # The notes at the end of a name call disgust 17, and some names have that for the emotion too.
+    # In the notes at the end of a name 17 means disgust; some names use it as the emotion too.
     "17": "disgust_dislike_contempt",
 }
 LABELS = tuple(dict.fromkeys(EMOTIONS.values()))
 
 LAYOUT = "the folder of ASVP-ESD with Audio/actor_N/*.wav, and Bonus/actor_N/*.wav for the babies"
-GRAMMAR = "modality-channel-emotion-intensity-statement-actor-age[-source[-language[-notes…]]].wav, all of them numbers"
+GRAMMAR = "modality-channel-emotion-intensity-statement-actor-age[-source[-language[-notes…]]].wav, all numbers"
 EXAMPLE = "03-02-06-01-02-12-02-01-01-16.wav"
 
 _NAME = re.compile(
@@ -50,26 +50,26 @@ _BABY = "04"
 
 
 def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """The sounds that are neither speech nor of babies; see the module for the rules.
+    """Finds the sounds that are neither speech nor of babies; the module docstring has the rules.
 
     Raises:
-        DataError: no recordings, no name that follows the grammar, or classes that are not there.
+        DataError: no recordings, no name that follows the grammar, or unknown classes.
     """
     return find_emotions("asvp_esd", root, classes, babies=False)
 
 
 def find_emotions(name: str, root: Path, classes: Sequence[str] | None, *, babies: bool) -> Corpus:
-    """The corpus of babies, or the one of all others.
+    """Finds the recordings of babies, or all others.
 
-    A recording is a baby's when a folder on its way, from the root's own name on, is called Bonus or
-    has baby or babies in its name, or when its age field is 04.
+    A recording is of a baby when the root or a folder between it and the file is named Bonus or has
+    baby or babies in its name, or when its age field is 04.
     """
     paths = recordings(root, LAYOUT)
-    clips, odd, unknown, speech, others = [], [], [], 0, 0
+    clips, malformed, unknown, speech, others = [], [], [], 0, 0
     for path in paths:
         match = _NAME.fullmatch(path.stem)
         if match is None:
-            odd.append(path)
+            malformed.append(path)
         elif match["channel"] == _SPEECH:
             speech += 1
         elif (match["age"] == _BABY or _of_babies(root, path)) != babies:
@@ -78,17 +78,19 @@ def find_emotions(name: str, root: Path, classes: Sequence[str] | None, *, babie
             unknown.append(path)
         else:
             clips.append(Clip(path, EMOTIONS[match["emotion"]], group=f"actor {int(match['actor'])}"))
-    if len(odd) == len(paths):
-        refuse_names(root, odd, GRAMMAR, EXAMPLE)
+    if len(malformed) == len(paths):
+        refuse_names(root, malformed, GRAMMAR, EXAMPLE)
     notes = []
-    if odd:
-        notes.append(f"Left out {counted(len(odd))} with names that are not {GRAMMAR}: {_some(root, odd)}.")
+    if malformed:
+        shown = _some(root, malformed)
+        notes.append(f"Left out {counted(len(malformed))} whose names do not follow {GRAMMAR}: {shown}.")
     if unknown:
-        notes.append(f"Left out {counted(len(unknown))} with an emotion that is not 01 to 13: {_some(root, unknown)}.")
+        shown = _some(root, unknown)
+        notes.append(f"Left out {counted(len(unknown))} whose emotion is not one of 01 to 13: {shown}.")
     if speech:
         notes.append(f"Left out {counted(speech)} of speech.")
     if others:
-        other = "which are not of babies (data=asvp_esd)" if babies else "of babies (data=asvp_esd_babies)"
+        other = "not of babies (data=asvp_esd)" if babies else "of babies (data=asvp_esd_babies)"
         notes.append(f"Left out {counted(others)} {other}.")
     return assemble(name, root, clips, LABELS, classes, notes)
 

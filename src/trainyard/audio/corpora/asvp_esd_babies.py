@@ -1,7 +1,7 @@
-"""The babies of ASVP-ESD: the folder `Bonus`, or the recordings whose age field is 04.
+"""The babies of ASVP-ESD: the folder `Bonus`, and the recordings whose age field is 04.
 
-Names, labels and what is passed over are those of `asvp_esd`. The group is the actor field, of
-which this part has three only: an actor here gathers many babies, but nothing finer is known.
+Names, labels and what is left out are those of `asvp_esd`. The group is the actor field, of which this
+part has only three values: each covers many babies, but the names say nothing more precise.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from trainyard.audio.corpora.corpus import Corpus
 
 
 def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """The sounds of babies that are not speech; `root` is the whole corpus or its Bonus folder.
+    """Finds the sounds of babies that are not speech; `root` is the whole corpus or its Bonus folder.
 
     Raises:
-        DataError: no recordings, no name that follows the grammar, or classes that are not there.
+        DataError: no recordings, no name that follows the grammar, or unknown classes.
     """
     return find_emotions("asvp_esd_babies", root, classes, babies=True)

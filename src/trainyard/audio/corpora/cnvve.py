@@ -1,4 +1,4 @@
-"""CNVVE: non-verbal voice expressions to command a computer with (Hedeshy, Menges & Staab, 2023).
+"""CNVVE: non-verbal voice expressions for controlling a computer (Hedeshy, Menges & Staab, 2023).
 
 Layout: a folder per class, `{class}/{class}_{speaker}_{…}.wav`; 42 speakers, about 950 recordings.
 The label is the folder, the group the second part of the name, as `speaker 07`. There is no
@@ -20,10 +20,10 @@ EXAMPLE = "ahem/ahem_07_1.wav"
 
 
 def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """The expressions below `root`; see the module for the rules.
+    """Finds the expressions below `root`; the module docstring has the rules.
 
     Raises:
-        DataError: no recordings, a name or folder that is not of the corpus, or classes that are not there.
+        DataError: no recordings, a name or folder that does not follow the corpus, or unknown classes.
     """
     clips, bad = [], []
     for path in recordings(root, LAYOUT):

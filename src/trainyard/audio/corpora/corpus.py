@@ -1,7 +1,6 @@
-"""What the corpora share: a list of recordings found by the rules of one corpus, and its assembly.
+"""What the modules of the corpora share: listing recordings, checking names and classes, building a `Corpus`.
 
-A corpus is found by names and tables alone; no recording is opened here. Knows the label set it is
-given, not whose it is.
+Uses names and tables alone; no recording is opened here.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from trainyard.errors import DataError
 
 @dataclass(frozen=True)
 class Corpus:
-    """The recordings of a corpus, before any of them was read.
+    """The recordings of a corpus, before any of them is read.
 
     Attributes:
-        name: what to call it in paths and queries, unless the user says otherwise.
+        name: the default name of the dataset in paths and queries.
         classes: names in label order; each has at least one file.
-        files: in the order of their ids. A file that a table lists may be missing.
-        warnings: what a person should know, one sentence or more each.
+        files: sorted by id. A file that a table lists may be missing.
+        warnings: for the user, one or more sentences each.
     """
 
     name: str
@@ -37,7 +36,7 @@ class Corpus:
 
 
 class Clip(NamedTuple):
-    """One recording as its corpus describes it; group, split and where as in `FoundFile`."""
+    """One recording as its corpus describes it; `group`, `split` and `where` as in `FoundFile`."""
 
     path: Path
     label: str
@@ -47,23 +46,24 @@ class Clip(NamedTuple):
 
 
 def recordings(root: Path, layout: str) -> list[Path]:
-    """Every recording below a folder, in order; other files are passed over.
+    """Every recording below a folder, sorted; other files are ignored.
 
     Args:
         root: the folder.
-        layout: how the corpus lies in it, for messages.
+        layout: the layout of the corpus, for messages.
 
     Raises:
         DataError: no such folder, or no recordings in it.
     """
     if not root.is_dir():
         kind = "is a file, not a folder" if root.exists() else "does not exist"
-        raise DataError(f"{root} {kind}.", f"Set data.path to the corpus: {layout}.")
+        raise DataError(f"{root} {kind}.", f"Set data.path to the corpus: {layout}.", place=root)
     found = sorted(path for path in walk(root) if is_audio(path))
     if not found:
         raise DataError(
-            f"There are no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}) below {root}.",
+            f"{root} contains no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}).",
             f"Set data.path to the corpus: {layout}.",
+            place=root,
         )
     return found
 
@@ -74,14 +74,26 @@ def counted(number: int) -> str:
 
 
 def refuse_names(root: Path, bad: Sequence[Path], grammar: str, example: str) -> None:
-    """Raises a DataError that shows the grammar, when there are files whose names do not follow it."""
+    """Checks that no file name violates a corpus's grammar.
+
+    Args:
+        root: the folder of the corpus.
+        bad: the files whose names do not follow the grammar.
+        grammar: the grammar, for the message.
+        example: a name that follows it.
+
+    Raises:
+        DataError: `bad` is not empty.
+    """
     if bad:
         names = [path.relative_to(root).as_posix() for path in bad]
         noun = "name does" if len(names) == 1 else "names do"
         raise DataError(
-            f"{root}: {len(names)} file {noun} not follow the corpus: {listed(names, 3)}. A name is {grammar},"
+            f"{root}: {len(names)} file {noun} not follow the corpus: {listed(names, 3)}. Expected {grammar},"
             f" such as {example}.",
-            "Rename or remove them, or use data=audio_folder or data=audio_csv for recordings of your own.",
+            "Rename or remove the files, or use data=audio_folder or data=audio_csv for recordings of your own.",
+            value=tuple(names),
+            place=root,
         )
 
 
@@ -93,18 +105,18 @@ def assemble(
     classes: Sequence[str] | None,
     warnings: Sequence[str] = (),
 ) -> Corpus:
-    """The corpus of some clips, numbered in label order.
+    """Builds the corpus of some clips.
 
     Args:
         name: of the corpus.
-        root: what ids are relative to.
-        clips: what was found, of any label.
-        labels: the label set in order, of which those that have clips are taken.
-        classes: instead of the label set: the classes to take, in label order.
-        warnings: what was noticed so far.
+        root: the folder that ids are relative to.
+        clips: all clips found, of any label.
+        labels: the label set in order; labels without clips are left out.
+        classes: the classes to use instead of the label set, in label order.
+        warnings: warnings so far.
 
     Raises:
-        DataError: nothing found, a class that the corpus has not, or without clips.
+        DataError: no clips, or a class that is unknown or has no clips.
     """
     counts = Counter(clip.label for clip in clips)
     notes = list(warnings)
@@ -112,7 +124,7 @@ def assemble(
         names = [label for label in labels if counts[label]]
         missing = [label for label in labels if not counts[label]]
         if missing:
-            notes.append(f"{root} has no recordings of {listed(missing)}, which the corpus {name} has.")
+            notes.append(f"{root} has no recordings of these classes of {name}: {listed(missing)}.")
     else:
         names = list(classes)
         _check_classes(name, root, names, labels, counts)
@@ -133,8 +145,9 @@ def assemble(
         if clip.label in names
     ]
     if not files:
-        what = " ".join([f"{root} holds no recordings of {listed(list(classes or labels))}.", *warnings])
-        raise DataError(what, "Check data.path and data.classes.")
+        wanted = list(classes or labels)
+        what = " ".join([f"{root} has no recordings of {listed(wanted)}.", *warnings])
+        raise DataError(what, "Check data.path and data.classes.", value=tuple(wanted), place=root)
     return Corpus(name, tuple(names), sorted(files, key=lambda file: file.id), notes)
 
 
@@ -143,10 +156,15 @@ def _check_classes(name: str, root: Path, classes: Sequence[str], labels: Sequen
     for class_ in classes:
         if class_ not in known:
             raise DataError(
-                f"data.classes names {class_!r}, which is no class of {name}: {listed(known)}.",
-                f"Use its class names.{nearest(class_, known)}",
+                f"data.classes has {class_!r}, which is not a class of {name}: {listed(known)}.",
+                f"Use class names of the corpus.{nearest(class_, known)}",
+                value=class_,
+                place="data.classes",
             )
         if not counts[class_]:
             raise DataError(
-                f"{root} holds no recordings of class {class_}.", "Add some, or leave it out of data.classes."
+                f"{root} has no recordings of class {class_}.",
+                "Add recordings, or remove the class from data.classes.",
+                value=class_,
+                place=root,
             )

@@ -1,6 +1,6 @@
 """A CSV of recordings and labels, with optional columns for groups and splits.
 
-For recordings that follow no corpus. Paths are relative to the table, so that both can be moved
+For recordings that belong to no corpus. Paths are relative to the table, so that both can be moved
 together.
 """
 
@@ -24,10 +24,10 @@ def find(
     group_column: str | None = None,
     split_column: str | None = None,
 ) -> Corpus:
-    """The recordings that a table lists, named after it; see `find_in_table`.
+    """Finds the recordings that a table lists; the corpus is named after the table. See `find_in_table`.
 
     Raises:
-        DataError: an unreadable table, an unknown column, a label or split that is wrong.
+        DataError: an unreadable table, an unknown column, an invalid label or split.
     """
     names, files = find_in_table(
         root,
@@ -41,13 +41,13 @@ def find(
 
 
 def _unused_speakers(root: Path, path_column: str, group_column: str | None) -> list[str]:
-    """A warning when the table seems to say who speaks, and nobody told us to look."""
+    """Warns when the table seems to have a column of speakers and no group column is set."""
     if group_column is not None:
         return []
-    _, cells = read_table(root, [path_column], filled=1)[0]
-    found = [column for column in cells if column.strip().lower() in _SPEAKERS]
+    _, row = read_table(root, [path_column], filled=1)[0]
+    found = [column for column in row if column.strip().lower() in _SPEAKERS]
     return [
-        f"{root} has a column {column!r}, but the splits do not heed it: the same may be in train and test. "
-        f"Set data.group_column={column} to keep each on one side."
+        f"{root} has a column {column!r}, but the splits ignore it: the same speaker may be in train and test. "
+        f"Set data.group_column={column} to keep each speaker in one split."
         for column in found
     ]

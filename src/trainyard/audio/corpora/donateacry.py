@@ -1,10 +1,11 @@
-"""donateacry: cries of babies, given and tagged by their parents (2015).
+"""donateacry: cries of babies, donated and labelled by their parents (2015).
 
 Layout: the cleaned part, `donateacry_corpus_cleaned_and_updated_data`, has a folder per reason; a
-name is `{app}-{time}-{version}-{gender}-{age}-{reason}.wav`. The label is the folder, which the
-cleaning sometimes moved a cry into against its reason code (cold or hot went to discomfort). The
-group is the app, a UUID made at installation: the finest sign of a family there is. There is no
-official split. The uploads beside the cleaned part are .3gp and .caf, which are not read.
+name is `{app}-{time}-{version}-{gender}-{age}-{reason}.wav`. The label is the folder; the cleaning
+moved some cries to a folder that differs from their reason code (cold and hot went to discomfort).
+The group is the app, a UUID created at installation: the closest the names come to identifying a
+family. There is no official split. The uploads beside the cleaned part are .3gp and .caf files,
+which are not supported.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ _NAME = re.compile(
 
 
 def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """The cries below `root`; see the module for the rules.
+    """Finds the cries below `root`; the module docstring has the rules.
 
     Raises:
-        DataError: no recordings, a name or folder that is not of the corpus, or classes that are not there.
+        DataError: no recordings, a name or folder that does not follow the corpus, or unknown classes.
     """
     clips, bad = [], []
     for path in recordings(root, LAYOUT):

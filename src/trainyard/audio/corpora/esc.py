@@ -2,8 +2,8 @@
 
 Layout: `audio/*.wav` and `meta/esc50.csv` with the columns filename, fold, target, category and
 src_file (esc10 and take are not used). The label is the category, in the order of the targets; the
-group is the source file, from which several clips can come. The official evaluation is five-fold
-cross-validation: here fold 5 is test, fold 4 val and the others train. Folds never share a source.
+group is the source file, which several clips can share. The official evaluation is five-fold
+cross-validation: here fold 5 is test, fold 4 val and the others are train. Folds never share a source.
 """
 
 from __future__ import annotations
@@ -23,25 +23,29 @@ LAYOUT = "a folder with audio/*.wav and meta/esc50.csv"
 
 
 def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """The clips that the table lists, whether or not the files are there.
+    """Finds the clips that the table lists, whether or not their files exist.
 
     Raises:
-        DataError: no table, one that cannot be read, a fold or target that is wrong, or classes that
-            are not there.
+        DataError: a missing or unreadable table, an invalid fold or target, or unknown classes.
     """
     present = recordings(root, LAYOUT)
     table = root / "meta" / "esc50.csv"
     if not table.is_file():
-        raise DataError(f"There is no {table}.", f"Set data.path to the corpus: {LAYOUT}.")
+        raise DataError(f"{table} does not exist.", f"Set data.path to the corpus: {LAYOUT}.", place=table)
     rows = read_table(table, COLUMNS, filled=5)
     labels = _labels(table, rows)
     clips = []
-    for number, cells in rows:
-        split = SPLIT_OF_FOLD.get(cells["fold"])
+    for number, row in rows:
+        split = SPLIT_OF_FOLD.get(row["fold"])
         if split is None:
-            raise DataError(f"{table}: row {number} has fold {cells['fold']!r}.", "Folds are 1 to 5.")
-        path = root / "audio" / cells["filename"]
-        clips.append(Clip(path, cells["category"], cells["src_file"], split, f"row {number} of {table.name}"))
+            raise DataError(
+                f"{table}: row {number} has an invalid fold {row['fold']!r}.",
+                "Use a fold from 1 to 5.",
+                value=row["fold"],
+                place=f"{table}:{number}",
+            )
+        path = root / "audio" / row["filename"]
+        clips.append(Clip(path, row["category"], row["src_file"], split, f"row {number} of {table.name}"))
     unlisted = sorted(path.name for path in set(present) - {clip.path for clip in clips})
     notes = [f"Left out {counted(len(unlisted))} without a row in {table.name}: {listed(unlisted, 3)}."]
     return assemble("esc", root, clips, labels, classes, notes if unlisted else ())
@@ -51,15 +55,22 @@ def _labels(table: Path, rows: Sequence[Row]) -> list[str]:
     """The categories in the order of their targets."""
     category_of: dict[int, str] = {}
     target_of: dict[str, str] = {}
-    for number, cells in rows:
-        category, target = cells["category"], cells["target"]
+    for number, row in rows:
+        category, target = row["category"], row["target"]
         if not target.isdecimal():
-            raise DataError(f"{table}: row {number} has target {target!r}.", "A target is a number.")
+            raise DataError(
+                f"{table}: row {number} has an invalid target {target!r}.",
+                "Use a whole number from 0.",
+                value=target,
+                place=f"{table}:{number}",
+            )
         known = category_of.setdefault(int(target), category)
         if known != category or target_of.setdefault(category, target) != target:
             raise DataError(
-                f"{table}: row {number} has target {target} for {category}; before,"
-                f" {known} had it, or {category} had target {target_of.get(category, target)}.",
-                "Each category has one target of its own.",
+                f"{table}: row {number} has target {target} for {category}, but an earlier row has target"
+                f" {target} for {known}, or target {target_of.get(category, target)} for {category}.",
+                "Give each category one target, and no two categories the same.",
+                value=(target, category),
+                place=f"{table}:{number}",
             )
     return [category_of[target] for target in sorted(category_of)]

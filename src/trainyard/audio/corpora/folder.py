@@ -1,6 +1,6 @@
 """A folder of recordings per class, optionally below `train`, `val` and `test` folders.
 
-For recordings that follow no corpus: the folder is the label, there are no groups.
+For recordings that belong to no corpus: the folder is the label, there are no groups.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trainyard.data.folders import find_in_folders
 
 
 def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """The recordings below the class folders, named after the root; see `find_in_folders`.
+    """Finds the recordings below the class folders; the corpus is named after the root. See `find_in_folders`.
 
     Raises:
         DataError: no such folder, no class folders, a class without recordings, classes that do not match.

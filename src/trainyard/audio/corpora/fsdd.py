@@ -1,8 +1,8 @@
 """FSDD, the Free Spoken Digit Dataset: ten digits, six speakers, fifty takes of each.
 
 Layout: `recordings/{digit}_{speaker}_{take}.wav`, or the recordings without that folder. The label
-is the digit, the group the speaker. Official split: takes 0 to 4 are test, the others train. It
-shares its speakers, so the groups lie in both; whoever wants unheard speakers makes splits by group.
+is the digit, the group the speaker. Official split: takes 0 to 4 are test, the others train. Both have
+the same speakers; to test on unseen speakers, make splits by group.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)")
 
 
 def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """The digits below `root`; see the module for the rules.
+    """Finds the digits below `root`; the module docstring has the rules.
 
     Raises:
-        DataError: no recordings, a name that does not follow the grammar, or classes that are not there.
+        DataError: no recordings, a name that does not follow the grammar, or unknown classes.
     """
     below = root / "recordings"
     paths = recordings(below if below.is_dir() else root, LAYOUT)

@@ -2,8 +2,8 @@
 
 Layout: a folder per class; a name is
 `{speaker}_{class}_{trial}_{sex}_{age}_{location}_{quality}_{noise}.wav`, where the class is a number
-from 0 to 15. The label is that number's class, which the folder must not contradict; the group is
-the speaker. There is no official split.
+from 0 to 15. The label is that number's class; a class folder must agree with it. The group is the
+speaker. There is no official split.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _NAME = re.compile(r"(?P<speaker>[A-Za-z0-9]+)_(?P<class>\d{1,2})_\d+_[01]_\d{1,
 
 
 def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """The vocalisations below `root`; see the module for the rules.
+    """Finds the vocalisations below `root`; the module docstring has the rules.
 
     Raises:
         DataError: no recordings, a name that does not follow the grammar or contradicts its folder, or
-            classes that are not there.
+            unknown classes.
     """
     clips, bad = [], []
     for path in recordings(root, LAYOUT):

@@ -1,8 +1,8 @@
 """VIVAE: vocalisations of six emotions in four intensities (Holz, Larrouy-Maestri & Poeppel, 2022).
 
-Layout: `full_set/*.wav`, 1,085 recordings, of which `core_set/*.wav` repeats 480; a name is
+Layout: `full_set/*.wav`, 1,085 recordings, and `core_set/*.wav`, copies of 480 of them; a name is
 `{speaker}_{emotion}_{intensity}_{item}.wav`. The label is the emotion, the group the speaker, S01 to
-S11. There is no official split. Where there are both sets the full one is taken.
+S11. There is no official split. Where both sets exist, only the full one is used.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _NAME = re.compile(rf"(?P<speaker>S\d\d)_(?P<emotion>{'|'.join(LABELS)})_(?:{'|'
 
 
 def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """The vocalisations below `root`; see the module for the rules.
+    """Finds the vocalisations below `root`; the module docstring has the rules.
 
     Raises:
-        DataError: no recordings, a name that does not follow the grammar, or classes that are not there.
+        DataError: no recordings, a name that does not follow the grammar, or unknown classes.
     """
     paths = recordings(root, LAYOUT)
     core = [path for path in paths if "core_set" in path.relative_to(root).parts]

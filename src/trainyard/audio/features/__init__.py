@@ -1,8 +1,8 @@
-"""What models hear of a waveform: log-mel spectrograms, Whisper's features, normalised samples.
+"""The input features of models: log-mel spectrograms, Whisper's features, normalised waveforms.
 
-Computed for a whole batch on its device, and equal to the libraries that users know (librosa,
-transformers), which are not imported. Knows no files, labels or caches.
+Computed for a whole batch on its device. The values equal those of librosa and transformers, which are
+not imported. Knows no files, labels or caches.
 """
 
-# Part of the key of every cached feature: raise it when the numbers of one of them change.
+# Part of the key of every cached feature: increment it when the values of any feature change.
 VERSION = 2

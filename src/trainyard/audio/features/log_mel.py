@@ -12,13 +12,13 @@ import torch
 from trainyard.audio.features.mel_power import MelPower, mel_filters
 from trainyard.errors import ConfigError
 
-_FLAT_DB = 1e-3  # a clip that deviates less than this from its mean has no contrast: it is silent
+_FLAT_DB = 1e-3  # a clip whose standard deviation is below this is treated as silent
 
 
 class LogMel:
     """Log-mel spectrograms in dB.
 
-    The same as `librosa.power_to_db(librosa.feature.melspectrogram(y, ..., pad_mode="constant"), top_db=top_db)`
+    Equal to `librosa.power_to_db(librosa.feature.melspectrogram(y, ..., pad_mode="constant"), top_db=top_db)`
     with librosa's other defaults, within 1e-3 dB.
 
     Args:
@@ -28,15 +28,15 @@ class LogMel:
         n_mels: mel bands.
         fmin: lower edge of the first band, Hz.
         fmax: upper edge of the last band, Hz; None: half the sample rate.
-        top_db: values further below the largest of their own clip are raised to that; None: all stay.
-        normalise: "clip" brings each spectrogram as a whole to mean 0 and deviation 1, and one without
-            contrast, such as silence, to zeros; "none" leaves dB.
+        top_db: values further than this below the maximum of their clip are clamped; None: no clamping.
+        normalise: "clip" scales each spectrogram as a whole to mean 0 and standard deviation 1, or to
+            zeros if it is silent; "none" keeps dB.
 
     Attributes:
-        parameters: all of the above, for a cache's key.
+        parameters: all of the above, for the key of a cache.
 
     Raises:
-        ConfigError: arguments that do not fit together; all faults at once.
+        ConfigError: arguments that are invalid or do not fit together; all faults at once.
     """
 
     def __init__(
@@ -57,9 +57,10 @@ class LogMel:
             raise ConfigError(
                 [
                     f"data.n_mels={n_mels} is too many for data.n_fft={n_fft} at {sample_rate} Hz: {empty} bands are "
-                    f"so narrow that no frequency of the transform ({sample_rate / n_fft:.1f} Hz apart) lies in them"
+                    f"so narrow that they contain no frequency of the FFT ({sample_rate / n_fft:.1f} Hz apart)"
                 ],
                 _remedy_for_empty(sample_rate, n_fft, n_mels, fmin, highest),
+                keys=("data.n_mels", "data.n_fft"),
             )
         self.parameters: dict[str, Any] = {
             "feature": "log_mel",
@@ -78,7 +79,7 @@ class LogMel:
         self._power = MelPower(filters, n_fft, hop_length, pad_mode="constant", range_db=top_db)
 
     def frames(self, samples: int) -> int:
-        """How many frames a clip of so many samples has.
+        """The number of frames of a clip of `samples` samples.
 
         Raises:
             ConfigError: the clip is shorter than one window.
@@ -88,11 +89,12 @@ class LogMel:
             raise ConfigError(
                 [f"data.n_fft={n_fft} is longer than a clip: {samples} samples at {self._sample_rate} Hz"],
                 f"Set data.n_fft to at most {samples}, or data.clip_seconds to at least {n_fft / self._sample_rate:g}.",
+                keys=("data.n_fft", "data.clip_seconds"),
             )
         return self._power.frames(samples)
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
-        """The spectrograms of waveforms float32 [B, T]: float32 [B, 1, n_mels, frames] on their device.
+        """Computes the spectrograms of waveforms float32 [B, T]: float32 [B, 1, n_mels, frames] on their device.
 
         Raises:
             ConfigError: T is shorter than one window.
@@ -119,20 +121,22 @@ def _check(
     normalise: str,
 ) -> None:
     positive = {"sample_rate": sample_rate, "n_fft": n_fft, "hop_length": hop_length, "n_mels": n_mels}
-    problems = [f"data.{name}={value}: it must be at least 1" for name, value in positive.items() if value < 1]
+    problems = {f"data.{name}": f"={value} must be at least 1" for name, value in positive.items() if value < 1}
     if not problems and fmax > sample_rate / 2:
-        problems.append(
-            f"data.fmax={fmax:g} lies above half of data.sample_rate={sample_rate}, and a recording holds nothing "
-            f"above {sample_rate / 2:g} Hz; use at most that, or null"
+        problems["data.fmax"] = (
+            f"={fmax:g} is above half of data.sample_rate={sample_rate}, the highest frequency of a recording; "
+            f"use at most {sample_rate / 2:g} Hz, or null"
         )
     if not 0 <= fmin < fmax:
-        problems.append(f"data.fmin={fmin:g}: it must be at least 0 and below fmax, {fmax:g} Hz")
+        problems["data.fmin"] = f"={fmin:g} must be at least 0 and below fmax, {fmax:g} Hz"
     if top_db is not None and not top_db > 0:
-        problems.append(f"data.top_db={top_db:g}: it must be above 0, or null for the whole range")
+        problems["data.top_db"] = f"={top_db:g} must be above 0, or null for the whole range"
     if normalise not in ("none", "clip"):
-        problems.append(f"data.normalise={normalise!r}: it is one of none, clip")
+        problems["data.normalise"] = f"={normalise!r} is not one of none, clip"
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(
+            [key + problem for key, problem in problems.items()], "Fix these settings.", keys=tuple(problems)
+        )
 
 
 def _remedy_for_empty(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> str:

@@ -1,10 +1,10 @@
-"""The power of sound in bands of the mel scale, in batches, on any device.
+"""The power of audio in mel bands, in batches, on any device.
 
-librosa transforms in double precision, which takes twice the time of single. Single precision is
-enough unless a value lies far below the loudest part of its frame, so on a CPU only the frames with
-such values are computed again in double; an accelerator does it all in double (but MPS, which has
-none, stays single). The filters are made here, because importing librosa for them takes a second.
-Knows no files and no caches.
+librosa computes the FFT in double precision, which takes twice as long as single precision. Single
+precision suffices unless a value is far below the loudest part of its frame, so on a CPU only the frames
+with such values are recomputed in double precision. Accelerators compute everything in double precision,
+except MPS, which does not support it. The filters are computed here because importing librosa for them
+takes a second. Knows no files and no caches.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-_AMIN = 1e-10  # the smallest power that is told from silence: -100 dB
-# In single precision a power is wrong by about 1e-8 * sqrt(frame's power / power) of itself, at worst some times
-# that. At this ratio, 68 dB below the whole frame, the largest error found in 100,000 tones and noises is 8.3e-4 dB.
+_AMIN = 1e-10  # powers below this, -100 dB, are treated as silence
+# The relative error of a power in single precision is about 1e-8 * sqrt(frame's power / power), at worst a few
+# times that. At this ratio, 68 dB below the frame, the largest error measured over 100,000 tones and noises is
+# 8.3e-4 dB.
 _DOUBTFUL = 1.6e-7
-_MADE_UP = 1e-5  # of such a power: far more than single precision makes of nothing
-_BAND_GROUP = 8  # filters multiplied at once: each group skips the frequencies it does not cover
-_THREAD_VALUES = 5 * 2**17  # samples in frames a thread takes at once: with fewer, Python's lock goes to and fro often
-_CHUNK_VALUES = 2**25  # values of the transform held at once on an accelerator
-_Groups = list[tuple[int, int, torch.Tensor]]  # values of a frame from, to; weights [filters, values]
+_NOISE = 1e-5  # share of such a power: well above the rounding noise of single precision
+_BAND_GROUP = 8  # filters per matrix product; each group skips the frequencies it does not cover
+_THREAD_VALUES = 5 * 2**17  # samples, after framing, per work item of a thread; smaller items contend for the GIL
+_CHUNK_VALUES = 2**25  # FFT values held at once on an accelerator
+_Groups = list[tuple[int, int, torch.Tensor]]  # start and end in a frame's values; weights [filters, values]
 _Finish = Callable[[torch.Tensor], None]
 
 
@@ -35,15 +36,15 @@ def mel_filters(
 ) -> npt.NDArray[np.float32]:
     """Triangular filters on Slaney's mel scale with unit area, float32 [n_mels, 1 + n_fft // 2].
 
-    The scale is linear below 1 kHz, 3 mel to 200 Hz, and logarithmic above, 27 mel to a factor of 6.4
-    (Slaney, Auditory Toolbox, 1998). The same as `librosa.filters.mel(htk=False, norm="slaney")`.
+    The scale is linear below 1 kHz (3 mel per 200 Hz) and logarithmic above (27 mel per factor of 6.4;
+    Slaney, Auditory Toolbox, 1998). Equal to `librosa.filters.mel(htk=False, norm="slaney")`.
 
     Args:
         sample_rate: Hz.
         n_fft: samples of a window.
-        n_mels: how many filters.
-        fmin: lower edge of the first, Hz.
-        fmax: upper edge of the last, Hz; None: half the sample rate.
+        n_mels: number of filters.
+        fmin: lower edge of the first filter, Hz.
+        fmax: upper edge of the last filter, Hz; None: half the sample rate.
     """
     edges_mel = np.linspace(_mel(fmin), _mel(sample_rate / 2 if fmax is None else fmax), n_mels + 2)
     edges = np.where(edges_mel < 15, edges_mel * 200 / 3, 1000 * np.exp((edges_mel - 15) * (math.log(6.4) / 27)))
@@ -60,18 +61,18 @@ def _mel(hertz: float) -> float:
 
 
 class MelPower:
-    """The logarithm of the power in each mel band of waveforms, exact far below the loudest.
+    """The logarithm of the power in each mel band of waveforms, accurate even far below the loudest band.
 
-    On a CPU a clip's values do not depend, to the last bit, on the other clips of its batch nor on the
-    number of threads, so that it makes no difference where a cached one was computed. There, the number of
-    PyTorch's threads is 1 for the time of a call, for all of the process: call from one thread at a time.
+    On a CPU a clip's values are bitwise independent of the other clips in its batch and of the number of
+    threads, so it does not matter where a cached value was computed. A call on a CPU sets PyTorch's thread
+    count to 1 for the whole process while it runs: call from one thread at a time.
 
     Args:
         filters: float32 [n_mels, 1 + n_fft // 2].
         n_fft: samples of a window (a periodic Hann window).
         hop_length: samples between windows.
         pad_mode: of the n_fft // 2 samples added on either side: "constant" (zeros) or "reflect".
-        range_db: values further below the largest of their clip are raised to that; None: all stay.
+        range_db: values further than this below the maximum of their clip are clamped; None: no clamping.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class MelPower:
         self._range = 0.0 if range_db is None else 10 ** (-range_db / 10)
 
     def frames(self, samples: int) -> int:
-        """How many frames come of so many samples."""
+        """The number of frames of a clip of `samples` samples."""
         return 1 + (samples - self.n_fft % 2) // self.hop_length
 
     @torch.no_grad()
@@ -101,12 +102,12 @@ class MelPower:
 
         Args:
             waveform: the clips.
-            finish: what else is done in place to the result or, on a CPU, to each clip's [n_mels, frames] of it.
+            finish: applied in place to the whole result or, on a CPU, to the [n_mels, frames] of each clip.
         """
         clips, samples = waveform.shape
         count = self.frames(samples)
         out = waveform.new_empty(clips, len(self._filters), count, dtype=torch.float32)
-        with torch.autocast(waveform.device.type, enabled=False):  # which would multiply in bfloat16
+        with torch.autocast(waveform.device.type, enabled=False):  # autocast would multiply in bfloat16
             if waveform.device.type == "cpu":
                 self._on_threads(waveform, out, finish)
                 return out
@@ -118,20 +119,20 @@ class MelPower:
         return out
 
     def _on_threads(self, waveform: torch.Tensor, out: torch.Tensor, finish: _Finish | None) -> None:
-        """Fills `out`, each thread with a few clips after a few others.
+        """Fills `out`; threads take groups of clips from a shared iterator.
 
-        PyTorch would share every single operation among its threads, and each would wait for the slowest: that
-        gains less, and takes many times as long when a core is busy with something else. Its sums would also
-        depend on how many threads share them.
+        PyTorch would split every single operation over its threads and wait for the slowest each time, which
+        gains less and takes many times as long when another process keeps a core busy. Its sums would also
+        depend on the number of threads.
         """
         threads, count = torch.get_num_threads(), out.shape[2]
         together = min(_THREAD_VALUES // (count * self.n_fft), math.ceil(len(out) / threads)) or 1
-        if count == 1:  # a product with a single column depends on where in memory it lies
+        if count == 1:  # the last bits of a product with a single column depend on its memory alignment
             together = 1
         parts = list(zip(waveform.split(together), out.split(together), strict=True)) if len(out) else []
-        left = iter(parts)  # each is taken by one thread
+        left = iter(parts)  # shared: each part goes to one thread
         try:
-            torch.set_num_threads(1)  # of an operation; MKL wants to be told in each thread
+            torch.set_num_threads(1)  # per operation; MKL needs it set in every thread
             with ThreadPoolExecutor(threads, "log-mel", torch.set_num_threads, (1,)) as pool:
                 helpers = [pool.submit(self._of_parts, left, finish) for _ in range(min(threads, len(parts)) - 1)]
                 self._of_parts(left, finish)
@@ -142,7 +143,7 @@ class MelPower:
 
     @torch.inference_mode()
     def _of_parts(self, left: Iterator[tuple[torch.Tensor, torch.Tensor]], finish: _Finish | None) -> None:
-        """Fills the second, float32 [B, n_mels, frames], of each pair that is left from the first, [B, T]."""
+        """Takes pairs of waveforms [B, T] and output [B, n_mels, frames] until none is left, and fills the output."""
         for waveform, out in left:
             frames = self._framed(waveform)
             power, whole = self._transform(frames, torch.float32)
@@ -162,34 +163,34 @@ class MelPower:
     def _refine(
         self, frames: torch.Tensor, power: torch.Tensor, limit: torch.Tensor, floor: float, at: torch.Tensor
     ) -> bool:
-        """Computes those of one clip's frames `at` again whose doubt matters; whether there were any.
+        """Recomputes in double precision those frames `at` of a clip whose error matters; whether there were any.
 
         Args:
             frames: [frames, n_fft].
-            power: [n_mels, frames], put right in place.
-            limit: [frames]; values below it are doubtful.
-            floor: what lower values will be raised to.
-            at: numbers of the frames with doubtful values.
+            power: [n_mels, frames], corrected in place.
+            limit: [frames]; values below it may be inaccurate.
+            floor: lower values will be clamped to this.
+            at: indices of the frames with values below the limit.
         """
         values, limit = power.index_select(1, at), limit[at]
-        # what is surely below the floor will be raised to it, however wrong it is
-        at = at[((values < limit) & (values > floor / 2 - _MADE_UP * limit)).any(0)]
+        # A value certainly below the floor will be clamped, so its error does not matter.
+        at = at[((values < limit) & (values > floor / 2 - _NOISE * limit)).any(0)]
         if len(at):
             power.index_copy_(1, at, self._transform(frames.index_select(0, at), torch.float64)[0].float())
         return len(at) > 0
 
     def _floor(self, power: torch.Tensor) -> torch.Tensor:
-        """What the values of power [..., n_mels, frames] are raised to: [..., 1, 1]."""
+        """The lower bound of each clip's power [..., n_mels, frames]: [..., 1, 1]."""
         floor = (power.amax((-2, -1), keepdim=True) * self._range).clamp_(min=_AMIN)
-        return floor.nan_to_num_(_AMIN, math.inf)  # a sample that is no number spoils its own frames alone
+        return floor.nan_to_num_(_AMIN, math.inf)  # a NaN sample affects its own frames alone
 
     def _of_batch(self, frames: torch.Tensor) -> torch.Tensor:
-        """Power of float32 [B, frames, n_fft]: float32 [B, n_mels, frames]."""
+        """The mel power of frames float32 [B, frames, n_fft]: float32 [B, n_mels, frames]."""
         power, _ = self._transform(frames, torch.float32 if frames.device.type == "mps" else torch.float64)
         return torch.maximum(power, self._floor(power)).float()
 
     def _framed(self, waveform: torch.Tensor) -> torch.Tensor:
-        """The windows [B, frames, n_fft] of [B, T], in one copy of it."""
+        """The overlapping frames [B, frames, n_fft] of waveforms [B, T]: a view of one padded copy."""
         padded = torch.nn.functional.pad(waveform.float(), (self.n_fft // 2, self.n_fft // 2), mode=self._pad_mode)
         return padded.unfold(1, self.n_fft, self.hop_length)
 
@@ -197,7 +198,7 @@ class MelPower:
         """Mel power [..., n_mels, frames] and the sum over all frequencies [..., frames] of [..., frames, n_fft]."""
         window, groups = self._tables(frames.device, dtype)
         spectrum = torch.view_as_real(torch.fft.rfft(frames * window))
-        squares = spectrum.flatten(-2).square_()  # real and imaginary parts in turn: the filters have each weight twice
+        squares = spectrum.flatten(-2).square_()  # real and imaginary parts alternate; the filters repeat each weight
         rows = sum(len(weights) for _, _, weights in groups)
         power = squares.new_empty(*squares.shape[:-2], rows, squares.shape[-2])
         for begin, (low, high, weights) in zip(range(0, rows, _BAND_GROUP), groups, strict=True):
@@ -205,7 +206,7 @@ class MelPower:
         return power[..., : len(self._filters), :], squares.sum(-1)
 
     def _tables(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, _Groups]:
-        """The window and the groups of filters, made once for a device and precision."""
+        """The window and the groups of filters, created once per device and precision."""
         if (device, dtype) not in self._made:
             self._made[device, dtype] = self._make_tables(device, dtype)
         return self._made[device, dtype]
@@ -215,7 +216,7 @@ class MelPower:
         groups: _Groups = []
         for begin in range(0, len(self._filters), _BAND_GROUP):
             part = self._filters[begin : begin + _BAND_GROUP]
-            if len(part) == 1:  # a product with a single row depends on where in memory it lies
+            if len(part) == 1:  # the last bits of a product with a single row depend on its memory alignment
                 part = np.concatenate([part, np.zeros_like(part)])
             covered = np.flatnonzero(part.any(0))
             low, high = (int(covered[0]), int(covered[-1]) + 1) if covered.size else (0, 1)

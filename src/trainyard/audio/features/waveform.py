@@ -1,4 +1,4 @@
-"""Waveforms as wav2vec2 and its relatives want them: zero mean and unit variance over the signal.
+"""The input of wav2vec2 and related models: waveforms with zero mean and unit variance over the signal.
 
 Equal to transformers' `Wav2Vec2FeatureExtractor(do_normalize=True)` with padding, within 1e-5.
 Knows no model.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import torch
 
-_EPSILON = 1e-7  # added to the variance, as transformers does: silence stays silence
+_EPSILON = 1e-7  # added to the variance, as in transformers, so that silence stays silence
 
 
 def normalise_waveform(waveform: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-    """Each clip shifted and scaled to mean 0 and variance 1 over its signal, with zeros after it.
+    """Normalises each clip to mean 0 and variance 1 over its signal, and zeroes what follows the signal.
 
     Args:
         waveform: float32 [B, T].
@@ -31,6 +31,6 @@ def normalise_waveform(waveform: torch.Tensor, lengths: torch.Tensor | None = No
     def mean(values: torch.Tensor) -> torch.Tensor:
         return values.sum(1, keepdim=True) / count
 
-    heard = waveform.float() * signal
-    centred = (heard - mean(heard)) * signal
+    masked = waveform.float() * signal
+    centred = (masked - mean(masked)) * signal
     return centred / torch.sqrt(mean(centred.square()) + _EPSILON)

@@ -1,6 +1,6 @@
-"""The features that Whisper was trained on, equal to those of transformers within 1e-5.
+"""Whisper's input features, equal to those of transformers within 1e-5.
 
-Computed for a batch on its device, where transformers goes through NumPy. Knows no model.
+Computed for a batch on its device, whereas transformers uses NumPy. Knows no model.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ SAMPLE_RATE = 16000  # Hz
 _N_FFT = 400
 _HOP_LENGTH = 160
 _RANGE_DB = 80.0
-_MAX_SECONDS = 30.0  # Whisper knows no positions beyond
+_MAX_SECONDS = 30.0  # Whisper has no position embeddings beyond this
 
 
 class WhisperFeatures:
     """Whisper's log-mel features of clips of one length.
 
     The log10 of the mel power, at most 8 below the clip's largest, plus 4, divided by 4
-    (Radford et al., 2022, and its code). The same as `WhisperFeatureExtractor(feature_size=n_mels,
-    chunk_length=seconds)` of transformers; on a CPU, as its computation in double precision.
+    (Radford et al., 2022, and its code). Equal to `WhisperFeatureExtractor(feature_size=n_mels,
+    chunk_length=seconds)` of transformers and, on a CPU, to that computation in double precision.
 
     Args:
         n_mels: 80; 128 for large-v3 and its descendants.
-        seconds: the length of all clips; shorter ones are followed by silence, longer ones cut.
+        seconds: the length of all clips; shorter ones are padded with silence, longer ones are cut.
 
     Attributes:
-        frames: of every clip: 100 a second.
-        parameters: all that the numbers depend on, for a cache's key.
+        frames: of every clip, 100 per second.
+        parameters: everything that the values depend on, for the key of a cache.
 
     Raises:
-        ConfigError: another number of mels, or a length that Whisper cannot hear.
+        ConfigError: an unsupported number of mel bands or length.
     """
 
     def __init__(self, n_mels: int = 80, seconds: float = 30.0) -> None:
-        problems = []
+        problems = {}
         if n_mels not in (80, 128):
-            problems.append(f"Whisper with {n_mels} mel bands: its models have 80 or 128 (large-v3)")
-        pairs = seconds * 50  # the encoder joins two frames
+            problems["n_mels"] = f"{n_mels} mel bands: models of Whisper have 80, or 128 (large-v3)"
+        pairs = seconds * 50  # the encoder halves the number of frames
         if not 1 <= pairs <= _MAX_SECONDS * 50 or abs(pairs - round(pairs)) > 1e-6:
-            problems.append(
-                f"data.clip_seconds={seconds:g}: Whisper hears multiples of 0.02 s from 0.02 to {_MAX_SECONDS:g}"
+            problems["data.clip_seconds"] = (
+                f"data.clip_seconds={seconds:g}: for Whisper, use a multiple of 0.02 s from 0.02 to {_MAX_SECONDS:g}"
             )
         if problems:
-            raise ConfigError(problems)
+            raise ConfigError(tuple(problems.values()), "Use supported values.", keys=tuple(problems))
         self.n_mels = n_mels
         self.frames = 2 * round(pairs)
         self.parameters: dict[str, Any] = {"feature": "whisper", "n_mels": n_mels, "frames": self.frames}
@@ -57,8 +57,8 @@ class WhisperFeatures:
         )
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
-        """The features of waveforms float32 [B, T], 16 kHz: float32 [B, n_mels, frames] on their device."""
+        """Computes the features of waveforms float32 [B, T], 16 kHz: float32 [B, n_mels, frames] on their device."""
         missing = self.frames * _HOP_LENGTH - waveform.shape[1]
-        clip = torch.nn.functional.pad(waveform, (0, missing))  # cuts when negative
+        clip = torch.nn.functional.pad(waveform, (0, missing))  # a negative padding cuts
         log_power = self._power(clip)[..., :-1].contiguous()  # Whisper leaves out the frame centred on the end
         return log_power.add_(4).div_(4)

@@ -1,8 +1,8 @@
-"""Made-up vocal bursts: laughs, cries, sighs and others, of speakers with voices of their own.
+"""Synthetic vocal bursts: laughs, cries, sighs and others, by speakers with different voices.
 
-So that sound can be trained on without a download, on something that has what recordings have: speakers
-who differ, kinds that touch, noise, lengths and loudness. `kinds` says how the kinds differ, `synthesis`
-makes the sound, `corpus` writes it as files. Knows nothing of datasets.
+They make it possible to train on audio without a download, on data with the properties of recordings:
+different speakers, overlapping classes, noise, varying length and loudness. `kinds` has the parameters of
+each kind, `synthesis` creates the waveforms, `corpus` writes them as files. Knows nothing of datasets.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Vocal bursts as a folder of recordings per kind, as a corpus of real ones would come.
+"""Writes vocal bursts as a folder of recordings per kind, like a corpus of real recordings.
 
-For trying out whatever reads files, and for listening. The directory appears whole or not at all.
+For trying out code that reads files, and for listening. The directory appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from trainyard.errors import ConfigError, DataError
 
 
 def write_corpus(directory: Path, *, speakers: int, takes: int, seed: int = 0, sample_rate: int = 16000) -> list[Path]:
-    """Writes `speakers` * `takes` recordings of every kind, 16 bits, mono: take 2 of speaker 3 is laugh/s03_02.wav.
+    """Writes `speakers` * `takes` recordings of every kind, 16-bit mono; laugh/s03_02.wav is take 2 of speaker 3.
 
     The same arguments write the same bytes.
 
     Args:
-        directory: made here; must not exist yet.
-        speakers: how many, from 0.
-        takes: recordings of each kind by each speaker, from 0.
-        seed: of the whole set of speakers.
+        directory: created here; must not exist yet.
+        speakers: number of speakers, numbered from 0.
+        takes: recordings of each kind by each speaker, numbered from 0.
+        seed: of the set of speakers.
         sample_rate: Hz.
 
     Returns:
@@ -32,20 +32,21 @@ def write_corpus(directory: Path, *, speakers: int, takes: int, seed: int = 0, s
 
     Raises:
         ConfigError: soundfile is missing.
-        DataError: the directory exists.
+        DataError: the directory already exists.
     """
     try:
         import soundfile
-    except (ImportError, OSError) as error:  # OSError: without the libsndfile that it wraps
+    except (ImportError, OSError) as error:  # OSError: soundfile cannot load libsndfile
         raise ConfigError(
-            [f"Writing recordings needs soundfile, which cannot be imported: {error}."],
+            [f"writing recordings needs soundfile, which cannot be imported: {error}"],
             "Install it with: pip install 'trainyard[audio]'",
         ) from error
     directory = Path(directory)
     if os.path.lexists(directory):
         raise DataError(
-            f"{directory} exists already; vocal bursts are written into a directory of their own.",
-            "Choose a directory that does not exist, or remove that one.",
+            f"{directory} already exists; vocal bursts are written into a new directory.",
+            "Choose a directory that does not exist, or remove this one.",
+            place=directory,
         )
     names = []
     make_directories(directory.parent)

@@ -1,8 +1,8 @@
-"""What tells a laugh from a cry: the ranges from which each kind of vocal burst is drawn.
+"""The ranges of the parameters of each kind of vocal burst.
 
-Numbers only; `synthesis` turns them into sound. Neighbouring kinds touch on purpose (a low moan and a
-groan, a long gasp and a sigh), as they do in recordings, so that a classifier has something to learn.
-For recordings of such kinds see Anikin & Persson, "Nonlinguistic vocalizations from online amateur videos
+Numbers only; `synthesis` creates waveforms from them. Similar kinds overlap on purpose (a low moan and a
+groan, a long gasp and a sigh), as they do in recordings, so that they are not trivial to classify.
+For recordings of these kinds see Anikin & Persson, "Nonlinguistic vocalizations from online amateur videos
 for emotion research", Behavior Research Methods 49 (2017).
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 Range = tuple[float, float]
 
 # F1, F2, F3 in Hz: the means of men in Peterson & Barney, "Control methods used in a study of the vowels",
-# JASA 24 (1952). Besides, "schwa" is a plain tube of 17.5 cm, and "m" the shut mouth, heard through the nose.
+# JASA 24 (1952). In addition, "schwa" is a uniform tube of 17.5 cm, and "m" a closed mouth radiating through the nose.
 VOWELS: Mapping[str, tuple[float, float, float]] = {
     "a": (730, 1090, 2440),
     "ae": (660, 1720, 2410),
@@ -28,27 +28,27 @@ VOWELS: Mapping[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Kind:
-    """The ranges of one kind; a clip draws from each.
+    """The ranges of one kind; each clip draws a value from each.
 
     Attributes:
-        events: how many sounds, one after the other.
+        events: number of successive sounds.
         event_s: length of each, seconds.
         gap_s: silence between them, seconds.
-        attack_s: time from nothing to full loudness.
-        hold: loudness at the end of an event before it dies away; small for what bursts and decays.
-        fade: how much softer each event is than the one before.
+        attack_s: time from silence to full loudness, seconds.
+        hold: loudness at the end of an event, before it fades out; small for sounds that burst and decay.
+        fade: by how much each event is softer than the one before.
         pitch: f0 relative to the speaker's.
-        contour: f0 relative to that at the beginning, the middle and the end.
+        contour: factors of f0 at the beginning, the middle and the end.
         voicing: amplitude of the glottal pulses.
         aspiration: amplitude of the breath noise.
-        onset: share of an event that passes before the voice sets in.
+        onset: share of an event before voicing starts.
         jitter: deviation of f0 from cycle to cycle.
         shimmer: deviation of the amplitude from cycle to cycle.
-        tremor_hz: rate of the wavering of f0.
-        tremor: depth of it.
+        tremor_hz: rate of the modulation of f0.
+        tremor: depth of that modulation.
         roughness: depth of the amplitude modulation at 40 to 120 Hz that makes screams alarming (Arnal et
             al., "Human screams occupy a privileged niche in the communication soundscape", 2015).
-        vowels: what the mouth passes through, from `VOWELS`.
+        vowels: the vowels that the mouth passes through, from `VOWELS`.
     """
 
     events: tuple[int, int]
@@ -171,7 +171,7 @@ KINDS: Mapping[str, Kind] = {
         roughness=(0.05, 0.5),
         vowels=("schwa", "o"),
     ),
-    # Breath drawn in sharply: short noise that swells until it stops.
+    # A sharp intake of breath: short noise that swells until it stops.
     "gasp": Kind(
         events=(1, 2),
         event_s=(0.25, 0.7),
@@ -191,7 +191,7 @@ KINDS: Mapping[str, Kind] = {
         roughness=(0.0, 0.15),
         vowels=("e", "ae"),
     ),
-    # Explosions of noise with a short voiced rest, two or three a breath.
+    # Bursts of noise with a short voiced tail, two or three per breath.
     "cough": Kind(
         events=(1, 4),
         event_s=(0.12, 0.35),
@@ -211,7 +211,7 @@ KINDS: Mapping[str, Kind] = {
         roughness=(0.0, 0.4),
         vowels=("schwa", "o"),
     ),
-    # Long; the mouth opens wide and shuts again while a breathy voice rises and falls.
+    # Long; the mouth opens wide and closes again while a breathy voice rises and falls.
     "yawn": Kind(
         events=(1, 1),
         event_s=(1.1, 2.2),
@@ -251,7 +251,7 @@ KINDS: Mapping[str, Kind] = {
         roughness=(0.0, 0.15),
         vowels=("o", "a", "o"),
     ),
-    # The mouth shut: steady pitch, no breath, little above the first formant.
+    # Closed mouth: steady pitch, no breath, little energy above the first formant.
     "hum": Kind(
         events=(1, 4),
         event_s=(0.3, 1.0),

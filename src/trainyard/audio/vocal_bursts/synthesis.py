@@ -1,9 +1,9 @@
-"""From a kind, a speaker and a number to a waveform, by source and filter.
+"""Source-filter synthesis of a vocal burst from a kind, a speaker and a take number.
 
 The source is a train of glottal pulses and breath noise, the filter a cascade of formant resonators that
 glide (Fant, "Acoustic theory of speech production", 1960; Klatt, "Software for a cascade/parallel formant
-synthesizer", JASA 67, 1980). Slow parameters are drawn a thousand times a second and interpolated: a clip
-takes about 2 ms. Knows nothing of files or of what the clips are for.
+synthesizer", JASA 67, 1980). Slow parameters are computed a thousand times a second and interpolated: a
+clip takes about 2 ms. Knows nothing of files or datasets.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ import numpy.typing as npt
 from trainyard.audio.vocal_bursts.kinds import KINDS, VOWELS, Kind, Range
 from trainyard.errors import DataError
 
-VERSION = 1  # another one whenever the same arguments give another sound: cached sound is then made anew
+VERSION = 1  # increment it when the same arguments give another waveform: cached entries are then recomputed
 
 _Array = npt.NDArray[np.float64]
 
 SHORTEST_S, LONGEST_S = 0.4, 2.5
-_LOWEST_RATE_HZ = 4000  # below it the first formant has no room
+_LOWEST_RATE_HZ = 4000  # below this the first formant does not fit
 _PULSE_POINTS = 1024
 _STEPS_HZ = 1000  # of the slow parameters
-_BLOCKS = 12  # in which the formants stand still
+_BLOCKS = 12  # per clip; formants are constant within a block
 _UPPER_FORMANTS_HZ = (3500.0, 4500.0)
 _BANDWIDTHS_HZ = np.array([90.0, 110.0, 160.0, 250.0, 350.0])
 
 
 @dataclass(frozen=True)
 class Voice:
-    """What a speaker brings to every sound.
+    """The properties of a speaker that all of their sounds share.
 
     Attributes:
         pitch_hz: f0 at rest, 60 to 350.
-        tract: the formants relative to those of a tract of 17.5 cm: 0.9 for a long one, 1.3 for a child's.
+        tract: factor of the formants relative to a vocal tract of 17.5 cm: 0.9 for a long one, 1.3 for a child's.
         formants: the speaker's own deviation of F1, F2, F3.
         breathiness: breath noise in the voice, 0 to 0.3.
-        open_quotient: share of a cycle in which the glottis is open; large for a soft voice.
+        open_quotient: share of a cycle during which the glottis is open; large for a soft voice.
         tilt: of the microphone and room, from -0.5 (dull) to 0.5 (bright).
-        noise_db: background, relative to the loudest sample.
+        noise_db: background noise relative to the loudest sample.
     """
 
     pitch_hz: float
@@ -54,7 +54,7 @@ class Voice:
 
 
 def voice_of(speaker: int, *, seed: int = 0) -> Voice:
-    """The voice of that speaker; pitch and tract go together, loosely, as they do in people."""
+    """The voice of a speaker; pitch and tract length are loosely correlated, as in people."""
     draw = _Draws(seed, 0, speaker)
     height = draw.uniform((0.0, 1.0))  # 0 for a deep voice, 1 for a child's
     spread = draw.uniform((-0.08, 0.08))
@@ -76,19 +76,22 @@ def synthesise(
 
     Args:
         kind: one of `KINDS`.
-        speaker: whose voice, from 0.
-        take: which of this speaker's bursts of this kind, from 0.
-        seed: of the whole set of speakers.
+        speaker: number of the speaker, from 0.
+        take: number of this speaker's burst of this kind, from 0.
+        seed: of the set of speakers.
         sample_rate: Hz.
 
     Raises:
-        DataError: no such kind, or a sample rate below 4000 Hz.
+        DataError: an unknown kind, or a sample rate below 4000 Hz.
     """
     if kind not in KINDS:
-        raise DataError(f"There is no vocal burst {kind!r}.", f"Choose among {', '.join(KINDS)}.")
+        raise DataError(f"Unknown kind of vocal burst: {kind!r}.", f"Use one of {', '.join(KINDS)}.", value=kind)
     if sample_rate < _LOWEST_RATE_HZ:
         raise DataError(
-            f"Vocal bursts cannot be synthesised at {sample_rate} Hz.", f"Set at least {_LOWEST_RATE_HZ} Hz."
+            f"Vocal bursts cannot be synthesised at {sample_rate} Hz.",
+            f"Set data.sample_rate to at least {_LOWEST_RATE_HZ}.",
+            value=sample_rate,
+            place="data.sample_rate",
         )
     ranges, voice = KINDS[kind], voice_of(speaker, seed=seed)
     draw = _Draws(seed, 1, list(KINDS).index(kind), speaker, take)
@@ -109,13 +112,13 @@ def synthesise(
     sound[1:] -= voice.tilt * sound[:-1]
     sound *= 10 ** (draw.uniform((-18.0, -1.0)) / 20) / max(float(np.abs(sound).max()), 1e-9)
     noise_db = voice.noise_db + draw.uniform((-4.0, 4.0)) - 6
-    # The same noise half a clip later is as good as another one.
+    # The same noise shifted by half a clip serves as independent noise.
     sound += np.roll(white, count // 2) * 10 ** (noise_db / 20)
     return np.clip(sound, -1.0, 1.0).astype(np.float32)
 
 
 class _Draws:
-    """Uniform numbers from the raw bits of PCG64, which NumPy promises not to change."""
+    """Uniform numbers from the raw bits of PCG64, whose stability NumPy guarantees."""
 
     def __init__(self, *seeds: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence([seed % 2**64 for seed in seeds]))
@@ -129,12 +132,12 @@ class _Draws:
         return (self._bits.random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     def noise(self, count: int) -> _Array:
-        """White noise in [-1, 1), two samples from each word."""
+        """White noise in [-1, 1), two samples per 64-bit word."""
         return self._bits.random_raw(count // 2 + 1).view(np.int32)[:count].astype(np.float64) * 2.0**-31
 
 
 def _events(ranges: Kind, draw: _Draws) -> tuple[_Array, _Array, _Array, float]:
-    """When the sounds of a clip begin and end (s), how loud each is, and how long the clip is (s)."""
+    """The starts and ends of a clip's sounds (s), the gain of each, and the length of the clip (s)."""
     low, high = ranges.events
     count = min(high, int(draw.uniform((low, high + 1))))
     length, gap, fade = draw.uniform(ranges.event_s), draw.uniform(ranges.gap_s), draw.uniform(ranges.fade)
@@ -177,7 +180,7 @@ def _slow(
 
 
 def _envelope(times: _Array, starts: _Array, ends: _Array, gains: _Array, attack: float, hold: float) -> _Array:
-    """Up within the attack, down to `hold`, and away, for each sound in turn."""
+    """The envelope of all sounds: each rises during the attack, falls to `hold`, and fades out."""
     rise = np.minimum(attack, 0.4 * (ends - starts))
     fall = np.minimum(0.08, 0.3 * (ends - starts))
     points = np.stack([starts, starts + rise, ends - fall, ends], axis=1).ravel()
@@ -188,7 +191,7 @@ def _envelope(times: _Array, starts: _Array, ends: _Array, gains: _Array, attack
 def _pulse(open_quotient: float) -> _Array:
     """One cycle of the derivative of the glottal flow, peak 1: Rosenberg, JASA 49 (1971), pulse C.
 
-    The derivative, because the lips radiate it (Fant 1960). The opening takes twice as long as the closing.
+    The derivative, because it is what the lips radiate (Fant 1960). The opening takes twice as long as the closing.
     """
     opening, closing = 2 / 3 * open_quotient, open_quotient / 3
     time = np.arange(_PULSE_POINTS) / _PULSE_POINTS
@@ -199,7 +202,7 @@ def _pulse(open_quotient: float) -> _Array:
 
 
 def _formants(ranges: Kind, voice: Voice, draw: _Draws) -> _Array:
-    """The formants in Hz, [blocks, 5], on the way through the kind's vowels."""
+    """The formants in Hz, [blocks, 5], interpolated through the kind's vowels."""
     places = np.array([VOWELS[vowel] for vowel in ranges.vowels], np.float64)
     along = np.linspace(0, len(places) - 1, _BLOCKS)
     lower = np.stack([np.interp(along, np.arange(len(places)), place) for place in places.T], axis=1)
@@ -209,7 +212,7 @@ def _formants(ranges: Kind, voice: Voice, draw: _Draws) -> _Array:
 
 
 def _through_tract(source: _Array, formants: _Array, sample_rate: int) -> _Array:
-    """The source through a cascade of resonators (Klatt 1980, equations 1 and 2), block after block."""
+    """Filters the source with a cascade of resonators (Klatt 1980, equations 1 and 2), block by block."""
     from scipy.signal import sosfilt
 
     formants = formants[:, formants.max(axis=0) < 0.45 * sample_rate]
@@ -228,6 +231,6 @@ def _through_tract(source: _Array, formants: _Array, sample_rate: int) -> _Array
 
 
 def _fine(slow: _Array, hop: int, count: int) -> _Array:
-    """The slow values for every sample, on straight lines between them, [count]."""
+    """The slow values interpolated linearly to every sample, [count]."""
     ramp = np.arange(hop) / hop
     return (slow[:-1, np.newaxis] + np.diff(slow)[:, np.newaxis] * ramp).ravel()[:count]

@@ -36,10 +36,10 @@ def command(
     Of the forecasts with probability p, a share of p should be correct. For items with several labels,
     every probability is a forecast; for items with one, only that of the most probable class.
     """
-    from trainyard.analysis.cells import records_csv
     from trainyard.analysis.classification import calibration
     from trainyard.analysis.classification.errors import as_sets
     from trainyard.analysis.classification.recorded import labelled
+    from trainyard.analysis.csv_cells import records_csv
 
     common.require_suffix(out, ".png", ".csv")
     reader = find_run(yard_root, run)

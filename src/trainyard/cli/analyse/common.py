@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 from trainyard.errors import UserError
 from trainyard.runs import RunReader
+from trainyard.wording import did_you_mean, listed
 
 _LONGEST_TEXT = 72
 
@@ -69,11 +69,9 @@ def number_of(label: str | None, classes: Sequence[str], reader: RunReader) -> i
     if label is None:
         return None
     if label not in classes:
-        near = difflib.get_close_matches(label, classes, 1)
-        known = ", ".join(classes[:30]) + (", …" if len(classes) > 30 else "")
         raise UserError(
             f"Run {reader.snapshot.name} has no label {label!r}.",
-            f"Did you mean {near[0]!r}?" if near else f"Its labels: {known}.",
+            did_you_mean(label, classes) or f"Its labels: {listed(classes, 30)}.",
             value=label,
             place=reader.snapshot.name,
         )
@@ -103,7 +101,7 @@ def score(value: float | None) -> str:
 
 def as_json(record: object) -> dict[str, Any]:
     """A record for JSON, in which characters that UTF-8 cannot encode are escaped as in the CSV files."""
-    from trainyard.analysis.cells import visible
+    from trainyard.analysis.csv_cells import visible
 
     return {key: visible(value) if isinstance(value, str) else value for key, value in vars(record).items()}
 

@@ -29,9 +29,9 @@ def command(
     Both runs must have predicted the same items. For items with one label, a class counts its own items;
     for items with several, it counts the decisions whether an item has the label.
     """
-    from trainyard.analysis.cells import records_csv
     from trainyard.analysis.classification.differences import by_class, flips
     from trainyard.analysis.classification.recorded import pair
+    from trainyard.analysis.csv_cells import records_csv
 
     common.require_suffix(out, ".png", ".csv")
     readers = find_run(yard_root, first), find_run(yard_root, second)

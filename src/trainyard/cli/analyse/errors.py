@@ -26,9 +26,9 @@ def command(
     The probability of a mistake is that of the label that the model got most wrong: predicted although
     the item does not have it, or missed.
     """
-    from trainyard.analysis.cells import records_csv
     from trainyard.analysis.classification.errors import mistakes, mixups
     from trainyard.analysis.classification.recorded import labelled
+    from trainyard.analysis.csv_cells import records_csv
 
     common.require_suffix(out, ".csv")
     reader = find_run(yard_root, run)

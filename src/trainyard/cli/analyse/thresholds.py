@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import click
 
 from trainyard.cli.analyse import common
 from trainyard.cli.options import echo_json, find_run, json_option, out_option, run_argument, yard_option
-from trainyard.errors import UserError
+from trainyard.errors import CheckpointError, UserError
 
 
 @click.command("thresholds")
@@ -30,9 +32,9 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
     Shows the stored threshold and the F1 with it, with 0.5, and with the best threshold on validation.
     The test split is only measured; no threshold is chosen on it.
     """
-    from trainyard.analysis.cells import records_csv
     from trainyard.analysis.classification.recorded import decision_of, labelled
     from trainyard.analysis.classification.thresholds import table
+    from trainyard.analysis.csv_cells import records_csv
 
     common.require_suffix(out, ".png", ".csv")
     reader = find_run(yard_root, run)
@@ -43,7 +45,7 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
             "`trainyard analyse per-class` shows its scores.",
             place=reader.snapshot.name,
         )
-    decision = decision_of(reader, found.classes)
+    decision = decision_of(reader, found.classes, in_one_file=_rule_in)
     if decision is None:
         raise UserError(
             f"Run {reader.snapshot.name} has no thresholds: its best checkpoint is missing or has none.",
@@ -98,3 +100,16 @@ def _line(
 ) -> list[str]:
     f1, half, best_f1, *test = map(common.score, scores)
     return [name, f"{support:,}", common.score(threshold), f1, half, common.score(best), best_f1, *test]
+
+
+def _rule_in(path: Path) -> Mapping[str, Any] | None:
+    """The rule in a checkpoint of one file, which takes torch to read."""
+    try:
+        from trainyard.training.checkpoint.read import rule_in
+    except ModuleNotFoundError as error:
+        raise CheckpointError(
+            f"The thresholds are inside {path}, and reading that file needs {error.name}.",
+            "pip install 'trainyard[train]'",
+            place=path,
+        ) from error
+    return rule_in(path)

@@ -25,7 +25,7 @@ def command(query: str, yard_root: Path, out: Path | None, as_json: bool) -> Non
 
     FILTER chooses the runs as in `trainyard runs`, such as project:calls dataset:recanvo.
     """
-    from trainyard.audio import layer_weights
+    from trainyard.analysis import layer_weights
     from trainyard.index import Index
 
     common.require_suffix(out, ".png", ".csv")

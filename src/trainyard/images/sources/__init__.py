@@ -1,5 +1,5 @@
-"""One module a dataset family, each with a `load(...)` that returns a `Dataset`.
+"""Sources of images: one module per format, each with a `load(...)` that returns a `Dataset`.
 
-A source knows a file format and its faults. It knows nothing of splitting, leaks or batches,
-which are the same for all of them.
+A source knows a file format and its faults. Splitting, leaks and batches are the same for all sources and
+implemented elsewhere.
 """

@@ -1,7 +1,6 @@
 """A CSV of image paths and labels, with optional columns for groups and splits.
 
-Paths are relative to the CSV, so that table and images can be moved together. Knows nothing of what
-is inside an image.
+Paths are relative to the CSV, so that table and images can be moved together.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def load(
     test_groups: Sequence[str] = (),
     by_group: bool = True,
 ) -> Dataset:
-    """The images that a CSV lists; `.tsv` files are separated by tabs.
+    """Loads the images that a CSV lists; `.tsv` files are separated by tabs.
 
     Args:
         path: the CSV, UTF-8 with a header.
@@ -46,8 +45,8 @@ def load(
         image_size: height and width after resizing.
         channels: 1 or 3.
         classes: names in label order; None: the labels, sorted (as numbers when all are).
-        on_bad_file: "error", or "skip" with a warning; holds for missing files too.
-        cache_mb: megabytes of decoded pixels to keep in memory.
+        on_bad_file: "error", or "skip" with a warning; applies to missing files too.
+        cache_mb: mebibytes of decoded pixels to cache in memory.
         val_fraction: share of the items for validation, when there is no val split.
         test_fraction: share of the items for testing, when there is no test split.
         seed: of the split.
@@ -56,7 +55,7 @@ def load(
         by_group: keep groups on one side of the splits made here.
 
     Raises:
-        DataError: an unreadable table, an unknown column, a label, split or file that is wrong.
+        DataError: an unreadable table, an unknown column, an invalid label or split, a bad file.
     """
     table = Path(path)
     names, files = find_in_table(

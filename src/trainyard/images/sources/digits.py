@@ -1,6 +1,6 @@
-"""scikit-learn's handwritten digits: real data that comes with a dependency.
+"""scikit-learn's handwritten digits: real data that ships with a dependency.
 
-The default dataset: 1,797 grey images of 8 x 8 with values 0 … 16, ten classes, no download.
+The default dataset: 1,797 grey images of 8 x 8 pixels with values 0 … 16, ten classes, no download.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trainyard.data.dataset import Dataset
 def load(
     *, name: str = "digits", val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0, on_leak: str = "warn"
 ) -> Dataset:
-    """The digits as float32 [1, 8, 8] in [0, 1].
+    """Loads the digits as float32 [1, 8, 8] in [0, 1].
 
     Args:
         name: the dataset's name.

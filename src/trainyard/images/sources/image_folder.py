@@ -1,7 +1,4 @@
-"""A folder of images per class, optionally below `train`, `val` and `test` folders.
-
-Names the files and hands them on; knows nothing of what is inside an image.
-"""
+"""A folder of images per class, optionally below `train`, `val` and `test` folders."""
 
 from __future__ import annotations
 
@@ -28,9 +25,9 @@ def load(
     seed: int = 0,
     on_leak: str = "warn",
 ) -> Dataset:
-    """The images below a folder; the folder that an image is in, at any depth below it, is its class.
+    """Loads the images below a folder. The first folder below the root is the class of all images in it, at any depth.
 
-    When the folder holds `train`, its subfolders are the classes, and `val` (or `valid`, `validation`)
+    When the root contains `train`, the subfolders of `train` are the classes, and `val` (or `valid`, `validation`)
     and `test` beside it are official splits; a split that is missing is cut from train.
 
     Args:
@@ -40,14 +37,14 @@ def load(
         channels: 1 or 3.
         classes: names in label order; None: the class folders, sorted.
         on_bad_file: "error", or "skip" with a warning.
-        cache_mb: megabytes of decoded pixels to keep in memory.
+        cache_mb: mebibytes of decoded pixels to cache in memory.
         val_fraction: share of the items for validation, when there is no val folder.
         test_fraction: share of the items for testing, when there is no test folder.
         seed: of the split.
         on_leak: "warn", "error" or "drop".
 
     Raises:
-        DataError: no such folder, no class folders, an empty class, an unreadable image.
+        DataError: a missing folder, no class folders, an empty class, an unreadable image.
     """
     root = Path(path)
     names, files, warnings = find_in_folders(root, classes, wanted=is_image, suffixes=IMAGE_SUFFIXES, noun="image")

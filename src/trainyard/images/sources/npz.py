@@ -1,7 +1,7 @@
 """Arrays in an `.npz`: `images` and `labels`, or `train_images`, `x_test`, `y_val` and the like.
 
-Knows the ways in which people name such arrays and the ways in which the arrays are wrong. Never
-unpickles: a file of data must not run code.
+Recognises the common names of such arrays and checks their content. Never unpickles: a data file must not
+run code.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def load(
     test_groups: Sequence[str] = (),
     by_group: bool = True,
 ) -> Dataset:
-    """The items of an `.npz`, channels first; uint8 is scaled to [0, 1].
+    """Loads the items of an `.npz`, channels first; uint8 is scaled to [0, 1].
 
-    Arrays named for a split (`train_images`, `x_test`) are official splits; a val or test split that
-    is missing then is cut from train. `groups` beside them (`train_groups`) names each item's group.
+    Arrays named after a split (`train_images`, `x_test`) are official splits; a missing val or test split
+    is then cut from train. An array `groups` (`train_groups`) gives each item's group.
 
     Args:
         path: the file.
@@ -69,7 +69,9 @@ def load(
     shapes = {key: array.shape[1:] for (key, _, _), array in zip(parts.values(), images, strict=True)}
     if len(set(shapes.values())) > 1:
         found = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
-        raise DataError(f"{path}: the items differ in shape: {found}.", "Save them in one shape.")
+        raise DataError(
+            f"{path}: the items differ in shape: {found}.", "Save all items in one shape.", value=shapes, place=path
+        )
     names, labels = _labels(path, [(key, arrays[key]) for _, key, _ in parts.values()], classes)
     digests = [digest for array in images for digest in row_digests(array)]
     ids = [f"{key}[{index}]" for key, _, _ in parts.values() for index in range(len(arrays[key]))]
@@ -99,23 +101,33 @@ def load(
 
 def _read(path: Path) -> dict[str, Array]:
     if not path.is_file():
-        what = f"{path} is a folder, not a file." if path.is_dir() else f"There is no file {path}."
-        raise DataError(what, "Set data.path to an .npz file.")
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise DataError(f"{path} {what}.", "Set data.path to an .npz file.", place=path)
     try:
-        # Opened here: NumPy leaves a file that it cannot read open.
+        # Opened here because NumPy does not close a file that it cannot read.
         with path.open("rb") as file:
-            if file.read(2) != b"PK":
-                raise DataError(f"{path} is not an .npz file.", "Save the arrays by name with numpy.savez.")
+            magic = file.read(2)
+            if magic != b"PK":
+                raise DataError(
+                    f"{path} is not an .npz file.", "Save the arrays by name with numpy.savez.", value=magic, place=path
+                )
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         if "pickle" in str(error):
             raise DataError(
-                f"{path} holds Python objects, which are not loaded: they could run code.",
-                "Save plain arrays of numbers or strings, not of dtype object.",
+                f"{path} contains Python objects, which are not loaded because they could run code.",
+                "Save arrays of numbers or strings, not of dtype object.",
+                value="object",
+                place=path,
             ) from error
-        raise DataError(f"{path} is not a readable .npz file: {error}", "Write it again with numpy.savez.") from error
+        raise DataError(
+            f"{path} is not a readable .npz file: {error}",
+            "Write it again with numpy.savez.",
+            value=str(error),
+            place=path,
+        ) from error
 
 
 def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, str]]:
@@ -127,22 +139,26 @@ def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, st
         roles = [_ROLE_OF[word] for word in words if word in _ROLE_OF]
         if len(words) != len(splits) + len(roles) or len(roles) != 1 or len(splits) > 1:
             continue
-        place = ("".join(splits), roles[0])
-        if place in found:
+        slot = ("".join(splits), roles[0])
+        if slot in found:
             raise DataError(
-                f"{path}: {found[place]} and {key} both hold {place[1]}; its keys: {listed(list(arrays))}.",
+                f"{path}: {found[slot]} and {key} are both {slot[1]}; its keys are: {listed(list(arrays))}.",
                 "Keep one of them.",
+                value=(found[slot], key),
+                place=path,
             )
-        found[place] = key
+        found[slot] = key
     if any(split for split, _ in found) and not any(split == "train" for split, _ in found):
-        # `x`, `y`, `x_test`, `y_test`: the arrays without a split are what is left to train on.
+        # `x`, `y`, `x_test`, `y_test`: the arrays without a split are the train split.
         found = {(split or "train", role): key for (split, role), key in found.items()}
     splits = [split for split in ("", *SPLITS) if (split, "images") in found]
     whole = "" in splits
     if whole and len(splits) > 1:
         raise DataError(
-            f"{path} has arrays for train and arrays for no split; its keys are: {listed(list(arrays))}.",
+            f"{path} has arrays for train and arrays without a split; its keys are: {listed(list(arrays))}.",
             "Keep one or the other.",
+            value=(found["", "images"], found["train", "images"]),
+            place=path,
         )
     lacking = [split for split in splits if (split, "labels") not in found]
     if not splits or lacking or (not whole and "train" not in splits):
@@ -156,6 +172,8 @@ def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, st
         raise DataError(
             f"{path} has no {wanted}; its keys are: {listed(list(arrays))}.",
             "Name the arrays images and labels, or train_images, train_labels, test_images and so on." + hint,
+            value=tuple(arrays),
+            place=path,
         )
     return {
         split: (found[split, "images"], found[split, "labels"], found.get((split, "groups"), "")) for split in splits
@@ -164,20 +182,36 @@ def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, st
 
 def _images(path: Path, key: str, array: Array, labels: Array) -> Array:
     if array.dtype.kind not in "buif":
-        raise DataError(f"{path}: {key} holds {array.dtype}, not numbers.", "Save pixels as uint8 or float32.")
+        raise DataError(
+            f"{path}: {key} has type {array.dtype}, not numbers.",
+            "Save pixels as uint8 or float32.",
+            value=str(array.dtype),
+            place=f"{path}:{key}",
+        )
     try:
         items = channels_first(array)
     except ValueError as error:
         raise DataError(
-            f"{path}: {key} has shape {array.shape}, which is no batch of images.",
+            f"{path}: {key} has shape {array.shape}, which is not a batch of images.",
             "Save [N, H, W], [N, H, W, C] or [N, C, H, W].",
+            value=array.shape,
+            place=f"{path}:{key}",
         ) from error
     if labels.ndim == 0 or len(array) != len(labels):
         count = len(labels) if labels.ndim else 1
-        raise DataError(f"{path}: {key} holds {len(array)} items and there are {count} labels.", "Save one label each.")
+        raise DataError(
+            f"{path}: {key} has {len(array)} items, but there are {count} labels.",
+            "Save one label per item.",
+            value=(len(array), count),
+            place=f"{path}:{key}",
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         first = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
-        raise DataError(f"{path}: {key}[{first}] holds NaN or infinity.", "Remove or mend such items.")
+        raise DataError(
+            f"{path}: {key}[{first}] has a NaN or an infinity.",
+            "Fix or remove such items.",
+            place=f"{path}:{key}[{first}]",
+        )
     return items
 
 
@@ -190,19 +224,29 @@ def _labels(
         flat = array.reshape(len(array), int(np.prod(array.shape[1:])))
         if flat.shape[1] != 1 or array.dtype.kind not in "buifUS":
             raise DataError(
-                f"{path}: {key} has shape {array.shape} and type {array.dtype}: not one label an item.",
-                "Save one whole number or one name an item (for one-hot labels, their argmax over axis 1).",
+                f"{path}: {key} has shape {array.shape} and type {array.dtype}, not one label per item.",
+                "Save one whole number or one name per item (for one-hot labels, their argmax over axis 1).",
+                value=(array.shape, str(array.dtype)),
+                place=f"{path}:{key}",
             )
         column = flat[:, 0]
         if column.dtype.kind == "f":
             bad = np.flatnonzero(column != np.floor(column))
             if len(bad):
                 raise DataError(
-                    f"{path}: {key}[{bad[0]}] is {column[bad[0]]}, not a whole number.", "Save labels as integers."
+                    f"{path}: {key}[{bad[0]}] is {column[bad[0]]}, not a whole number.",
+                    "Save labels as integers.",
+                    value=column[bad[0]].item(),
+                    place=f"{path}:{key}[{bad[0]}]",
                 )
         values.append(column.astype(np.int64) if column.dtype.kind in "buif" else column.astype(str))
     if len({column.dtype.kind for column in values}) > 1:
-        raise DataError(f"{path}: labels are numbers in one split and names in another.", "Save them alike.")
+        raise DataError(
+            f"{path}: labels are numbers in one split and names in another.",
+            "Save all labels as numbers or all as names.",
+            value={key: str(array.dtype) for key, array in parts},
+            place=path,
+        )
     together = np.concatenate(values)
     if classes is None:
         found, positions = np.unique(together, return_inverse=True)
@@ -211,15 +255,15 @@ def _labels(
     if together.dtype.kind == "i":
         outside = np.flatnonzero((together < 0) | (together >= len(names)))
         hint = (
-            "Mend the label, or name more classes in data.classes:"
-            f" labels run from 0 to {len(names) - 1} for {len(names)} classes."
+            "Fix the label, or add classes to data.classes:"
+            f" labels must be 0 to {len(names) - 1} for {len(names)} classes."
         )
         positions = together
     else:
         order = {name: position for position, name in enumerate(names)}
         positions = np.array([order.get(str(value), -1) for value in together], dtype=np.int64)
         outside = np.flatnonzero(positions < 0)
-        hint = "Add it to data.classes, or mend the label."
+        hint = "Add it to data.classes, or fix the label."
         if len(outside):
             hint += nearest(str(together[outside[0]]), names)
     if len(outside):
@@ -230,7 +274,10 @@ def _labels(
             part += 1
         value = together[outside[0]].item()
         raise DataError(
-            f"{path}: {parts[part][0]}[{at}] is {value!r}, which is not one of the classes {listed(names)}.", hint
+            f"{path}: {parts[part][0]}[{at}] is {value!r}, which is not one of the classes {listed(names)}.",
+            hint,
+            value=value,
+            place=f"{path}:{parts[part][0]}[{at}]",
         )
     return names, positions
 
@@ -241,7 +288,12 @@ def _groups(path: Path, arrays: dict[str, Array], key: str, labels_key: str) -> 
         return [""] * count
     groups = arrays[key].reshape(-1)
     if len(groups) != count:
-        raise DataError(f"{path}: {key} names {len(groups)} groups for {count} items.", "Save one group an item.")
+        raise DataError(
+            f"{path}: {key} has {len(groups)} groups for {count} items.",
+            "Save one group per item.",
+            value=(len(groups), count),
+            place=f"{path}:{key}",
+        )
     return [value.decode() if isinstance(value, bytes) else str(value) for value in groups.tolist()]
 
 
@@ -250,7 +302,10 @@ def _tensors(path: Path, keys: Sequence[str], images: Sequence[Array]) -> tuple[
     kinds = {array.dtype for array in images}
     if len(kinds) > 1:
         found = ", ".join(f"{key} {array.dtype}" for key, array in zip(keys, images, strict=True))
-        raise DataError(f"{path}: the splits differ in type: {found}.", "Save all of them in one type.")
+        types = {key: str(array.dtype) for key, array in zip(keys, images, strict=True)}
+        raise DataError(
+            f"{path}: the splits differ in type: {found}.", "Save all splits in one type.", value=types, place=path
+        )
     array: npt.NDArray[Any] = np.concatenate(list(images)) if len(images) > 1 else images[0]
     if array.dtype == np.uint8:
         return torch.from_numpy(np.ascontiguousarray(array)), []
@@ -259,27 +314,37 @@ def _tensors(path: Path, keys: Sequence[str], images: Sequence[Array]) -> tuple[
     warnings = []
     if array.dtype.kind in "iu" and array.size:
         warnings.append(
-            f"{keys[0]} holds {array.dtype} from {array.min()} to {array.max()}, used unscaled"
+            f"{keys[0]} has type {array.dtype}, values {array.min()} to {array.max()}, used unscaled"
             " (only uint8 and uint16 are scaled to 0 … 1)."
         )
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)), warnings
 
 
 def read_images(path: Path) -> tuple[list[str], torch.Tensor]:
-    """Names and tensors of every item of an `.npz`, labelled or not: (N names, [N, *item_shape]).
+    """Reads the names and tensors of all items of an `.npz`, labelled or not: (N names, [N, *item_shape]).
 
     Raises:
-        DataError: an unreadable file, or no array of images in it.
+        DataError: the file is unreadable or has no array of images.
     """
     arrays = _read(path)
     keys = [key for key in arrays if any(_ROLE_OF.get(word) == "images" for word in key.lower().split("_"))]
     if not keys:
         raise DataError(
-            f"{path} holds no images; its keys: {listed(list(arrays))}.", "Save them under the name `images`."
+            f"{path} has no array of images; its keys are: {listed(list(arrays))}.",
+            "Save the images under the name `images`.",
+            value=tuple(arrays),
+            place=path,
         )
-    try:
-        images = [channels_first(arrays[key]) for key in keys]
-    except ValueError as error:
-        raise DataError(f"{path}: {keys[0]} has {error}, not 2 to 4.", "Save [N, H, W] or [N, H, W, C].") from None
+    images = []
+    for key in keys:
+        try:
+            images.append(channels_first(arrays[key]))
+        except ValueError as error:
+            raise DataError(
+                f"{path}: {key} has {error}, not 2 to 4.",
+                "Save [N, H, W] or [N, H, W, C].",
+                value=arrays[key].shape,
+                place=f"{path}:{key}",
+            ) from None
     tensors, _ = _tensors(path, keys, images)
     return [f"{key}[{index}]" for key in keys for index in range(len(arrays[key]))], tensors

@@ -1,6 +1,6 @@
-"""Texts and their labels: where they are read from or made up, and their tokens.
+"""Sources of labelled texts, read or generated, and the storage of their tokens.
 
-One module a source, each with a `load(...)` that returns `Texts`. Nothing here makes splits or knows a
+One module per source, each with a `load(...)` that returns `Texts`. Nothing here makes splits or knows a
 tokenizer.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from trainyard.errors import DataError
 from trainyard.text.sources import goemotions, table
 from trainyard.text.sources.gather import Texts
-from trainyard.text.sources.sentences import load as made_up
+from trainyard.text.sources.sentences import load as generate_sentences
 from trainyard.text.sources.tokens import Tokens
 
 __all__ = ["CORPORA", "Texts", "Tokens", "find"]
@@ -35,35 +35,45 @@ def find(
     split_column: str | None = None,
     on_bad_item: str = "error",
 ) -> Texts:
-    """The texts of a corpus.
+    """Loads the texts of a corpus.
 
     Args:
         corpus: one of CORPORA.
-        path: where it is; None for sentences, which are made up.
-        classes: names in label order; of sentences, those to make.
+        path: where it is; None for sentences, which are generated.
+        classes: names in label order; for sentences, the classes to generate.
         multi_label: a text may have several labels, or none.
-        sentences: how many are made up.
-        text_column: of a table, as for `table.load`, like the five below.
-        label_column: of labels.
+        sentences: the number of sentences to generate.
+        text_column: the column of texts; this and the five below apply to a table, see `table.load`.
+        label_column: the column of labels.
         label_separator: between the labels of a cell.
-        id_column: of ids.
-        group_column: of groups.
-        split_column: of official splits.
+        id_column: the column of ids.
+        group_column: the column of groups.
+        split_column: the column of official splits.
         on_bad_item: "error", or "skip" with a warning.
 
     Raises:
-        DataError: the corpus is not there, or not as it should be.
+        DataError: the corpus is missing or not in the expected form.
         ValueError: a name that is not in CORPORA.
     """
     if corpus not in CORPORA:
         raise ValueError(f"{corpus!r} is not one of {', '.join(CORPORA)}")
     if corpus == "sentences":
-        return made_up(sentences, classes=classes, multi_label=multi_label)
+        return generate_sentences(sentences, classes=classes, multi_label=multi_label)
     if path is None:
-        raise DataError(f"data.corpus={corpus} needs data.path.", "Set data.path to where the texts are.")
+        raise DataError(
+            f"data.corpus={corpus} needs data.path.",
+            "Set data.path to the file or folder of the texts.",
+            value=path,
+            place="data.path",
+        )
     if corpus == "goemotions":
         if classes is not None:
-            raise DataError("data.classes is set, but GoEmotions names its labels itself.", "Unset data.classes.")
+            raise DataError(
+                "data.classes is set, but GoEmotions defines its own labels.",
+                "Unset data.classes.",
+                value=tuple(classes),
+                place="data.classes",
+            )
         return goemotions.load(path, multi_label=multi_label, on_bad_item=on_bad_item)
     return table.load(
         path,

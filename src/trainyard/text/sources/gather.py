@@ -1,7 +1,7 @@
-"""What every source of texts does after reading: labels by name or number, and what cannot be used.
+"""What all sources of texts share after reading: resolving labels by name or number, and rejecting bad items.
 
-A fault is told with the file, the row and the value, in the same words whichever format it came from.
-Knows no file format, no splits to make and no tokens.
+A fault is reported with its file, row and value, in the same way for every format. Knows no file format,
+no tokens, and makes no splits.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,12 +26,13 @@ class Found:
     """A text as a source found it.
 
     Attributes:
-        where: how to point at it in messages, such as `row 3` or `dev.tsv: row 3`.
-        id: what it is called in records.
-        text: as it stands in the file.
-        labels: as they stand there, by name or number.
+        where: its location for messages, such as `row 3` or `dev.tsv: row 3`.
+        id: its name in records.
+        text: verbatim.
+        labels: verbatim, by name or number.
         group: "" for none.
         split: "train", "val" or "test"; "" when the data has no splits of its own.
+        place: its location for programs, such as `data/dev.tsv:3`; "" for none.
     """
 
     where: str
@@ -39,21 +41,29 @@ class Found:
     labels: tuple[str, ...]
     group: str = ""
     split: str = ""
+    place: str = ""
+
+
+class _Fault(NamedTuple):
+    """Why a text cannot be used, and the value at fault."""
+
+    reason: str
+    value: object
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Texts with their labels, before splits are made and tokens counted.
+    """Texts with their labels, before splitting and tokenizing.
 
     Attributes:
-        where: what to call the data in messages, such as its path.
+        where: the name of the data in messages, such as its path.
         classes: names in label order.
-        ids: what each text is called in records; no two alike.
+        ids: the name of each text in records; unique.
         texts: in full.
         labels: int64 [N], positions in `classes`; or bool [N, C], where a text may have several.
         groups: one per text, "" for none; None: there are no groups.
         splits: the official split of each; None: there are none.
-        warnings: what a person should know.
+        warnings: for the user.
     """
 
     where: str
@@ -66,43 +76,54 @@ class Texts:
     warnings: tuple[str, ...] = ()
 
 
-def gather(
+def labelled_texts(
     where: str, found: Sequence[Found], classes: Sequence[str] | None, *, multi_label: bool, on_bad_item: str
 ) -> Texts:
-    """The texts that can be used, with their labels.
+    """Checks texts and resolves their labels.
 
     Args:
-        where: what to call the data in messages.
-        found: what the source has.
-        classes: names in label order, which labels may give by number too, from 0; None: the labels
-            that there are, sorted (as numbers when all are).
-        multi_label: a text may have several labels, or none; otherwise it has exactly one.
-        on_bad_item: what to do with a text that is empty or whose labels are wrong: "error", or
-            "skip" with a warning.
+        where: the name of the data in messages.
+        found: the texts that the source has.
+        classes: names in label order; labels may also be given by number, from 0. None: all labels
+            found, sorted (as numbers when all are).
+        multi_label: a text may have several labels, or none; otherwise it must have exactly one.
+        on_bad_item: how to handle a text that is empty or has invalid labels: "error", or "skip" with a
+            warning.
 
     Raises:
-        DataError: a text that cannot be used and `on_bad_item` is "error", or an id that two have.
+        DataError: a text cannot be used and `on_bad_item` is "error", or two texts have the same id.
     """
     if on_bad_item not in ON_BAD_ITEM:
-        raise DataError(f"on_bad_item is {on_bad_item!r}, which is no choice.", f"Use one of {', '.join(ON_BAD_ITEM)}.")
-    faults = [unusable(item.text) for item in found]
+        raise DataError(
+            f"data.on_bad_item={on_bad_item!r} is not one of {', '.join(ON_BAD_ITEM)}.",
+            f"Use one of {', '.join(ON_BAD_ITEM)}.",
+            value=on_bad_item,
+            place="data.on_bad_item",
+        )
+    faults = [_Fault(reason, item.text) if (reason := unusable(item.text)) else None for item in found]
     names = _classes(found, faults) if classes is None else list(classes)
-    positions = {name: index for index, name in enumerate(names)}
-    chosen = []
+    position_of = {name: index for index, name in enumerate(names)}
+    positions = []  # of each text's labels in `names`
     for number, item in enumerate(found):
-        places, wrong = _places(item.labels, positions, names, multi_label)
-        chosen.append(places)
-        faults[number] = faults[number] or wrong
-    good = [number for number, fault in enumerate(faults) if not fault]
-    bad = [(item.where, fault) for item, fault in zip(found, faults, strict=True) if fault]
-    told = f"{'1 text' if len(bad) == 1 else f'{len(bad)} texts'} cannot be used:{describe_bad(bad)}"
+        resolved, fault = _resolve(item.labels, position_of, names, multi_label)
+        positions.append(resolved)
+        faults[number] = faults[number] or fault
+    good = [number for number, fault in enumerate(faults) if fault is None]
+    bad = [(item, fault) for item, fault in zip(found, faults, strict=True) if fault is not None]
+    lines = describe_bad((item.where, fault.reason) for item, fault in bad)
+    summary = f"{'1 text' if len(bad) == 1 else f'{len(bad)} texts'} cannot be used:{lines}"
     if bad and on_bad_item == "error":
-        raise DataError(f"{where}: {told}", "Mend or remove them, or set data.on_bad_item=skip.")
+        raise DataError(
+            f"{where}: {summary}",
+            "Fix or remove them, or set data.on_bad_item=skip.",
+            value=tuple(fault.value for _, fault in bad),
+            place=bad[0][0].place or where,
+        )
     kept = [found[number] for number in good]
     _check_ids(where, kept)
     labels = np.zeros((len(kept), len(names)), dtype=np.bool_)
     for row, number in enumerate(good):
-        labels[row, chosen[number]] = True
+        labels[row, positions[number]] = True
     return Texts(
         where=where,
         classes=tuple(names),
@@ -111,7 +132,7 @@ def gather(
         labels=labels if multi_label else np.nonzero(labels)[1].astype(np.int64),
         groups=tuple(item.group for item in kept) if any(item.group for item in kept) else None,
         splits=tuple(item.split for item in kept) if any(item.split for item in kept) else None,
-        warnings=(f"Skipped: {told}",) if bad else (),
+        warnings=(f"Skipped: {summary}",) if bad else (),
     )
 
 
@@ -121,43 +142,44 @@ def unusable(text: str) -> str:
         return "it has no text"
     try:
         text.encode()
-    except UnicodeEncodeError as error:  # only JSON can say such a thing
-        return f"its text has half a character, {text[error.start]!a}, in place {error.start}"
+    except UnicodeEncodeError as error:  # only JSON can contain one
+        return f"its text has an unpaired surrogate, {text[error.start]!a}, at position {error.start}"
     return ""
 
 
-def _classes(found: Sequence[Found], faults: Sequence[str]) -> list[str]:
-    usable = (item.labels for item, fault in zip(found, faults, strict=True) if not fault)
+def _classes(found: Sequence[Found], faults: Sequence[_Fault | None]) -> list[str]:
+    usable = (item.labels for item, fault in zip(found, faults, strict=True) if fault is None)
     return sort_labels({label for labels in usable for label in labels} - {""})
 
 
-def _places(
-    labels: Sequence[str], positions: dict[str, int], names: Sequence[str], multi_label: bool
-) -> tuple[list[int], str]:
-    """The positions of labels, and what is wrong with them or ""."""
-    places = []
+def _resolve(
+    labels: Sequence[str], position_of: dict[str, int], names: Sequence[str], multi_label: bool
+) -> tuple[list[int], _Fault | None]:
+    """The positions of labels in `names`, or what is wrong with them."""
+    positions: list[int] = []
     for label in labels:
-        if label in positions:
-            place = positions[label]
+        if label in position_of:
+            position = position_of[label]
         elif re.fullmatch("-?[0-9]{1,9}", label):
-            place = int(label)
-            if not 0 <= place < len(names):
-                return [], f"label {label} is out of range: there are {len(names)} labels, 0 to {len(names) - 1}"
+            position = int(label)
+            if not 0 <= position < len(names):
+                reason = f"label {label} is out of range: there are {len(names)} labels, 0 to {len(names) - 1}"
+                return [], _Fault(reason, position)
         elif not label:
-            return [], f"a label is empty in {', '.join(labels)!r}"
+            return [], _Fault(f"a label is empty in {', '.join(labels)!r}", tuple(labels))
         else:
-            return [], f"label {label!r} is not one of the classes {listed(names)}.{nearest(label, names)}"
-        if place in places:
-            return [], f"label {names[place]!r} is there more than once"
-        places.append(place)
-    if not multi_label and not places:
-        return [], "it has no label"
-    if not multi_label and len(places) > 1:
-        return [], (
-            f"it has {len(places)} labels ({', '.join(names[place] for place in places)}) and may have one:"
-            " data.multi_label is false"
-        )
-    return places, ""
+            reason = f"label {label!r} is not one of the classes {listed(names)}.{nearest(label, names)}"
+            return [], _Fault(reason, label)
+        if position in positions:
+            return [], _Fault(f"label {names[position]!r} is repeated", tuple(labels))
+        positions.append(position)
+    if not multi_label and not positions:
+        return [], _Fault("it has no label", ())
+    if not multi_label and len(positions) > 1:
+        several = ", ".join(names[position] for position in positions)
+        reason = f"it has {len(positions)} labels ({several}), but data.multi_label is false"
+        return [], _Fault(reason, tuple(labels))
+    return positions, None
 
 
 def _check_ids(where: str, kept: Sequence[Found]) -> None:
@@ -166,6 +188,8 @@ def _check_ids(where: str, kept: Sequence[Found]) -> None:
         other = first.setdefault(item.id, item)
         if other is not item:
             raise DataError(
-                f"{where}: {item.where} has the id {item.id!r}, and so has {other.where}.",
-                "Give each text an id of its own, or leave data.id_column out.",
+                f"{where}: {item.where} and {other.where} have the same id {item.id!r}.",
+                "Give each text a unique id, or unset data.id_column.",
+                value=item.id,
+                place=item.place or where,
             )

@@ -1,7 +1,7 @@
-"""GoEmotions in its own files: three TSVs without a header, and the names of the labels.
+"""GoEmotions in its published files: three TSVs without a header, and a file of label names.
 
-Demszky et al., GoEmotions: A Dataset of Fine-Grained Emotions, ACL 2020. A line is a text, the numbers of its
-labels with commas between them, and the id of the comment. Quotes are plain characters: the files are no CSVs.
+Demszky et al., GoEmotions: A Dataset of Fine-Grained Emotions, ACL 2020. A line consists of a text, the numbers
+of its labels separated by commas, and the id of the comment. Quotes are ordinary characters, unlike in a CSV.
 """
 
 from __future__ import annotations
@@ -11,54 +11,65 @@ from pathlib import Path
 from trainyard.data.build import listed
 from trainyard.data.tables import read_text
 from trainyard.errors import DataError
-from trainyard.text.sources.gather import Found, Texts, gather
+from trainyard.text.sources.gather import Found, Texts, labelled_texts
 from trainyard.text.sources.reading import as_labels
 
 FILES = (("train.tsv", "train"), ("dev.tsv", "val"), ("test.tsv", "test"))
-LABELS = ("labels.txt", "emotions.txt")  # of its two publications
+LABELS = ("labels.txt", "emotions.txt")  # in its two publications
 
 
 def load(path: str | Path, *, multi_label: bool = True, on_bad_item: str = "error") -> Texts:
-    """The comments of GoEmotions with their official splits, labels in the order of the file that names them.
+    """Loads GoEmotions with its official splits; labels are in the order of the file of label names.
 
     Args:
-        path: the folder with the files, or one above it, such as a copy of the repository.
+        path: the folder of the files, or a parent of it, such as a copy of the repository.
         multi_label: False: every comment has exactly one label.
         on_bad_item: "error", or "skip" with a warning.
 
     Raises:
-        DataError: a file is missing or not as described, or what `gather` refuses.
+        DataError: a missing or malformed file, or a fault that `labelled_texts` reports.
     """
     folder = _folder(Path(path))
     classes = _classes(folder)
     found = []
     for name, split in FILES:
         file = folder / name
-        # By hand: a csv reader would take a lone carriage return for the end of a row.
+        # Not with the csv module, which would end a row at a lone carriage return.
         for number, line in enumerate(read_text(file).split("\n"), start=1):
             line = line.removesuffix("\r")
             if not line:
                 continue
-            cells = line.split("\t")
-            if len(cells) != 3:
+            columns = line.split("\t")
+            if len(columns) != 3:
                 raise DataError(
-                    f"{file}: row {number} has {len(cells)} cells; it should have 3: text, label ids, comment id.",
-                    "Mend the row, or take the files as they were published.",
+                    f"{file}: row {number} has {len(columns)} cells, expected 3: text, label ids, comment id.",
+                    "Fix the row, or use the files as published.",
+                    value=len(columns),
+                    place=f"{file}:{number}",
                 )
-            text, labels, id_ = cells
-            found.append(Found(f"{name}: row {number}", id_, text, as_labels(file, number, labels, ","), split=split))
-    return gather(str(folder), found, classes, multi_label=multi_label, on_bad_item=on_bad_item)
+            text, cell, id_ = columns
+            labels = as_labels(file, number, cell, ",")
+            where, place = f"{name}: row {number}", f"{file}:{number}"
+            found.append(Found(where, id_, text, labels, split=split, place=place))
+    return labelled_texts(str(folder), found, classes, multi_label=multi_label, on_bad_item=on_bad_item)
 
 
 def _folder(path: Path) -> Path:
-    """The folder with the three tables, there or below."""
+    """The folder of the three tables: `path` or one below it."""
     folders = [path] if (path / "train.tsv").is_file() else sorted(file.parent for file in path.rglob("train.tsv"))
     if len(folders) != 1:
-        what = f"more than one train.tsv below {path}" if folders else f"no train.tsv in {path} or below"
-        raise DataError(f"There is {what}.", "Set data.path to the folder with train.tsv, dev.tsv and test.tsv.")
+        count = "more than one" if folders else "no"
+        raise DataError(
+            f"{path} has {count} train.tsv in it or in its subfolders.",
+            "Set data.path to the folder that has train.tsv, dev.tsv and test.tsv.",
+            value=tuple(str(folder) for folder in folders),
+            place=path,
+        )
     for name, _ in FILES:
         if not (folders[0] / name).is_file():
-            raise DataError(f"{folders[0]} has no {name}.", "Put train.tsv, dev.tsv and test.tsv there.")
+            raise DataError(
+                f"{folders[0]} has no {name}.", "Add train.tsv, dev.tsv and test.tsv.", value=name, place=folders[0]
+            )
     return folders[0]
 
 
@@ -68,9 +79,16 @@ def _classes(folder: Path) -> list[str]:
             names = [line.strip() for line in read_text(folder / name).splitlines() if line.strip()]
             if len(set(names)) < len(names):
                 twice = sorted({label for label in names if names.count(label) > 1})
-                raise DataError(f"{folder / name} names {listed(twice)} more than once.", "Name each label once.")
+                raise DataError(
+                    f"{folder / name} repeats {listed(twice)}.",
+                    "List each label once.",
+                    value=tuple(twice),
+                    place=folder / name,
+                )
             return names
     raise DataError(
         f"{folder} has neither {' nor '.join(LABELS)}.",
-        "Put the names of the labels there, one a line, in their order.",
+        "Add one with the names of the labels in order, one per line.",
+        value=LABELS,
+        place=folder,
     )

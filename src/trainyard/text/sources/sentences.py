@@ -1,8 +1,8 @@
-"""Made-up sentences with emotions, so that text can be tried out without a download.
+"""Generated sentences with emotions, for trying out text classification without a download.
 
-Each sentence depends on the seed and its number alone: clauses of one emotion or more, among things that say
-nothing, emotions that are denied, and some clauses that could mean either of two. So a small model learns
-most of it in seconds and never all of it. Knows no files.
+Each sentence depends on the seed and its number alone. It has clauses of one or more emotions, mixed with
+neutral clauses, denied emotions, and clauses that fit two emotions: a small model learns most of it in
+seconds, but cannot learn all of it. Uses no files.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 
 from trainyard.data.build import listed, nearest
 from trainyard.errors import DataError
-from trainyard.text.sources.gather import Found, Texts, gather
+from trainyard.text.sources.gather import Found, Texts, labelled_texts
 
 T = TypeVar("T")
 
 EMOTIONS = ("anger", "fear", "gratitude", "joy", "love", "neutral", "sadness", "surprise")
 
-# {adjective} is one of the emotion's own, {thing} and {who} are anything. The first is what can be denied.
+# {adjective} is one of the emotion's own, {thing} and {who} are any. The first clause of each is the one denied.
 CLAUSES: dict[str, tuple[str, ...]] = {
     "anger": (
         "i am so {adjective} about {thing}",
@@ -96,7 +96,7 @@ ADJECTIVES = {
     "sadness": ("sad", "heartbroken", "miserable"),
     "surprise": ("surprised", "stunned", "amazed"),
 }
-# What could mean either; the sentence does not tell which.
+# Clauses that fit both emotions; the sentence does not reveal which is meant.
 EITHER = (
     ("anger", "surprise", "i cannot believe {thing}"),
     ("joy", "love", "{who} makes my heart sing"),
@@ -159,23 +159,25 @@ ENDS = ("", " .", " !", " ...", " 🙂", " 😭")
 
 
 def load(count: int, *, classes: Sequence[str] | None = None, multi_label: bool = True, seed: int = 0) -> Texts:
-    """`count` sentences with the emotions in them, no two alike; the first n are the same for any larger count.
+    """Generates `count` distinct labelled sentences; the first n are the same for any larger count.
 
     Args:
-        count: how many, from 1.
+        count: the number of sentences, at least 1.
         classes: which of EMOTIONS; None: all of them.
-        multi_label: one emotion to three, or none at all; otherwise exactly one.
-        seed: another seed makes other sentences.
+        multi_label: none to three emotions per sentence; otherwise exactly one.
+        seed: different seeds give different sentences.
 
     Raises:
-        DataError: a class that is no emotion of these.
+        DataError: a class that is not one of EMOTIONS.
     """
     names = tuple(classes) if classes is not None else EMOTIONS
     for name in names:
         if name not in EMOTIONS:
             raise DataError(
-                f"data.classes names {name!r}, which no made-up sentence has.",
-                f"Choose among {listed(EMOTIONS)}.{nearest(name, EMOTIONS)}",
+                f"data.classes has {name!r}, which is not one of the generated emotions.",
+                f"Use some of {listed(EMOTIONS)}.{nearest(name, EMOTIONS)}",
+                value=name,
+                place="data.classes",
             )
     found: dict[str, Found] = {}
     for number in range(count):
@@ -186,11 +188,11 @@ def load(count: int, *, classes: Sequence[str] | None = None, multi_label: bool 
                 break
             attempt += 1
         found[text] = Found(f"sentence {number}", f"sentences[{number}]", text, labels)
-    return gather("sentences", list(found.values()), names, multi_label=multi_label, on_bad_item="error")
+    return labelled_texts("sentences", list(found.values()), names, multi_label=multi_label, on_bad_item="error")
 
 
 class _Draws:
-    """Choices that depend on the seeds alone, in any version of NumPy; see `order`."""
+    """Random choices that depend on the seeds alone, in any version of NumPy; see `data.order`."""
 
     def __init__(self, *seeds: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence([seed % 2**64 for seed in seeds]))
@@ -206,7 +208,7 @@ class _Draws:
 
 
 def _sentence(draw: _Draws, names: Sequence[str], multi_label: bool) -> tuple[str, tuple[str, ...]]:
-    """A sentence, and its emotions in the order in which they are said."""
+    """A sentence, and its emotions in the order of its clauses."""
     if multi_label and draw.chance(4):
         return _filled(draw, draw.one(FRAGMENTS)), ()
     labels = [draw.one(names)]
@@ -236,7 +238,7 @@ def _clause(draw: _Draws, label: str, names: Sequence[str]) -> str:
 
 
 def _filled(draw: _Draws, clause: str, label: str = "") -> str:
-    """A clause with something in each of its places."""
+    """A clause with its placeholders replaced."""
     if "{adjective}" in clause:
         clause = clause.replace("{adjective}", draw.one(ADJECTIVES[label]))
     while "{number}" in clause:

@@ -1,22 +1,29 @@
 """Keeping checkpoints while training goes on: capture now, write behind, one in flight, then make room.
 
-A failed write fails the training at its next step. Joins `state` (tensors), `checkpoints` (files)
+A failed write fails the training at its next step. The events of a checkpoint are one append to the
+journal where nothing has to be durable in between. Joins `state` (tensors), `checkpoints` (files)
 and `retention` (what may go); decides nothing about when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from trainyard.checkpoints import FORMATS, commit, publish
+from trainyard.metric import as_text
 from trainyard.retention import KeepPolicy, rotate
-from trainyard.runs import RunWriter
+from trainyard.runs import Event, RunWriter
+from trainyard.training.cadence import Cadence
 from trainyard.training.checkpoint.capture import Capture, rng_state
 from trainyard.training.checkpoint.write import encode
 from trainyard.training.loop import SaveRequest
 from trainyard.training.process import Process
+
+_EVENTS_S = 1.0  # with a cadence: how far the journal may be behind the epochs
 
 
 class Checkpointer:
@@ -31,6 +38,8 @@ class Checkpointer:
         mode: min or max.
         protected: steps that other runs use, and why; asked before each rotation.
         background: write in a thread of its own; otherwise `save` returns when all is on disk.
+        cadence: says when a checkpoint is due; then the best one since is held in memory until the next is
+            written, `flush` or the end. None: everything is written that is offered.
     """
 
     def __init__(
@@ -44,8 +53,14 @@ class Checkpointer:
         mode: str,
         protected: Callable[[], Mapping[int, str]] = dict,
         background: bool = True,
+        cadence: Cadence | None = None,
     ) -> None:
         self._run = run
+        self._cadence = cadence
+        self._best_capture: Capture | None = None  # memory of its own: the best outlives the next checkpoint
+        self._best: Callable[[], None] | None = None  # writes the best so far, which is only in memory
+        self._newest: Event | None = None  # the last event of an epoch, where epochs are too short to write each
+        self._last_event = -math.inf
         self._capture = capture
         self._process = process
         self._policy = policy
@@ -55,6 +70,7 @@ class Checkpointer:
         self._background = background
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="trainyard-checkpoint")
         self._jobs: list[Future[None]] = []
+        self._waiting: list[Event] = []  # for the next checkpoint, to be in the journal with it
 
     def do(self, job: Callable[[], None]) -> None:
         """Runs `job` after everything asked for so far, in the background if that is on.
@@ -66,6 +82,25 @@ class Checkpointer:
         self._jobs.append(self._worker.submit(job))
         if not self._background:
             self.wait()
+
+    def write_event(self, event: Event, with_next: bool = False) -> None:
+        """Has `event` written to the journal behind the training; `with_next`: together with the next checkpoint.
+
+        With a cadence, of the events that come faster than one a second the last one is written.
+
+        Raises:
+            whatever an earlier job failed with.
+        """
+        run = self._run
+        assert run is not None
+        if with_next:
+            self.check()
+            self._waiting.append(event)
+        elif self._cadence is None or time.monotonic() - self._last_event >= _EVENTS_S:
+            self._last_event, self._newest = time.monotonic(), None
+            self.do(lambda: run.event(event))
+        else:
+            self._newest = event
 
     def check(self) -> None:
         """Raises what a finished job failed with; costs next to nothing."""
@@ -79,6 +114,11 @@ class Checkpointer:
 
     def close(self) -> None:
         """Ends the thread, after everything asked for so far; raises nothing."""
+        if self._best is not None:  # the training failed: what was best before is kept
+            self._worker.submit(self._best)
+        run, waiting = self._run, self._take_waiting()
+        if run is not None and waiting:  # the checkpoint that they waited for never came
+            self._worker.submit(_write_events, run, waiting)
         self._worker.shutdown(wait=True)
 
     def save(self, request: SaveRequest) -> None:
@@ -87,13 +127,67 @@ class Checkpointer:
         if self._run is None:
             return
         self.wait()
+        if not request.due and self._cadence is not None:
+            self._hold(request, rng)
+            return
+        if request.improved:
+            self._best = None  # this one is better
+        self.flush()
+        if self._cadence is not None:
+            self._cadence.began()
+        began = time.monotonic()
         state = self._capture.take()
         progress = request.progress.to_dict()
-        self.do(lambda: self._write(request, state, progress, rng))
+        waiting = self._take_waiting()
 
-    def _write(self, request: SaveRequest, state: dict[str, Any], progress: dict[str, Any], rng: list[Any]) -> None:
+        def write() -> None:
+            self._write(request, state, progress, rng, waiting)
+            if self._cadence is not None:
+                self._cadence.took(time.monotonic() - began)
+
+        self.do(write)
+
+    def is_due(self) -> bool:
+        """Whether the cadence asks for a checkpoint now; False without one."""
+        return self._cadence is not None and self._cadence.is_due()
+
+    def _hold(self, request: SaveRequest, rng: list[Any]) -> None:
+        """Keeps a copy of the best so far in memory."""
+        if self._best_capture is None:
+            self._best_capture = Capture(self._capture.trainee, self._capture.objects, self._capture.single_file)
+        state, progress = self._best_capture.take(), request.progress.to_dict()
+        self._best = lambda: self._write(request, state, progress, rng, ())
+
+    def flush(self) -> None:
+        """Has the best checkpoint written that is only in memory, behind the training."""
+        best, self._best = self._best, None
+        if best is not None:
+            self.do(best)
+            self.wait()  # its memory is used again for the next one
+
+    def _take_waiting(self) -> list[Event]:
+        newest = [] if self._newest is None else [self._newest]
+        waiting, self._waiting, self._newest = [*newest, *self._waiting], [], None
+        return waiting
+
+    def _write(
+        self,
+        request: SaveRequest,
+        state: dict[str, Any],
+        progress: dict[str, Any],
+        rng: list[Any],
+        waiting: Sequence[Event],
+    ) -> None:
         run = self._run
         assert run is not None
+        with run.batch():
+            _write_events(run, waiting)
+            self._commit(run, request, state, progress, rng)
+            self._make_room(run)
+
+    def _commit(
+        self, run: RunWriter, request: SaveRequest, state: dict[str, Any], progress: dict[str, Any], rng: list[Any]
+    ) -> None:
         format_ = FORMATS[run.layout.checkpoint_format]
         step, best_step = progress["step"], progress["best"]["step"]
         best_checkpoint = None
@@ -107,7 +201,7 @@ class Checkpointer:
             format_=format_,
             step=step,
             epoch=request.epoch,
-            metrics=request.metrics,
+            metrics=as_text(request.metrics),
             best_checkpoint=best_checkpoint,
         )
         checkpoint = commit(
@@ -115,14 +209,13 @@ class Checkpointer:
             files.writers,
             step=step,
             epoch=request.epoch,
-            metrics=request.metrics,
+            metrics=as_text(request.metrics),
             linked=files.linked,
             expected_bytes=files.expected_bytes,
             inside_epoch=request.inside_epoch,
         )
         if request.improved and not format_.is_directory:
             publish(run, checkpoint, "best")
-        self._make_room(run)
 
     def _make_room(self, run: RunWriter) -> None:
         rotate(run, self._policy, monitor=self._monitor, mode=self._mode, protected_steps=self._protected())
@@ -136,11 +229,18 @@ class Checkpointer:
         if run is None or not run.snapshot.checkpoints:
             return
         self.wait()
-        best = run.snapshot.checkpoint(run.snapshot.best["step"]) if run.snapshot.best else None
+        best = run.snapshot.checkpoint(run.snapshot.best.step) if run.snapshot.best else None
         chosen = {"best": best, "final": run.snapshot.checkpoints[-1] if done else None}
-        for place, checkpoint in chosen.items():
-            if checkpoint is None or place in checkpoint.paths or "checkpoint" not in checkpoint.paths:
-                continue
-            if done or not FORMATS[checkpoint.format].is_directory:
-                publish(run, checkpoint, place)
-        self._make_room(run)
+        with run.batch():
+            for place, checkpoint in chosen.items():
+                if checkpoint is None or place in checkpoint.paths or "checkpoint" not in checkpoint.paths:
+                    continue
+                if done or not FORMATS[checkpoint.format].is_directory:
+                    publish(run, checkpoint, place)
+            self._make_room(run)
+
+
+def _write_events(run: RunWriter, events: Sequence[Event]) -> None:
+    with run.batch():
+        for event in events:
+            run.event(event)

@@ -57,6 +57,15 @@ def load(path: Path, *, weights_only: bool = False) -> Loaded:
         return _load_directory(path, weights_only) if path.is_dir() else _load_file(path)
 
 
+def rule_in(path: Path) -> dict[str, Any] | None:
+    """The rule by which predictions become decisions, as the checkpoint holds it.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    return load(path, weights_only=True).decision
+
+
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turns whatever a damaged or foreign file makes the readers raise into a CheckpointError that names it."""

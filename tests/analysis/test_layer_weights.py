@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trainyard.audio import layer_weights
+from trainyard.analysis import layer_weights
 from trainyard.runs import RunReader
 
 
@@ -50,6 +50,6 @@ def test_side_by_side_a_shorter_encoder_leaves_cells_empty() -> None:
 
 
 def test_it_needs_no_array_library() -> None:
-    code = "import sys, trainyard.audio.layer_weights; print({'numpy', 'torch', 'matplotlib'} & set(sys.modules))"
+    code = "import sys, trainyard.analysis.layer_weights; print({'numpy', 'torch', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "set()"

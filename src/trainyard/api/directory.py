@@ -1,6 +1,6 @@
-"""The transport of a yard on this machine: answers from its files, read-only.
+"""The transport of a yard in a directory of this machine: answers from its files, read-only.
 
-The one module of the API that knows runs, the index and artifacts. Everything it gives is JSON or bytes.
+The one module of the API that knows runs, the index, checkpoints and artifacts. All its answers are JSON or bytes.
 """
 
 from __future__ import annotations
@@ -10,26 +10,34 @@ import difflib
 import errno
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from trainyard import durable
+from trainyard.api.filters import quoted
 from trainyard.api.transport import Document
 from trainyard.artifacts import Artifacts, Version
-from trainyard.checkpoints import FORMATS
+from trainyard.checkpoints import FORMATS, choose
+from trainyard.checkpoints.reader import faults
 from trainyard.errors import CorruptError, RunNotFoundError, UserError
 from trainyard.index import Index
 from trainyard.index.language import parse as parse_query
 from trainyard.layouts.kinds import SHAREABLE
-from trainyard.runs import Record, RunReader, Yard
+from trainyard.runs import Checkpoint, Record, RunReader, Yard
 
 _PIECE = 1 << 22  # bytes read at once
 _NEAR = 2_000  # runs compared with a name that does not exist
+_PLACES = ("best", "final", "checkpoint")  # of a checkpoint: what is published for others first
+_OF_A_RUN = (
+    *("id", "name", "project", "dataset", "model", "layout", "state", "config", "summary", "metrics", "best"),
+    *("tags", "note", "created", "started", "ended", "seed", "step", "epoch", "size_bytes", "warnings", "error"),
+)
 _GROWING = SHAREABLE | {"log", "error_log", "performance_log"}  # kinds whose files change after they are recorded
 
 
-class LocalTransport:
+class DirectoryTransport:
     """The runs and artifacts of a directory. Safe to use from several threads.
 
     Args:
@@ -53,16 +61,20 @@ class LocalTransport:
 
     def find_run(self, reference: str) -> Document:
         """As `Transport.find_run` has it."""
-        return self._document(RunReader(self._yard, self._find(reference)))
+        return self.run_at(self._find(reference))
+
+    def run_at(self, home: Path) -> Document:
+        """The run in a home directory of this yard, as `find_run` has it."""
+        return self._document(RunReader(self._yard, home))
 
     def _find(self, reference: str) -> Path:
         parts = reference.strip("/").split("/")
         if len(parts) == 1:
             return self._index.find(reference)
         project, last = parts[-2:]
-        rows = self._index.query(f"id:{_quoted(last)} project:{_quoted(project)}").rows
+        rows = self._index.query(f"id:{quoted(last)} project:{quoted(project)}").rows
         if len(rows) > 1:
-            return self._index.find(last)  # copies: says where they are
+            return self._index.find(last)  # copies: the error lists where they are
         if rows:
             return self._yard.root / str(rows[0]["home"])
         try:
@@ -102,35 +114,55 @@ class LocalTransport:
         return {"runs": [self._document(reader) for reader in readers], "total": total}
 
     def _document(self, reader: RunReader) -> Document:
-        return {**reader.snapshot.to_dict(), "key": f"run/{self._yard.relative(reader.home)}"}
+        document = {name: getattr(reader.snapshot, name) for name in _OF_A_RUN}
+        document["checkpoints"] = [checkpoint_document(checkpoint) for checkpoint in reader.snapshot.checkpoints]
+        document["best"] = None if reader.snapshot.best is None else asdict(reader.snapshot.best)
+        return {**document, "key": f"run/{self._yard.relative(reader.home)}"}
 
     def _reader(self, key: str) -> RunReader:
         kind, _, home = key.partition("/")
         if kind != "run" or not home or home.startswith("/") or ".." in PurePosixPath(home).parts:
-            raise RunNotFoundError(f"{key!r} is the key of no run.", "Use the key of a run's document.")
+            raise RunNotFoundError(f"{key!r} is not the key of a run.", "Use the key of a run's document.")
         return RunReader(self._yard, self._yard.root / home)
 
     def history(self, run: str) -> list[Document]:
         """As `Transport.history` has it."""
         return self._reader(run).history()
 
+    def best_checkpoint(self, run: str, every_byte: bool) -> Document | None:
+        """As `Transport.best_checkpoint` has it."""
+        reader = self._reader(run)
+        best = reader.snapshot.best
+        for checkpoint in reversed(reader.snapshot.checkpoints):
+            if best is not None and checkpoint.step != best.step:
+                continue
+            for place in _PLACES:
+                if _has_files(checkpoint, place):
+                    path = reader.resolve(checkpoint.paths[place])
+                    if not faults(checkpoint, place, path, deep=every_byte):
+                        return {**checkpoint_document(checkpoint), "place": place}
+        if reader.snapshot.checkpoints:
+            choose(reader, step="best")  # raises an error that names what is wrong with each
+        return None
+
     # -- artifacts
 
     def find_artifact(self, reference: str, project: str | None = None) -> Document:
         """As `Transport.find_artifact` has it."""
         last_two = "/".join(reference.strip("/").split("/")[-2:])
-        return self._artifact(self._artifacts.find(last_two, project=project))
+        return self.artifact(self._artifacts.find(last_two, project=project))
 
     def run_artifacts(self, run: str) -> Document:
         """As `Transport.run_artifacts` has it."""
         found: dict[str, list[Document]] = {"logged": [], "used": []}
-        for told in self._reader(run).snapshot.artifacts:
+        for recorded in self._reader(run).snapshot.artifacts:
             with contextlib.suppress(UserError):  # removed since
-                found[told["role"]].append(self._artifact(self._artifacts.find(told["artifact"])))
+                found[recorded["role"]].append(self.artifact(self._artifacts.find(recorded["artifact"])))
         return found
 
-    def _artifact(self, version: Version) -> Document:
-        notes = self._artifacts.shelf(version).notes(version.number)
+    def artifact(self, version: Version) -> Document:
+        """A version of this yard, as `find_artifact` has it."""
+        notes = self._artifacts.series(version).notes(version.number)
         return {
             "key": f"artifact/{version.reference}",
             "project": version.project,
@@ -142,6 +174,7 @@ class LocalTransport:
             "aliases": list(version.aliases),
             "created": version.created,
             "size": version.size,
+            "inputs": list(version.inputs),
             "made_by": version.made_by,
             "used_by": list(dict.fromkeys(note["run"] for note in notes if note["role"] == "used")),
         }
@@ -154,13 +187,20 @@ class LocalTransport:
 
     def read(self, key: str, name: str, start: int) -> Iterator[bytes]:
         """As `Transport.read` has it."""
+        return _pieces(self._path(key, name), start)
+
+    def local_path(self, key: str, name: str) -> str:
+        """As `Transport.local_path` has it; never None."""
+        return str(self._path(key, name) if name else self._reader(key).home)
+
+    def _path(self, key: str, name: str) -> Path:
         found = self._files(key).get(name)
         if found is None:
             raise UserError(
                 f"There is no file {name!r} any more: it was removed since it was listed.",
                 "Look again with `files()`; `trainyard undo` brings back what was cleaned away.",
             )
-        return _pieces(found[1], start)
+        return found[1]
 
     def _files(self, key: str) -> dict[str, tuple[Document, Path]]:
         """Each file's document and where it is, by name."""
@@ -170,16 +210,16 @@ class LocalTransport:
         version = self._artifacts.find(reference)
         return {
             name: (
-                _document(name, entry.size, entry.sha256, "artifact", version.created, None),
+                _file_document(name, entry.size, entry.sha256, "artifact", version.created, None),
                 self._artifacts.path(version, name),
             )
             for name, entry in sorted(version.files.items())
         }
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def checkpoint_document(checkpoint: Checkpoint) -> Document:
+    """A checkpoint as a run's document has it."""
+    return {name: getattr(checkpoint, name) for name in ("step", "epoch", "metrics", "paths")}
 
 
 def _run_files(reader: RunReader) -> dict[str, tuple[Document, Path]]:
@@ -192,7 +232,7 @@ def _run_files(reader: RunReader) -> dict[str, tuple[Document, Path]]:
         base = next((base for base in (*bases, snapshot.home) if recorded.startswith(base)), "")
         name = recorded.removeprefix(base)
         name = recorded if name in found else name  # inside and outside of files/, or of the home
-        found[name] = _document(name, size, sha256, kind, modified, step), reader.resolve(recorded)
+        found[name] = _file_document(name, size, sha256, kind, modified, step), reader.resolve(recorded)
 
     for record in snapshot.records:
         if not record.path.endswith("/"):
@@ -213,7 +253,15 @@ def _run_files(reader: RunReader) -> dict[str, tuple[Document, Path]]:
     return found
 
 
-def _document(name: str, size: int, sha256: str | None, kind: str, modified: str, step: int | None) -> Document:
+def _has_files(checkpoint: Checkpoint, place: str) -> bool:
+    """Whether the checkpoint is in this place with a file that reading it needs: a published one may be empty."""
+    format_ = FORMATS[checkpoint.format]
+    return place in checkpoint.paths and (
+        place == "checkpoint" or any(format_.is_published(file["name"]) for file in checkpoint.files)
+    )
+
+
+def _file_document(name: str, size: int, sha256: str | None, kind: str, modified: str, step: int | None) -> Document:
     return {"name": name, "size": size, "sha256": sha256, "kind": kind, "modified": modified, "step": step}
 
 
@@ -239,7 +287,7 @@ def _pieces(path: Path, start: int) -> Iterator[bytes]:
     except OSError as error:
         why = os.strerror(error.errno).lower() if error.errno else str(error)
         if error.errno in (errno.EACCES, errno.EPERM):
-            raise UserError(f"{path} cannot be read: {why}.", "Mend its permissions.") from error
+            raise UserError(f"{path} cannot be read: {why}.", "Fix its permissions.") from error
         raise CorruptError(
             f"{path} was recorded, but cannot be read: {why}.",
             "`trainyard verify` names what else is damaged; restore it from a copy of the yard.",

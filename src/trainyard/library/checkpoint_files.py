@@ -1,6 +1,6 @@
-"""The checkpoints of a user's own loop: what may be in them, how it becomes files, and how it is read back.
+"""The checkpoints of a user's own loop: what may be in them, and how it becomes files.
 
-Needs no torch until tensors are written or read.
+`trainyard.api.checkpoints` reads them back. Needs no torch until tensors are written.
 """
 
 from __future__ import annotations
@@ -12,43 +12,6 @@ from typing import Any
 from trainyard.checkpoints import FileWriter
 from trainyard.checkpoints import formats as names
 from trainyard.errors import CheckpointError
-from trainyard.runs import Checkpoint
-
-
-class ResumePoint:
-    """A checkpoint to continue from: `step`, `epoch`, `metrics`, its `path`, and `load` for what is in it."""
-
-    def __init__(self, checkpoint: Checkpoint, path: Path) -> None:
-        self.step, self.epoch, self.metrics = checkpoint.step, checkpoint.epoch, checkpoint.metrics
-        self.path = path
-
-    def load(self) -> dict[str, Any]:
-        """What was given to `save_checkpoint`, tensors on the CPU.
-
-        Raises:
-            CheckpointError: it cannot be read; names it.
-        """
-        from trainyard.training.checkpoint.read import reading
-
-        with reading(self.path):
-            return _load(self.path)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    import torch
-    from safetensors.torch import load_file
-
-    if path.is_file():
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
-    loaded: dict[str, Any] = {}
-    for file in sorted(path.iterdir()):
-        if file.suffix == ".safetensors":  # one, or the shards of frozen and trained weights
-            loaded.setdefault("model", {}).update(load_file(file))
-        elif file.suffix in (".pt", ".pth", ".bin"):
-            key = "model" if file.name == names.PYTORCH_BIN else file.stem
-            loaded[key] = torch.load(file, map_location="cpu", weights_only=True)
-    return loaded
 
 
 def single_file(state: Mapping[str, Any]) -> FileWriter:
@@ -67,7 +30,7 @@ def single_file(state: Mapping[str, Any]) -> FileWriter:
 
 
 def _loadable(value: Any) -> FileWriter:
-    """A writer of what `ResumePoint.load` can read, which runs no code: better known now than after a crash."""
+    """A writer of what `Checkpoint.load` can read, which runs no code: better known now than after a crash."""
     import torch
 
     from trainyard.models.tensor_files import torch_file
@@ -88,11 +51,11 @@ def directory_files(state: Mapping[str, Any], weights: str) -> dict[str, FileWri
     """A writer for each part of `state`, by file name.
 
     Args:
-        state: as `Run.save_checkpoint` takes it.
+        state: as `ActiveRun.save_checkpoint` takes it.
         weights: what the file of "model" is called.
 
     Raises:
-        CheckpointError: a part whose name is no file name.
+        CheckpointError: a part whose name cannot be a file name.
     """
     files: dict[str, FileWriter] = {}
     for key, value in state.items():

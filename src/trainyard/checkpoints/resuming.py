@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trainyard.checkpoints import Choice, choose, quarantine
+from trainyard.checkpoints.reader import Choice, choose
+from trainyard.checkpoints.writer import quarantine
 from trainyard.errors import NotResumableError
 from trainyard.runs import Checkpoint, RunReader, RunWriter
 

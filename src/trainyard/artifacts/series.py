@@ -1,4 +1,4 @@
-"""One artifact's folder: its versions, where its aliases point, and what runs did with it.
+"""One artifact's series of versions, in a folder: its numbers, where its aliases point, and what runs did with it.
 
 `aliases.json` also holds the highest number ever given, so that a version that was removed leaves its
 number and its aliases behind, and fits where it was when it comes back. `lineage.jsonl` is append-only.
@@ -34,7 +34,7 @@ class _State:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class Series:
     """The folder of one artifact, which need not exist.
 
     Args:
@@ -52,13 +52,13 @@ class Shelf:
         """Where its versions are."""
         return self.root / self.project / self.name
 
-    def place(self, number: int) -> Path:
+    def directory(self, number: int) -> Path:
         """The directory of a version."""
         return self.folder / f"v{number}"
 
     def files(self, number: int) -> Path:
         """The directory of a version's files."""
-        return self.place(number) / "files"
+        return self.directory(number) / "files"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -80,7 +80,7 @@ class Shelf:
         Raises:
             CorruptError: its manifest is missing or damaged.
         """
-        path = self.place(number) / MANIFEST
+        path = self.directory(number) / MANIFEST
         try:
             version = read_manifest(path.read_bytes(), str(path))
         except FileNotFoundError:
@@ -121,11 +121,11 @@ class Shelf:
         """A number that no version had before. Call it under the lock."""
         return max([self._state().numbered, *self.numbers()[-1:]]) + 1
 
-    def point(self, number: int, *aliases: str) -> None:
+    def set_aliases(self, number: int, *aliases: str) -> None:
         """Makes these aliases point at a version. Call it under the lock."""
         self._change(dict.fromkeys(aliases, number), ())
 
-    def drop(self, *aliases: str) -> None:
+    def remove_aliases(self, *aliases: str) -> None:
         """Removes these aliases. Call it under the lock."""
         self._change({}, aliases)
 

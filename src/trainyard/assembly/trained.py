@@ -1,0 +1,188 @@
+"""Opening what a run trained: one way, for whatever uses it.
+
+A `Trained` is a run's config and one of its checkpoints: the network with its weights, the task, the rule by
+which predictions become decisions. Evaluating, predicting, exporting and resuming begin here. The data
+is read when it is asked for, and refused when it is no longer what the run was trained on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from torch import nn
+
+from trainyard.analysis.scoring import Rule
+from trainyard.assembly.setup import Setup, build, load_dataset, open_task
+from trainyard.checkpoints import Choice, choose
+from trainyard.config.convert import from_dict
+from trainyard.config.schema import Config
+from trainyard.data.dataset import Dataset, explain_change
+from trainyard.errors import ChangedDataError, CheckpointError, NotResumableError, UnknownCheckpointError
+from trainyard.models import from_model_config
+from trainyard.runs import RunReader
+from trainyard.tasks.task import Task
+from trainyard.training import process as processes
+from trainyard.training.checkpoint.capture import load_weights
+from trainyard.training.checkpoint.read import Loaded, load
+from trainyard.training.process import Process
+
+
+@dataclass
+class Trained:
+    """A run with one of its checkpoints.
+
+    Attributes:
+        run: the run.
+        config: what it was asked to do.
+        step: optimizer steps of the checkpoint.
+        path: where the checkpoint is.
+        loaded: what is in it.
+        process: where the network computes.
+        trust: build `_target_` objects outside the allow-list, which runs their code.
+    """
+
+    run: RunReader
+    config: Config
+    step: int
+    path: Path
+    loaded: Loaded
+    process: Process
+    trust: bool = False
+
+    @classmethod
+    def open(
+        cls, run: RunReader, checkpoint: str | int | None = None, *, device: str = "auto", trust: bool = False
+    ) -> Trained:
+        """The run's checkpoint, read and verified.
+
+        Args:
+            run: the run.
+            checkpoint: "best" (None), "last", or a step.
+            device: where to compute.
+            trust: let the run's config name `_target_` objects outside the allow-list: they can run any code.
+
+        Raises:
+            UnknownCheckpointError: the run has no such checkpoint.
+            CheckpointError: it is damaged.
+            NotResumableError: a loop of the user's own wrote the run, so there is no config to build it from.
+        """
+        choice = pick(run, checkpoint)
+        config = config_of(run, trust=True)  # reading it builds nothing; what is built is checked then
+        loaded = load(choice.path, weights_only=True)
+        return cls(run, config, choice.checkpoint.step, choice.path, loaded, processes.start(device), trust)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The network with the checkpoint's weights, in evaluation mode on the device. Needs no data.
+
+        Raises:
+            CheckpointError: the weights do not fit the network that the checkpoint describes.
+        """
+        model = from_model_config(self.loaded.model_config, self.loaded.files)
+        load_weights(model, self.loaded.model, str(self.path))
+        return model.to(self.process.device).eval()
+
+    @cached_property
+    def task(self) -> Task:
+        """What the outputs mean; it predicts, but knows no loss."""
+        return open_task(self.config, self.loaded.model_config, trust=self.trust)
+
+    @property
+    def rule(self) -> Rule | None:
+        """How predictions become decisions: the checkpoint's rule, or the untuned one of a first checkpoint."""
+        return self.loaded.decision or self.task.scoring.untuned()
+
+    @cached_property
+    def setup(self) -> Setup:
+        """The run's training on its own data, with the checkpoint's weights, not to be trained on.
+
+        Raises:
+            UnsafeTargetError: the config names an object outside the allow-list, and `trust` is off.
+            ChangedDataError: the data is not what the run was trained on.
+            DataError: it cannot be read.
+        """
+        config_of(self.run, trust=self.trust)
+        dataset = dataset_of(self.run, self.config, self.loaded, trust=self.trust)
+        setup = build(self.config, dataset, self.process, trust=self.trust, saved=self.loaded, trains=False)
+        load_weights(setup.model, self.loaded.model, str(self.path))
+        return setup
+
+
+def config_of(run: RunReader, *, trust: bool = False) -> Config:
+    """What the run was asked to do.
+
+    Raises:
+        UnsafeTargetError: it names a `_target_` outside the allow-list, and `trust` is off.
+        NotResumableError: a loop of the user's own wrote the run, which Trainyard cannot repeat.
+    """
+    if "training" not in run.snapshot.config:
+        raise NotResumableError(
+            f"Run {run.snapshot.name} was not made by `trainyard train`, which cannot repeat its loop.",
+            "Continue it from your own code with `trainyard.start_run(resume=…)`.",
+            place=run.home,
+        )
+    return from_dict(run.snapshot.config, where=str(run.home / ".run"), trust=trust)
+
+
+def dataset_of(run: RunReader, config: Config, saved: Loaded | None, *, trust: bool = False) -> Dataset:
+    """The run's data as it is now.
+
+    Args:
+        run: the run.
+        config: what it was asked to do.
+        saved: one of its checkpoints, for what the data needs of it; None where there is none yet.
+        trust: build `_target_` objects outside the allow-list.
+
+    Raises:
+        ChangedDataError: it is not what the run began with; says what changed.
+        DataError: it cannot be read.
+    """
+    dataset = load_dataset(config, trust=trust, heard=run.snapshot.data.get("item_shape"), saved=saved)
+    changes = explain_change(run.snapshot.data, dataset.fingerprint()) if run.snapshot.data else []
+    if changes:
+        raise ChangedDataError(
+            f"The data of run {run.snapshot.name} changed since it began: {' '.join(changes)}",
+            f"Restore the data, or train a new run on the new data with `trainyard train --like {run.snapshot.id}`.",
+            value=changes,
+            place=run.home,
+        )
+    return dataset
+
+
+def newest_readable(run: RunReader) -> Loaded | None:
+    """The newest checkpoint that can be read; None when there is none yet."""
+    for checkpoint in reversed(run.snapshot.checkpoints):
+        path = run.locate(checkpoint)
+        if path is not None:
+            with contextlib.suppress(CheckpointError):
+                return load(path, weights_only=True)
+    return None
+
+
+def pick(run: RunReader, which: str | int | None) -> Choice:
+    """The checkpoint that `which` names: "best" (or None), "last", or a step.
+
+    Raises:
+        UnknownCheckpointError: the run has no such checkpoint.
+        CheckpointError: it is damaged.
+    """
+    wanted = "best" if which is None else str(which)
+    if wanted.isdecimal():
+        choice = choose(run, step=int(wanted))
+    elif wanted in ("best", "last"):
+        choice = choose(run, step=wanted)
+    else:
+        raise UnknownCheckpointError(
+            f"{wanted!r} is not a checkpoint.", "Use best, last or a step.", value=wanted, place=run.home
+        )
+    if choice is None:
+        raise UnknownCheckpointError(
+            f"Run {run.snapshot.name} has no checkpoint.",
+            f"Continue its training with `trainyard resume {run.snapshot.id}`.",
+            value=wanted,
+            place=run.home,
+        )
+    return choice
