@@ -74,6 +74,7 @@ def keeper(model: Any, optimizer: Any, *, keep: int | None, optimizer_in: str) -
     import torch
 
     from trainyard.layouts import load_layout
+    from trainyard.metric import VAL_LOSS
     from trainyard.retention import KeepPolicy
     from trainyard.runs import Yard, create_run
     from trainyard.training.checkpoint.capture import Capture, Trainee
@@ -98,7 +99,7 @@ def keeper(model: Any, optimizer: Any, *, keep: int | None, optimizer_in: str) -
 
     def save(step: int) -> None:
         progress = Progress(step=step, epoch=step)
-        checkpointer.save(SaveRequest(progress, float(step), {"val_loss": 1.0}, False, improved=False, last=False))
+        checkpointer.save(SaveRequest(progress, float(step), {VAL_LOSS: 1.0}, False, improved=False, last=False))
 
     return save, checkpointer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from predicted_runs import emotional, single
 import trainyard
 from trainyard.layouts import LAYOUTS
 from trainyard.runs import RunReader, Yard, find_homes
-from trainyard.upkeep.verify import OTHER_BYTES, Finding, Tally, verify_run, verify_yard
+from trainyard.upkeep.verify import Finding, Tally, verify_run, verify_yard
 
 Made = Callable[..., str]
 
@@ -31,7 +30,7 @@ def reader_of(yard: Path) -> RunReader:
 def findings(yard: Path, *, recomputed: bool = True) -> list[Finding]:
     """What is wrong, without the changed bytes themselves."""
     found = list(verify_run(reader_of(yard), Tally()))
-    return [finding for finding in found if not recomputed or finding.remedy != OTHER_BYTES]
+    return [finding for finding in found if not recomputed or finding.fault != "changed"]
 
 
 def record(yard: Path, kind: str, split: str) -> Path:
@@ -68,14 +67,15 @@ def test_a_changed_cell_of_the_table_is_named(tmp_path: Path, make: Made, column
     assert frame[column][1] == "anger"
     edit(path, f1_score="0.999", tp="3000")
     found = findings(tmp_path / "y")
-    source = record(tmp_path / "y", "final_predictions", "test").name
-    assert len(found) == 2
-    for finding, column_name, stored in zip(found, ("f1_score", "tp"), ("0.999", "3000"), strict=True):
-        assert finding.what.startswith(f"{path}: ")
-        recomputed = str(frame["tp"][1]) if column_name == "tp" else ""
-        assert all(text in finding.what for text in (column_name, "'anger'", stored, recomputed, source))
-        assert f"trainyard evaluate {reader_of(tmp_path / 'y').snapshot.id} --split test" in finding.remedy
-        assert not finding.harmless
+    assert [(finding.fault, finding.path, finding.where, finding.stored) for finding in found] == [
+        ("disagrees", str(path), "f1_score of 'anger'", "0.999"),
+        ("disagrees", str(path), "tp of 'anger'", "3000"),
+    ]
+    assert float(found[0].recomputed) == pytest.approx(frame["f1_score"][1], rel=1e-9)
+    assert found[1].recomputed == str(frame["tp"][1])
+    command = f"trainyard evaluate {reader_of(tmp_path / 'y').snapshot.id} --split test"
+    assert all(command in finding.remedy for finding in found)
+    assert not any(finding.harmless for finding in found)
 
 
 @pytest.mark.parametrize("layout", ["grouped", "files", "dated"])
@@ -84,12 +84,14 @@ def test_a_changed_truth_is_named_in_the_table_and_the_summary(tmp_path: Path, l
     path = record(tmp_path / "y", "final_predictions", "test")
     *others, name = json.loads(pandas.read_csv(path)["true_labels"][1])
     edit(path, true_labels=json.dumps(others))
-    found = [finding.what for finding in findings(tmp_path / "y")]
+    found = findings(tmp_path / "y")
     table = record(tmp_path / "y", "per_class", "test")
-    assert any(what.startswith(f"{table}: ") and "support" in what and repr(name) in what for what in found)
-    name = reader_of(tmp_path / "y").snapshot.name
-    assert any(f"run {name}:" in what and "test_f1_macro" in what and str(path) in what for what in found)
-    assert not any("val_" in what or "pred_labels" in what for what in found)
+    assert {finding.fault for finding in found} == {"disagrees"}
+    assert {(finding.path, finding.where) for finding in found} >= {
+        (str(table), f"support of {name!r}"),
+        (str(path), "test_f1_macro"),
+    }
+    assert not any("val_" in finding.where or "pred_labels" in finding.where for finding in found)
 
 
 def test_changed_choices_are_named_by_the_decision_of_the_checkpoint(tmp_path: Path) -> None:
@@ -99,10 +101,12 @@ def test_changed_choices_are_named_by_the_decision_of_the_checkpoint(tmp_path: P
     after = '["none of these"]'
     assert before != after
     edit(path, pred_labels=after)
-    [what] = [finding.what for finding in findings(tmp_path / "y") if "pred_labels" in finding.what]
+    found = [finding for finding in findings(tmp_path / "y") if "pred_labels" in finding.where]
+    recomputed = ", ".join(json.loads(before)) or "no label"
     text = 'she said "no"\nand left'
-    assert what.startswith(f"{path}: ")
-    assert all(part in what for part in (repr(text), "none of these", *json.loads(before), "checkpoint step 1"))
+    assert [(finding.path, finding.where, finding.stored, finding.recomputed) for finding in found] == [
+        (str(path), f"pred_labels of item 2 ({text!r})", "none of these", recomputed)
+    ]
 
 
 def test_a_probability_that_was_changed_is_named(tmp_path: Path) -> None:
@@ -111,18 +115,18 @@ def test_a_probability_that_was_changed_is_named(tmp_path: Path) -> None:
     frame = pandas.read_csv(path)
     other = next(name for name in ("joy", "anger") if name != frame["pred_label"][1])
     edit(path, **{f"pred_prob_{other}": "2.0"})
-    found = [finding.what for finding in findings(tmp_path / "y")]
-    parts = ("pred_label", "'test/1.png'", frame["pred_label"][1], other)
-    assert any(what.startswith(f"{path}: ") and all(part in what for part in parts) for what in found)
+    found = {(finding.path, finding.where, finding.stored, finding.recomputed) for finding in findings(tmp_path / "y")}
+    assert (str(path), "pred_label of item 2 ('test/1.png')", frame["pred_label"][1], other) in found
 
 
 def test_a_summary_of_other_values_is_named(tmp_path: Path) -> None:
     with trainyard.start_run(yard=tmp_path / "y", name="a") as run:
         run.save_predictions(["x", "y"], [0, 1], np.array([[0.9, 0.1], [0.8, 0.2]]), ["p", "q"])
         run.summary(test_accuracy=0.93, test_loss=4.0, val_accuracy=0.1, test_wer=0.2, note="test")
-    [finding] = findings(tmp_path / "y")
+    [found] = findings(tmp_path / "y")
     path = record(tmp_path / "y", "final_predictions", "test")
-    assert all(part in finding.what for part in ("run a:", "test_accuracy", "0.93", "0.5", str(path)))
+    assert found.fault == "disagrees"
+    assert (found.path, found.where, found.stored, found.recomputed) == (str(path), "test_accuracy", "0.93", "0.5")
 
 
 @pytest.mark.parametrize(("key", "value"), [("summary", {"test_wer": 0.1}), ("config", {"lr": 3}), ("seed", 7)])
@@ -131,9 +135,8 @@ def test_a_snapshot_that_was_edited_is_named_and_can_be_removed(tmp_path: Path, 
         run.summary(test_wer=0.2)
     path = run.home / ".run" / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    [finding] = findings(tmp_path / "y")
-    assert finding.what.startswith(f"{path} ")
-    assert finding.what.endswith(f": {key}")
+    [found] = findings(tmp_path / "y")
+    assert (found.fault, found.path, found.where) == ("snapshot", str(path), key)
     path.unlink()
     assert findings(tmp_path / "y") == []
     assert reader_of(tmp_path / "y").snapshot.summary == {"test_wer": 0.2}
@@ -165,13 +168,15 @@ def test_of_a_damaged_checkpoint_only_others_that_seem_intact_are_named(tmp_path
     if ended:
         run.finish()
     found = findings(tmp_path / "y")
-    assert len(found) == 2
+    assert [(finding.fault, finding.where) for finding in found] == [("checkpoint", "step 3"), ("checkpoint", "step 4")]
     assert all("(steps 1, 2)" in finding.remedy for finding in found)
+    assert all(("resume" in finding.remedy) is not ended for finding in found)
     for path in paths[:2]:
         shutil.rmtree(path)
     found = findings(tmp_path / "y")
-    assert len(found) == 4
+    assert [finding.where for finding in found] == [f"step {step}" for step in (1, 2, 3, 4)]
     assert all("copy" in finding.remedy and "steps" not in finding.remedy for finding in found)
+    assert all(("resume" in finding.remedy) is not ended for finding in found)
     if not ended:
         run.finish()
 
@@ -182,24 +187,28 @@ def test_only_the_first_of_many_disagreements_are_listed(tmp_path: Path) -> None
     frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
     frame["pred_labels"] = "[]"
     frame.to_csv(path, index=False)
-    found = [finding.what for finding in findings(tmp_path / "y")]
+    found = findings(tmp_path / "y")
     assert len(found) < 40
-    assert sum("pred_labels" in what for what in found) == 10
-    assert any(re.match(rf"{re.escape(str(path))}: 1\d\d ", what) for what in found), "how many more there are"
+    assert {finding.fault for finding in found} == {"disagrees"}
+    assert sum("pred_labels of item" in finding.where for finding in found) == 10
+    assert any((finding.path, finding.where) == (str(path), "") for finding in found), "one for all others"
 
 
 def test_files_that_cannot_be_read_or_are_gone(tmp_path: Path) -> None:
     emotional(tmp_path / "y", "a")
-    record(tmp_path / "y", "per_class", "val").unlink()
+    gone = record(tmp_path / "y", "per_class", "val")
+    gone.unlink()
     path = record(tmp_path / "y", "per_class", "test")
     path.write_text("no table")
-    found = [finding.what for finding in findings(tmp_path / "y")]
-    assert len(found) == 2
-    assert "per_class_val.csv" in found[0]
-    assert str(path) in found[1]
+    found = findings(tmp_path / "y")
+    assert [(finding.fault, finding.path) for finding in found] == [("missing", str(gone)), ("unreadable", str(path))]
+    assert all(finding.remedy for finding in found)
     predictions = record(tmp_path / "y", "final_predictions", "test")
     predictions.write_text("text,true_labels\n")
-    assert sum(str(predictions) in finding.what for finding in findings(tmp_path / "y")) == 1
+    assert [(finding.fault, finding.path) for finding in findings(tmp_path / "y")] == [
+        ("missing", str(gone)),
+        ("unreadable", str(predictions)),
+    ]
 
 
 def test_a_decision_for_other_labels_is_a_finding(tmp_path: Path) -> None:
@@ -210,8 +219,9 @@ def test_a_decision_for_other_labels_is_a_finding(tmp_path: Path) -> None:
         assert path is not None
         (path / "metrics.json").unlink()
         (path / "metrics.json").write_text('{"decision": {"mode": "fixed", "thresholds": {"rage": 0.5}}}')
-    found = [finding.what for finding in findings(tmp_path / "y") if "rage" in finding.what]
+    found = [finding for finding in findings(tmp_path / "y") if finding.fault == "unreadable"]
     assert len(found) == 2
+    assert all("rage" in finding.what for finding in found)
 
 
 def test_a_run_without_predictions_needs_no_arrays(tmp_path: Path) -> None:
@@ -237,12 +247,10 @@ def test_without_numpy_the_rest_is_verified_and_reported(tmp_path: Path) -> None
     single(tmp_path / "y", "a")
     code = (
         "import sys\nsys.modules['numpy'] = None\nfrom trainyard.upkeep.verify import *\n"
-        f"for finding in verify_yard(Yard({str(tmp_path / 'y')!r}), Tally()): print(finding)"
+        f"for one in verify_yard(Yard({str(tmp_path / 'y')!r}), Tally()): print(one.fault, one.where, one.harmless)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
-    [line] = done.stdout.splitlines()
-    assert "numpy" in line
-    assert "harmless=True" in line
+    assert done.stdout.splitlines() == ["unchecked numpy True"]
 
 
 def test_while_a_run_is_at_work_its_summary_may_be_older(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from trainyard import durable
 from trainyard.artifacts import Artifacts, Version
@@ -26,26 +26,55 @@ from trainyard.runs.yard import Yard
 if TYPE_CHECKING:
     from trainyard.analysis.scoring import Disagreement
 
-OTHER_BYTES = "Restore it from a copy: it was edited, or the disk is failing."
 _NAMED = 10  # how many disagreements of one file are listed individually
+
+Fault = Literal[
+    "unreadable",  # a file or record cannot be read as what it is
+    "torn",  # the journal ends in an incomplete line
+    "snapshot",  # run.json differs from the journal
+    "checkpoint",  # a checkpoint is damaged or missing
+    "missing",  # a file of record is missing
+    "changed",  # a file of record has other bytes than were written
+    "disagrees",  # a stored value does not follow from the saved predictions
+    "unchecked",  # the predictions could not be recomputed
+    "leftover",  # a temporary file of a killed process
+    "artifact",  # a version of an artifact is damaged
+]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault: the run (its home, relative to the yard), what is wrong, and what to do.
+    """Something that is wrong with a run or an artifact.
 
-    `harmless`: left behind by a kill; everything that was written is still there.
+    Programs read the fields; `what` and `remedy` are for people and may change.
+
+    Attributes:
+        home: the home of the run, relative to the yard, or the reference of the artifact.
+        what: what is wrong, in a sentence.
+        remedy: what to do about it.
+        harmless: a killed process leaves such things behind; everything that was written is still there.
+        fault: the kind of fault.
+        path: the file at fault; for a value of the summary the predictions that it disagrees with.
+        where: for fault `disagrees`, the row of the table or the metric with its split; empty where the finding
+            stands for further disagreements.
+        stored: for fault `disagrees`, the value that is stored.
+        recomputed: for fault `disagrees`, the value that the predictions give.
     """
 
     home: str
     what: str
     remedy: str
     harmless: bool = False
+    fault: Fault = "unreadable"
+    path: str = ""
+    where: str = ""
+    stored: str = ""
+    recomputed: str = ""
 
 
 @dataclass
 class Tally:
-    """Counts of what was checked."""
+    """Counts of what was verified."""
 
     runs: int = 0
     checkpoints: int = 0
@@ -57,33 +86,37 @@ class Tally:
 def verify_run(reader: RunReader, tally: Tally, *, trust: bool = False) -> Iterator[Finding]:
     """Yields every fault of one run; adds to `tally`.
 
-    `trust` allows importing a task of the user's own, to recompute its metrics.
+    `trust` imports tasks that do not ship with Trainyard, which runs their code, to recompute their metrics.
     """
     home = reader.yard.relative(reader.home)
     tally.runs += 1
     try:
         events, good = read_journal(reader.home / ".run" / "journal.jsonl")
         if good != (reader.home / ".run" / "journal.jsonl").stat().st_size and not reader.is_alive():
-            remedy = "The next resume cuts it off; no complete line is lost."
-            yield Finding(home, "the journal ends in a torn line", remedy, harmless=True)
+            remedy = "The next resume removes that line; no complete line is lost."
+            journal = str(reader.home / ".run" / "journal.jsonl")
+            yield Finding(home, "the journal ends in an incomplete line", remedy, True, "torn", journal)
         if events and good == reader.snapshot.journal_bytes:  # otherwise it grew since, or run.json is not used
             changed = _differing(reader.snapshot, fold(events))
             if changed:
-                remedy = "Remove that file: the journal has everything and is read instead."
-                what = f"{reader.home / '.run' / 'run.json'} differs from the journal in: {', '.join(changed)}"
-                yield Finding(home, what, remedy)
+                remedy = "Remove that file: the journal holds everything in it and is read instead."
+                kept, keys = str(reader.home / ".run" / "run.json"), ", ".join(changed)
+                yield Finding(
+                    home, f"{kept} differs from the journal: {keys}", remedy, fault="snapshot", path=kept, where=keys
+                )
     except CorruptError as error:
-        yield Finding(home, error.what, error.remedy)
+        yield _unreadable(home, error)
     try:
         reader.history()
     except CorruptError as error:
-        yield Finding(home, error.what, error.remedy)
+        yield _unreadable(home, error)
     for checkpoint in reader.snapshot.checkpoints:
         tally.checkpoints += 1
         tally.bytes += checkpoint.size
         for fault in problems(reader, checkpoint):
             remedy = remedy_of_damage(reader, checkpoint, resuming=reader.snapshot.state != "finished")
-            yield Finding(home, f"checkpoint of step {checkpoint.step}: {fault}", remedy)
+            where = f"step {checkpoint.step}"
+            yield Finding(home, f"checkpoint of {where}: {fault}", remedy, fault="checkpoint", where=where)
     for record in reader.snapshot.records:
         if record.sha256 is None:
             continue
@@ -92,23 +125,32 @@ def verify_run(reader: RunReader, tally: Tally, *, trust: bool = False) -> Itera
         tally.bytes += record.size
         if not path.exists():
             again = "" if reader.snapshot.state == "finished" else ", or resume the run to write it again"
-            yield Finding(home, f"{path} is missing", f"Restore it from a copy{again}.")
+            remedy = f"Restore it from a copy{again}."
+            yield Finding(home, f"{path} is missing", remedy, fault="missing", path=str(path))
         elif durable.sha256_file(path) != record.sha256:
-            yield Finding(home, f"{path} has other bytes than were written", OTHER_BYTES)
-    for what, remedy, harmless in _recomputed(reader, trust=trust):
-        yield Finding(home, what, remedy, harmless)
-    for fault in _leftovers(reader):
-        yield Finding(home, fault, "It is removed when the run is resumed.", harmless=True)
+            remedy = "Restore it from a copy: it was edited, or the disk is failing."
+            what = f"{path} has other bytes than were written"
+            yield Finding(home, what, remedy, fault="changed", path=str(path))
+    yield from _recomputed(reader, home, trust=trust)
+    if not reader.is_alive():
+        for path in sorted(reader.home.iterdir()):
+            if durable.is_temporary(path):
+                what, remedy = f"{path} is a partial file of a killed process", "Resuming the run removes it."
+                yield Finding(home, what, remedy, True, "leftover", str(path))
+
+
+def _unreadable(home: str, error: TrainyardError, remedy: str = "") -> Finding:
+    return Finding(home, error.what, error.remedy or remedy, fault="unreadable", path=error.place or "")
 
 
 def _differing(kept: Snapshot, folded: Snapshot) -> list[str]:
-    """The fields in which two snapshots of a run differ, without the state, which depends on the lock, too."""
+    """The keys in which two snapshots of a run differ. `state` is left out: for a dead run the lock decides it."""
     one, other = ({key: json.dumps(value) for key, value in snapshot.to_dict().items()} for snapshot in (kept, folded))
     return [key for key in one if key not in ("state", "journal_bytes") and one[key] != other[key]]
 
 
-def _recomputed(reader: RunReader, *, trust: bool) -> Iterator[tuple[str, str, bool]]:
-    """Stored values that do not follow from the saved predictions: a sentence, the remedy, whether it is harmless."""
+def _recomputed(reader: RunReader, home: str, *, trust: bool) -> Iterator[Finding]:
+    """Every stored value that does not follow from the saved predictions."""
     records = [
         (record, path)
         for record in reader.snapshot.records
@@ -122,14 +164,13 @@ def _recomputed(reader: RunReader, *, trust: bool) -> Iterator[tuple[str, str, b
 
         scoring = scoring_class(reader.snapshot.task.get("name"), trust=trust)
     except ModuleNotFoundError as error:
-        yield (
-            f"the predictions were not recomputed: {error.name} is missing",
-            "Run `pip install 'trainyard[train]'`.",
-            True,
-        )
+        what = f"the predictions were not recomputed: {error.name} is missing"
+        remedy = "Run `pip install 'trainyard[train]'`."
+        yield Finding(home, what, remedy, True, "unchecked", where=str(error.name))
         return
     except UnsafeTargetError as error:
-        yield f"the predictions were not recomputed: {error.what}", error.remedy, True
+        what = f"the predictions were not recomputed: {error.what}"
+        yield Finding(home, what, error.remedy, True, "unchecked", where=str(error.value))
         return
     name = reader.snapshot.name
     for record, path in records:
@@ -137,8 +178,8 @@ def _recomputed(reader: RunReader, *, trust: bool) -> Iterator[tuple[str, str, b
         if record.kind != "final_predictions":
             continue
         remedy = (
-            f"One of the two was changed after the run wrote it: restore it from a copy, or `trainyard evaluate "
-            f"{reader.snapshot.id} --split {split}` measures again."
+            f"One of the two was changed after the run wrote it: restore it from a copy, or run `trainyard evaluate "
+            f"{reader.snapshot.id} --split {split}` to measure again."
         )
         tables = [table for other, table in records if other.kind == "per_class" and other.facts.get("split") == split]
         subjects = {
@@ -150,28 +191,23 @@ def _recomputed(reader: RunReader, *, trust: bool) -> Iterator[tuple[str, str, b
             rule = rule_of(reader)
             saved = Saved(path, tables[0] if tables else None, of_split(reader.snapshot.summary, split), rule)
             for subject, found in groupby(scoring.disagreements(saved), key=lambda one: one.of):
-                for sentence in _sentences(found, split):
-                    yield f"{subjects[subject]}: {sentence}, from {path.name}", remedy, False
+                at = subjects["statistics"] if subject == "statistics" else str(path)
+                for sentence, where, stored, recomputed in _sentences(found, split):
+                    what = f"{subjects[subject]}: {sentence}, from {path.name}"
+                    yield Finding(home, what, remedy, False, "disagrees", at, where, stored, recomputed)
         except TrainyardError as error:  # an unreadable file is reported like any other fault
-            yield error.what, error.remedy or remedy, False
+            yield _unreadable(home, error, remedy)
 
 
-def _sentences(disagreements: Iterable[Disagreement], split: str) -> Iterator[str]:
-    """One sentence for each of the first disagreements, and one for all others."""
+def _sentences(disagreements: Iterable[Disagreement], split: str) -> Iterator[tuple[str, str, str, str]]:
+    """Sentence, where, stored, recomputed for each of the first disagreements; for all others, one sentence alone."""
     rest = iter(disagreements)
     for found in islice(rest, _NAMED):
         where = str(Metric(split, found.where)) if found.of == "summary" else found.where
-        yield f"{where} is {found.stored}, recomputed {found.recomputed}"
+        yield f"{where} is {found.stored}, recomputed {found.recomputed}", where, found.stored, found.recomputed
     more = sum(1 for _ in rest)
     if more:
-        yield f"{more:,} more values differ from those recomputed"
-
-
-def _leftovers(reader: RunReader) -> Iterator[str]:
-    if not reader.is_alive():
-        for path in sorted(reader.home.iterdir()):
-            if durable.is_temporary(path):
-                yield f"{path} was left half-written by a killed process"
+        yield f"{more:,} more values differ from those recomputed", "", "", ""
 
 
 def verify_yard(yard: Yard, tally: Tally, *, trust: bool = False) -> Iterator[Finding]:
@@ -181,7 +217,7 @@ def verify_yard(yard: Yard, tally: Tally, *, trust: bool = False) -> Iterator[Fi
             reader = RunReader(yard, home)
         except CorruptError as error:
             tally.runs += 1
-            yield Finding(yard.relative(home), error.what, error.remedy)
+            yield _unreadable(yard.relative(home), error)
             continue
         yield from verify_run(reader, tally, trust=trust)
     yield from _artifacts(yard, tally)
@@ -194,14 +230,14 @@ def _artifacts(yard: Yard, tally: Tally) -> Iterator[Finding]:
         try:
             series.notes()
         except CorruptError as error:
-            yield Finding(f"{series.project}/{series.name}", error.what, error.remedy)
+            yield _unreadable(f"{series.project}/{series.name}", error)
     for version in store.versions():
         if not isinstance(version, Version):
-            yield Finding(version.reference, version.error.what, version.error.remedy)
+            yield _unreadable(version.reference, version.error)
             continue
         tally.artifacts += 1
         tally.files += len(version.files)
         tally.bytes += version.size
         for fault in store.faults(version):
             remedy = "Log the same content again, which repairs it; or use another version."
-            yield Finding(version.reference, fault, remedy)
+            yield Finding(version.reference, fault, remedy, fault="artifact")

@@ -121,9 +121,13 @@ def read_predictions(path: Path) -> Predictions:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _read(csv.reader(file, strict=True), path)
     except FileNotFoundError:
-        raise DataError(f"There is no predictions file {path}.") from None
+        raise DataError(
+            f"The predictions file {path} does not exist.", "Restore the file from a copy.", place=path
+        ) from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV in UTF-8: {error}.") from error
+        raise DataError(
+            f"{path} is not a CSV file in UTF-8: {error}.", "Restore the file from a copy.", place=path
+        ) from error
     finally:
         csv.field_size_limit(limit)
 
@@ -203,12 +207,20 @@ def _read(lines: Any, path: Path) -> Predictions:
     names = header[first:]
     if not header[:1] or header[first - 1 : first] != [headers[1]] or not names:
         raise DataError(
-            f"{path} is no predictions file: its columns are {', '.join(header) or 'none'}.",
+            f"{path} is not a predictions file: its columns are {', '.join(header) or 'missing'}.",
             "Its first line must read id,true_label,pred_label,pred_prob_… with a column for each class; "
-            "text may stand for id, and true_labels,pred_labels where an item has several.",
+            "the first may be text, and the next two true_labels,pred_labels where an item has several.",
+            value=header,
+            place=path,
         )
     if not all(name.startswith(_PROBABILITY) for name in names):
-        raise DataError(f"{path} has columns after {names[0]!r} that do not begin with {_PROBABILITY}.")
+        odd = next(name for name in names if not name.startswith(_PROBABILITY))
+        raise DataError(
+            f"{path} has the column {odd!r} among the probabilities.",
+            f"Remove it, or begin its name with {_PROBABILITY}.",
+            value=odd,
+            place=path,
+        )
     shown = [name.removeprefix(_PROBABILITY) for name in names]
     classes = tuple(map(original, shown))
     labels: Mapping[str, int] | _Sets = _Sets(shown)
@@ -225,8 +237,14 @@ def _read(lines: Any, path: Path) -> Predictions:
             predicted.append(labels[line[first - 1]])
             probabilities.append([float(cell) for cell in line[first:]])
         except (ValueError, KeyError) as error:
-            reason = f"{error} is no class of the header" if isinstance(error, KeyError) else error
-            raise DataError(f"{path} cannot be read at line {lines.line_num}: {reason}.") from error
+            reason = f"{error} is not a class of the header" if isinstance(error, KeyError) else error
+            place = f"{path}:{lines.line_num}"
+            raise DataError(
+                f"{place} cannot be read: {reason}.",
+                "Restore the file from a copy.",
+                value=error.args[0] if isinstance(error, KeyError) else line,
+                place=place,
+            ) from error
 
     def array(values: list[Any]) -> Labels:
         return np.array(values, np.int64) if headers is _ONE else np.array(values, np.bool_).reshape(-1, len(classes))
