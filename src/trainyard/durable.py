@@ -1,9 +1,9 @@
 """The only code that creates, replaces, links or appends files of record.
 
-Every write is: temporary file in the same directory, write, fsync, rename, fsync of the directory;
-whatever fails, the temporary goes and the old file stays. An existing path is never written into,
-because hard links share their bytes. (`jsonl` appends lines, with this module's means.) Knows nothing
-of runs, layouts or tensors.
+Every write is: temporary file in the same directory, write, fsync, rename, fsync of the directory.
+If any step fails, the temporary file is removed and the old file stays. An existing file is never
+written into, because hard links share their bytes. (`jsonl` appends lines, using this module's functions.)
+This module knows nothing of runs, layouts or tensors.
 
 All system calls go through `calls`, so that a test can make the n-th one fail. The file is longer than
 most because there must be no second place where a file of record is written.
@@ -31,47 +31,48 @@ from trainyard.errors import DiskFullError, YardError
 
 _CHUNK = 1 << 20  # bytes read at once when hashing or copying
 _TEMPORARY = re.compile(r"\.tmp-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}")
-_UMASK = os.umask(0o022)
+_MAKE_ROOM = "Free some space (`trainyard clean --dry-run` lists what can be removed), then `trainyard resume` the run."
+_UMASK = os.umask(0o022)  # reading the umask means setting it
 os.umask(_UMASK)
 
 
 class SystemCalls:
-    """The system calls a write is made of. `trainyard.testing.faults` puts a failing one in place."""
+    """The system calls that a write uses. `trainyard.testing.faults` replaces them to inject failures."""
 
     def open(self, path: Path, flags: int) -> int:
-        """Opens `path` with these flags, closed on exec; returns the descriptor."""
+        """Opens `path` with these flags and close-on-exec; returns the descriptor."""
         return os.open(path, flags | os.O_CLOEXEC, 0o666)
 
     def write(self, fd: int, data: memoryview) -> int:
-        """Writes some of `data`; returns how many bytes."""
+        """Writes some or all of `data`; returns the number of bytes written."""
         return os.write(fd, data)
 
     def fsync(self, fd: int) -> None:
-        """Returns when the file or directory is on the disk."""
+        """Flushes a file or directory to disk."""
         os.fsync(fd)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Puts `source` in the place of `target`, in one step."""
+        """Renames `source` to `target` atomically, replacing what was there."""
         os.rename(source, target)
 
     def link(self, source: Path, target: Path) -> None:
-        """Makes `target` another name of `source`."""
+        """Makes `target` a hard link to `source`."""
         os.link(source, target)
 
     def mkdir(self, path: Path) -> None:
-        """Makes a directory that must not exist."""
+        """Creates a directory, which must not exist yet."""
         os.mkdir(path)
 
     def unlink(self, path: Path) -> None:
-        """Removes a name of a file."""
+        """Removes one name of a file."""
         os.unlink(path)
 
     def truncate(self, fd: int, size: int) -> None:
-        """Cuts an open file to `size` bytes."""
+        """Truncates an open file to `size` bytes."""
         os.ftruncate(fd, size)
 
     def free_bytes(self, directory: Path) -> int:
-        """Bytes that may still be written below `directory`."""
+        """How many bytes can still be written below `directory`."""
         return shutil.disk_usage(directory).free
 
 
@@ -80,50 +81,53 @@ calls = SystemCalls()
 
 @functools.cache
 def _host_mark() -> str:
-    """Marks where process ids mean the same processes: this machine, and on it this container."""
-    space = "/proc/self/ns/pid"
-    where = os.readlink(space) if os.path.islink(space) else ""
-    return hashlib.sha256(f"{socket.gethostname()} {where}".encode()).hexdigest()[:8]
+    """Identifies the scope in which process ids are unique: this machine and, on it, this container."""
+    namespace_link = "/proc/self/ns/pid"
+    namespace = os.readlink(namespace_link) if os.path.islink(namespace_link) else ""
+    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
 
 
 def temporary(directory: Path) -> Path:
-    """A free name in `directory` for something half-written; `sweep` knows it as such."""
+    """A free name in `directory` for something half-written; `sweep` recognises such names."""
     return directory / f".tmp-{_host_mark()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turns the errors of the operating system that a user can mend into errors that say how."""
+    """Turns operating system errors that a user can fix into errors that say how."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
-                f"The disk is full: {path} could not be written. What was there before is intact.",
-                "Free some space (`trainyard clean --dry-run` shows what can go), then `trainyard resume` the run.",
+                f"The disk is full: {path} could not be written. The previous contents are intact.",
+                _MAKE_ROOM,
+                place=path,
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise YardError(
                 f"{path} cannot be written: {os.strerror(error.errno).lower()}.",
-                "Choose a directory you may write to with --yard DIR, or mend its permissions.",
+                "Choose a directory you may write to with --yard DIR, or fix the permissions of this one.",
+                place=path,
             ) from error
         if error.errno == errno.ENOTDIR:
             raise YardError(
-                f"{path} cannot be written: a file has the name of one of its directories.",
+                f"{path} cannot be written: one of its parent directories is a file.",
                 "Move that file away, or choose another directory with --yard DIR.",
+                place=path,
             ) from error
         raise
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Writes all of `data`, however many calls that takes."""
+    """Writes all of `data`, in as many calls as it takes."""
     view = memoryview(data)
     while view:
         view = view[calls.write(fd, view) :]
 
 
 def fsync_path(path: Path) -> None:
-    """Puts a file's bytes, or a directory's entries, on the disk."""
+    """Flushes a file's bytes, or a directory's entries, to disk."""
     fd = calls.open(path, os.O_RDONLY)
     try:
         calls.fsync(fd)
@@ -132,7 +136,7 @@ def fsync_path(path: Path) -> None:
 
 
 def make_directories(directory: Path) -> None:
-    """Creates `directory` and its parents, durably; an existing one is fine."""
+    """Creates `directory` and its parents durably; does nothing if it exists."""
     with explained(directory):
         missing: list[Path] = []
         existing = directory
@@ -142,14 +146,14 @@ def make_directories(directory: Path) -> None:
         for path in reversed(missing):
             try:
                 calls.mkdir(path)
-            except FileExistsError:  # another process was first, or it is a file
+            except FileExistsError:  # another process created it first, or it is a file
                 if not path.is_dir():
                     raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(path)) from None
             fsync_path(path.parent)
 
 
 def claim_directory(path: Path) -> bool:
-    """True when this call made `path`; False when something has that name already. Parents are made."""
+    """Creates `path` and its parents. Returns False when something has that name already."""
     make_directories(path.parent)
     with explained(path):
         try:
@@ -164,23 +168,12 @@ def claim_directory(path: Path) -> bool:
     return True
 
 
-def claim_file(path: Path) -> bool:
-    """True when this call made an empty `path`; False when something has that name already."""
-    make_directories(path.parent)
-    with explained(path):
-        try:
-            os.close(calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return False
-    return True
-
-
 @contextlib.contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; what was written there becomes `path` when the block ends.
+    """Yields a temporary path beside `path`; the file written there becomes `path` when the block ends.
 
-    Whatever happens, `path` holds the old bytes or the new ones. With `sync=False` that holds
-    against a killed process but not against a power cut: for files that can be derived again.
+    Whatever happens, `path` holds the old bytes or the new ones. With `sync=False` this survives a
+    killed process but not a power cut: use it for files that can be derived again.
     """
     make_directories(path.parent)
     written = temporary(path.parent)
@@ -189,7 +182,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
             yield written
             settle(written, sync=sync)
             calls.rename(written, path)
-        finally:  # after a rename too: between two links of one file it does nothing
+        finally:  # after a rename too: renaming one link of a file over another does nothing
             with contextlib.suppress(OSError):
                 os.unlink(written)
         if sync:
@@ -197,16 +190,16 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
 
 
 def settle(file: Path, *, sync: bool = True) -> None:
-    """Puts a file just written on the disk, with the permissions of any other: some libraries make theirs private."""
+    """Flushes a new file to disk and gives it ordinary permissions: some libraries create private files."""
     with explained(file):
-        if file.stat().st_nlink == 1:  # a hard link's permissions are shared
+        if file.stat().st_nlink == 1:  # all links of a file share its permissions
             os.chmod(file, 0o666 & ~_UMASK)
         if sync:
             fsync_path(file)
 
 
 def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Puts `data` at `path`, all of it or nothing."""
+    """Writes `data` to `path` atomically."""
     with replacing(path, sync=sync) as written:
         fd = calls.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
@@ -216,25 +209,25 @@ def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:
-    """Puts `text` at `path` as valid UTF-8 (a lone surrogate as its escape), all of it or nothing."""
+    """Writes `text` to `path` atomically, as valid UTF-8: a lone surrogate becomes its escape."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"), sync=sync)
 
 
 def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
-    """Puts `value` at `path` as indented JSON (NaN and Infinity as Python writes them)."""
+    """Writes `value` to `path` atomically, as indented JSON (NaN and Infinity as Python writes them)."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_bytes(path, text.encode("utf-8", "backslashreplace"), sync=sync)  # a lone surrogate as JSON's \udxxx
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), sync=sync)  # a lone surrogate becomes JSON's \udxxx
 
 
 @contextlib.contextmanager
 def staging(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yields a temporary directory beside `path` that becomes `path`, whole, when the block ends.
+    """Yields a temporary directory beside `path` that becomes `path` as a whole when the block ends.
 
-    On any exception `path` is as it was. With `replace`, a directory there makes way and is removed
-    once the new one is in place; a kill between those two renames leaves neither name.
+    On any exception `path` is unchanged. With `replace`, an existing directory is renamed away first
+    and removed once the new one is in place; a kill between the two renames leaves nothing at `path`.
 
     Raises:
-        FileExistsError: `path` exists and is not to be replaced.
+        FileExistsError: `path` exists and `replace` is false.
     """
     make_directories(path.parent)
     staged, retired = temporary(path.parent), temporary(path.parent)
@@ -249,7 +242,7 @@ def staging(path: Path, *, replace: bool = False) -> Iterator[Path]:
                     settle(Path(directory, name))
                 fsync_path(Path(directory))
             if not replace:
-                _refuse_existing(path)  # an empty directory would be replaced by the rename
+                _refuse_existing(path)  # the rename would silently replace an empty directory
             elif os.path.lexists(path):
                 calls.rename(path, retired)
             try:
@@ -265,8 +258,8 @@ def staging(path: Path, *, replace: bool = False) -> Iterator[Path]:
                 raise
         except OSError as error:
             shutil.rmtree(staged, ignore_errors=True)
-            if error.errno == errno.ENOTEMPTY:  # another process was first
-                raise FileExistsError(errno.EEXIST, "already there", str(path)) from error
+            if error.errno == errno.ENOTEMPTY:  # another process created it first
+                raise FileExistsError(errno.EEXIST, "already exists", str(path)) from error
             raise
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
@@ -276,18 +269,18 @@ def staging(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 def _refuse_existing(path: Path) -> None:
     if os.path.lexists(path):
-        raise FileExistsError(errno.EEXIST, "already there", str(path))
+        raise FileExistsError(errno.EEXIST, "already exists", str(path))
 
 
 def discard(path: Path) -> None:
-    """Removes a directory that nobody else has seen yet, in one step as others see it."""
+    """Removes a directory that nobody uses yet; to other processes it disappears in one step."""
     aside = temporary(path.parent)
     os.rename(path, aside)
     shutil.rmtree(aside, ignore_errors=True)
 
 
 def move(source: Path, target: Path) -> None:
-    """Renames `source` to `target`, which must be free, within one file system."""
+    """Renames `source` to `target`, which must not exist, within one file system."""
     make_directories(target.parent)
     with explained(target):
         _refuse_existing(target)
@@ -297,14 +290,14 @@ def move(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a whole directory for good. Only retention calls this, for the trash."""
+    """Permanently removes a file or a whole directory. Only retention calls this, for the trash."""
     with explained(path):
         if path.is_dir() and not path.is_symlink():
             for directory, folders, names in os.walk(path, topdown=False):
                 for name in names:
                     calls.unlink(Path(directory, name))
                 for name in folders:
-                    if os.path.islink(os.path.join(directory, name)):  # not followed: only the link goes
+                    if os.path.islink(os.path.join(directory, name)):  # remove the link, not what it points to
                         calls.unlink(Path(directory, name))
                 os.rmdir(directory)
         else:
@@ -312,7 +305,7 @@ def remove(path: Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> bool:
-    """Makes `target` (which must be free) the same file as `source`; a copy where links cannot be.
+    """Hard-links `target`, which must not exist, to `source`; copies where hard links are impossible.
 
     Returns:
         True when linked, False when copied.
@@ -332,7 +325,7 @@ def link_or_copy(source: Path, target: Path) -> bool:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copies the bytes of `source` to `target`, all of them or nothing."""
+    """Copies the bytes of `source` to `target` atomically."""
     with replacing(target) as written, source.open("rb") as reader:
         fd = calls.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
@@ -343,7 +336,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Makes the file `target` the same file as `source`, replacing what had that name in one step."""
+    """Hard-links `target` to the file `source`, atomically replacing what had that name."""
     with replacing(target, sync=False) as linked:
         link_or_copy(source, linked)
     with explained(target):
@@ -357,7 +350,7 @@ def sha256_file(path: Path) -> str:
 
 
 def require_space(directory: Path, size_bytes: int) -> None:
-    """Raises DiskFullError when `size_bytes` will not fit below `directory`, before anything is written."""
+    """Raises DiskFullError when `size_bytes` do not fit below `directory`. Call it before writing anything."""
     while not directory.exists():
         directory = directory.parent
     free = calls.free_bytes(directory)
@@ -365,19 +358,21 @@ def require_space(directory: Path, size_bytes: int) -> None:
         raise DiskFullError(
             f"The disk is full: {size_bytes:,} bytes are needed in {directory}, {free:,} are free. "
             "Nothing was written.",
-            "Free some space (`trainyard clean --dry-run` shows what can go), then `trainyard resume` the run.",
+            _MAKE_ROOM,
+            value=size_bytes,
+            place=directory,
         )
 
 
 def sweep(directory: Path) -> list[Path]:
-    """Removes what killed processes of this machine left half-written in `directory` (not below it)."""
+    """Removes half-written files that killed processes of this machine left in `directory` (not below it)."""
     swept: list[Path] = []
     for name in os.listdir(directory) if directory.is_dir() else ():
         entry = directory / name if name.startswith(".tmp-") else None
         match = _TEMPORARY.fullmatch(name)
         if entry and match and match["host"] == _host_mark() and not process_exists(int(match["pid"])):
             if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)  # another process may sweep at this moment
+                shutil.rmtree(entry, ignore_errors=True)  # another process may be sweeping, too
             else:
                 entry.unlink(missing_ok=True)
             swept.append(entry)
@@ -385,12 +380,12 @@ def sweep(directory: Path) -> list[Path]:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether `path` has the name of something half-written."""
+    """Whether `path` has the name of a half-written file or directory."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def process_exists(pid: int) -> bool:
-    """Whether a process with this id lives on this machine."""
+    """Whether a process with this id is running on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -402,7 +397,7 @@ def process_exists(pid: int) -> bool:
 
 @contextlib.contextmanager
 def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
-    """Holds an exclusive flock on `path` for the block, so that one process at a time runs it."""
+    """Holds an exclusive flock on `path` during the block, so that one process at a time runs it."""
     make_directories(path.parent)
     with explained(path):
         fd = calls.open(path, os.O_RDWR | os.O_CREAT)
@@ -416,19 +411,21 @@ def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise YardError(
                         f"{path} has been locked by another process for {timeout_s:.0f} s.",
-                        "Wait for it, or end the process that holds it.",
+                        "Wait for that process to finish, or stop it.",
+                        value=timeout_s,
+                        place=path,
                     ) from None
                 time.sleep(0.002)
         try:
             yield
         finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)  # a child forked meanwhile has the file open, too
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a child process forked meanwhile has the file open, too
     finally:
         os.close(fd)
 
 
 def open_log(path: Path) -> TextIO:
-    """A text file that lines are appended to, each in the file once written: for logs that people read."""
+    """Opens a text file for appending, line-buffered: for logs that people read."""
     make_directories(path.parent)
     with explained(path):
         fd = calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -1,8 +1,8 @@
-"""Files of lines that are only ever appended to: one JSON object a line, each with a CRC.
+"""Append-only files of lines: one JSON object per line, each with a CRC.
 
-A torn tail, the mark of a kill, is passed over by readers and cut off before the next append; damage
-anywhere else is an error, so that nothing whole is ever dropped in silence. Knows nothing of what
-the lines say.
+A killed process may leave a torn last line: readers ignore it, and the next append cuts it off first.
+Damage anywhere else is an error, so that no intact line is ever dropped silently. This module does not
+interpret the lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trainyard.errors import CorruptError, TrainyardError
 
 
 def without_nan(value: Any) -> Any:
-    """A copy with None for NaN and infinities, for files that others read: JSON has no word for them."""
+    """A copy with None for NaN and infinities, for files that other programs read: JSON cannot express them."""
     if isinstance(value, Mapping):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -41,7 +41,7 @@ def seal(body: bytes) -> bytes:
 
 
 def decode_line(line: bytes) -> dict[str, Any] | None:
-    """The record of a line, or None when the line is torn or its CRC is wrong."""
+    """The record in a line, or None when the line is torn or its CRC is wrong."""
     if not (line.startswith(b'{"crc":"') and line[16:18] == b'",' and line.endswith(b"}\n")):
         return None
     body = b"{" + line[18:-1]
@@ -52,12 +52,12 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
 
 
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The records of a file of lines up to the first bad one, and how many bytes they take.
+    """The records of a file up to the first bad line, and how many bytes they take.
 
-    A missing file has none. A torn last line is the mark of a kill and is passed over.
+    A missing file has none. A torn last line, as a kill leaves it, is ignored.
 
     Raises:
-        CorruptError: a bad line has good ones after it: not a torn tail, but damage.
+        CorruptError: intact lines follow a bad one, so it is damage and not a torn tail.
     """
     records: list[dict[str, Any]] = []
     good = 0
@@ -71,8 +71,9 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
         if record is None:
             if _holds_a_line(data[good:]):
                 raise CorruptError(
-                    f"Line {number + 1} of {path} is damaged (its CRC does not match), and whole lines follow it.",
-                    "Restore the file from a copy; `trainyard verify` names every damaged file.",
+                    f"Line {number + 1} of {path} is damaged (its CRC does not match), and intact lines follow it.",
+                    "Restore the file from a copy; `trainyard verify` lists every damaged file.",
+                    place=f"{path}:{number + 1}",
                 )
             break
         records.append(record)
@@ -81,7 +82,7 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def _holds_a_line(data: bytes) -> bool:
-    """Whether there is a whole line anywhere, even glued to the one before it."""
+    """Whether there is an intact line anywhere, even one that is joined to the line before it."""
     return any(
         decode_line(data[begin.start() : data.find(b"\n", begin.start()) + 1]) is not None
         for begin in re.finditer(rb'\{"crc":"', data)
@@ -89,11 +90,11 @@ def _holds_a_line(data: bytes) -> bool:
 
 
 class Appender:
-    """Appends whole lines to a file that one process at a time writes.
+    """Appends lines to a file that only one process at a time writes.
 
-    Opening cuts a torn tail off. When an append fails, what it left is cut off at once, or else before
-    the next append. After a kill of the process the file holds every line
-    whose `append` returned; after a power cut, every line that was appended before `sync` was called.
+    Opening cuts off a torn tail. When an append fails, what it left is cut off at once or, if that fails
+    too, before the next append. After a kill of the process the file holds every line whose `append`
+    returned; after a power cut, every line that was appended before `sync` was called.
     Not for several threads at once, except that `sync` may run beside `append`.
     """
 
@@ -127,7 +128,7 @@ class Appender:
             self._torn = False
 
     def append(self, lines: bytes, *, sync: bool = True) -> None:
-        """Appends `lines`; with `sync` they survive a power cut once this returns, else a kill of the process."""
+        """Appends `lines`. Once this returns, they survive a kill of the process and, with `sync`, a power cut."""
         self.check_open()
         self.repair()
         self._torn = True

@@ -1,8 +1,8 @@
-"""Immutable blobs of a yard, kept once each under the SHA-256 of their bytes.
+"""The immutable blobs of a yard, each stored once under the SHA-256 of its bytes.
 
-A blob's link count is its reference count: whoever uses it hard-links it, and one with a single
-link is used by nobody. Where a file system has no hard links, users hold copies.
-Knows nothing of what the blobs are.
+A blob's link count is its reference count: every user of a blob hard-links it, and a blob with a
+single link is unused. On a file system without hard links, users hold copies.
+This module does not know what the blobs contain.
 """
 
 from __future__ import annotations
@@ -27,48 +27,50 @@ class Objects:
         return self._root / digest[:2] / digest
 
     def has(self, digest: str) -> bool:
-        """Whether the blob is here."""
+        """Whether the blob is stored."""
         return self.path(digest).exists()
 
     def put(self, file: Path, digest: str | None = None) -> str:
-        """Keeps the bytes of `file` (linked, not copied, where possible) and returns their digest.
+        """Stores the bytes of `file` (as a hard link where possible) and returns their digest.
 
-        `file` must be on disk already and never be written into again.
+        `file` must be flushed to disk already and must never be written into again.
         """
         digest = digest or durable.sha256_file(file)
         if not self.has(digest):
-            with contextlib.suppress(FileExistsError):  # another process was first: same bytes
+            with contextlib.suppress(FileExistsError):  # another process stored the same bytes first
                 durable.link_or_copy(file, self.path(digest))
         return digest
 
     def create(self, write: Callable[[Path], None]) -> str:
-        """Keeps what `write` puts at the path it is given; returns its digest."""
+        """Stores the file that `write` creates at the path it is given; returns its digest."""
         durable.make_directories(self._root)
         durable.sweep(self._root)
         written = durable.temporary(self._root)
         try:
             write(written)
             durable.settle(written)
-            return self.put(written)  # linked, not renamed: never over the same object, which others may be linking
+            return self.put(written)  # a rename could replace the same object while another process links it
         finally:
             written.unlink(missing_ok=True)
 
     def link(self, digest: str, target: Path) -> None:
-        """Makes `target` the blob.
+        """Hard-links the blob to `target`, or copies it.
 
         Raises:
-            CorruptError: the blob is not here.
+            CorruptError: the blob is not stored.
         """
         try:
             durable.link_or_copy(self.path(digest), target)
         except FileNotFoundError:
             raise CorruptError(
-                f"The object {digest[:12]}… that {target} needs is missing from {self._root}.",
+                f"Object {digest[:12]}…, which {target} needs, is missing from {self._root}.",
                 "Restore it from a copy of the yard, or use another checkpoint.",
+                value=digest,
+                place=target,
             ) from None
 
     def unreferenced(self) -> list[tuple[Path, int]]:
-        """Blobs that nothing links to any more: (path, size in bytes)."""
+        """Blobs without any other link: (path, size in bytes)."""
         found: list[tuple[Path, int]] = []
         for folder, _, names in os.walk(self._root):
             for name in names:

@@ -214,7 +214,7 @@ def test_importing_it_is_light() -> None:
     code = (
         "import sys, trainyard; trainyard.Api; trainyard.open; trainyard.Run; "
         "heavy = {'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules); "
-        "assert not heavy, heavy; assert 'trainyard.app' not in sys.modules"
+        "assert not heavy, heavy; assert 'trainyard.running' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 

@@ -21,6 +21,7 @@ import torch
 from command_line import SMALL, Kept, trainyard, tree
 from PIL import Image
 
+from trainyard.errors import UserError
 from trainyard.layouts import load_layout
 from trainyard.runs import Yard, create_run, resume_run
 
@@ -144,7 +145,7 @@ def test_files_of_configuration(empty, text, says):
     [
         (["dgits"], ('"dgits"', "did you mean `digits`?", "mnist_mlp")),
         (["none.yaml"], ('"none.yaml"', "No such file", "digits, emotions, mnist_mlp")),
-        (["digits", "mnist_mlp"], ("One recipe at a time: digits, mnist_mlp",)),
+        (["digits", "mnist_mlp"], ("digits, mnist_mlp", "KEY=VALUE")),
         (["digits", "--like", "last"], ("digits", "--like last", "not both")),
         (["--like", "nothing"], ("There is no yard",)),
         (["--epochs", "3"], ("'--epochs'", "trainyard train --help")),
@@ -195,13 +196,13 @@ def test_targets_that_do_not_fit(empty, target, says):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("../x", ("'../x'", "has a '/' in it")),
+        ("../x", ("'../x'", "contains '/'")),
         ("..", ("'..'", "another directory")),
         ("a/b", ("'a/b'",)),
         ("a\nb", (r"'a\nb'", "control character")),
         ("x" * 300, ("300 characters", "300 bytes", "255", "shorter")),
         ("ü" * 200, ("200 characters", "400 bytes")),
-        (".run", ("'.run'", "keeps for itself")),
+        (".run", ("'.run'", "reserved")),
     ],
     ids=["up", "dots", "slash", "newline", "300", "bytes", "own"],
 )
@@ -561,9 +562,7 @@ def test_resuming_on_data_that_changed(empty):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
-@pytest.mark.parametrize(
-    ("which", "says"), [("99", ("step 99", "20, 40, 60")), ("bset", ("'bset'", "best, last or a step"))]
-)
+@pytest.mark.parametrize(("which", "says"), [("99", ("step 99", "20, 40, 60")), ("bset", ("'bset'", "best, last"))])
 def test_a_checkpoint_that_is_not_there(yard, command, which, says, images):
     more = [images] if command == "predict" else []
     refused(yard, command, "done", *more, "--checkpoint", which, says=says)
@@ -619,7 +618,7 @@ def test_images_for_a_model_of_vectors(empty, images):
     [
         (["--device", "gpu"], ("'gpu'", "cuda:N")),
         (["--device", "cuda:99"], ("the device 'cuda:99' is not there",)),
-        (["--out", "no/such/p.csv"], ("no folder 'no/such'",)),
+        (["--out", "no/such/p.csv"], ("--out", "'no/such'")),
         (["--out", "."], ("--out",)),
         (["--split", "tests"], ("--split",)),
     ],
@@ -654,16 +653,16 @@ def test_filters(yard, command, words, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("--runs", ("--runs needs a FILTER", "id:*")),
-        ("--older-than 7d", ("add --runs",)),
-        ("--runs --older-than soon", ("'soon' is no age", "7d")),
+        ("--runs", ("--runs", "FILTER", "id:*")),
+        ("--older-than 7d", ("--older-than", "--runs")),
+        ("--runs --older-than soon", ("--older-than", "'soon'", "7d")),
         ("--runs --state faild", ("'faild'", "'failed'")),
-        ("--until-below big", ("'big' is no size", "10GB")),
+        ("--until-below big", ("--until-below", "'big'", "10GB")),
         ("--keep-last -1", ("--keep-last",)),
-        ("--step 20", ("--step 20", "exactly one run", "4", "`trainyard runs`")),
-        ("name:done --step 7", ("no checkpoint of step 7", "20, 40, 60")),
-        ("--trash 1d name:done --yes", ("--trash", "nothing else")),
-        ("--trash", ("Nobody is there to answer", "--yes")),
+        ("--step 20", ("--step 20", "4", "`trainyard runs`")),
+        ("name:done --step 7", ("step 7", "20, 40, 60")),
+        ("--trash 1d name:done --yes", ("--trash",)),
+        ("--trash", ("stdin", "--yes")),
     ],
 )
 def test_cleaning(yard, words, says):
@@ -671,10 +670,13 @@ def test_cleaning(yard, words, says):
 
 
 def test_undoing(yard):
-    refused(yard, "undo", says=("nothing to undo",))
+    refused(yard, "undo", says=("trash",))
+    error = yard("undo").error
+    assert isinstance(error, UserError)
+    assert (error.value, error.place) == (None, str(yard.root / ".yard" / "trash"))
     yard("clean", "name:done", "--yes")
     entry = yard("undo", "--list").out.split()[0]
-    refused(yard, "undo", "20", says=("no 20 in the trash", entry))
+    refused(yard, "undo", "20", says=("20", entry))
 
 
 @pytest.mark.parametrize(
@@ -685,5 +687,5 @@ def test_pages(yard, option, value):
 
 
 def test_comparing_one(yard):
-    refused(yard, "compare", "done", says=("two runs or more", "'done'"))
+    refused(yard, "compare", "done", says=("compare", "'done'"))
     refused(yard, "compare", "done", "nothing", says=("'nothing'",))

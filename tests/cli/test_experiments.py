@@ -74,7 +74,7 @@ def test_it_writes_files_and_keeps_those_that_are_there():
     outcome = trainyard(*arguments)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines() == [
-        "wrote 1 file to mine/, 4 files there already",
+        "wrote 1 file to mine/, 4 files already there",
         "kept 1 file that you changed:",
         f"  {path}",
     ]
@@ -90,7 +90,7 @@ def test_it_writes_files_and_keeps_those_that_are_there():
         (["--model", "whisper_bse"], ("fits `whisper_bse`", "did you mean `base`?")),
         (["--model", "*_lorra_*"], ("no name of the grid fits `*_lorra_*`",)),
         (["a_file"], ("is a file",)),
-        (["mine", "--limit", "3"], ("--limit and --offset page the list",)),
+        (["mine", "--limit", "3"], ("--limit", "--offset", "--dataset")),
         (["--limit", "0"], ("--limit",)),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import SMALL, Kept, Training, flip_a_byte, left_behind
 
+from trainyard.errors import CheckpointError, UnknownCheckpointError
 from trainyard.runs import RunReader
 
 
@@ -49,9 +50,9 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_used(yard: 
     outcome = yard("resume", "killed")
     assert outcome.code == 0
     first = outcome.out.splitlines()[0]
-    assert first.startswith("checkpoint of step 100 is damaged and was set aside: ")
-    assert "checkpoint-100/model.safetensors has other bytes" in outcome.out
-    assert "resuming killed from step 80" in outcome.out
+    assert "step 100" in first
+    assert "checkpoint-100/model.safetensors" in outcome.out
+    assert "killed from step 80" in outcome.out
     log = next((yard.root / "p/digits/killed").glob("*.log")).read_text()
     assert all(line.removeprefix("warning: ") in log for line in outcome.out.splitlines()), "all of it is in the log"
     assert (yard.root / "p/digits/killed/checkpoint-100.corrupt").is_dir()
@@ -61,13 +62,15 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_used(yard: 
     assert "damaged" in yard("show", "killed").out
 
 
-def test_all_checkpoints_damaged_is_said_and_nothing_is_lost(yard: Kept):
+def test_all_checkpoints_damaged_is_an_error_and_nothing_is_lost(yard: Kept):
     for folder in (yard.root / "p/digits/killed").glob("checkpoint-*"):
         flip_a_byte(folder / "model.safetensors", at=3000)
     outcome = yard("resume", "killed")
     assert outcome.code == 1
-    assert "has no whole checkpoint" in outcome.err
-    assert "`trainyard train --like" in outcome.err
+    assert isinstance(outcome.error, CheckpointError)
+    assert outcome.error.value == [100, 80, 60, 40, 20]
+    assert outcome.error.place == "killed"
+    assert "`trainyard train --like" in outcome.error.remedy
     assert yard.run("killed").snapshot.state == "crashed"
     assert len(list((yard.root / "p/digits/killed").glob("checkpoint-*"))) == 5
 
@@ -88,7 +91,9 @@ def test_step_goes_back_once_later_ones_are_cleaned_away(yard: Kept, never_kille
 def test_a_step_that_is_not_there(yard: Kept):
     outcome = yard("resume", "killed", "--step", "101")
     assert outcome.code == 2
-    assert "no checkpoint of step 101 (there are: 20, 40, 60, 80, 100)" in outcome.err
+    assert isinstance(outcome.error, UnknownCheckpointError)
+    assert (outcome.error.value, outcome.error.place) == (101, "killed")
+    assert "20, 40, 60, 80, 100" in outcome.error.remedy
 
 
 # -- signals

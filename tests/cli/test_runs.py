@@ -89,7 +89,7 @@ def test_nothing_found_is_said(kept, tmp_path):
     assert (outcome.code, outcome.out) == (0, "No run matches 'name:zzz'.\n")
     assert kept("runs", "name:zzz", "--json").json == []
     Yard(tmp_path / "bare", create=True)
-    assert Kept(tmp_path / "bare")("runs").out == "No runs yet: `trainyard train` makes the first.\n"
+    assert "`trainyard train`" in Kept(tmp_path / "bare")("runs").out
 
 
 def test_a_deleted_index_is_made_anew(yard):

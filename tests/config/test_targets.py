@@ -219,7 +219,7 @@ def test_target_accepts() -> None:
 
 
 def test_a_saved_configuration_may_name_targets_where_they_used_to_be() -> None:
-    saved = {"training": {"criterion": {"_target_": "trainyard.training.losses.FocalLoss", "gamma": 1.5}}}
+    saved = {"training": {"criterion": {"_target_": "trainyard.tasks.losses.FocalLoss", "gamma": 1.5}}}
     config = from_dict({"data": {"source": "text"}, "model": {"name": "text_encoder", "pretrained": False}, **saved})
     assert config.training.criterion == {"_target_": "trainyard.tasks.losses.FocalLoss", "gamma": 1.5}
     assert build_target(config.training.criterion).gamma == 1.5

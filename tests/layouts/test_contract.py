@@ -52,12 +52,12 @@ def test_a_broken_layout_breaks_the_contract(kinds: dict[str, str], test: str) -
     class Broken(LayoutContract):
         layout = Layout("broken", "run", "pth", {**BASE, **kinds})
 
-    with pytest.raises((AssertionError, BadNameError), match=r"disagree|read as|several runs"):
+    with pytest.raises((AssertionError, BadNameError)):
         getattr(Broken(), test)()
 
 
-@pytest.mark.parametrize("test", ["test_no_two_records_share_a_path", "test_no_record_lies_below_a_file"])
-def test_the_contract_does_not_lean_on_check(test: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("test", ["test_no_two_records_share_a_path", "test_no_record_is_below_a_file"])
+def test_the_contract_does_not_rely_on_check(test: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Layout, "check", lambda self, facts: None)
 
     class Unchecked(LayoutContract):

@@ -194,46 +194,72 @@ def test_what_is_never_written_is_not_read(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "facts", "words"),
+    ("layout", "facts", "path"),
     [
-        ("shared", {"run": "evaluation"}, ["run 'evaluation'", "'shared'", "'evaluation_log'"]),
-        ("grouped", {"dataset": "metrics.csv"}, ["dataset 'metrics.csv'", "metrics_table"]),
-        ("trials", {"run": "mp.log"}, ["run 'mp.log'", "controller_log"]),
-        ("trials", {"run": "default_config.yaml"}, ["default_config"]),
-        ("shared", {"run": "x" * 230}, ["bytes long", "255"]),
-        ("grouped", {"run": "x" * 256}, ["256 bytes long"]),
-        ("grouped", {"run": "../../etc"}, ["'../../etc'", "'/'"]),
-        ("grouped", {"run": "two\nlines"}, ["'two\\nlines'", "control character"]),
-        ("files", {"project": ".yard"}, [".yard"]),
-        ("grouped", {"run": 3}, ["3", "int"]),
+        ("shared", {"run": "evaluation"}, "logs/evaluation_20260131-204301.log"),
+        ("grouped", {"dataset": "metrics.csv"}, "demo/metrics.csv/cnn/"),
+        ("trials", {"run": "mp.log"}, "experiment_demo/mp.log/"),
+        ("trials", {"run": "default_config.yaml"}, "experiment_demo/default_config.yaml/"),
     ],
 )
-def test_names_that_check_refuses(layout: str, facts: dict, words: list[str]) -> None:
-    with pytest.raises(BadNameError) as caught:
+def test_ambiguous_names_that_check_refuses(layout: str, facts: dict, path: str) -> None:
+    with pytest.raises(BadNameError) as raised:
         load_layout(layout).check({**FACTS, **facts})
-    assert all(word in caught.value.what for word in words), caught.value.what
-    assert caught.value.remedy
+    assert facts.items() <= raised.value.value.items()
+    assert raised.value.place.startswith(path)
+    assert next(iter(facts)) in raised.value.remedy
+
+
+@pytest.mark.parametrize("run", ["x" * 230, "x" * 256])
+def test_long_names_that_check_refuses(run: str) -> None:
+    with pytest.raises(BadNameError) as raised:
+        load_layout("shared").check({**FACTS, "run": run})
+    assert raised.value.value["run"] == run
+    assert len(raised.value.place) > 255
+    assert raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("layout", "fact", "value"),
+    [
+        ("grouped", "run", "../../etc"),
+        ("grouped", "run", "two\nlines"),
+        ("files", "project", ".yard"),
+        ("grouped", "run", 3),
+    ],
+)
+def test_unsafe_values_that_check_refuses(layout: str, fact: str, value: object) -> None:
+    with pytest.raises(BadNameError) as raised:
+        load_layout(layout).check({**FACTS, fact: value})
+    assert (raised.value.value, raised.value.place) == (value, fact)
+    assert raised.value.remedy
 
 
 def test_a_long_step_is_foreseen() -> None:
     """A name that fits at step 1 and not at step 1,000,000 is refused before the run begins."""
-    layout, run = load_layout("shared"), "x" * (255 - len("_epoch_1.pth"))
-    assert layout.path("checkpoint", {"run": run, "epoch": 1})
-    with pytest.raises(BadNameError, match="bytes long"):
+    run = "x" * (255 - len("_1.pth"))
+    layout = Layout("long", "run", "pth", {"home": "{run}/", "checkpoint": "checkpoints/{run}_{step}.pth"})
+    assert layout.path("checkpoint", {"run": run, "step": 1})
+    with pytest.raises(BadNameError) as raised:
         layout.check({"run": run})
+    assert raised.value.value["run"] == run
+    assert raised.value.value["step"] >= 1_000_000
+    assert len(raised.value.place) > 255
 
 
 def test_check_leaves_out_kinds_without_their_names_but_not_the_home() -> None:
     load_layout("dated").check({})
-    with pytest.raises(LayoutError, match="'home'"):
+    with pytest.raises(LayoutError) as raised:
         load_layout("grouped").check({"run": "a"})
+    assert (raised.value.value, raised.value.place) == (["project", "dataset"], "grouped:home")
 
 
-def test_a_directory_of_others_is_no_home() -> None:
+def test_a_home_must_not_contain_records_of_others() -> None:
     layout = Layout("flat", "run", "pth", {"home": "{run}/", "checkpoint": "checkpoints/{run}_{epoch}.pth"})
     layout.check({"run": "cnn"})
-    with pytest.raises(BadNameError, match="in which 'checkpoint' may lie"):
+    with pytest.raises(BadNameError) as raised:
         layout.check({"run": "checkpoints"})
+    assert (raised.value.value, raised.value.place) == ({"run": "checkpoints"}, "checkpoints/")
 
 
 def test_names_are_composed() -> None:
@@ -241,8 +267,9 @@ def test_names_are_composed() -> None:
     assert layout.path("best", {"run": "nai\u0308ve"}) == layout.path("best", {"run": "na\u00efve"})
     assert layout.match("checkpoints/nai\u0308ve_best.pth")[0].facts == {"run": "na\u00efve"}
     merging = Layout("merging", "run", "pth", {"home": "e{run}/", "checkpoint": "{home}{epoch}.pth"})
-    with pytest.raises(BadNameError, match="merges"):
+    with pytest.raises(BadNameError) as raised:
         merging.path("home", {"run": "\u0301a"})
+    assert (raised.value.value, raised.value.place) == ({"run": "\u0301a"}, "e\u0301a")
 
 
 @pytest.mark.parametrize(
@@ -257,9 +284,9 @@ def test_names_are_composed() -> None:
 )
 def test_facts_have_forms(fact: str, value: object) -> None:
     layout = Layout("probe", "run", "pth", {"home": f"{{{fact}}}/", "checkpoint": "{home}c"})
-    with pytest.raises(BadNameError) as caught:
+    with pytest.raises(BadNameError) as raised:
         layout.path("home", {fact: value})
-    assert repr(value) in caught.value.what
+    assert (raised.value.value, raised.value.place) == (value, fact)
 
 
 def test_numbers_may_be_those_of_numpy() -> None:
@@ -271,19 +298,20 @@ def test_numbers_may_be_those_of_numpy() -> None:
 def test_a_kind_without_a_place() -> None:
     layout = load_layout("grouped")
     assert not layout.has("results")
-    with pytest.raises(LayoutError, match=r"'grouped' has no place for 'results'"):
+    with pytest.raises(LayoutError) as raised:
         layout.path("results", FACTS)
-    with pytest.raises(LayoutError, match=r"(?s)no record kind 'chekpoint'.*Did you mean 'checkpoint'\?"):
+    assert (raised.value.value, raised.value.place) == ("results", "grouped")
+    with pytest.raises(LayoutError) as raised:
         layout.path("chekpoint", FACTS)
+    assert (raised.value.value, raised.value.place) == ("chekpoint", None)
+    assert "checkpoint" in raised.value.remedy
 
 
 def test_a_missing_fact() -> None:
-    with pytest.raises(LayoutError) as caught:
+    with pytest.raises(LayoutError) as raised:
         load_layout("shared").path("checkpoint", {"run": "cnn", "epoch": None})
-    assert "'checkpoint'" in caught.value.what
-    assert "'epoch'" in caught.value.what
-    assert "checkpoints/{run}_epoch_{epoch}.pth" in caught.value.what
-    assert caught.value.remedy == "Pass epoch=…."
+    assert (raised.value.value, raised.value.place) == (["epoch"], "shared:checkpoint")
+    assert "epoch=" in raised.value.remedy
 
 
 def test_what_is_shared() -> None:
@@ -323,8 +351,10 @@ class TestVary:
         assert {**layout.vary(FACTS, 2), "id": FACTS["id"]} == FACTS
 
     def test_without_the_fact(self) -> None:
-        with pytest.raises(LayoutError, match="'run'"):
+        with pytest.raises(LayoutError) as raised:
             load_layout("grouped").vary({"model": "a"}, 2)
+        assert (raised.value.value, raised.value.place) == (["run"], "grouped")
+        assert "run=" in raised.value.remedy
 
 
 def test_a_tree_with_facts_filled_in() -> None:
@@ -352,8 +382,8 @@ def test_nothing_heavy_is_imported() -> None:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_what_happens_later_lies_where_the_run_does(name: str) -> None:
-    """The moment of an evaluation is not that of the run, whose home may be called after its own."""
+def test_what_happens_later_is_stored_with_the_run(name: str) -> None:
+    """The timestamp of an evaluation differs from that of the run, which may be part of the home's name."""
     layout = load_layout(name)
     facts = {**FACTS, "timestamp": "20260131-204301", "moment": "20270101-000000"}
     path = layout.path("evaluation_log", facts)

@@ -11,7 +11,7 @@ from retention_yards import LOSSES, content, facts, reread, save, train, trained
 
 from trainyard import durable, jsonl
 from trainyard.checkpoints import choose, problems
-from trainyard.errors import UserError
+from trainyard.errors import RunBusyError, UserError
 from trainyard.layouts import load_layout
 from trainyard.retention import (
     KeepPolicy,
@@ -30,7 +30,8 @@ from trainyard.retention import (
     strip_optimizer,
     undo,
 )
-from trainyard.runs import RunReader, Yard, amend, create_run, find_homes, resume_run
+from trainyard.retention.apply import CHANGED, GONE
+from trainyard.runs import RunReader, RunWriter, Yard, amend, create_run, find_homes, resume_run
 
 LAYOUTS = ("grouped", "shared", "dated", "trials", "files")
 INTERMEDIATE = KeepPolicy(last=0)
@@ -58,8 +59,15 @@ def everything(yard: Yard, run: RunReader, other: RunReader) -> Plan:
     )
 
 
+def refusal(yard: Yard, run: RunReader | RunWriter) -> str:
+    """What is said of a busy run to whoever wants to write to it."""
+    with pytest.raises(RunBusyError) as raised, amend(yard, run.home):
+        pytest.fail("the run is busy")
+    return raised.value.what
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_undo_brings_everything_back(yard: Yard, layout: str) -> None:
+def test_undo_restores_everything(yard: Yard, layout: str) -> None:
     run, other = trained(yard, layout), trained(yard, layout, "other")
     plan = everything(yard, run, other)
     files, known, others = tree(yard), facts(run), facts(other)
@@ -90,7 +98,7 @@ def test_applying_again_finds_nothing_left_to_do(yard: Yard) -> None:
     after = tree(yard)
     entry = apply(yard, plan)
     assert entry is not None
-    assert {why for _, why in entry.skipped} == {"it is gone already"}
+    assert {why for _, why in entry.skipped} == {GONE}
     assert len(entry.skipped) == len(plan.items)
     assert tree(yard) == after
     assert apply(yard, Plan("Nothing")) is None
@@ -156,7 +164,7 @@ def test_what_changed_since_the_plan_was_made_is_left_alone(yard: Yard) -> None:
     files = tree(yard)
     entry = apply(yard, plan)
     assert entry is not None
-    assert {why for _, why in entry.skipped} == {"it was worked on since the plan was made"}
+    assert {why for _, why in entry.skipped} == {CHANGED}
     assert tree(yard) == files
 
 
@@ -165,18 +173,18 @@ def test_a_busy_run_is_skipped_and_others_are_not(yard: Yard) -> None:
     plan = combine(yard, "Both", [clean_checkpoints(yard, [run, other], INTERMEDIATE)])
     with amend(yard, run.home):
         entry = apply(yard, plan)
+        why_busy = refusal(yard, run)
     assert entry is not None
-    assert len(entry.skipped) == 3
-    assert all("is being worked on by process" in why for _, why in entry.skipped)
+    assert [why for _, why in entry.skipped] == [why_busy] * 3
     assert len(reread(run).snapshot.checkpoints) == 5
     assert len(reread(other).snapshot.checkpoints) == 2
     with amend(yard, other.home):
-        assert "is being worked on" in undo(yard).problems[0]
+        assert all(problem.endswith(refusal(yard, other)) for problem in undo(yard).problems)
     assert undo(yard).problems == ()
     assert len(reread(other).snapshot.checkpoints) == 5
 
 
-def test_a_removed_run_is_told_to_indexes_and_its_name_is_free(yard: Yard) -> None:
+def test_a_removed_run_is_noted_for_indexes_and_its_name_is_free(yard: Yard) -> None:
     run = trained(yard, "shared")
     yard.changes_path.unlink()
     apply(yard, remove(yard, run))
@@ -187,7 +195,8 @@ def test_a_removed_run_is_told_to_indexes_and_its_name_is_free(yard: Yard) -> No
     assert again.home == run.home
     assert again.snapshot.id != run.snapshot.id
     report = undo(yard)
-    assert "exists now" in report.problems[0]
+    assert report.restored == ()
+    assert f"{report.name}/0000" in report.problems[0]
     assert [e.name for e in list_trash(yard)] == [report.name]  # still there
     apply(yard, remove(yard, again))
     assert undo(yard, report.name).problems == ()
@@ -260,7 +269,7 @@ def test_rotation_syncs_a_handful_of_times(yard: Yard, monkeypatch: pytest.Monke
     assert 0 < len(synced) <= 10 + 6  # those of `finish`, too
 
 
-def test_undo_is_of_what_a_person_did(yard: Yard) -> None:
+def test_undo_takes_the_newest_clean_not_a_rotation(yard: Yard) -> None:
     run = trained(yard, "grouped")
     cleaned = apply(yard, clean_checkpoints(yard, [run], KeepPolicy(last=4)))
     with train(yard, "grouped", "later") as later:
@@ -268,12 +277,14 @@ def test_undo_is_of_what_a_person_did(yard: Yard) -> None:
         assert rotation is not None
         assert cleaned is not None
         assert undo(yard).name == cleaned.name
-        with pytest.raises(UserError, match="No clean is left to undo"):
+        with pytest.raises(UserError) as raised:
             undo(yard)
-        assert "is being worked on" in undo(yard, rotation.name).problems[0]  # a live run's rotation stays
+        assert raised.value.value == [rotation.name]
+        assert "trainyard undo --list" in raised.value.remedy
+        assert undo(yard, rotation.name).problems[0].endswith(refusal(yard, later))  # a live run's rotation stays
 
 
-# -- for good
+# -- permanently
 
 
 def test_emptying_gives_the_bytes_back(yard: Yard) -> None:
@@ -306,7 +317,7 @@ def test_emptying_by_age(yard: Yard) -> None:
 def test_leftovers_of_writers_and_of_emptying_go_too(yard: Yard) -> None:
     (yard.trash / "unfinished" / "checkpoint-10-x").mkdir(parents=True)
     (yard.trash / ".emptying-20260101-000000-0000" / "0000").mkdir(parents=True)
-    (yard.trash / "20990101-000000-0000-rotation-abcdefgh").mkdir()  # a rotation that begins at this moment
+    (yard.trash / "20990101-000000-0000-rotation-abcdefgh").mkdir()  # a rotation that another process is beginning
     dead = yard.trash / "20200101-000000-0000"
     dead.mkdir()
     os.utime(dead, (0, 0))
@@ -325,7 +336,7 @@ def test_objects_go_with_their_last_user_but_never_under_a_live_run(yard: Yard) 
     os.utime(yard.objects.path(digest), (old, old))
     with train(yard, "grouped", "live", losses={}) as live:
         empty_trash(yard)
-        assert yard.objects.has(digest)  # nothing saved yet: it may be about to link it
+        assert yard.objects.has(digest)  # it has saved nothing yet, so it may be about to link it
         save(live, 10, 0.5)
         assert (live.home / "checkpoint-10" / "frozen.safetensors").stat().st_nlink == 2
     apply(yard, remove(yard, RunReader(yard, live.home)))

@@ -61,16 +61,15 @@ def test_which_checkpoints_stay(policy: KeepPolicy, options: dict[str, object], 
 
 def test_every_decision_has_its_reason() -> None:
     decisions = run_decide(SIX, KeepPolicy(last=2, best=2, every=4), protected_steps={10: "teaches x"})
-    assert {d.step: d.why for d in decisions} == {
-        10: "teaches x",
-        20: "among the 2 best",
-        30: "the best",
-        40: "each 4th epoch is kept",
-        50: "among the 2 newest",
-        60: "the newest",
-    }
+    why = {d.step: d.why for d in decisions}
+    assert why[10] == "teaches x"
+    assert len(set(why.values())) == 6, "different reasons read differently"
+    assert all("best" in why[step] for step in (20, 30))
+    assert "4th" in why[40]
+    assert all("newest" in why[step] for step in (50, 60))
     dropped = run_decide(SIX, KeepPolicy(last=2, every=3))[3]
-    assert dropped.why == "superseded: not among the 2 newest nor the best nor a 3rd epoch"
+    assert not dropped.keep
+    assert all(word in dropped.why for word in ("2 newest", "best", "3rd"))
 
 
 def test_published_names_and_own_names_are_counted_apart_when_each_best_has_a_name() -> None:
@@ -127,9 +126,9 @@ def test_a_checkpoint_inside_an_epoch_is_no_nth_epoch() -> None:
 
 def test_nonsense_is_refused() -> None:
     for values in ({"last": -1}, {"best": -1}, {"every": 0}):
-        with pytest.raises(ValueError, match="not a policy"):
+        with pytest.raises(ValueError, match=f"{next(iter(values))}={next(iter(values.values()))}"):
             KeepPolicy(**values)
-    with pytest.raises(ValueError, match="mode"):
+    with pytest.raises(ValueError, match="'auto'"):
         run_decide(SIX, KeepPolicy(), mode="auto")
     assert run_decide([], KeepPolicy()) == []
 

@@ -6,7 +6,7 @@ import pytest
 from retention_yards import facts, reread, trained, tree
 
 from trainyard.checkpoints import publish
-from trainyard.errors import UserError
+from trainyard.errors import RunNotFoundError, UserError
 from trainyard.retention import KeepPolicy, Plan, apply, clean_checkpoints, list_trash, strip_optimizer, undo
 from trainyard.runs import RunReader, Yard, amend
 from trainyard.runs.events import CheckpointCommitted
@@ -24,12 +24,14 @@ def drop(yard: Yard, run: RunReader, step: int, place: str | None = None) -> str
 
 
 def test_an_empty_trash_and_an_unknown_entry(yard: Yard) -> None:
-    with pytest.raises(UserError, match="nothing to undo"):
+    with pytest.raises(UserError) as raised:
         undo(yard)
+    assert (raised.value.value, raised.value.place) == (None, str(yard.trash))
     name = drop(yard, trained(yard, "grouped"), 10)
-    with pytest.raises(UserError, match="There is no 2020") as error:
+    with pytest.raises(UserError) as raised:
         undo(yard, "2020")
-    assert name in error.value.remedy
+    assert (raised.value.value, raised.value.place) == ("2020", str(yard.trash))
+    assert name in raised.value.remedy
 
 
 @pytest.mark.parametrize("layout", ["grouped", "trials", "files"])
@@ -67,7 +69,7 @@ def test_what_exists_now_is_never_replaced(yard: Yard) -> None:
     intruder.mkdir()
     report = undo(yard)
     assert report.restored == ()
-    assert "p/d/cnn/checkpoint-10/ exists now" in report.problems[0]
+    assert "p/d/cnn/checkpoint-10/" in report.problems[0]
     assert f"{name}/0000" in report.problems[0]
     assert name in report.describe()
     assert list(intruder.iterdir()) == []
@@ -82,7 +84,10 @@ def test_a_moving_name_that_another_checkpoint_has_now(yard: Yard) -> None:
     with amend(yard, run.home) as writer:
         publish(writer, writer.snapshot.checkpoints[-1], "best")
     before = facts(reread(run))
-    assert "exists now" in undo(yard).problems[0]
+    report = undo(yard)
+    assert report.restored == ()
+    assert "checkpoints/cnn_best.pth" in report.problems[0]
+    assert f"{report.name}/0000" in report.problems[0]
     assert facts(reread(run)) == before
 
 
@@ -94,7 +99,8 @@ def test_optimizer_state_of_a_checkpoint_that_was_dropped_later(yard: Yard) -> N
     dropped = drop(yard, run, 10)
     report = undo(yard, stripped.name)
     assert len(report.restored) == 3
-    assert "bring that back first" in report.problems[0]
+    assert len(report.problems) == 1
+    assert report.problems[0].startswith(f"optimizer state of checkpoint 10 of cnn ({run.snapshot.id}): ")
     assert not (run.home / "checkpoint-10").exists()
     assert undo(yard, dropped).problems == ()
     assert undo(yard).problems == ()
@@ -110,7 +116,12 @@ def test_a_checkpoint_of_the_step_made_since(yard: Yard) -> None:
         old = next(c for c in writer.snapshot.checkpoints if c.step == 30)
         event = CheckpointCommitted(old.step, old.epoch, old.format, old.metrics, old.files, old.paths)
         writer.event(replace(event, at="2099-01-01T00:00:00.000Z"))
-    assert "made since" in undo(yard).problems[0]
+    before = facts(reread(run))
+    report = undo(yard)
+    assert report.restored == ()
+    assert len(report.problems) == 1
+    assert facts(reread(run)) == before
+    assert [entry.name for entry in list_trash(yard)] == [report.name]
 
 
 def test_a_run_that_was_removed_later(yard: Yard) -> None:
@@ -120,7 +131,11 @@ def test_a_run_that_was_removed_later(yard: Yard) -> None:
     files = tree(yard)
     name = drop(yard, run, 10)
     apply(yard, remove_runs(yard, by_state([run_facts(reread(run))], {"finished"}), [reread(run)]))
-    assert "There is no run in" in undo(yard, name).problems[0]
+    report = undo(yard, name)
+    assert report.restored == ()
+    with pytest.raises(RunNotFoundError) as raised, amend(yard, run.home):
+        pytest.fail("the run is gone")
+    assert report.problems[0].endswith(raised.value.what)
     assert undo(yard).problems == ()
     assert undo(yard).problems == ()
     assert tree(yard) == files

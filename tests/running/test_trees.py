@@ -1,6 +1,6 @@
 """What `trainyard train digits layout=X` leaves, file by file, in each layout.
 
-Regenerate the trees: `TRAINYARD_UPDATE_GOLDEN=1 pytest tests/app/test_trees.py`
+Regenerate the trees: `TRAINYARD_UPDATE_GOLDEN=1 pytest tests/running/test_trees.py`
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from trainyard.cli.main import main
+from trainyard.cli.main import app, main
 from trainyard.runs import RunReader, Yard
 from trainyard.testing import killing
 
@@ -28,11 +29,12 @@ PROGRAM = (sys.executable, "-c", "from trainyard.cli.main import main; main()")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command printed, and its exit code."""
+    """What a command printed, its exit code, and the error that it ended with, if any."""
 
     code: int
     out: str
     err: str
+    error: Exception | None = None
 
     @property
     def json(self) -> Any:
@@ -46,15 +48,25 @@ def trainyard(*arguments: object) -> Outcome:
     before, sys.argv = sys.argv, ["trainyard", *map(str, arguments)]
     handler = signal.getsignal(signal.SIGTERM)
     code: Any = 0
+    errors: list[Exception] = []
+
+    def run(*positional: Any, **named: Any) -> Any:
+        """The application, which notes what it raises before `main` turns it into an exit code."""
+        try:
+            return type(app).main(app, *positional, **named)
+        except Exception as error:
+            errors.append(error)
+            raise
+
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), mock.patch.object(app, "main", run):
             main()
     except SystemExit as end:
         code = end.code or 0
     finally:
         sys.argv = before
         signal.signal(signal.SIGTERM, handler)
-    return Outcome(code, out.getvalue(), err.getvalue())
+    return Outcome(code, out.getvalue(), err.getvalue(), errors[0] if errors else None)
 
 
 def in_a_process(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:

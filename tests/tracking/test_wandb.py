@@ -154,7 +154,7 @@ def script(directory: Path, ending: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_of_wandb_is_left_in_the_training(tmp_path: Path) -> None:
-    """Not a word on the terminal, no hook, handler, thread or variable, no random number drawn."""
+    """No output on the terminal, no hook, handler, thread or variable, no random number drawn."""
     done = script(tmp_path, "finish")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == [True, ["MainThread"]]
@@ -188,13 +188,13 @@ def test_a_network_that_hangs_costs_one_warning_and_nothing_is_lost(
     with sink(tmp_path, troubles, timeout_s=2.0) as tracker:
         deadline = time.monotonic() + 30
         tracker.emit(StepLogged(1, 0.1, {"step_loss": 2.5}))
-        assert troubles == []  # long before it is known
+        assert troubles == []  # long before the failure is known
         while not troubles and time.monotonic() < deadline:
             tracker.emit(StepLogged(2, 0.2, {"step_loss": 1.5}))
             time.sleep(0.01)
     (trouble,) = troubles
-    assert "could not be reached" in trouble
-    assert f"`wandb sync` sends what is kept below {tmp_path / 'wandb'}" in trouble
+    assert "`wandb sync`" in trouble
+    assert str(tmp_path / "wandb") in trouble
     assert "\n" not in trouble
     run = logged(tmp_path)
     assert [values(row) for row in run.history] == [
@@ -207,5 +207,7 @@ def test_a_network_that_hangs_costs_one_warning_and_nothing_is_lost(
 def test_without_the_package_a_config_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     check_installed()
     monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(ConfigError, match=r"pip install 'trainyard\[tracking\]'"):
+    with pytest.raises(ConfigError) as raised:
         check_installed()
+    assert raised.value.keys == ("tracker",)
+    assert "pip install 'trainyard[tracking]'" in raised.value.remedy

@@ -15,7 +15,7 @@ import trainyard.tracking.wandb
 from trainyard.tracking.wandb import WandbSink
 from trainyard.training.events import StepLogged
 
-# Stands in for the package in the process of its own; {here} is where it keeps what it was told.
+# Replaces the package in the separate process; {here} is where it stores what it receives.
 FAKE = """
 import json, os, sys, time
 from pathlib import Path
@@ -82,7 +82,7 @@ def wait_for(path: Path) -> str:
     return path.read_text()
 
 
-def emit_until_told(tracker: WandbSink, troubles: list[str]) -> None:
+def emit_until_reported(tracker: WandbSink, troubles: list[str]) -> None:
     deadline = time.monotonic() + 30
     while not troubles:
         assert time.monotonic() < deadline
@@ -90,7 +90,7 @@ def emit_until_told(tracker: WandbSink, troubles: list[str]) -> None:
         time.sleep(0.001)
 
 
-def test_without_faults_not_a_word(tmp_path: Path, fake: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_faults_nothing_is_printed(tmp_path: Path, fake: Any, capfd: pytest.CaptureFixture[str]) -> None:
     here, troubles = fake(), []
     with sink(tmp_path, troubles) as tracker:
         tracker.emit(step(1))
@@ -105,25 +105,26 @@ def test_without_faults_not_a_word(tmp_path: Path, fake: Any, capfd: pytest.Capt
     [
         ({"init": "raise ValueError('no such\\n project')"}, "ValueError: no such project"),
         ({"log": "raise OSError('disk gone')"}, "OSError: disk gone"),
-        ({"log": "os._exit(3)"}, "its process ended too early"),
-        ({"init": "os._exit(3)"}, "its process ended too early"),
+        ({"log": "os._exit(3)"}, "process ended"),
+        ({"init": "os._exit(3)"}, "process ended"),
     ],
 )
-def test_what_it_raises_is_told_once_while_the_training_goes_on(
+def test_an_exception_is_reported_once_while_the_training_goes_on(
     tmp_path: Path, fake: Any, faults: dict[str, str], why: str
 ) -> None:
     fake(**faults)
     troubles: list[str] = []
     with sink(tmp_path, troubles) as tracker:
-        emit_until_told(tracker, troubles)
+        emit_until_reported(tracker, troubles)
         for number in range(100):
             tracker.emit(step(number))
         tracker.summary({"best_epoch": 3})
     (trouble,) = troubles
-    assert trouble == f"Weights & Biases: {why}. The training and its own records are not affected."
+    assert why in trouble
+    assert "\n" not in trouble
 
 
-def test_what_it_raises_at_the_end_is_told_once(tmp_path: Path, fake: Any) -> None:
+def test_an_exception_at_the_end_is_reported_once(tmp_path: Path, fake: Any) -> None:
     fake(finish="raise TimeoutError('still uploading')")
     troubles: list[str] = []
     with sink(tmp_path, troubles) as tracker:
@@ -155,7 +156,7 @@ def test_emitting_never_waits_for_a_wandb_that_does(tmp_path: Path, fake: Any, m
     assert steps(here) == list(range(50))  # the newest were dropped
     assert json.loads((here / "finished").read_text()) == [0, {"best_epoch": 3}]
     (trouble,) = troubles
-    assert "4950 rows, the newest, were not sent" in trouble
+    assert "4950" in trouble
 
 
 @pytest.mark.parametrize("where", ["init", "log", "finish"])
@@ -168,7 +169,7 @@ def test_closing_gives_up_on_what_hangs_and_leaves_no_process(tmp_path: Path, fa
         wait_for(here / "waiting")
     tracker.close()
     (trouble,) = troubles
-    assert "it did not finish within 0.2 s" in trouble
+    assert "0.2 s" in trouble
     assert tracker._process is not None
     assert tracker._process._child.poll() is not None
     assert not tracker._forwarder._thread.is_alive()
@@ -179,9 +180,9 @@ def test_a_killed_process_is_one_warning(tmp_path: Path, fake: Any) -> None:
     with sink(tmp_path, troubles) as tracker:
         tracker.emit(step(1))
         os.kill(int(wait_for(here / "waiting")), signal.SIGKILL)
-        emit_until_told(tracker, troubles)
+        emit_until_reported(tracker, troubles)
     (trouble,) = troubles
-    assert "its process ended too early" in trouble
+    assert "process ended" in trouble
 
 
 def test_signals_to_the_whole_job_do_not_end_it(tmp_path: Path, fake: Any) -> None:

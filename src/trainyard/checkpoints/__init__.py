@@ -1,4 +1,4 @@
-"""Checkpoints as files: committing, publishing, verifying, quarantining. Moves bytes; knows no tensors."""
+"""Checkpoints as files: committing, publishing, verifying, quarantining. Handles bytes, not tensors."""
 
 from trainyard.checkpoints.formats import FORMATS, Format
 from trainyard.checkpoints.reader import Choice, choose, problems, verified_path

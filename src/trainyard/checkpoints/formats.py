@@ -1,7 +1,7 @@
-"""The shapes a checkpoint has on disk. Pure names; `training.encoding` turns tensors into the files.
+"""The formats of a checkpoint on disk, as file names; `training.checkpoint` turns tensors into the files.
 
-`hf` and `hf-bin` are directories that transformers reads; `pth` is one file that
-`torch.load(weights_only=True)` reads.
+`hf` and `hf-bin` are directories that transformers can load; `pth` is one file for
+`torch.load(weights_only=True)`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ TRAINING_ARGS = "training_args.bin"
 
 @dataclass(frozen=True)
 class Format:
-    """How a checkpoint lies on disk.
+    """The format of a checkpoint on disk.
 
-    `weights` is the file of the model; `resume_files` serve only for resuming, so a superseded
-    checkpoint can do without them and a published one has none.
+    `weights` is the model's file. `resume_files` are needed only to resume: they may be removed from a
+    superseded checkpoint, and a published one has none.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Format:
     resume_files: frozenset[str] = frozenset()
 
     def is_published(self, file: str) -> bool:
-        """Whether a published checkpoint ("best", "final") has this file, too."""
+        """Whether a published checkpoint ("best", "final") includes this file."""
         return file not in self.resume_files and file != MANIFEST
 
     def can_resume(self, paths: Mapping[str, str]) -> bool:
-        """Whether a checkpoint at these places has one with all that resuming needs."""
+        """Whether one of these places has everything that resuming needs."""
         return "checkpoint" in paths or not self.is_directory
 
 

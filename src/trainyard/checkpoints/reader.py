@@ -1,4 +1,4 @@
-"""Reading checkpoints back: which ones are whole, and which one to use. Never writes."""
+"""Reads checkpoints: which ones are intact, and which one to use. Never writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainyard.runs import Checkpoint, RunReader
 
 
 def faults(checkpoint: Checkpoint, place: str, path: Path, *, deep: bool = True) -> list[str]:
-    """What is wrong with a checkpoint in one place, which lies at `path`; empty when it is whole there."""
+    """What is wrong with the copy of a checkpoint at `path`, its `place`; empty when it is intact."""
     format_ = FORMATS[checkpoint.format]
     if not path.exists():
         return [f"{path} is missing"]
@@ -24,19 +24,19 @@ def faults(checkpoint: Checkpoint, place: str, path: Path, *, deep: bool = True)
         if not part.exists():
             found.append(f"{part} is missing")
         elif part.stat().st_size != file["size"]:
-            found.append(f"{part} is {part.stat().st_size:,} bytes, its manifest says {file['size']:,}")
+            found.append(f"{part} is {part.stat().st_size:,} bytes long, but {file['size']:,} were written")
         elif deep and durable.sha256_file(part) != file["sha256"]:
             found.append(f"{part} has other bytes than were written (SHA-256 differs)")
     return found
 
 
 def problems(run: RunReader, checkpoint: Checkpoint, *, deep: bool = True) -> list[str]:
-    """What is wrong with a checkpoint in any of its places, a sentence each; empty when it is whole.
+    """What is wrong with a checkpoint in any of its places, one sentence each; empty when it is intact.
 
     Args:
-        run: whose it is.
-        checkpoint: which.
-        deep: also compare every byte's digest, not only names and sizes.
+        run: the run of the checkpoint.
+        checkpoint: the checkpoint.
+        deep: compare also the digests of the contents, not only names and sizes.
     """
     return [
         fault
@@ -46,13 +46,13 @@ def problems(run: RunReader, checkpoint: Checkpoint, *, deep: bool = True) -> li
 
 
 def verified_path(run: RunReader, checkpoint: Checkpoint, *, resuming: bool, deep: bool = True) -> Path | None:
-    """Where the checkpoint lies whole, byte for byte; None when it does so nowhere.
+    """The path of an intact copy of the checkpoint; None when it has none.
 
     Args:
-        run: whose it is.
-        checkpoint: which.
-        resuming: only where the files that resuming needs are, too.
-        deep: also compare every byte's digest, not only names and sizes.
+        run: the run of the checkpoint.
+        checkpoint: the checkpoint.
+        resuming: accept only a copy with the files that resuming needs.
+        deep: compare also the digests of the contents, not only names and sizes.
     """
     for place, recorded in sorted(checkpoint.paths.items(), key=lambda item: item[0] != "checkpoint"):
         if resuming and not FORMATS[checkpoint.format].can_resume({place: recorded}):
@@ -68,12 +68,12 @@ def _is_resumable(checkpoint: Checkpoint) -> bool:
 
 
 def _others(run: RunReader, checkpoint: Checkpoint, *, resuming: bool) -> str:
-    """Steps of the run's other checkpoints that seem whole, by names and sizes alone; empty when there are none.
+    """Steps of the run's other checkpoints whose names and sizes are right, as text; empty when there are none.
 
     Args:
-        run: whose.
+        run: the run of the checkpoint.
         checkpoint: the one that cannot be used.
-        resuming: only ones that still hold what resuming needs.
+        resuming: only those that still have what resuming needs.
     """
     return ", ".join(
         str(other.step)
@@ -85,12 +85,12 @@ def _others(run: RunReader, checkpoint: Checkpoint, *, resuming: bool) -> str:
 
 
 def remedy_of_damage(run: RunReader, checkpoint: Checkpoint, *, resuming: bool) -> str:
-    """What to do about a damaged checkpoint, as an instruction; reads no other one's bytes.
+    """What to do about a damaged checkpoint, as an instruction. Does not read the contents of others.
 
     Args:
-        run: whose.
+        run: the run of the checkpoint.
         checkpoint: the damaged one.
-        resuming: it is wanted for going on, not for its weights.
+        resuming: whether it is needed to resume, not only for its weights.
     """
     others = _others(run, checkpoint, resuming=resuming)
     if not others:
@@ -100,7 +100,7 @@ def remedy_of_damage(run: RunReader, checkpoint: Checkpoint, *, resuming: bool) 
 
 @dataclass(frozen=True)
 class Choice:
-    """The checkpoint to use, where it is, and the newer ones that were passed over as damaged."""
+    """The checkpoint to use, its path, and the newer ones that were skipped as damaged."""
 
     checkpoint: Checkpoint
     path: Path
@@ -108,30 +108,38 @@ class Choice:
 
 
 def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = False) -> Choice | None:
-    """The checkpoint that is wanted, verified; None when the run has none at all.
+    """The requested checkpoint, verified; None when the run has no checkpoints.
 
     Args:
-        run: whose.
-        step: a step; "best" by the monitored metric (the newest where there was none); "last" or
+        run: the run.
+        step: a step; "best" by the monitored metric (the newest if there is no best one); "last" or
             None for the newest.
-        resuming: only ones that still hold what resuming needs.
+        resuming: only those that still have what resuming needs.
 
     Raises:
-        UnknownCheckpointError: the run has none of that step or name.
-        CheckpointError: the one asked for is damaged, or none is whole.
-        NotResumableError: the one asked for is whole but cannot be resumed from any more, or none can.
+        UnknownCheckpointError: the run has no checkpoint of that step or name.
+        CheckpointError: the requested one is damaged, or none is intact.
+        NotResumableError: the requested one is intact but can no longer be resumed from, or none can.
     """
     snapshot = run.snapshot
     known = ", ".join(str(c.step) for c in snapshot.checkpoints) or "none"
     if step == "best" and snapshot.best is not None:
         step = snapshot.best.step
     elif isinstance(step, str) and step not in ("best", "last"):
-        raise UnknownCheckpointError(f"There is no checkpoint called {step!r}.", f"Say best, last or a step: {known}.")
+        raise UnknownCheckpointError(
+            f"There is no checkpoint called {step!r}.",
+            f"Use best, last or one of the steps: {known}.",
+            value=step,
+            place=snapshot.name,
+        )
     if isinstance(step, int):
         checkpoint = snapshot.checkpoint(step)
         if checkpoint is None:
             raise UnknownCheckpointError(
-                f"Run {snapshot.name} has no checkpoint of step {step} (there are: {known}).", "Choose one of those."
+                f"Run {snapshot.name} has no checkpoint of step {step}.",
+                f"Choose one of its steps: {known}.",
+                value=step,
+                place=snapshot.name,
             )
         stripped = resuming and not _is_resumable(checkpoint)
         path = None if stripped else verified_path(run, checkpoint, resuming=resuming)
@@ -140,12 +148,16 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
         if stripped and verified_path(run, checkpoint, resuming=False) is not None:
             others = _others(run, checkpoint, resuming=True)
             raise NotResumableError(
-                f"Checkpoint of step {step} in run {snapshot.name} is whole, but what resuming needs was dropped.",
-                f"Resume from another (steps {others})." if others else _begin_again(run),
+                f"The checkpoint of step {step} in run {snapshot.name} is intact, but what resuming needs was removed.",
+                f"Resume from another (steps {others})." if others else _how_to_start_again(run),
+                value=step,
+                place=snapshot.name,
             )
         raise CheckpointError(
-            f"Checkpoint of step {step} in run {snapshot.name}: {'; '.join(problems(run, checkpoint))}.",
+            f"The checkpoint of step {step} in run {snapshot.name} is damaged: {'; '.join(problems(run, checkpoint))}.",
             remedy_of_damage(run, checkpoint, resuming=resuming),
+            value=step,
+            place=snapshot.name,
         )
     damaged: list[tuple[Checkpoint, str]] = []
     for checkpoint in reversed(snapshot.checkpoints):
@@ -159,13 +171,19 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
         return None
     if damaged:
         raise CheckpointError(
-            f"Run {snapshot.name} has no whole checkpoint: " + "; ".join(why for _, why in damaged) + ".",
-            "Restore one from a copy, or start again with `trainyard train --like " + snapshot.id + "`.",
+            f"Run {snapshot.name} has no intact checkpoint: " + "; ".join(why for _, why in damaged) + ".",
+            f"Restore one from a copy, or start again with `trainyard train --like {snapshot.id}`.",
+            value=[checkpoint.step for checkpoint, _ in damaged],
+            place=snapshot.name,
         )
     raise NotResumableError(
-        f"No checkpoint of run {snapshot.name} holds optimizer state any more (steps {known}).", _begin_again(run)
+        f"No checkpoint of run {snapshot.name} has optimizer state any more (steps {known}).",
+        _how_to_start_again(run),
+        value=[checkpoint.step for checkpoint in snapshot.checkpoints],
+        place=snapshot.name,
     )
 
 
-def _begin_again(run: RunReader) -> str:
-    return f"Start from its weights with run.checkpoint_path, or again with `trainyard train --like {run.snapshot.id}`."
+def _how_to_start_again(run: RunReader) -> str:
+    again = f"`trainyard train --like {run.snapshot.id}`"
+    return f"Start a new run from its weights with run.checkpoint_path, or from scratch with {again}."

@@ -1,8 +1,8 @@
-"""Committing a checkpoint: all of it is on disk and in the journal, or it does not exist.
+"""Commits checkpoints: a checkpoint is completely on disk and in the journal, or it does not exist.
 
-A directory is staged beside its name, its manifest written last, and renamed; a single file is
-renamed into place. Either exists once the journal says so: then retention and readers see it. Inside
-a `RunWriter.batch`, that is when the batch ends.
+A directory is staged beside its final name, its manifest written last, and renamed; a single file is
+renamed into place. Both exist once the journal records them: from then on, retention and readers see them.
+Inside a `RunWriter.batch`, that is when the batch ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainyard.jsonl import without_nan
 from trainyard.runs import Checkpoint, RunWriter
 from trainyard.runs.events import CheckpointCommitted, Published, Quarantined
 
-FileWriter = Callable[[Path], None]  # writes one file at the path it is given
+FileWriter = Callable[[Path], None]  # writes one file to the given path
 
 
 def commit(
@@ -34,27 +34,30 @@ def commit(
     expected_bytes: int = 0,
     inside_epoch: bool = False,
 ) -> Checkpoint:
-    """Writes a checkpoint and returns it, committed.
+    """Writes a checkpoint, commits it and returns it.
 
     Args:
-        run: whose checkpoint it is; its metric rows up to now are made durable first.
-        files: what to write: name to writer. A single-file format takes exactly one, named "".
-        step: optimizer steps done.
-        epoch: epochs done, a fraction inside an epoch.
+        run: the run of the checkpoint; its metric rows so far are flushed to disk first.
+        files: the files to write, as name to writer. A single-file format takes exactly one, named "".
+        step: the number of optimizer steps done.
+        epoch: the number of epochs done, a fraction inside an epoch.
         metrics: validation metrics at this step.
-        linked: further files of a directory that are objects of the yard: name to digest.
-        expected_bytes: what will be written, at least; a disk with less room is refused first.
-        inside_epoch: choose the layout's place for checkpoints inside an epoch.
+        linked: further files of a directory that are objects of the yard, as name to digest.
+        expected_bytes: at least how many bytes will be written; a disk with less room is refused first.
+        inside_epoch: use the layout's path for checkpoints inside an epoch.
 
     Raises:
-        CheckpointError: this step has a checkpoint already, or the files do not fit the format.
-        DiskFullError: no room; earlier checkpoints are intact.
+        CheckpointError: this step already has a checkpoint, or the files do not fit the format.
+        DiskFullError: there is no room; earlier checkpoints are intact.
     """
     format_ = FORMATS[run.layout.checkpoint_format]
     existing = run.snapshot.checkpoint(step)
     if existing is not None and "checkpoint" in existing.paths:
         raise CheckpointError(
-            f"Run {run.name} has a checkpoint of step {step} already.", "Save it at another step; none is overwritten."
+            f"Run {run.name} already has a checkpoint of step {step}.",
+            "Save at another step; checkpoints are never overwritten.",
+            value=step,
+            place=run.name,
         )
     kind = "step_checkpoint" if inside_epoch and run.keeps("step_checkpoint") else "checkpoint"
     path = run.path(kind, step=step, epoch=int(epoch))
@@ -66,13 +69,18 @@ def commit(
     if not fits:
         shape = "directories" if format_.is_directory else "single files"
         raise CheckpointError(
-            f"Layout {run.layout.name} keeps checkpoints as {shape}, which does not fit the files {sorted(names)}.",
-            f'Name the files of a directory, none of them {MANIFEST!r}, or give one file named "".',
+            f"Layout {run.layout.name} stores checkpoints as {shape}, which does not fit the files {sorted(names)}.",
+            f'Pass the files of a directory by plain names other than {MANIFEST!r}, or one file named "".',
+            value=sorted(names),
+            place=run.layout.name,
         )
     relative = run.relative(path) + ("/" if format_.is_directory else "")
     if any(other.paths.get("checkpoint") == relative for other in run.snapshot.checkpoints):
         raise CheckpointError(
-            f"{relative} is the checkpoint of another step of run {run.name}.", "Save it with another epoch."
+            f"{relative} is the checkpoint of another step of run {run.name}.",
+            "Save it with another epoch.",
+            value=step,
+            place=relative,
         )
     durable.require_space(path.parent, expected_bytes)
     run.sync_history()
@@ -106,7 +114,7 @@ def _write_directory(
     epoch: float,
     metrics: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    # What is there was renamed, but the attempt killed before the journal said so: the same step, made again.
+    # An attempt may have been killed after the rename and before the journal's event: this replaces what it left.
     with durable.staging(path, replace=True) as staged:
         entries = []
         for name, write in files.items():
@@ -129,13 +137,13 @@ def _write_directory(
 
 
 def publish(run: RunWriter, checkpoint: Checkpoint, place: str) -> Path | None:
-    """Gives a checkpoint the name that the layout has for `place` ("best" or "final"), without copying.
+    """Publishes a checkpoint under the layout's path for `place` ("best" or "final"), without copying.
 
-    A fixed name moves from the checkpoint that had it, in one step for a single file; a checkpoint
-    that had no other name is gone then. Of a directory, what only resuming needs is left out.
+    A fixed path is taken over from the checkpoint that had it, atomically for a single file; if that
+    checkpoint had no other path, it is gone. Files that only resuming needs are left out of a directory.
 
     Returns:
-        The published path; None when the layout has no such place.
+        The published path; None when the layout has no path for `place`.
     """
     if not run.keeps(place):
         return None
@@ -157,9 +165,9 @@ def publish(run: RunWriter, checkpoint: Checkpoint, place: str) -> Path | None:
 
 
 def quarantine(run: RunWriter, checkpoint: Checkpoint, why: str) -> list[Path]:
-    """Sets a damaged checkpoint aside, under its names plus `.corrupt`, so that nothing uses it again.
+    """Renames a damaged checkpoint by appending `.corrupt`, so that nothing uses it again.
 
-    A published copy that is whole all the same (where a file system has no links) stays.
+    A published copy that is intact (on a file system without hard links) is kept.
     """
     aside: list[Path] = []
     for place, recorded in list(checkpoint.paths.items()):

@@ -14,17 +14,17 @@ from trainyard.units import human_size
 if TYPE_CHECKING:
     from trainyard.artifacts import Artifacts, Lineage, Version
 
-_NAMED = 30  # files to name unless all are asked for
+_NAMED = 30  # how many files to list without --files
 
 reference_argument = click.argument("reference", metavar="ARTIFACT")
 
 
 @click.group("artifact")
 def command() -> None:
-    """Versions of files: list, get, name, remove; and their lineage.
+    """List, get, alias and remove versions of files; show their lineage.
 
     ARTIFACT is a name, name:v3, name:best or project/name:v3; without a version it is the latest.
-    Each command takes --yard DIR.
+    Each command accepts --yard DIR.
 
     \b
     trainyard artifact list
@@ -42,14 +42,14 @@ def _store(yard_root: Path) -> Artifacts:
 
 @command.command("list")
 @click.argument("name", required=False, metavar="[NAME]")
-@click.option("--project", metavar="P", help="Only those of this project.")
-@click.option("--type", "type_", metavar="T", help="Only those of this type: model, dataset …")
+@click.option("--project", metavar="P", help="Only artifacts of this project.")
+@click.option("--type", "type_", metavar="T", help="Only artifacts of this type: model, dataset …")
 @yard_option
 @json_option
 def list_(name: str | None, project: str | None, type_: str | None, yard_root: Path, as_json: bool) -> None:
     """List artifacts; with NAME, the versions of one.
 
-    NAME may have its project before it: project/name.
+    NAME may include its project: project/name.
     """
     from trainyard.artifacts import Version, parse
 
@@ -57,19 +57,23 @@ def list_(name: str | None, project: str | None, type_: str | None, yard_root: P
     if name is not None:
         wanted = parse(name)
         if wanted.project and project and wanted.project != project:
-            raise click.UsageError(f"{name!r} names a project, and --project another one.")
+            raise click.UsageError(f"{name!r} and --project {project} name different projects.")
         name, project = wanted.name, wanted.project or project
-        store.find(f"{project}/{name}" if project else name)  # an error that helps, when there is none
+        store.find(f"{project}/{name}" if project else name)  # raises a helpful error if there is none
     found: list[Version] = []
     for one in store.versions(name, project=project):
         if isinstance(one, Version):
             found += [one] if type_ in (None, one.type) else []
         else:
-            click.echo(f"left out: {one.reference}: {one.error.what}", err=True)
+            click.echo(f"skipped: {one.reference}: {one.error.what}", err=True)
     if as_json:
         echo_json([version.to_dict() for version in found])
     elif not found:
-        click.echo("No artifact matches." if type_ or project else "No artifacts yet: run.log_artifact(…) makes one.")
+        click.echo(
+            "No artifact matches."
+            if type_ or project
+            else "There are no artifacts yet; run.log_artifact(…) creates one."
+        )
     elif name is not None:
         _table(
             ("version", "type", "aliases", "files", "size", "made by", "created"),
@@ -92,7 +96,7 @@ def _version_cells(version: Version) -> tuple[str, ...]:
 
 
 def _artifact_rows(versions: Sequence[Version]) -> Iterator[tuple[str, ...]]:
-    """One row an artifact, told by its latest version."""
+    """One row per artifact, with the facts of its latest version."""
     by_name: dict[str, list[Version]] = {}
     for version in versions:
         by_name.setdefault(f"{version.project}/{version.name}", []).append(version)
@@ -119,7 +123,7 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
 
 @command.command("show")
 @reference_argument
-@click.option("--files", "all_files", is_flag=True, help=f"Name all files, not only {_NAMED}.")
+@click.option("--files", "all_files", is_flag=True, help=f"List all files, not only {_NAMED}.")
 @yard_option
 @json_option
 def show(reference: str, all_files: bool, yard_root: Path, as_json: bool) -> None:
@@ -152,15 +156,17 @@ def show(reference: str, all_files: bool, yard_root: Path, as_json: bool) -> Non
 
 @command.command("get")
 @reference_argument
-@click.option("--to", "root", metavar="DIR", type=click.Path(path_type=Path), help="artifacts/NAME-vN otherwise.")
-@click.option("--replace", is_flag=True, help="Replace files that are there and differ.")
+@click.option(
+    "--to", "root", metavar="DIR", type=click.Path(path_type=Path), help="The directory; artifacts/NAME-vN by default."
+)
+@click.option("--replace", is_flag=True, help="Replace existing files that differ.")
 @yard_option
 @json_option
 def get(reference: str, root: Path | None, replace: bool, yard_root: Path, as_json: bool) -> None:
-    """Copy a version's files into a directory, every byte checked.
+    """Copy a version's files into a directory and verify every byte.
 
-    Files that are there already and right are kept, so an interrupted one goes on; files that
-    differ are an error unless --replace is given.
+    Correct files that exist already are kept, so an interrupted copy continues; files that differ are
+    an error unless --replace is given.
     """
     from trainyard.api import Api
 
@@ -176,13 +182,13 @@ def get(reference: str, root: Path | None, replace: bool, yard_root: Path, as_js
 @command.command("alias")
 @reference_argument
 @click.argument("names", nargs=-1, required=True, metavar="ALIAS...")
-@click.option("--remove", is_flag=True, help="Take the aliases away from the version instead.")
+@click.option("--remove", is_flag=True, help="Remove the aliases from the version instead.")
 @yard_option
 @json_option
 def alias(reference: str, names: tuple[str, ...], remove: bool, yard_root: Path, as_json: bool) -> None:
-    """Give a version other names, or take them away.
+    """Add aliases to a version, or remove them.
 
-    An alias that another version has moves here. `latest` moves by itself.
+    An alias of another version moves to this one. `latest` is moved automatically.
     """
     store = _store(yard_root)
     version = store.alias(store.find(reference), **{"remove" if remove else "add": names})
@@ -197,7 +203,7 @@ def alias(reference: str, names: tuple[str, ...], remove: bool, yard_root: Path,
 @yard_option
 @json_option
 def lineage(reference: str, yard_root: Path, as_json: bool) -> None:
-    """Show what a version was made from, and what was made from it."""
+    """Show what a version was made from and what was made from it."""
     from trainyard.artifacts import trace
     from trainyard.running.artifacts import run_titles
 
@@ -241,16 +247,16 @@ def _down(one: Lineage, titles: Mapping[str, str], indent: str) -> Iterator[str]
 
 @command.command("rm")
 @click.argument("references", nargs=-1, required=True, metavar="ARTIFACT:VERSION...")
-@click.option("--force", is_flag=True, help="Also versions that a run has used or that have an alias.")
+@click.option("--force", is_flag=True, help="Remove also versions that a run has used or that have an alias.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @dry_run_option
 @yard_option
 @json_option
 def rm(references: tuple[str, ...], force: bool, yes: bool, dry_run: bool, yard_root: Path, as_json: bool) -> None:
-    """Remove versions. Undoable.
+    """Remove versions. Can be undone.
 
-    They lie in the trash until `trainyard clean --trash`, and `trainyard undo` brings them back. A
-    version in use stays, unless --force is given.
+    They stay in the trash until `trainyard clean --trash`; until then `trainyard undo` restores them. A
+    version in use is kept unless --force is given.
     """
     from trainyard.running.artifacts import plan_removal, remove
     from trainyard.runs import Yard
@@ -264,9 +270,9 @@ def rm(references: tuple[str, ...], force: bool, yes: bool, dry_run: bool, yard_
     if dry_run:
         return
     if not yes:
-        confirm("Do it?")
+        confirm("Continue?")
     entry = remove(yard, [str(item.data["artifact"]) for item in plan.items], force=force)
     if entry is not None and not as_json:
         for what, why in entry.skipped:
-            click.echo(f"left: {what}: {why}")
-        click.echo(f"moved to the trash as {entry.name}; `trainyard undo` brings it back")
+            click.echo(f"kept: {what}: {why}")
+        click.echo(f"moved to the trash as {entry.name}; `trainyard undo` restores it")

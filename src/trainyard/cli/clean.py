@@ -22,17 +22,17 @@ from trainyard.units import human_size
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0}
-STATES = ("created", "finished", "failed", "stopped", "crashed")  # a running one never goes
+STATES = ("created", "finished", "failed", "stopped", "crashed")  # a running one is never removed
 
 
 class _Age(click.ParamType[float]):
     name = "AGE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Days from 7d, 12h, 2w."""
+        """Converts 7d, 12h or 2w to days."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", str(value))
         if match is None:
-            self.fail(f"{value!r} is no age; write 12h, 7d or 2w", param, ctx)
+            self.fail(f"invalid age {value!r}; write 12h, 7d or 2w", param, ctx)
         return float(match[1]) * _DAYS[match[2]]
 
 
@@ -40,43 +40,51 @@ class _Size(click.ParamType[int]):
     name = "SIZE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Bytes from 500MB, 10GB."""
+        """Converts 500MB or 10GB to bytes."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", str(value).lower())
         if match is None:
-            self.fail(f"{value!r} is no size; write 500MB or 10GB", param, ctx)
+            self.fail(f"invalid size {value!r}; write 500MB or 10GB", param, ctx)
         return int(float(match[1]) * _UNITS[match[2]])
 
 
 @click.command("clean", context_settings=FILTERED)
 @filter_argument
 @yard_option
-@click.option("--checkpoints", is_flag=True, help="Intermediate checkpoints: all but the best and the final one.")
-@click.option("--keep-last", type=click.IntRange(0), metavar="N", help="With --checkpoints: keep the N newest, too.")
+@click.option(
+    "--checkpoints", is_flag=True, help="Remove intermediate checkpoints: all but the best and the final one."
+)
+@click.option("--keep-last", type=click.IntRange(0), metavar="N", help="With --checkpoints: keep also the N newest.")
 @click.option(
     "--keep-best", type=click.IntRange(1), default=1, metavar="K", help="With --checkpoints: keep the K best."
 )
 @click.option(
-    "--keep-every", type=click.IntRange(1), metavar="N", help="With --checkpoints: keep each N-th epoch, too."
+    "--keep-every", type=click.IntRange(1), metavar="N", help="With --checkpoints: keep also every N-th epoch."
 )
-@click.option("--step", type=int, help="This checkpoint of one run, even if it is the best or the only one.")
-@click.option("--optimizer", is_flag=True, help="Optimizer state of superseded checkpoints.")
-@click.option("--runs", is_flag=True, help="Whole runs that match the filter.")
-@click.option("--older-than", type=_Age(), help="With --runs: only those that ended longer ago (7d, 12h, 2w).")
+@click.option("--step", type=int, help="Remove this checkpoint of one run, even if it is the best or the only one.")
+@click.option("--optimizer", is_flag=True, help="Remove the optimizer state of superseded checkpoints.")
+@click.option("--runs", is_flag=True, help="Remove whole runs that match the filter.")
+@click.option("--older-than", type=_Age(), help="With --runs: only runs that ended longer ago (7d, 12h, 2w).")
 @click.option(
     "--state",
     "states",
     multiple=True,
     type=click.Choice(STATES),
     metavar="STATE",
-    help="With --runs: only failed, crashed, …",
+    help="With --runs: only runs in this state: failed, crashed, …",
 )
-@click.option("--until-below", type=_Size(), help="Whole runs, oldest first, until the yard is below this (10GB).")
-@click.option("--logs", type=_Age(), help="Logs last written longer ago than this.")
-@click.option("--cache", is_flag=True, help="The yard's caches.")
 @click.option(
-    "--trash", type=_Age(), is_flag=False, flag_value="0d", help="Empty the trash for good; with an AGE, only older."
+    "--until-below", type=_Size(), help="Remove whole runs, oldest first, until the yard is below this size (10GB)."
 )
-@click.option("--force", is_flag=True, help="Remove runs although others were made from them.")
+@click.option("--logs", type=_Age(), help="Remove logs last written longer ago than this.")
+@click.option("--cache", is_flag=True, help="Remove the yard's caches.")
+@click.option(
+    "--trash",
+    type=_Age(),
+    is_flag=False,
+    flag_value="0d",
+    help="Empty the trash permanently; with an AGE, only older entries.",
+)
+@click.option("--force", is_flag=True, help="Remove runs even if other runs were made from them.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @dry_run_option
 @json_option
@@ -101,14 +109,14 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Plan and make room: checkpoints, runs, logs, caches. Undoable.
+    """Free disk space: checkpoints, runs, logs, caches. Can be undone.
 
-    Prints what goes, why, and how many bytes really come free; then asks. What goes lies in the
-    trash until `trainyard clean --trash`, and `trainyard undo` brings it back. The best, the final
-    and the only checkpoint stay unless named with --step; so does what other runs or live ones use.
+    Prints what will be removed, why, and how many bytes that will free; then asks. Removed files stay in
+    the trash until `trainyard clean --trash`; until then `trainyard undo` restores them. The best, the
+    final and the only checkpoint are kept unless named with --step; so is what other or live runs use.
 
     \b
-    trainyard clean --dry-run                       what could go: intermediate checkpoints
+    trainyard clean --dry-run                       list intermediate checkpoints
     trainyard clean --runs state:failed --older-than 7d
     trainyard clean --logs 7d
     trainyard clean --trash 30d
@@ -118,15 +126,15 @@ def command(
     from trainyard.upkeep.clean import Wanted, make_clean_plan
 
     if (older_than is not None or states) and not runs:
-        raise click.UsageError("--older-than and --state say which whole runs go: add --runs.")
+        raise click.UsageError("--older-than and --state choose whole runs: add --runs.")
     if runs and not (query or older_than is not None or states):
-        raise click.UsageError("--runs needs a FILTER, --older-than or --state; for every run, write 'id:*'.")
+        raise click.UsageError("--runs needs a FILTER, --older-than or --state; to match every run, write 'id:*'.")
     yard = Yard(yard_root)
     chosen = any((step is not None, optimizer, runs, until_below is not None, logs is not None, cache))
     checkpoints = checkpoints or keep_last is not None or keep_every is not None
     if trash is not None:
         if chosen or checkpoints or query:
-            raise click.UsageError("--trash empties the trash and does nothing else: leave the rest out.")
+            raise click.UsageError("--trash cannot be combined with other options or a filter.")
         waiting = [entry for entry in list_trash(yard) if entry.done]
         if dry_run:
             if as_json:
@@ -137,12 +145,12 @@ def command(
             click.echo(f"{counted(len(waiting), 'entry', 'entries')} in the trash")
             return
         if not yes:
-            confirm("Empty the trash for good? This cannot be undone.")
+            confirm("Empty the trash permanently? This cannot be undone.")
         freed = empty_trash(yard, older_than_days=trash or None)
         if as_json:
             echo_json({"bytes_freed": freed})
         else:
-            click.echo(f"{human_size(freed)} came free")
+            click.echo(f"freed {human_size(freed)}")
         return
     keep = KeepPolicy(keep_last or 0, keep_best, keep_every) if checkpoints or not chosen else None
     plan = make_clean_plan(
@@ -155,9 +163,9 @@ def command(
     if dry_run or not plan.items:
         return
     if not yes:
-        confirm("Do it?")
+        confirm("Continue?")
     entry = apply(yard, plan)
     if entry is not None and not as_json:
         for what, why in entry.skipped:
-            click.echo(f"left: {what}: {why}")
-        click.echo(f"moved to the trash as {entry.name}; `trainyard undo` brings it back")
+            click.echo(f"kept: {what}: {why}")
+        click.echo(f"moved to the trash as {entry.name}; `trainyard undo` restores it")

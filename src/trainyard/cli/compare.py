@@ -15,14 +15,14 @@ from trainyard.cli.options import echo_json, find_run, json_option, yard_option
 @yard_option
 @json_option
 def command(runs: tuple[str, ...], yard_root: Path, as_json: bool) -> None:
-    """Compare runs: settings, data, results.
+    """Compare the settings, data and results of runs.
 
     Prints the settings and the data that differ, and the results side by side.
     """
     from trainyard.analysis.compare import compare
 
     if len(runs) < 2:
-        raise click.UsageError(f"Comparing takes two runs or more, not only {runs[0]!r}.")
+        raise click.UsageError(f"Pass two or more runs to compare, not only {runs[0]!r}.")
     found = compare([find_run(yard_root, reference).snapshot for reference in runs])
     if as_json:
         echo_json(vars(found))

@@ -27,7 +27,7 @@ from trainyard.cli.options import (
 @checkpoint_option
 @device_option
 @trust_option
-@out_option("Also write the predictions here, as CSV.")
+@out_option("Also write the predictions to this file, as CSV.")
 @json_option
 def command(
     run: str,
@@ -39,10 +39,10 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure a run's checkpoint on a split again.
+    """Evaluate a run's checkpoint on a split.
 
-    Uses the run's own data and settings. What is measured is compared with what the run recorded,
-    and kept with the run, as is how often its test split was used.
+    Uses the run's own data and settings. The results are stored with the run and compared with
+    those that it recorded. How often its test split is used is counted.
     """
     from trainyard import durable
     from trainyard.running.evaluate import evaluate_run
@@ -71,4 +71,4 @@ def command(
         note = "" if before is None else f"  recorded {before:.6f}{'' if same else '  differs'}"
         click.echo(f"  {key:<{width}}  {value:.6f}{note}")
     if split == "test" and found.times_tested > 1:
-        click.echo(f"The test split has been used {found.times_tested} times for this run: choose nothing by it.")
+        click.echo(f"The test split has been used {found.times_tested} times for this run; do not select models on it.")

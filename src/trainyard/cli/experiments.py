@@ -12,24 +12,24 @@ from trainyard.audio.study.grid import Experiment, Written
 from trainyard.cli.options import counted, echo_json, json_option, yard_option
 
 _PAGE = 30
-_NAMED = 10  # files to name in full
+_NAMED = 10  # how many files to list by name
 
 
 @click.command("experiments")
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--dataset", "datasets", metavar="D", multiple=True, help="Only this corpus; may be repeated.")
+@click.option("--dataset", "datasets", metavar="D", multiple=True, help="Only this corpus; can be repeated.")
 @click.option(
     "--model",
     "models",
     metavar="PATTERN",
     multiple=True,
-    help="Only names like this: whisper_base, or with * and ?, '*_lora_*'; may be repeated.",
+    help="Only these names: whisper_base, or a pattern with * and ?, '*_lora_*'; can be repeated.",
 )
 @yard_option
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json."
 )
-@click.option("--offset", type=click.IntRange(0), metavar="N", default=0, help="Rows to pass over first.")
+@click.option("--offset", type=click.IntRange(0), metavar="N", default=0, help="Rows to skip.")
 @json_option
 def command(
     folder: Path | None,
@@ -40,11 +40,11 @@ def command(
     offset: int,
     as_json: bool,
 ) -> None:
-    """List the experiments of the speech encoders, or write their files.
+    """List the experiments with speech encoders, or write their files.
 
-    An experiment is a corpus and a model's name, TYPE_SIZE_METHOD[_LAYERS]; 012 are layers 0, 1 and
-    2, and 7-12 are 7 to 12. Its file need not be there to be trained. With DIR the files are
-    written, to be changed; those that are there stay.
+    An experiment is a corpus and a model's name, TYPE_SIZE_METHOD[_LAYERS]; 012 means layers 0, 1 and
+    2, and 7-12 means 7 to 12. An experiment can be trained without its file. With DIR, the files are
+    written so that they can be edited; existing files are kept.
 
     \b
     trainyard experiments --model whisper_base --dataset recanvo
@@ -56,10 +56,10 @@ def command(
     found = grid(datasets, models)
     if folder is not None and (limit or offset):
         raise click.UsageError(
-            "--limit and --offset page the list; what is written is chosen by --dataset and --model."
+            "--limit and --offset apply to the list only; use --dataset and --model to choose what is written."
         )
     if folder is not None:
-        _tell(folder, write_experiments(folder, found), as_json)
+        _report(folder, write_experiments(folder, found), as_json)
         return
     finished = _finished(yard_root)
     rows = found[offset:][: limit or (None if as_json else _PAGE)]
@@ -76,7 +76,7 @@ def command(
 
 
 def _finished(yard_root: Path) -> Counter[tuple[str, str]]:
-    """How many finished runs of the yard have a corpus and a model; none where there is no yard."""
+    """The number of finished runs for each corpus and model; empty when there is no yard."""
     if not yard_root.exists():
         return Counter()
     from trainyard.index import Index
@@ -114,11 +114,11 @@ def _table(rows: Sequence[Experiment], finished: Counter[tuple[str, str]]) -> No
         click.echo(click.style(line, bold=True) if number == 0 else line)
 
 
-def _tell(folder: Path, written: Written, as_json: bool) -> None:
+def _report(folder: Path, written: Written, as_json: bool) -> None:
     if as_json:
         echo_json({kind: [str(path) for path in paths] for kind, paths in vars(written).items()})
         return
-    there = f", {counted(len(written.same), 'file')} there already" if written.same else ""
+    there = f", {counted(len(written.same), 'file')} already there" if written.same else ""
     click.echo(f"wrote {counted(len(written.new), 'file')} to {folder}/{there}")
     if written.changed:
         click.echo(f"kept {counted(len(written.changed), 'file')} that you changed:")

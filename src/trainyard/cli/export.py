@@ -25,17 +25,17 @@ from trainyard.cli.options import (
     type=click.Choice(["onnx", "int8", "adapter", "merged"]),
     default="onnx",
     show_default=True,
-    help="onnx; int8 of a model trained with model.qat=true; a speech encoder's peft adapter, or it merged.",
+    help="onnx; int8 of a model trained with model.qat=true; a speech encoder's peft adapter, or the merged encoder.",
 )
 @checkpoint_option
 @yard_option
 @trust_option
 @json_option
 def command(run: str, format_: str, checkpoint: str | None, yard_root: Path, trust: bool, as_json: bool) -> None:
-    """Export a run's model for other programs.
+    """Export a run's model for use in other programs.
 
-    Files go to the run's own folder for exports. ONNX is published only after ONNX Runtime gave the
-    model's outputs on the run's own data.
+    Files are written to the run's folder for exports. ONNX is published only after ONNX Runtime has
+    reproduced the model's outputs on the run's own data.
     """
     reader = find_run(yard_root, run)
     from trainyard.running.export import export_run

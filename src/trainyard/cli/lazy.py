@@ -1,4 +1,4 @@
-"""A group of commands, each in a module of its own that is imported when it is used."""
+"""A group of commands, each in its own module, which is imported when the command is used."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from trainyard.wording import nearest
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by name, and each as `command` of the module of that name.
+    """A group that knows its commands by name and imports each as `command` from the module of that name.
 
     Args:
-        package: where the modules are.
-        sections: heading of the help to the names of its commands to a line about each.
-        unknown: what is said of a name that is none; `{name}` and `{names}`, all there are, are put in.
-        called: what is typed for a command, where `{name}` is its name.
-        settings: what a `click.Group` takes.
+        package: the package of the modules.
+        sections: by heading of the help, the names of its commands with one line about each.
+        unknown: the message about an unknown name, with `{name}` and `{names}`, all known ones.
+        called: how a command is typed, with `{name}`.
+        settings: the arguments of `click.Group`.
     """
 
     def __init__(
@@ -33,21 +33,21 @@ class LazyGroup(click.Group):
         self._names = [name for section in sections.values() for name in section]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the help."""
+        """The names in the order of the help."""
         return self._names
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The command, imported now; None: there is none of that name."""
+        """Imports the command; None when there is none of that name."""
         if name not in self._names:
             return None
         command: click.Command = importlib.import_module(f"{self._package}.{name.replace('-', '_')}").command
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
-        """What the arguments call.
+        """Resolves the arguments to a command.
 
         Raises:
-            click.UsageError: the first is no command; the nearest name is offered.
+            click.UsageError: the first argument is not a command; the nearest name is suggested.
         """
         if args and args[0] not in self._names:
             near = nearest(args[0], self._names)
@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the help's list from the lines about the commands, importing none."""
+        """Writes the help's list of commands without importing any."""
         for heading, commands in self._sections.items():
             with formatter.section(heading):
                 formatter.write_dl(list(commands.items()))

@@ -1,7 +1,7 @@
-"""The `trainyard` command: finds a command's file when it is called, and turns errors into exit codes.
+"""The `trainyard` command: imports a command's module when it is called, and turns errors into exit codes.
 
-A user's error prints what, where and what to do, without a traceback, and exits with 2; a failed
-run exits with 1. Importing this must stay fast: `trainyard --help` imports no command.
+A user's error prints what is wrong, where and what to do, without a traceback, and exits with 2; a
+failed run exits with 1. Importing this module must stay fast: `trainyard --help` imports no command.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from trainyard.errors import TrainyardError
 COMMANDS = {
     "train": "Train a recipe or a config file in a new run.",
     "resume": "Continue a run that was stopped, failed or killed, exactly.",
-    "evaluate": "Measure a run's checkpoint on a split again.",
+    "evaluate": "Evaluate a run's checkpoint on a split.",
     "predict": "Predict new data with a run's checkpoint.",
-    "experiments": "List the experiments of the speech encoders, or write their files.",
-    "export": "Export a run's model for other programs.",
-    "runs": "List runs: filter, sort, page.",
+    "experiments": "List the experiments with speech encoders, or write their files.",
+    "export": "Export a run's model for use in other programs.",
+    "runs": "List runs, with filters, sorting and paging.",
     "show": "Show everything about a run.",
-    "compare": "Compare runs: settings, data, results.",
-    "analyse": "Look into predictions: mistakes, thresholds, calibration, seeds.",
-    "artifact": "Versions of files: list, get, name, remove; and their lineage.",
-    "clean": "Plan and make room: checkpoints, runs, logs, caches. Undoable.",
-    "undo": "Bring back what the last clean took away.",
-    "verify": "Check that files are what was written, and numbers what they say.",
+    "compare": "Compare the settings, data and results of runs.",
+    "analyse": "Analyse predictions: mistakes, thresholds, calibration, seeds.",
+    "artifact": "List, get, alias and remove versions of files; show their lineage.",
+    "clean": "Free disk space: checkpoints, runs, logs, caches. Can be undone.",
+    "undo": "Restore what the last clean removed.",
+    "verify": "Verify files against their digests and numbers against the predictions.",
     "reindex": "Rebuild the index by walking the yard.",
     "doctor": "Check the installation and the yard.",
 }
@@ -62,15 +62,15 @@ def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> No
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
 def app() -> None:
-    """Train classifiers on audio, images and text, and keep everything a run leaves behind in order.
+    """Train classifiers on audio, images and text, and keep the files of every run in order.
 
     \b
     trainyard train                     train the digits recipe
-    trainyard train cfg.yaml model=mlp  train a file, with changes
+    trainyard train cfg.yaml model=mlp  train a config file, with changes
     trainyard runs state:finished sort:-summary.test_accuracy
     trainyard show last
 
-    Every command takes --yard DIR (or TRAINYARD_YARD); the yard is ./outputs otherwise.
+    Every command accepts --yard DIR (or TRAINYARD_YARD); the default is ./outputs.
     """
 
 
@@ -83,7 +83,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="surrogateescape" if sys.stdout.encoding == "utf-8" else "backslashreplace")
     try:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left half-made
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so that cleanup code runs
         sys.exit(app.main(prog_name="trainyard", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -98,7 +98,7 @@ def main() -> None:
         _report(error.what, error.remedy)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # the reader of a pipe went away: no error of ours, and nothing more can be printed
+        # The reader of the pipe has exited: not an error of ours, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
 
@@ -111,4 +111,4 @@ def _report(what: str, remedy: str) -> None:
 
 def _help_for(error: click.ClickException) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"`{context.command_path if context else 'trainyard'} --help` shows what it takes."
+    return f"`{context.command_path if context else 'trainyard'} --help` shows its arguments and options."

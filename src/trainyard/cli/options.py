@@ -22,20 +22,20 @@ class _Device(click.ParamType[str]):
     name = "DEVICE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name, when it is one; whether the device is there is seen when it is used."""
+        """Checks the form of the name; whether the device exists is checked when it is used."""
         if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(value)) is None:
-            self.fail(f"{value!r} is no device; use auto, cpu, cuda, cuda:N or mps", param, ctx)
+            self.fail(f"invalid device {value!r}; use auto, cpu, cuda, cuda:N or mps", param, ctx)
         return str(value)
 
 
 class _NewFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path of a file that can be written, told before the work is done and not after."""
+        """Checks that the file can be written, before any work is done."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if not path.parent.is_dir():
-            self.fail(f"there is no folder {str(path.parent)!r} to write {path.name!r} into", param, ctx)
+            self.fail(f"the folder {str(path.parent)!r} for {path.name!r} does not exist", param, ctx)
         if not os.access(path.parent, os.W_OK):
-            self.fail(f"the folder {str(path.parent)!r} cannot be written to", param, ctx)
+            self.fail(f"the folder {str(path.parent)!r} is not writable", param, ctx)
         return path
 
 
@@ -47,16 +47,18 @@ yard_option = click.option(
     default="outputs",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="The directory of runs (or TRAINYARD_YARD).",
+    help="The directory of the runs (or TRAINYARD_YARD).",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
-checkpoint_option = click.option("--checkpoint", metavar="best|last|STEP", help="Which checkpoint; best by default.")
+checkpoint_option = click.option(
+    "--checkpoint", metavar="best|last|STEP", help="The checkpoint to use; best by default."
+)
 device_option = click.option(
     "--device", type=_Device(), default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
 )
 trust_option = click.option(
-    "--trust", is_flag=True, help="Let _target_ name objects outside the allowed packages: they can run any code."
+    "--trust", is_flag=True, help="Allow _target_ outside the allowed packages. Such objects can run any code."
 )
 run_argument = click.argument("run", metavar="RUN")
 
@@ -65,7 +67,7 @@ FILTERED = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 
 
 def _filter(context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> str:
-    """The words as one filter; what begins with two dashes was meant to be an option."""
+    """Joins the words to one filter; a word that begins with two dashes is an unknown option."""
     if "-h" in words:
         click.echo(context.get_help())
         context.exit()
@@ -85,7 +87,7 @@ def out_option(text: str) -> Callable[[F], F]:
 
 
 def find_run(yard_root: Path, reference: str) -> RunReader:
-    """The run that a reference on the command line means: a name, an id, a path, `last`."""
+    """Finds a run by a reference from the command line: a name, an id, a path or `last`."""
     from trainyard.index import Index
 
     yard = Yard(yard_root)
@@ -93,7 +95,7 @@ def find_run(yard_root: Path, reference: str) -> RunReader:
 
 
 def echo_json(value: Any) -> None:
-    """Prints `value` as indented JSON; NaN and infinity, which JSON has not, as null."""
+    """Prints `value` as indented JSON; NaN and infinity, which JSON cannot express, as null."""
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     except ValueError:
@@ -110,19 +112,19 @@ def _finite(value: Any) -> Any:
 
 
 def counted(number: float, noun: str, nouns: str = "") -> str:
-    """`1 run`, `2 runs`; `nouns` where adding an s will not do."""
+    """`1 run`, `2 runs`; `nouns` is the plural where adding an s is wrong."""
     return f"{number:g} {noun if number == 1 else nouns or f'{noun}s'}"
 
 
 def confirm(question: str) -> None:
-    """Goes on only if whoever is at the terminal says yes.
+    """Asks the user and returns only if the answer is yes.
 
     Raises:
-        click.UsageError: nobody is there to be asked.
-        click.exceptions.Exit: the answer was no; the exit code is 1.
+        click.UsageError: stdin is not a terminal.
+        click.exceptions.Exit: the answer is no; the exit code is 1.
     """
     if not sys.stdin.isatty():
-        raise click.UsageError(f"Nobody is there to answer: {question} Add --yes.")
+        raise click.UsageError(f"stdin is not a terminal, so there is no answer to: {question} Pass --yes.")
     if not click.confirm(question, err=True):
         click.echo("Nothing was changed.", err=True)
         raise click.exceptions.Exit(1)

@@ -26,15 +26,15 @@ from trainyard.cli.options import (
 @checkpoint_option
 @device_option
 @trust_option
-@out_option("Write here instead of printing.")
+@out_option("Write to this file instead of printing.")
 def command(
     run: str, data: Path, yard_root: Path, checkpoint: str | None, device: str, trust: bool, out: Path | None
 ) -> None:
     """Predict new data with a run's checkpoint.
 
-    DATA is what the run was trained on: an image, a folder of images or an .npz with `images`; a
-    recording or a folder of recordings; a .txt with one text a line, or a table of texts. Prints CSV: id
-    or text, pred_label or pred_labels, and a probability for each class.
+    DATA is of the kind that the run was trained on: an image, a folder of images or an .npz with
+    `images`; a recording or a folder of recordings; a .txt with one text per line, or a table of texts.
+    Prints CSV: id or text, pred_label or pred_labels, and a probability for each class.
     """
     from trainyard import durable
     from trainyard.running.predict import predict_items
@@ -44,5 +44,5 @@ def command(
         click.echo(text, nl=False)
     else:
         durable.write_text(out, text)
-        rows = len(re.findall(r'(?:[^"\r\n]|"[^"]*")*\r\n', text))  # a text in quotes may have lines of its own
+        rows = len(re.findall(r'(?:[^"\r\n]|"[^"]*")*\r\n', text))  # a quoted text may contain line breaks
         click.echo(f"{counted(rows - 1, 'prediction')} in {out}")

@@ -15,8 +15,8 @@ from trainyard.cli.options import counted, yard_option
 def command(yard_root: Path) -> None:
     """Rebuild the index by walking the yard.
 
-    Needed after copying a run's folder into the yard by hand. Loses nothing: the index holds only
-    what the runs' own files say.
+    Needed after copying a run's folder into the yard by hand. Nothing is lost, because the index contains
+    only what is in the runs' own files.
     """
     from trainyard.index import Index
     from trainyard.runs import Yard

@@ -12,14 +12,14 @@ from trainyard.cli.options import find_run, run_argument, trust_option, yard_opt
 @click.command("resume")
 @run_argument
 @yard_option
-@click.option("--step", type=int, help="Resume from this checkpoint instead of the newest whole one.")
+@click.option("--step", type=int, help="Resume from this checkpoint instead of the newest intact one.")
 @trust_option
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Print only errors.")
 def command(run: str, yard_root: Path, step: int | None, trust: bool, quiet: bool) -> None:
     """Continue a run that was stopped, failed or killed, exactly.
 
-    RUN is a name, an id, a path, or `last`. The newest checkpoint that is whole is used; damaged
-    ones are set aside and named. The data must be what the run began with.
+    RUN is a name, an id, a path, or `last`. The newest intact checkpoint is used; damaged ones are
+    set aside and reported. The data must be the same as when the run began.
     """
     reader = find_run(yard_root, run)
     from trainyard.running.logs import RunConsole

@@ -21,12 +21,12 @@ _PAGE = 30
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json."
 )
-@click.option("--offset", type=click.IntRange(0), metavar="N", default=0, help="Rows to pass over first.")
+@click.option("--offset", type=click.IntRange(0), metavar="N", default=0, help="Rows to skip.")
 @json_option
 def command(query: str, yard_root: Path, limit: int | None, offset: int, as_json: bool) -> None:
-    """List runs: filter, sort, page.
+    """List runs, with filters, sorting and paging.
 
-    Newest first unless sorted.
+    The newest run comes first unless the filter sorts.
 
     \b
     trainyard runs state:finished dataset:digits
@@ -43,12 +43,14 @@ def command(query: str, yard_root: Path, limit: int | None, offset: int, as_json
     index = Index(Yard(yard_root))
     page = index.query(query, limit=limit or (None if as_json else _PAGE), offset=offset)
     for home, why in index.problems():
-        click.echo(f"left out: {home}: {why}", err=True)
+        click.echo(f"skipped: {home}: {why}", err=True)
     if as_json:
         echo_json(page.rows)
         return
     if not page.rows:
-        click.echo(f"No run matches {query!r}." if query else "No runs yet: `trainyard train` makes the first.")
+        click.echo(
+            f"No run matches {query!r}." if query else "There are no runs yet; `trainyard train` creates the first."
+        )
         return
     rows = [_cells(row) for row in page.rows]
     header = ("id", "run", "layout", "state", "epoch", "val_loss", "test_acc", "size", "created")

@@ -15,7 +15,9 @@ from trainyard.units import human_size
 @click.command("show")
 @run_argument
 @yard_option
-@click.option("--files", "only_files", is_flag=True, help="Only the paths of its files and checkpoints, one a line.")
+@click.option(
+    "--files", "only_files", is_flag=True, help="Print only the paths of its files and checkpoints, one per line."
+)
 @json_option
 def command(run: str, yard_root: Path, only_files: bool, as_json: bool) -> None:
     """Show everything about a run.
@@ -35,13 +37,13 @@ def command(run: str, yard_root: Path, only_files: bool, as_json: bool) -> None:
 
 
 def _paths(reader: RunReader) -> list[Path]:
-    """Its recorded files, then its checkpoints under each of their names."""
+    """The run's recorded files, then its checkpoints at each of their paths."""
     named = (reader.resolve(path) for c in reader.snapshot.checkpoints for path in c.paths.values())
     return [*reader.files().values(), *(path for path in named if path.exists())]
 
 
 def _hanging(text: str) -> str:
-    """Further lines below the first one's value."""
+    """Indents further lines to the column of the first one."""
     return text.replace("\n", "\n" + " " * 12)
 
 
@@ -92,7 +94,7 @@ def _trained(run: Snapshot) -> str:
 
 
 def _data(data: dict[str, Any]) -> str:
-    """Items, splits and the fingerprint, as far as the run recorded them."""
+    """The items, splits and fingerprint, if the run recorded them."""
     if not data:
         return ""
     splits = ", ".join(f"{count} {split}" for split, count in data["splits"].items())
@@ -100,11 +102,11 @@ def _data(data: dict[str, Any]) -> str:
 
 
 def _cache(data: dict[str, Any]) -> list[str]:
-    """What was kept of decoded sound and features, a line each."""
+    """The use of the caches of decoded audio and features, one line each."""
     lines = []
     for name, found in data.get("cache", {}).items():
-        state = "; full: more is computed each time" if found["full"] else ""
-        state += f"; nothing more is kept: {found['failed']}" if found["failed"] else ""
+        state = "; full, so the rest is computed each time" if found["full"] else ""
+        state += f"; writing stopped: {found['failed']}" if found["failed"] else ""
         lines.append(
             f"{name}: {counted(found['entries'], 'entry', 'entries')}, {human_size(found['size_bytes'])} of at most "
             f"{human_size(found['limit_bytes'])}, {found['hits']} read, {found['misses']} computed{state}"

@@ -12,12 +12,12 @@ from trainyard.cli.options import counted, yard_option
 @click.command("undo")
 @click.argument("entry", required=False)
 @yard_option
-@click.option("--list", "only_list", is_flag=True, help="List what is in the trash.")
+@click.option("--list", "only_list", is_flag=True, help="List the entries of the trash.")
 def command(entry: str | None, yard_root: Path, only_list: bool) -> None:
-    """Bring back what the last clean took away.
+    """Restore what the last clean removed.
 
-    ENTRY names an earlier one. What would replace something that exists now stays in the trash,
-    and is named.
+    ENTRY names an earlier entry of the trash. Files whose paths are taken now stay in the trash and are
+    reported.
     """
     from trainyard.retention import list_trash, undo
     from trainyard.runs import Yard

@@ -17,12 +17,12 @@ from trainyard.units import human_size
 @trust_option
 @json_option
 def command(runs: tuple[str, ...], yard_root: Path, trust: bool, as_json: bool) -> None:
-    """Check that files are what was written, and numbers what they say.
+    """Verify files against their digests and numbers against the predictions.
 
-    Compares every checkpoint, file of record and artifact with the digest it was written with, reads
-    every journal and history, and recomputes statistics and metrics from the saved predictions.
-    Without RUN, the whole yard. Exits with 1 when something is wrong; what a kill left half-written is
-    named, but is not.
+    Compares every checkpoint, file of record and artifact with its recorded digest, reads every journal
+    and history, and recomputes statistics and metrics from the saved predictions. Without RUN, verifies
+    the whole yard. Exits with 1 if anything is wrong. Files that a kill left half-written are reported
+    but do not count as wrong.
     """
     from trainyard.runs import Yard
     from trainyard.upkeep.verify import Tally, verify_run, verify_yard
@@ -38,8 +38,8 @@ def command(runs: tuple[str, ...], yard_root: Path, trust: bool, as_json: bool) 
     else:
         for finding in found:
             click.echo(f"{click.style(finding.home, bold=True)}: {finding.what}\n  → {finding.remedy}")
-        looked_at = [counted(tally.runs, "run"), counted(tally.checkpoints, "checkpoint"), counted(tally.files, "file")]
-        looked_at += [counted(tally.artifacts, "version") + " of artifacts"] if tally.artifacts else []
-        verdict = counted(wrong, "problem") if wrong else "all as written"
-        click.echo(f"{', '.join(looked_at)}, {human_size(tally.bytes)}: {verdict}")
+        checked = [counted(tally.runs, "run"), counted(tally.checkpoints, "checkpoint"), counted(tally.files, "file")]
+        checked += [counted(tally.artifacts, "version") + " of artifacts"] if tally.artifacts else []
+        verdict = counted(wrong, "problem") if wrong else "no problems"
+        click.echo(f"{', '.join(checked)}, {human_size(tally.bytes)}: {verdict}")
     sys.exit(1 if wrong else 0)

@@ -46,7 +46,7 @@ FUNCTIONS = frozenset(
     )
 )
 # Where targets of configurations that older versions saved are now.
-_MOVED: Mapping[str, str] = {"trainyard.training.losses.": "trainyard.tasks.losses."}
+_MOVED: Mapping[str, str] = {"trainyard.tasks.losses.": "trainyard.tasks.losses."}
 _CONTROLS = frozenset({"_target_", "_partial_"})
 
 

@@ -1,46 +1,42 @@
 """Layout: a table from record kinds to path templates, used to write paths and to read them.
 
-The only place that knows where a record lies; no other module joins path strings. It works on
-text alone: it never touches the disk, and knows nothing of YAML (`load`) or of runs.
+This is the only place that knows where a record is stored; no other module joins path strings. It works
+on text alone: it never touches the disk, and knows nothing of YAML (see `load`) or of runs.
 """
 
 from __future__ import annotations
 
 import hashlib
-import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from trainyard.errors import LayoutError
 from trainyard.layouts import collisions, picture
+from trainyard.layouts.facts import FACTS
 from trainyard.layouts.kinds import KINDS
-from trainyard.layouts.template import Template
+from trainyard.layouts.template import Match, Template, match
 from trainyard.wording import did_you_mean
+
+# The facts that change together when a home is taken.
+CLAIMED_BY = {"run": ("run",), "time": ("time", "timestamp"), "id": ("id",)}
 
 _SUFFIXED = {"time": len("HH-MM-SS"), "timestamp": len("YYYYmmdd-HHMMSS")}
 
 
-class Match(NamedTuple):
-    """What a path is: a record kind and the facts in its name."""
-
-    kind: str
-    facts: dict[str, str | int]
-
-
 @dataclass(frozen=True)
 class Layout:
-    """Where every record of a run lies.
+    """Where every record of a run is stored.
 
     Args:
         name: a shipped layout's name, or the stem of the user's file.
         claim: the fact that changes when a home is taken (see `vary`).
         checkpoint_format: `hf` and `hf-bin` are directories, `pth` is one file.
-        kinds: path templates by kind, relative to the yard, `{home}` for the run's own directory.
+        kinds: path templates by kind, relative to the yard; `{home}` is the run's own directory.
         about: what each kind is, in a few words; kinds may be missing.
-        description: the layout in a sentence.
-        source: the YAML of a user's own layout, for a run to keep; None for one that ships.
+        description: one sentence about the layout.
+        source: the YAML text of a user's own layout, which a run stores; None for a layout that ships.
     """
 
     name: str
@@ -52,14 +48,14 @@ class Layout:
     source: str | None = None
 
     def has(self, kind: str) -> bool:
-        """Whether the layout has a place for this kind; a kind without one is not written."""
+        """Whether the layout has a path for this kind; records of other kinds are not written."""
         return kind in self.kinds
 
     def facts_of(self, kind: str) -> tuple[str, ...]:
-        """The facts that the kind's path needs, `{home}`'s among them.
+        """The facts that the kind's path needs, including those of `{home}`.
 
         Raises:
-            LayoutError: the layout has no place for the kind.
+            LayoutError: the layout has no path for the kind.
         """
         return self._template(kind).facts
 
@@ -67,46 +63,37 @@ class Layout:
         """Whether runs with different homes may have the same path for this kind.
 
         Raises:
-            LayoutError: the layout has no place for the kind.
+            LayoutError: the layout has no path for the kind.
         """
         return not _identifies(self._template(kind).facts, self._template("home").facts)
 
     def path(self, kind: str, facts: Mapping[str, object]) -> str:
-        """The path of a record, relative to the yard; a directory's ends with "/".
+        """The path of a record, relative to the yard; that of a directory ends with "/".
 
         Args:
             kind: a kind that the layout has.
             facts: at least those of `facts_of(kind)`; others are ignored.
 
         Raises:
-            LayoutError: the layout has no place for the kind, or a fact is missing.
+            LayoutError: the layout has no path for the kind, or a fact is missing.
             BadNameError: a fact's value cannot be part of a path.
         """
-        template = self._template(kind)
-        missing = [name for name in template.facts if facts.get(name) is None]
-        if missing:
-            raise LayoutError(
-                f"Layout {self.name!r} cannot place {kind!r}: {self.kinds[kind]!r} needs "
-                f"{' and '.join(repr(name) for name in missing)}, which "
-                f"{'is' if len(missing) == 1 else 'are'} not among the given facts ({_listed(facts)}).",
-                f"Pass {' and '.join(f'{name}=…' for name in missing)}.",
-            )
-        return template.write(facts)
+        found = self._template(kind)
+        self._require(kind, found.facts, facts)
+        return found.write(facts)
 
     def match(self, path: str) -> list[Match]:
-        """What a path is, the most specific reading first; empty when the layout has no such path.
+        """The readings of a path, the most specific first; none when it is not a path of this layout.
 
         Each reading gives the path back: `layout.path(*reading) == path`, NFC-normalised.
 
         Args:
-            path: relative to the yard, "/" between its parts, and at the end of a directory.
+            path: relative to the yard, with "/" between its parts and at the end of a directory.
         """
-        path = unicodedata.normalize("NFC", path)
-        readings = ((kind, template.read(path)) for kind, template in self.templates.items())
-        return [Match(kind, facts) for kind, facts in readings if facts is not None]
+        return match(self.templates, path)
 
     def check(self, facts: Mapping[str, object]) -> None:
-        """Make sure that everything a run with these facts writes will be read back as what it is.
+        """Makes sure that every path of a run with these facts reads back as what was written.
 
         Facts that change within a run (step, epoch, split, timestamps) are tried with samples; kinds
         whose names (project, dataset, run, model) are not among the facts are left out.
@@ -115,54 +102,73 @@ class Layout:
             BadNameError: a value is unsafe, or a path would be read as another kind or another run's.
             LayoutError: a name that the home needs is missing.
         """
-        collisions.check(self, facts)
+        self._require("home", [name for name in self.facts_of("home") if not FACTS[name].form], facts)
+        collisions.check(self.name, self.templates, facts)
 
     def vary(self, facts: Mapping[str, object], n: int) -> Mapping[str, object]:
-        """The n-th choice of facts for a run whose home is taken; the first is `facts` itself.
+        """The n-th choice of facts for a run whose home is taken; the first choice is `facts` itself.
 
         `run` becomes `name-2`; `time` and `timestamp` become `20-43-01-2` together; `id` becomes another
-        id, derived from the first, so that a claim is one loop over n in every layout.
+        id, derived from the first. Claiming a home is thus one loop over n in every layout.
 
         Raises:
-            LayoutError: the fact that the layout claims by is missing.
+            LayoutError: the fact that tells this layout's runs apart is missing.
         """
         if n == 1:
             return facts
-        claimed = [name for name in collisions.CLAIMED_BY[self.claim] if facts.get(name) is not None]
+        claimed = [name for name in CLAIMED_BY[self.claim] if facts.get(name) is not None]
         if not claimed:
             raise LayoutError(
                 f"Layout {self.name!r} tells runs apart by {self.claim!r}, "
                 f"which is not among the given facts ({_listed(facts)}).",
                 f"Pass {self.claim}=….",
+                value=[self.claim],
+                place=self.name,
             )
         return {**facts, **{name: _vary(name, str(facts[name]), n) for name in claimed}}
 
     def tree(self, facts: Mapping[str, object] | None = None) -> str:
-        """A picture of the layout, facts filled in where given. Ends with a newline."""
-        return picture.draw(self, facts or {})
+        """A picture of the layout with the given facts filled in. Ends with a newline."""
+        return picture.draw({kind: self.templates[kind] for kind in self.kinds}, self.about, facts or {})
 
     @cached_property
     def templates(self) -> dict[str, Template]:
-        """The templates with `{home}` filled in, the most specific first, `home` before its equals."""
+        """The templates with `{home}` filled in, the most specific first, `home` first among equals."""
         home = self.kinds["home"]
         parsed = {kind: Template(text.replace("{home}", home)) for kind, text in self.kinds.items()}
         return dict(sorted(parsed.items(), key=lambda item: (-item[1].literal_length, item[0] != "home")))
 
     def _template(self, kind: str) -> Template:
-        if (template := self.templates.get(kind)) is not None:
-            return template
+        if (found := self.templates.get(kind)) is not None:
+            return found
         if kind in KINDS:
             raise LayoutError(
-                f"Layout {self.name!r} has no place for {kind!r}.",
-                "Ask `layout.has(kind)` first, or use a layout that has one.",
+                f"Layout {self.name!r} has no path for {kind!r}.",
+                "Call `layout.has(kind)` first, or use a layout that has a path for it.",
+                value=kind,
+                place=self.name,
             )
         raise LayoutError(
-            f"There is no record kind {kind!r}.", did_you_mean(kind, KINDS, then=f"Kinds: {', '.join(KINDS)}.")
+            f"There is no record kind {kind!r}.",
+            did_you_mean(kind, KINDS, then=f"Kinds: {', '.join(KINDS)}."),
+            value=kind,
         )
+
+    def _require(self, kind: str, names: Sequence[str], facts: Mapping[str, object]) -> None:
+        missing = [name for name in names if facts.get(name) is None]
+        if missing:
+            raise LayoutError(
+                f"Layout {self.name!r} cannot write a path for {kind!r}: {self.kinds[kind]!r} needs "
+                f"{' and '.join(repr(name) for name in missing)}, which "
+                f"{'is' if len(missing) == 1 else 'are'} not among the given facts ({_listed(facts)}).",
+                f"Pass {' and '.join(f'{name}=…' for name in missing)}.",
+                value=missing,
+                place=f"{self.name}:{kind}",
+            )
 
 
 def _identifies(facts: tuple[str, ...], home: tuple[str, ...]) -> bool:
-    """Whether values of `facts` belong to one home only."""
+    """Whether the values of `facts` determine the home."""
     known = set(facts)
     if "timestamp" in known:
         known |= {"date", "time"}

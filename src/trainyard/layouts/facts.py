@@ -1,8 +1,8 @@
-"""The facts that paths are made of: their forms, written and read.
+"""The facts that paths are made of: their forms, and how to write and read them.
 
 A fact is one value of a run (`run`, `epoch`, `split` …) that a path template may name. This module
 decides what a value may look like inside a path, so that every value written can be read back and
-none can leave its directory. It must not know templates, record kinds or the disk.
+none can leave its directory. It does not know templates, record kinds or the disk.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 from trainyard.errors import BadNameError
 
-MAX_COMPONENT_BYTES = 255  # NAME_MAX of every file system in use
+MAX_COMPONENT_BYTES = 255  # NAME_MAX on Linux and macOS
 RESERVED = frozenset({".run", ".yard"})  # the yard's own folders
 
 _SHOWN = 60  # characters of a name in a message
 
 _NUMBER = "0|[1-9][0-9]*"
 _AGAIN = "(?:-(?:[2-9]|[1-9][0-9]+))?"  # -2, -3 …: the second, third … in the same second
-_MANY = 999_999_999_999  # more steps than any run takes: as long as a path will ever get
+_MANY = 999_999_999_999  # more steps than any run takes: the longest number that a path must have room for
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Fact:
 
     Args:
         pattern: regular expression of its text.
-        form: that form in words; empty for free names.
-        samples: values that stand for it where a run has none yet, the longest among them.
+        form: the form in words; empty for names that are chosen freely.
+        samples: values to try where a run has none yet, the longest possible one among them.
         is_number: read back as an int.
     """
 
@@ -51,7 +51,7 @@ FACTS: dict[str, Fact] = {
     "timestamp": Fact(
         "[0-9]{8}-[0-9]{6}" + _AGAIN, "a timestamp as 20260131-204301", ("20260131-204301", "20260131-204301-10")
     ),
-    "moment": Fact(  # of what happens to a run later: `timestamp` is when it began
+    "moment": Fact(  # when something happens to a run later; `timestamp` is when the run began
         "[0-9]{8}-[0-9]{6}" + _AGAIN, "a timestamp as 20260131-204301", ("20260131-204301", "20260131-204301-10")
     ),
     "id": Fact("[a-z0-9]{8}", "eight characters of a-z and 0-9", ("k3v9x0aq", "20260131")),
@@ -66,7 +66,7 @@ def write_fact(name: str, value: object) -> str:
     """The text of a fact inside a path, NFC-normalised.
 
     Raises:
-        BadNameError: the value does not have the fact's form, or is no safe part of a path.
+        BadNameError: the value does not have the fact's form, or is not a safe part of a path.
     """
     fact = FACTS[name]
     if fact.is_number:
@@ -87,29 +87,29 @@ def read_fact(name: str, text: str) -> str | int:
 
 
 def shown(value: object) -> str:
-    """The value for a message; a long text is cut, with its length said."""
+    """The value as a message shows it; a long text is cut and followed by its length."""
     if isinstance(value, str) and len(value) > _SHOWN:
         return f"{value[:_SHOWN]!r}… ({len(value)} characters)"
     return repr(value)
 
 
 def name_fault(text: str) -> str | None:
-    """Why the text cannot be (part of) one path component, as "is …" or "has …"; None when it can."""
+    """Why the text cannot be (part of) one path component, as a verb phrase such as "is empty"; None when it can."""
     if not text:
         return "is empty"
     if text in (".", ".."):
-        return "means another directory"
+        return "refers to another directory"
     if text in RESERVED:
-        return "is a folder that the yard keeps for itself"
+        return "is reserved for a folder of the yard"
     if "/" in text:
-        return "has a '/' in it, which would make it several directories"
+        return "contains '/', which separates directories"
     if _has_surrogates(text):
-        return "has characters that are not valid Unicode"
+        return "contains characters that are not valid Unicode"
     if not text.isprintable():
         for character in text:
-            # Cf stays: emoji are joined by it. Zl and Zp break lines as a newline does.
+            # Cf is allowed because it joins emoji. Zl and Zp break lines as a newline does.
             if unicodedata.category(character) in ("Cc", "Zl", "Zp"):
-                return f"has the control character {character!r} in it"
+                return f"contains the control character {character!r}"
     if text != text.strip():
         return "begins or ends with a space"
     return None
@@ -130,7 +130,9 @@ def _has_surrogates(text: str) -> bool:
 
 
 def _refused(name: str, value: object, rule: str) -> BadNameError:
-    wanted = FACTS[name].form
+    fact, wanted = name, FACTS[name].form
     name = name if wanted else f"{name} name"
-    remedy = f"Give {wanted}." if wanted else f"Choose another {name}: letters, digits, '-', '_' and '.' always work."
-    return BadNameError(f"The {name} {shown(value)} cannot be part of a path: it {rule}.", remedy)
+    remedy = f"Pass {wanted}." if wanted else f"Choose another {name}: letters, digits, '-', '_' and '.' always work."
+    return BadNameError(
+        f"The {name} {shown(value)} cannot be part of a path: it {rule}.", remedy, value=value, place=fact
+    )

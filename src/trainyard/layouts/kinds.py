@@ -1,14 +1,14 @@
-"""The kinds of records that a layout may give a place, and what each kind's path must be like.
+"""The kinds of records that a layout may have paths for, and the shape that each kind's path must have.
 
-Kinds are the vocabulary shared by all layouts; a layout leaves out those it has no place for.
-This module must not know templates, YAML or what a record holds.
+All layouts share these kinds; a layout leaves out those that it has no path for.
+This module knows neither templates nor YAML nor what a record contains.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-Shape = Literal["file", "directory", "checkpoint"]  # checkpoint: as the layout's checkpoint format
+Shape = Literal["file", "directory", "checkpoint"]  # checkpoint: depends on the layout's checkpoint format
 
 CLAIMS = ("run", "time", "id")
 DIRECTORY_FORMATS = ("hf", "hf-bin")
@@ -57,5 +57,5 @@ KINDS: dict[str, Shape] = {
 # Kinds that several runs may append to; every other kind must have a path of its own in each run.
 SHAREABLE = frozenset({"metrics_table", "encoder_weights", "default_config", "controller_log", "evaluation_log"})
 
-# Kinds that may lie straight in the home among its other files.
+# Kinds whose path may be the home itself, among its other files.
 IN_HOME = frozenset({"plots", "tensorboard", "extra"})

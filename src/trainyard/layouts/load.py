@@ -1,7 +1,7 @@
-"""Layouts from YAML: the five that ship, and the user's own.
+"""Loads layouts from YAML: the five that ship, and the user's own.
 
 A file is checked as a whole, and all its faults are reported together, each with its key and the
-nearest valid word. What passes here gives every run of the layout a home and paths of its own.
+nearest valid word. A layout that passes gives every run a home and paths of its own.
 """
 
 from __future__ import annotations
@@ -12,31 +12,40 @@ import unicodedata
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from trainyard.errors import BadNameError, LayoutError
-from trainyard.layouts.collisions import CLAIMED_BY
-from trainyard.layouts.engine import Layout
+from trainyard.layouts.engine import CLAIMED_BY, Layout
 from trainyard.layouts.facts import FACTS, RESERVED, name_fault
 from trainyard.layouts.kinds import CLAIMS, DIRECTORY_FORMATS, FORMATS, IN_HOME, KINDS, SHAREABLE
 from trainyard.wording import did_you_mean, suggestion
 
 LAYOUTS = ("grouped", "shared", "dated", "trials", "files")
 
+_REMEDY = "Fix the file; the layouts that ship with Trainyard are good examples."
 _KEYS = ("description", "claim", "checkpoint_format", "kinds")
 _PLACEHOLDERS = ("home", *FACTS)
 _WITHIN_A_RUN = ("step", "epoch", "split", "moment", "artifact_id")
-_TRIED = {"project": "project", "dataset": "dataset", "run": "name", "model": "model"}
+_ORDINARY_NAMES = {"project": "project", "dataset": "dataset", "run": "name", "model": "model"}
+
+
+class _Fault(NamedTuple):
+    """One fault of a table: the dotted key, the part of its value that is refused, and why."""
+
+    key: str
+    value: object
+    problem: str
 
 
 def load_layout(name: str | os.PathLike[str]) -> Layout:
-    """The layout of this name, or of this YAML file.
+    """Loads the layout of this name, or from this YAML file.
 
     Args:
         name: one of `LAYOUTS`, or the path of a file that ends in .yaml or .yml.
 
     Raises:
-        LayoutError: there is no such layout or file, or the file has faults; all are named.
+        LayoutError: there is no such layout or file, or the file has faults, all of which are reported;
+                `value` then maps the dotted key of each fault to what was refused.
     """
     if name in LAYOUTS:
         return _shipped(str(name))
@@ -44,7 +53,9 @@ def load_layout(name: str | os.PathLike[str]) -> Layout:
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         return _checked(path)
     choices = f"Layouts: {', '.join(LAYOUTS)}; or the path of your own, such as ./my_layout.yaml."
-    raise LayoutError(f"There is no layout {str(name)!r}.", did_you_mean(str(name), LAYOUTS, then=choices))
+    raise LayoutError(
+        f"There is no layout {str(name)!r}.", did_you_mean(str(name), LAYOUTS, then=choices), value=str(name)
+    )
 
 
 @lru_cache(maxsize=len(LAYOUTS))
@@ -56,13 +67,16 @@ def _checked(path: Path) -> Layout:
     if path.stem in LAYOUTS:
         raise LayoutError(
             f"Layout file {str(path)!r} has the name of a layout that ships with Trainyard.",
-            f"Rename the file, to my_{path.name} for instance: a run finds its layout by name.",
+            f"Rename the file, for example to my_{path.name}: a run finds its layout by name.",
+            value=path.stem,
+            place=path,
         )
     layout = _parse(path)
     try:
-        layout.check(_TRIED)
+        layout.check(_ORDINARY_NAMES)
     except BadNameError as ambiguous:
-        raise _faulty(path, [f"two kinds get in each other's way: {ambiguous.what.rstrip('.')}"]) from None
+        fault = _Fault("kinds", ambiguous.place, f"two kinds conflict: {ambiguous.what.rstrip('.')}")
+        raise _faulty(path, [fault]) from None
     return replace(layout, source=path.read_text(encoding="utf-8"))
 
 
@@ -82,42 +96,49 @@ def _parse(path: Path) -> Layout:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml  # 10 ms that `trainyard --help` need not pay
+    import yaml  # imported here because it takes 10 ms, which `trainyard --help` does not need
 
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise _faulty(path, [f"byte {error.start} is not UTF-8"]) from None
+        raise _unreadable(path, f"byte {error.start} is not UTF-8") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise LayoutError(
-            f"Layout file {str(path)!r} cannot be read: {reason}.",
-            f"Layouts: {', '.join(LAYOUTS)}; or the path of your own YAML file.",
-        ) from None
+        raise _unreadable(path, str(reason)) from None
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
         node = loader.get_single_node()
         table = loader.construct_document(node) if node else None
     except (yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise _faulty(path, [f"it is not valid YAML, in which paths need quotes: {reason}"]) from None
+        mark = getattr(error, "problem_mark", None)
+        raise LayoutError(
+            f"Layout file {str(path)!r} is not valid YAML: {' '.join(str(error).split())}.",
+            "Fix the file; put paths in quotes, because { has a meaning in YAML.",
+            place=path if mark is None else f"{path}:{mark.line + 1}",
+        ) from None
     if not isinstance(table, dict):
-        raise _faulty(path, [f"it holds {_type(table)}, not a table with the keys {', '.join(_KEYS)}"])
+        raise LayoutError(
+            f"Layout file {str(path)!r} contains {_type(table)}, not a table with the keys {', '.join(_KEYS)}.",
+            _REMEDY,
+            value=table,
+            place=path,
+        )
     if repeated := _repeated_keys(node):
         raise _faulty(path, repeated)
     return cast("dict[str, Any]", table)
 
 
-def _repeated_keys(node: Any, above: tuple[str, ...] = ()) -> list[str]:
-    """YAML keeps the last of two equal keys without a word; a table of paths must not."""
+def _repeated_keys(node: Any, above: tuple[str, ...] = ()) -> list[_Fault]:
+    """Keys that occur twice: YAML silently keeps the last of them, which a table of paths must not."""
     if node.id != "mapping" or len(above) > 2:
         return []
-    faults: list[str] = []
+    faults: list[_Fault] = []
     keys: set[str] = set()
     for key, value in node.value:
         name = str(key.value)
         if name in keys:
-            faults.append(f"{'.'.join((*above, name))}: given twice, again in line {key.start_mark.line + 1}")
+            line = key.start_mark.line + 1
+            faults.append(_Fault(".".join((*above, name)), line, f"given twice, again in line {line}"))
         keys.add(name)
         faults += _repeated_keys(value, (*above, name))
     return faults
@@ -127,7 +148,7 @@ class _Faults:
     """Everything wrong with a table, and the templates read on the way."""
 
     def __init__(self, table: dict[str, Any]) -> None:
-        self.found: list[str] = []
+        self.found: list[_Fault] = []
         self.templates: dict[str, str] = {}
         self.about: dict[str, str] = {}
         self._check_settings(table)
@@ -136,11 +157,11 @@ class _Faults:
             for kind, entry in kinds.items():
                 self._read_kind(kind, entry)
         else:
-            self.found.append(f"kinds: must be a table from record kinds to paths, not {_type(kinds)}")
+            self._note("kinds", kinds, f"must be a table from record kinds to paths, not {_type(kinds)}")
         sound = not self.found
         for kind in ("home", "checkpoint"):
             if isinstance(kinds, dict) and kind not in kinds:
-                self.found.append(f"kinds.{kind}: missing; every layout needs a {kind}")
+                self._note(f"kinds.{kind}", None, f"missing; every layout needs a {kind}")
                 sound = False
         if sound:
             self._check_claim(table["claim"])
@@ -149,34 +170,39 @@ class _Faults:
         if not self.found:
             self._check_shared(table["claim"], table["checkpoint_format"])
 
+    def _note(self, key: str, value: object, problem: str) -> None:
+        self.found.append(_Fault(key, value, problem))
+
     def _check_settings(self, table: dict[str, Any]) -> None:
         for key in table:
             if key not in _KEYS:
-                self.found.append(f"{key}: unknown key{suggestion(str(key), _KEYS)}")
+                self._note(key, key, f"unknown key{suggestion(str(key), _KEYS)}")
         for key, choices in (("claim", CLAIMS), ("checkpoint_format", FORMATS)):
             if (value := table.get(key)) not in choices:
                 problem = f"{value!r} is unknown" if key in table else "missing"
-                self.found.append(f"{key}: {problem}{suggestion(str(value), choices)}")
-        if not isinstance(table.get("description", ""), str):
-            self.found.append(f"description: must be text, not {_type(table['description'])}")
+                self._note(key, value, f"{problem}{suggestion(str(value), choices)}")
+        if not isinstance(description := table.get("description", ""), str):
+            self._note("description", description, f"must be text, not {_type(description)}")
 
     def _read_kind(self, kind: object, entry: object) -> None:
         if not isinstance(kind, str) or kind not in KINDS:
-            self.found.append(f"kinds.{kind}: unknown kind{suggestion(str(kind), KINDS, few=len(KINDS))}")
+            self._note(f"kinds.{kind}", kind, f"unknown kind{suggestion(str(kind), KINDS, few=len(KINDS))}")
             return
         about: object = ""
         if isinstance(entry, dict):
             for key in entry:
                 if key not in ("path", "about"):
-                    self.found.append(f"kinds.{kind}.{key}: unknown key{suggestion(str(key), ('path', 'about'))}")
+                    self._note(f"kinds.{kind}.{key}", key, f"unknown key{suggestion(str(key), ('path', 'about'))}")
             about = entry.get("about", "")
             entry = entry.get("path")
         if not isinstance(entry, str) or not isinstance(about, str):
-            self.found.append(f"kinds.{kind}: must be a path in quotes, or {{path: …, about: …}} with text in both")
+            refused = entry if isinstance(about, str) else about
+            self._note(f"kinds.{kind}", refused, "must be a path in quotes, or {path: …, about: …} with text in both")
             return
         text = unicodedata.normalize("NFC", entry)
         if fault := _template_fault(kind, text):
-            self.found.append(f"kinds.{kind}: {text!r} {fault}")
+            refused, problem = fault
+            self._note(f"kinds.{kind}", refused, f"{text!r} {problem}")
         self.templates[kind] = text
         self.about[kind] = " ".join(about.split())
 
@@ -184,13 +210,15 @@ class _Faults:
         home = self.templates["home"]
         facts = CLAIMED_BY[claim]
         if not any(f"{{{fact}}}" in home for fact in facts):
-            self.found.append(
-                f"kinds.home: {home!r} has no {' or '.join(f'{{{fact}}}' for fact in facts)}, "
-                f"by which runs are told apart (claim: {claim})"
+            self._note(
+                "kinds.home",
+                claim,
+                f"{home!r} does not contain {' or '.join(f'{{{fact}}}' for fact in facts)}, "
+                f"which tells runs apart (claim: {claim})",
             )
         for fact in _WITHIN_A_RUN:
             if f"{{{fact}}}" in home:
-                self.found.append(f"kinds.home: {home!r} has {{{fact}}}, which changes within a run")
+                self._note("kinds.home", f"{{{fact}}}", f"{home!r} contains {{{fact}}}, which changes within a run")
 
     def _check_shapes(self, checkpoint_format: str) -> None:
         for kind, text in self.templates.items():
@@ -199,9 +227,11 @@ class _Faults:
             if wanted != self._expanded(kind).endswith("/"):
                 why = f" in format {checkpoint_format!r}" if shape == "checkpoint" else ""
                 rule = 'a directory, and must end with "/"' if wanted else 'a file, and must not end with "/"'
-                self.found.append(f"kinds.{kind}: {text!r}: a {kind}{why} is {rule}")
+                self._note(f"kinds.{kind}", shape, f"{text!r}: a {kind}{why} is {rule}")
         if "{step}" not in (text := self.templates["checkpoint"]) and "{epoch}" not in text:
-            self.found.append(f"kinds.checkpoint: {text!r} has no {{step}} or {{epoch}}, so all have one path")
+            self._note(
+                "kinds.checkpoint", text, f"{text!r} contains neither {{step}} nor {{epoch}}, so all have one path"
+            )
 
     def _check_distinct(self) -> None:
         first: dict[str, str] = {}
@@ -209,13 +239,17 @@ class _Faults:
             path = self._expanded(kind)
             other = first.setdefault(path, kind)
             if other != kind and not (path == self.templates["home"] and IN_HOME.issuperset({kind, other} - {"home"})):
-                self.found.append(f"kinds.{kind}: {path!r} is the path of {other!r} already")
+                self._note(f"kinds.{kind}", other, f"{path!r} is already the path of {other!r}")
 
     def _check_shared(self, claim: Any, checkpoint_format: Any) -> None:
         layout = Layout("", claim, checkpoint_format, self.templates)
         self.found += [
-            f"kinds.{kind}: {text!r} would be one path for several runs; begin it with {{home}}, "
-            f"or name {', '.join(f'{{{fact}}}' for fact in layout.facts_of('home'))} in it"
+            _Fault(
+                f"kinds.{kind}",
+                layout.facts_of("home"),
+                f"{text!r} would be one path for several runs; begin it with {{home}}, "
+                f"or put {', '.join(f'{{{fact}}}' for fact in layout.facts_of('home'))} in it",
+            )
             for kind, text in self.templates.items()
             if kind not in SHAREABLE and layout.is_shared(kind)
         ]
@@ -224,43 +258,53 @@ class _Faults:
         return self.templates[kind].replace("{home}", self.templates["home"])
 
 
-def _template_fault(kind: str, text: str) -> str | None:
-    """What is wrong with one template, to follow its text; None when nothing is."""
-    if text.startswith(("/", "~", "\\")) or re.match("[A-Za-z]:", text):
-        return "is an absolute path; paths are relative to the yard"
+def _template_fault(kind: str, text: str) -> tuple[str, str] | None:
+    """The refused part of a template and what is wrong with it, as a verb phrase; None when nothing is."""
+    if root := re.match(r"[/~\\]|[A-Za-z]:", text):
+        return root[0], "is an absolute path; paths are relative to the yard"
     names = re.findall(r"\{([^{}]*)\}", text)
     for name in names:
         if name not in _PLACEHOLDERS:
-            return f"names an unknown fact {{{name}}}{suggestion(name, _PLACEHOLDERS, few=len(_PLACEHOLDERS))}"
+            problem = f"names an unknown fact {{{name}}}{suggestion(name, _PLACEHOLDERS, few=len(_PLACEHOLDERS))}"
+            return f"{{{name}}}", problem
     literal = re.sub(r"\{[^{}]*\}", "{", text)
     if literal.count("{") != len(names) or "}" in literal:
-        return "has a brace without its partner"
+        return literal, "contains an unmatched brace"
     if "{home}" in text and kind == "home":
-        return "names itself"
+        return "{home}", "names itself"
     if "{home}" in text[1:]:
-        return "has {home} in its middle; it can only come first"
+        return text[: text.index("{home}", 1)], "contains {home} in the middle; it must come first"
     inner = text.removeprefix("{home}")
     if "}{" in inner:
-        return "has two facts without text between them, which cannot be told apart"
+        return "}{", "contains two facts without text between them, which cannot be told apart"
     if text == "{home}":
-        return None if kind in IN_HOME else "is the home itself"
+        return None if kind in IN_HOME else (text, "is the home itself")
     for part in inner.removesuffix("/").split("/"):
         if part in RESERVED:
-            return f"has the component {part!r}, which the yard keeps for itself"
+            return part, f"contains the component {part!r}, which is reserved for the yard"
         fault = name_fault(part)
         if fault and part != "":
-            return f"has the component {part!r}, which {fault}"
+            return part, f"contains the component {part!r}, which {fault}"
         if fault:
-            return "is empty" if not inner else "has an empty component"
+            return inner, "is empty" if not inner else "contains an empty component"
     return None
 
 
-def _faulty(path: Path, faults: list[str]) -> LayoutError:
-    if len(faults) == 1:
-        what = f"Layout file {str(path)!r} has a fault: {faults[0]}."
+def _faulty(path: Path, faults: list[_Fault]) -> LayoutError:
+    lines = [f"{fault.key}: {fault.problem}" for fault in faults]
+    if len(lines) == 1:
+        what = f"Layout file {str(path)!r} has a fault: {lines[0]}."
     else:
-        what = f"Layout file {str(path)!r} has {len(faults)} faults:" + "".join(f"\n  - {fault}" for fault in faults)
-    return LayoutError(what, "Mend the file; a layout that ships with Trainyard is a good example to start from.")
+        what = f"Layout file {str(path)!r} has {len(lines)} faults:" + "".join(f"\n  - {line}" for line in lines)
+    return LayoutError(what, _REMEDY, value={fault.key: fault.value for fault in faults}, place=path)
+
+
+def _unreadable(path: Path, reason: str) -> LayoutError:
+    return LayoutError(
+        f"Layout file {str(path)!r} cannot be read: {reason}.",
+        f"Layouts: {', '.join(LAYOUTS)}; or the path of your own YAML file.",
+        place=path,
+    )
 
 
 def _type(value: object) -> str:

@@ -1,19 +1,16 @@
-"""The tree picture of a layout, drawn from its table.
+"""Draws the tree picture of a layout from its table.
 
 Documentation, `--help` and the golden tests show this text, so that no picture of a layout is ever
-drawn by hand. It must not know what a kind means: the words beside a path come from the table.
+drawn by hand. It does not know what a kind means: the words beside a path come from the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from trainyard.layouts.facts import write_fact
-
-if TYPE_CHECKING:
-    from trainyard.layouts.engine import Layout
+from trainyard.layouts.template import Template
 
 _GAP = 3
 
@@ -24,29 +21,36 @@ class _Node:
     children: dict[str, _Node] = field(default_factory=dict)
 
 
-def draw(layout: Layout, facts: Mapping[str, object], root: str = "outputs/") -> str:
-    """Lines of the tree, one a directory or file, in the order of the table, directories first.
+def draw(
+    templates: Mapping[str, Template], about: Mapping[str, str], facts: Mapping[str, object], root: str = "outputs/"
+) -> str:
+    """The lines of the tree, one per directory or file, in the order of the table, directories first.
+
+    Args:
+        templates: by kind, in the order of the table.
+        about: what each kind is, in a few words; kinds may be missing.
+        facts: values to fill in; other facts stay as placeholders.
+        root: the first line.
 
     Raises:
         BadNameError: a given fact cannot be part of a path.
     """
     top = _Node()
-    for kind in layout.kinds:
+    for kind, template in templates.items():
         node = top
-        template = layout.templates[kind]
         for component in template.components:
             directory = component is not template.components[-1] or template.is_directory
-            name = "".join(_shown(part, facts) if at % 2 else part for at, part in enumerate(component))
-            name += "/" * directory
+            parts = [_filled(part, facts) if at % 2 else part for at, part in enumerate(component)]
+            name = "".join(parts) + "/" * directory
             node = node.children.setdefault(name, _Node())
-        if about := layout.about.get(kind, ""):
-            node.abouts.append(about)
+        if words := about.get(kind, ""):
+            node.abouts.append(words)
     lines = [(root, ""), *_lines(top, "")]
-    width = max(len(line) for line, about in lines if about or line == root) + _GAP
-    return "".join(f"{line:<{width}}{about}".rstrip() + "\n" for line, about in lines)
+    width = max(len(line) for line, words in lines if words or line == root) + _GAP
+    return "".join(f"{line:<{width}}{words}".rstrip() + "\n" for line, words in lines)
 
 
-def _shown(fact: str, facts: Mapping[str, object]) -> str:
+def _filled(fact: str, facts: Mapping[str, object]) -> str:
     value = facts.get(fact)
     return f"{{{fact}}}" if value is None else write_fact(fact, value)
 

@@ -1,8 +1,8 @@
-"""A path template, both ways: facts to a path, a path to facts.
+"""Path templates, used in both directions: from facts to a path and from a path to facts.
 
-`{fact}` is the whole language. A template is parsed once into components (the parts between the
-slashes), each an alternation of literal text and fact names. It must not know record kinds, YAML
-or what a path is for.
+`{fact}` is the whole syntax. A template is parsed once into components (the parts between the
+slashes), each an alternation of literal text and fact names. This module knows neither YAML nor what
+a path is for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from trainyard.errors import BadNameError
 from trainyard.layouts.facts import FACTS, MAX_COMPONENT_BYTES, read_fact, shown, write_fact
@@ -19,9 +20,16 @@ from trainyard.layouts.facts import FACTS, MAX_COMPONENT_BYTES, read_fact, shown
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
+class Match(NamedTuple):
+    """A reading of a path: a record kind and the facts in the path."""
+
+    kind: str
+    facts: dict[str, str | int]
+
+
 @dataclass(frozen=True)
 class Template:
-    """A path relative to the yard with `{fact}` placeholders; a directory's ends with "/".
+    """A path relative to the yard with `{fact}` placeholders; that of a directory ends with "/".
 
     Args:
         text: the template with `{home}` already replaced.
@@ -31,28 +39,28 @@ class Template:
 
     @cached_property
     def is_directory(self) -> bool:
-        """Whether it names a directory rather than a file."""
+        """Whether the path is a directory rather than a file."""
         return self.text.endswith("/")
 
     @cached_property
     def components(self) -> tuple[tuple[str, ...], ...]:
-        """One tuple a path component: literal, fact, literal, fact, …, literal."""
+        """One tuple per path component: literal, fact, literal, fact, …, literal."""
         parts = self.text.rstrip("/").split("/")
         return tuple(tuple(_PLACEHOLDER.split(part)) for part in parts)
 
     @cached_property
     def facts(self) -> tuple[str, ...]:
-        """The names of its facts, in order of appearance, each once."""
+        """The names of its facts in order of appearance, without repetitions."""
         return tuple(dict.fromkeys(_PLACEHOLDER.findall(self.text)))
 
     @cached_property
     def literal_length(self) -> int:
-        """Characters that are the same in all its paths: how specific it is."""
+        """The number of literal characters: how specific the template is."""
         return len(_PLACEHOLDER.sub("", self.text))
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        """The regular expression of its paths, without the last "/" of a directory."""
+        """The regular expression of its paths, without the trailing "/" of a directory."""
         return self.ancestor(len(self.components))
 
     def ancestor(self, depth: int) -> re.Pattern[str]:
@@ -73,7 +81,7 @@ class Template:
         return re.compile("/".join(pieces))
 
     def write(self, facts: Mapping[str, object]) -> str:
-        """The path that these facts give; facts that the template does not name are ignored.
+        """The path for these facts; facts that the template does not name are ignored.
 
         Raises:
             KeyError: a fact of the template is missing.
@@ -88,7 +96,7 @@ class Template:
         return "/".join(written) + "/" * self.is_directory
 
     def read(self, path: str) -> dict[str, str | int] | None:
-        """The facts that give this path, or None when none do."""
+        """The facts for which `write` gives this path, or None when there are none."""
         if path.endswith("/") != self.is_directory:
             return None
         found = self.pattern.fullmatch(path.removesuffix("/"))
@@ -97,8 +105,15 @@ class Template:
         facts = {name: read_fact(name, text) for name, text in found.groupdict().items()}
         try:
             return facts if self.write(facts) == path else None
-        except BadNameError:  # not a path of ours: such a name is never written
+        except BadNameError:  # such a name is never written, so it is not one of our paths
             return None
+
+
+def match(templates: Mapping[str, Template], path: str) -> list[Match]:
+    """Every reading of a path (NFC-normalised first), in the order of `templates`."""
+    path = unicodedata.normalize("NFC", path)
+    readings = ((kind, template.read(path)) for kind, template in templates.items())
+    return [Match(kind, facts) for kind, facts in readings if facts is not None]
 
 
 def _refuse_component(component: str, facts: list[tuple[str, object]]) -> None:
@@ -108,11 +123,15 @@ def _refuse_component(component: str, facts: list[tuple[str, object]]) -> None:
     if (size := len(component.encode())) > MAX_COMPONENT_BYTES:
         raise BadNameError(
             f"The {values} cannot be part of a path: {shown(component)} would be {size} bytes long, "
-            f"and file systems take {MAX_COMPONENT_BYTES}.",
+            f"and file systems allow {MAX_COMPONENT_BYTES}.",
             "Choose a shorter one.",
+            value=dict(facts),
+            place=component,
         )
     if not unicodedata.is_normalized("NFC", component):
         raise BadNameError(
-            f"The {values} cannot be part of a path: it begins with a character that merges with the one before it.",
+            f"The {values} cannot be part of a path: its first character combines with the one before it.",
             "Begin it with a letter or a digit.",
+            value=dict(facts),
+            place=component,
         )

@@ -1,6 +1,6 @@
-"""Retention: what may go (`policy`), what that means on disk (`plan`), doing it (`apply`), and `undo`.
+"""Retention: what may be removed (`policy`), what that means on disk (`plan`), `apply`, and `undo`.
 
-Nothing else in Trainyard deletes. Everything goes through the yard's trash, from a plan that says why.
+Nothing else in Trainyard deletes. Everything goes through the yard's trash, from a plan that states why.
 """
 
 from trainyard.retention.apply import apply, empty_trash, rotate

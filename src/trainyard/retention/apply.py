@@ -1,9 +1,10 @@
-"""Carrying out a plan: the only code in Trainyard that deletes, and it deletes into the trash.
+"""Carries out a plan: the only code in Trainyard that deletes, and it deletes into the trash.
 
-The order is what survives a kill: the trash holds the intent, then the run's journal says what goes,
-then the files move. A reader never meets a recorded file that is gone; what a killed process left
-between journal and move is moved by the next `apply`, `rotate` or `empty_trash`, or brought back by
-`undo`. A whole run goes by one rename of its home, then its records elsewhere.
+The order of steps makes it safe against kills: first the plan is written to the trash, then the run's
+journal records what is removed, then the files are moved. A reader never finds a recorded file missing.
+What a killed process left between journal and move is moved by the next `apply`, `rotate` or
+`empty_trash`, or restored by `undo`. A whole run is removed by one rename of its home; then its records
+elsewhere follow.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ from trainyard.runs.lock import RunLock
 from trainyard.runs.reader import read_snapshot
 
 _EMPTYING = ".emptying-"
-_SETTLED_S = 3600.0  # what a live process has made within this time is left alone
-_GONE = "it is gone already"
-_INTERRUPTED = "the process that was to move it was killed before"
-_CHANGED = "it was worked on since the plan was made"
+_SETTLED_S = 3600.0  # anything younger may belong to a live process and is left alone
+GONE = "it is gone already"
+INTERRUPTED = "the process was killed before moving it"
+CHANGED = "the run has changed since the plan was made"
 
 
 @contextlib.contextmanager
 def trash_locked(yard: Yard) -> Iterator[None]:
-    """Keeps other cleaning processes out for the block; a training's own rotation goes on."""
+    """Keeps other cleaning processes out during the block; rotations of trainings are not blocked."""
     with durable.locked(yard.own / "trash.lock"):
         yield
 
@@ -56,10 +57,10 @@ def apply(yard: Yard, plan: Plan) -> TrashEntry | None:
     """Moves everything in `plan` into a new entry of the trash and returns it; None for an empty plan.
 
     What is busy, gone or changed by now is left in place and listed in the entry's `skipped`.
-    Killed anywhere, `undo` brings everything back, and applying the plan again completes it.
+    After a kill at any point, `undo` restores everything, and applying the plan again completes it.
 
     Raises:
-        DiskFullError: no room for the plan; nothing was moved.
+        DiskFullError: there is no room for the plan; nothing was moved.
     """
     with trash_locked(yard):
         settle(yard)
@@ -72,7 +73,7 @@ def apply(yard: Yard, plan: Plan) -> TrashEntry | None:
             try:
                 reasons = _apply_to_run(yard, entry, home, numbers)
             except (RunBusyError, RunNotFoundError, CorruptError) as error:
-                reasons = [_GONE if isinstance(error, RunNotFoundError) else error.what] * len(numbers)
+                reasons = [GONE if isinstance(error, RunNotFoundError) else error.what] * len(numbers)
             left |= {n: why for n, why in zip(numbers, reasons, strict=True) if why is not None}
         return mark_done(entry, left)
 
@@ -87,35 +88,35 @@ def _apply_to_run(yard: Yard, entry: TrashEntry, home: str, numbers: list[int]) 
 
 
 def _act(run: RunWriter, entry: TrashEntry, numbers: Sequence[int]) -> list[str | None]:
-    """Carries out items on an open run; returns why not, for each that was not."""
+    """Carries out items on an open run; returns, for each item, the reason if it was left in place."""
     with run.batch():
-        reasons = [_let_go(run, entry.items[n]) for n in numbers]
-    run.flush()  # journal before files, whatever batch of the caller's this is inside
+        reasons = [_record_removal(run, entry.items[n]) for n in numbers]
+    run.flush()  # the journal before the files, even inside a batch of the caller's
     for n, why in zip(numbers, reasons, strict=True):
         if why is None:
             _carry(run.yard, entry, n)
     return reasons
 
 
-def _let_go(run: RunWriter, item: PlanItem) -> str | None:
-    """Tells the journal that an item goes; returns why it does not, if so."""
+def _record_removal(run: RunWriter, item: PlanItem) -> str | None:
+    """Records in the journal that an item is removed; returns the reason if it must stay in place."""
     if run.id != item.run_id or len(run.snapshot.attempts) != item.attempts:
-        return _CHANGED
+        return CHANGED
     if item.action != "file":
         if not is_recorded(run.snapshot, item):
-            return _GONE
+            return GONE
         details = dict(item.data)
         if item.action == "drop":
             checkpoint = run.snapshot.checkpoint(item.data["step"])
             if checkpoint is None or checkpoint.paths.get(item.data["place"]) != item.data["path"]:
-                return _CHANGED
+                return CHANGED
             details |= _lost_with(checkpoint, item.data["place"])
         run.event(EVENTS[item.action](**details))
     return None
 
 
 def _lost_with(checkpoint: Checkpoint, place: str) -> dict[str, Any]:
-    """What else is lost when a directory's own place goes, and a published one without resume files stays."""
+    """What else is lost when a checkpoint directory is dropped but its published one, without resume files, stays."""
     format_ = FORMATS[checkpoint.format]
     if place != CHECKPOINT or not format_.is_directory or len(checkpoint.paths) == 1:
         return {}
@@ -124,7 +125,7 @@ def _lost_with(checkpoint: Checkpoint, place: str) -> dict[str, Any]:
 
 
 def _carry(yard: Yard, entry: TrashEntry, n: int) -> str | None:
-    """Moves an item's files into the entry, those that are not there yet; says so when there are none."""
+    """Moves an item's files into the entry, unless they are there already; returns `GONE` when there are none."""
     found = False
     for path, name in zip(entry.items[n].paths, entry.kept_as[n], strict=True):
         source, target = yard.root / path, entry.path / name
@@ -133,20 +134,20 @@ def _carry(yard: Yard, entry: TrashEntry, n: int) -> str | None:
         elif os.path.lexists(source):
             durable.move(source, target)
             found = True
-    return None if found else _GONE
+    return None if found else GONE
 
 
 def _delete(yard: Yard, entry: TrashEntry, n: int) -> str | None:
-    """Moves a whole run: its home first, and with it its journal and its lock."""
+    """Moves a whole run: first its home, with its journal and its lock."""
     item = entry.items[n]
     home = yard.root / item.home
     if not (home / ".run").is_dir():
-        return _GONE
+        return GONE
     lock = RunLock(home / ".run" / "lock")
     try:
         snapshot = read_snapshot(home)
         if snapshot.id != item.run_id or len(snapshot.attempts) != item.attempts:
-            return _CHANGED
+            return CHANGED
         _carry(yard, entry, n)
     finally:
         lock.release()
@@ -158,9 +159,9 @@ def _delete(yard: Yard, entry: TrashEntry, n: int) -> str | None:
 
 
 def settle(yard: Yard) -> None:
-    """Finishes what killed processes began, as far as their runs are free: moves what a journal let go of.
+    """Completes what killed processes began, unless its run is busy: moves what a journal already dropped.
 
-    What they had not begun is not begun now.
+    Items that those processes had not begun are not begun now.
     """
     for entry in list_trash(yard):
         if not entry.done:
@@ -168,7 +169,7 @@ def settle(yard: Yard) -> None:
 
 
 def _settle_entry(yard: Yard, entry: TrashEntry, own: RunWriter | None = None) -> bool:
-    """Finishes one entry; False when a run of it is busy, so that it must wait. `own` is open already."""
+    """Completes one entry; False when one of its runs is busy. `own` is a run that is open already."""
     for n, item in enumerate(entry.items):
         if item.action == "delete":
             if (entry.path / entry.kept_as[n][0]).exists() and not (yard.root / item.home).exists():
@@ -181,7 +182,7 @@ def _settle_entry(yard: Yard, entry: TrashEntry, own: RunWriter | None = None) -
                 return False
             except (RunNotFoundError, CorruptError):
                 continue
-    mark_done(entry, {n: _INTERRUPTED for n in range(len(entry.items)) if not entry.holds(n)})
+    mark_done(entry, {n: INTERRUPTED for n in range(len(entry.items)) if not entry.holds(n)})
     return True
 
 
@@ -190,7 +191,7 @@ def _finish(run: RunWriter, entry: TrashEntry, n: int) -> None:
     if run.id != item.run_id or is_recorded(run.snapshot, item):
         return
     present = [path for path in item.paths if (run.yard.root / path).exists()]
-    if all(is_as_it_was(run.yard, item, path) for path in present):  # else something else has that name now
+    if all(is_as_it_was(run.yard, item, path) for path in present):  # otherwise another file has that name now
         _carry(run.yard, entry, n)
 
 
@@ -205,18 +206,18 @@ def rotate(
     mode: str | None = None,
     protected_steps: Mapping[int, str] | None = None,
 ) -> TrashEntry | None:
-    """Drops what `policy` does not keep of a run that is being trained; None when there is nothing to drop.
+    """Drops what `policy` does not keep of a run in training; None when there is nothing to drop.
 
-    The newest checkpoint is always kept. The run's previous rotation is emptied, so that its last one
-    alone can be undone and the disk holds a bounded number of checkpoints. Call it after a checkpoint
+    The newest checkpoint is always kept. The run's previous rotation is emptied, so that only the last
+    one can be undone and the disk holds a bounded number of checkpoints. Call this after a checkpoint
     was committed and published, from one thread at a time.
 
     Args:
         run: the open run.
         policy: what to keep.
-        monitor: the metric that ranks checkpoints; None: what the run recorded or was configured with.
-        mode: "min" or "max"; None likewise.
-        protected_steps: steps that other runs use, and why.
+        monitor: the metric that ranks checkpoints; None for the one that the run recorded or was configured with.
+        mode: "min" or "max"; None as above.
+        protected_steps: steps that other runs use, and how.
     """
     snapshot = run.snapshot
     best_step, metric, direction = ranking(snapshot)
@@ -245,43 +246,43 @@ def rotate(
     return mark_done(entry, {n: why for n, why in enumerate(reasons) if why is not None})
 
 
-# -- for good
+# -- permanently
 
 
 def _erase(path: Path) -> None:
-    """Deletes something in the trash: first its name, in one step, so that nobody sees half of it."""
+    """Permanently deletes something in the trash. It is renamed first, so that no reader sees half of it."""
     target = path
     if not path.name.startswith(_EMPTYING):
         target = path.with_name(_EMPTYING + path.name)
         try:
             durable.move(path, target)
         except FileNotFoundError:
-            return  # another process was first
+            return  # another process deletes it
         except FileExistsError:
             _erase(target)
             durable.move(path, target)
     while target.exists():
-        with contextlib.suppress(FileNotFoundError):  # another process is at it, too
+        with contextlib.suppress(FileNotFoundError):  # another process deletes it, too
             durable.remove(target)
 
 
 def forget(entry: TrashEntry) -> None:
-    """Removes an entry whose files are all back in place."""
+    """Removes an entry whose files have all been restored."""
     _erase(entry.path)
 
 
 def empty_trash(yard: Yard, *, older_than_days: float | None = None, entries: Collection[str] | None = None) -> int:
-    """Deletes entries of the trash for good, and objects that nothing uses any more.
+    """Permanently deletes entries of the trash, and objects that nothing uses any more.
 
-    Objects that a live run may be about to link stay until it has ended.
+    Objects that a live run may be about to link are kept until it has ended.
 
     Args:
-        yard: whose trash.
-        older_than_days: only entries made before that.
-        entries: only those of these names.
+        yard: the yard of the trash.
+        older_than_days: only entries that are older.
+        entries: only entries with these names.
 
     Returns:
-        How many bytes the disk got back.
+        How many bytes were freed.
     """
     if not yard.own.is_dir():
         return 0
@@ -309,7 +310,7 @@ def _is_doomed(path: Path, older_than_days: float | None, entries: Collection[st
         return entry.done and (older_than_days is None or age > timedelta(days=older_than_days))
     age_s = time.time() - path.stat().st_mtime
     if path.name != UNFINISHED and age_s < _SETTLED_S:
-        return False  # being made at this moment
+        return False  # another process may be creating it
     return older_than_days is None or age_s > older_than_days * 86400
 
 
@@ -332,9 +333,10 @@ def _is_young(path: Path) -> bool:
 
 
 def _wanted_by_live_runs(yard: Yard) -> tuple[set[str] | None, bool]:
-    """Digests that live runs have in their checkpoints (None: no run is live); whether one may want any.
+    """Digests in the checkpoints of live runs (None: no run is live); whether a live run may need any object.
 
-    That one is a run which has saved nothing in this attempt: it may hold a digest that no file tells.
+    That is a run which has saved nothing in this attempt: it may be about to link an object that none of
+    its recorded checkpoints names.
     """
     wanted: set[str] | None = None
     anything = False

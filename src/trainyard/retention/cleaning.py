@@ -1,7 +1,7 @@
-"""From decisions to plans: which files a checkpoint, a record, a log or a run is made of on disk.
+"""Turns decisions into plans: which files a checkpoint, a record, a log or a run consists of on disk.
 
-Reads runs, deletes nothing. What others still need is spared here, whatever a policy says: live
-runs, runs and checkpoints that a run which stays was made from, files that runs share.
+Reads runs and deletes nothing. Whatever a policy says, this module spares what is still needed: live
+runs, runs and checkpoints that a remaining run was made from, and files that several runs share.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _LIVE = "a process is working on it"
 
 
 def run_facts(run: RunReader) -> RunFacts:
-    """What run-level policies look at, of one run as it stands now."""
+    """What run-level policies know of one run, as it is now."""
     snapshot = run.snapshot
-    heard = [snapshot.created, snapshot.ended, *(a.started for a in snapshot.attempts)]
-    heard += [checkpoint.at for checkpoint in snapshot.checkpoints]
+    activity = [snapshot.created, snapshot.ended, *(a.started for a in snapshot.attempts)]
+    activity += [checkpoint.at for checkpoint in snapshot.checkpoints]
     return RunFacts(
         snapshot.id,
         snapshot.name,
         snapshot.state,
-        _moment(max(at for at in heard if at)),
+        _moment(max(at for at in activity if at)),
         snapshot.size_bytes,
         live=run.is_alive(),
         parents=tuple(snapshot.parents),
@@ -56,17 +56,17 @@ def clean_checkpoints(
     named: Collection[int] = (),
     title: str = "Checkpoints to drop",
 ) -> Plan:
-    """A plan that leaves of each run's checkpoints what `policy` keeps.
+    """A plan that removes the checkpoints that `policy` does not keep.
 
-    With `KeepPolicy(last=0)` that is the best and the newest: intermediate ones go.
+    With `KeepPolicy(last=0)` it keeps the best and the newest and removes those in between.
 
     Args:
-        yard: where the runs are.
-        runs: those to clean.
+        yard: the yard of the runs.
+        runs: the runs to clean.
         policy: what to keep.
-        uses: who uses whom in the whole yard (`find_uses`); what others use is spared.
-        named: steps asked for by number, which go although best, newest or only.
-        title: a line for people.
+        uses: which run uses which in the whole yard (`find_uses`); what other runs use is spared.
+        named: steps requested by number, which are removed even if best, newest or only.
+        title: the heading of the plan.
     """
     items: list[PlanItem] = []
     spared: list[Spared] = []
@@ -101,10 +101,10 @@ def strip_optimizer(
     uses: Uses | None = None,
     title: str = "Optimizer state of superseded checkpoints",
 ) -> Plan:
-    """A plan that takes optimizer, scheduler, scaler and RNG state out of superseded checkpoints.
+    """A plan that removes optimizer, scheduler, scaler and RNG state from superseded checkpoints.
 
-    Superseded are all but the newest that can be resumed. Only directories can lose a part;
-    single-file checkpoints are spared, saying so. `uses` as in `clean_checkpoints`.
+    Every checkpoint but the newest resumable one is superseded. Only directory checkpoints can lose a
+    part; single-file checkpoints are listed as spared. `uses` is as in `clean_checkpoints`.
     """
     items: list[PlanItem] = []
     spared: list[Spared] = []
@@ -117,7 +117,7 @@ def strip_optimizer(
         decisions = superseded(run.snapshot.checkpoints, protected)
         if not FORMATS[run.layout.checkpoint_format].is_directory:
             if any(not decision.keep for decision in decisions):
-                why = "each is one file, which would have to be written anew; drop whole checkpoints instead"
+                why = "each is a single file, which would have to be rewritten; drop whole checkpoints instead"
                 spared.append(whose.spared("optimizer state", why))
             continue
         items += strip_items(whose, decisions)
@@ -134,15 +134,15 @@ def remove_runs(
     forced: Collection[str] = (),
     title: str = "Runs to remove",
 ) -> Plan:
-    """A plan that removes whole runs: their homes, and their records elsewhere that they share with nobody.
+    """A plan that removes whole runs: their homes, and their records elsewhere that no other run shares.
 
     Args:
-        yard: where the runs are.
-        decisions: which are to go.
-        runs: at least those.
-        everyone: all runs of the yard, for who was made from whom; None: `runs` are all.
-        forced: ids that go although ended runs were made from them; live runs never go.
-        title: a line for people.
+        yard: the yard of the runs.
+        decisions: which runs to remove.
+        runs: at least those runs.
+        everyone: all runs of the yard, to find out which was made from which; None if `runs` are all.
+        forced: ids to remove even if ended runs were made from them; live runs are never removed.
+        title: the heading of the plan.
     """
     facts = [run_facts(run) for run in runs] if everyone is None else everyone
     judged = {d.run_id: d for d in spare(decisions, facts, forced=forced)}
@@ -158,7 +158,7 @@ def remove_runs(
         if why is None and run.is_alive():
             why = _LIVE
         elif copies[run.snapshot.id] > 1:
-            why = "another folder holds a run of the same id; remove the copy you do not want by hand"
+            why = "another folder contains a run with the same id; remove the copy that you do not want by hand"
         elif whose.home == "./":
             why = "its home is the whole yard"
         if why is not None:
@@ -171,7 +171,7 @@ def remove_runs(
 
 
 def _outside_home(run: RunReader, whose: Whose) -> list[str]:
-    """Existing paths outside the home that are this run's alone."""
+    """Existing paths outside the home that belong to this run only."""
     snapshot, layout = run.snapshot, run.layout
     recorded = {
         record.path: None
@@ -187,7 +187,7 @@ def _outside_home(run: RunReader, whose: Whose) -> list[str]:
 
 
 def _fixed_paths(run: RunReader, kinds: Collection[str] | None = None) -> Iterator[str]:
-    """Where this run's alone records are that it may have left unrecorded when it was killed."""
+    """Paths of this run only, at which a killed attempt may have left files that the journal does not list."""
     layout, facts = run.layout, run.snapshot.facts
     for kind in layout.kinds if kinds is None else kinds:
         if layout.has(kind) and not layout.is_shared(kind) and set(layout.facts_of(kind)) <= set(facts):
@@ -195,7 +195,7 @@ def _fixed_paths(run: RunReader, kinds: Collection[str] | None = None) -> Iterat
 
 
 def remove_logs(yard: Yard, runs: Sequence[RunReader], days: float, *, now: datetime, title: str = "Old logs") -> Plan:
-    """A plan that removes logs last written more than `days` before `now`; live runs keep theirs."""
+    """A plan that removes logs last written more than `days` before `now`, except those of live runs."""
     items: list[PlanItem] = []
     spared: list[Spared] = []
     sharers = Counter(r.path for run in runs for r in run.snapshot.records if r.kind in LOG_KINDS)
@@ -214,7 +214,7 @@ def remove_logs(yard: Yard, runs: Sequence[RunReader], days: float, *, now: date
         for path, why in old:
             record = records.get(path)
             if sharers[path] > 1:
-                spared.append(whose.spared(path, "other runs have it too"))
+                spared.append(whose.spared(path, "other runs share it"))
             elif record is None:
                 items.append(whose.item(action="file", what=path, why=why, paths=(whose.at(path),)))
             else:
@@ -234,7 +234,7 @@ def remove_logs(yard: Yard, runs: Sequence[RunReader], days: float, *, now: date
 def remove_cache(
     yard: Yard, *, live: Sequence[str] = (), folders: Sequence[str] = CACHES, title: str = "Cache"
 ) -> Plan:
-    """A plan that removes the yard's cache folders; while runs are `live` (their names), they stay."""
+    """A plan that removes the yard's cache folders, unless runs are `live` (their names)."""
     items: list[PlanItem] = []
     spared: list[Spared] = []
     for folder in folders:
@@ -244,14 +244,14 @@ def remove_cache(
         if live:
             spared.append(Spared("", "", folder, f"{live[0]} is live and may use it"))
         elif next(find_homes_below(yard, folder), None) is not None:
-            spared.append(Spared("", "", folder, "it holds runs"))
+            spared.append(Spared("", "", folder, "it contains runs"))
         else:
-            items.append(PlanItem("file", folder, "it can be made again", (folder,)))
+            items.append(PlanItem("file", folder, "it can be rebuilt", (folder,)))
     return make_plan(yard, title, items, spared)
 
 
 def find_homes_below(yard: Yard, folder: str) -> Iterator[str]:
-    """Homes of runs below a folder of the yard, relative to it."""
+    """The homes of runs below a folder of the yard, relative to the yard."""
     prefix = folder.rstrip("/") + "/"
     for home in find_homes(yard):
         relative = yard.relative(home) + "/"

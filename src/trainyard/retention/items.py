@@ -1,7 +1,7 @@
-"""From decisions about a run's checkpoints to items of a plan: which files, and what the journal is told.
+"""Turns decisions about a run's checkpoints into items of a plan: the files and the journal's event.
 
-Works on snapshots, so that it serves a run that is being trained as well as one that ended. Reads
-no disk.
+Works on snapshots, so that it serves a run in training as well as one that has ended. Does not read
+the disk.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from trainyard.retention.plan import PlanItem, Spared
 from trainyard.retention.policy import CHECKPOINT, Decision
 from trainyard.runs import Checkpoint, RunReader, Snapshot, Yard
 
-STATE_FILES = frozenset({OPTIMIZER, SCHEDULER, SCALER, RNG_STATE})  # what only resuming needs
+STATE_FILES = frozenset({OPTIMIZER, SCHEDULER, SCALER, RNG_STATE})  # needed only to resume
 
 
 def publishes_each_best(layout: Layout) -> bool:
-    """Whether the layout has a name of its own for each best checkpoint, not one that moves along."""
+    """Whether each best checkpoint is published under its own name rather than under one that moves along."""
     return layout.has("best") and bool({"step", "epoch"} & set(layout.facts_of("best")))
 
 
@@ -37,12 +37,12 @@ def ranking(snapshot: Snapshot) -> tuple[int | None, str, str]:
 
 
 class Whose:
-    """The run that items are made for: its name in plans, and where its recorded paths are now.
+    """The run that items are made for: its name in plans, and the current place of its recorded paths.
 
     Args:
-        yard: where it is.
+        yard: the yard of the run.
         snapshot: the run.
-        home: its home, relative to the yard, "/"-terminated.
+        home: its home, relative to the yard, with a trailing "/".
     """
 
     def __init__(self, yard: Yard, snapshot: Snapshot, home: str) -> None:
@@ -52,20 +52,20 @@ class Whose:
 
     @classmethod
     def of(cls, run: RunReader) -> Whose:
-        """For a run that is being read."""
+        """For an existing run."""
         return cls(run.yard, run.snapshot, run.yard.relative(run.home) + "/")
 
     def at(self, recorded: str) -> str:
         """Where a recorded path is now, relative to the yard."""
-        was = self.snapshot.home
-        return self.home + recorded[len(was) :] if was and recorded.startswith(was) else recorded
+        old_home = self.snapshot.home
+        return self.home + recorded[len(old_home) :] if old_home and recorded.startswith(old_home) else recorded
 
     def owns(self, recorded: str) -> bool:
-        """Whether a recorded path is this run's: of a copied home, what lies outside belongs to the original."""
+        """Whether a recorded path belongs to this run: files outside a copied home belong to the original."""
         return self.home == self.snapshot.home or recorded.startswith(self.snapshot.home)
 
     def item(self, **fields: Any) -> PlanItem:
-        """An item of this run."""
+        """A plan item of this run."""
         return PlanItem(
             run_id=self.snapshot.id,
             run_name=self.snapshot.name,
@@ -75,12 +75,12 @@ class Whose:
         )
 
     def spared(self, what: str, why: str) -> Spared:
-        """Something of this run that stays."""
+        """Something of this run that is kept."""
         return Spared(self.snapshot.id, self.snapshot.name, what, why)
 
 
 def drop_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem]:
-    """The items of what `decisions` do not keep."""
+    """One item for each place of a checkpoint that `decisions` do not keep."""
     for decision in decisions:
         checkpoint = whose.snapshot.checkpoint(decision.step)
         if decision.keep or checkpoint is None:
@@ -99,7 +99,7 @@ def drop_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem
 
 
 def strip_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem]:
-    """The items that take optimizer state out of the checkpoints that `decisions` do not keep as they are."""
+    """The items that remove optimizer state from the checkpoints that `decisions` do not keep whole."""
     for decision in decisions:
         checkpoint = whose.snapshot.checkpoint(decision.step)
         files = _state_files(checkpoint) if checkpoint is not None else []
@@ -109,7 +109,7 @@ def strip_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanIte
         yield whose.item(
             action="strip",
             what=f"optimizer state of checkpoint {decision.step}",
-            why=f"{decision.why}; it can no longer be resumed from, its weights stay",
+            why=f"{decision.why}; it can no longer be resumed from; its weights stay",
             paths=tuple(folder + name for name in files),
             data={"step": decision.step, "files": files, "why": decision.why},
             before=asdict(checkpoint),
@@ -123,5 +123,5 @@ def _state_files(checkpoint: Checkpoint) -> list[str]:
 
 
 def called(step: int, place: str) -> str:
-    """What plans call the checkpoint of `step` at `place`."""
-    return f"checkpoint {step}" if place == CHECKPOINT else f"checkpoint {step} as published under '{place}'"
+    """The name of a checkpoint's place in plans."""
+    return f"checkpoint {step}" if place == CHECKPOINT else f"checkpoint {step} published as '{place}'"

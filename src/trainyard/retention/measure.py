@@ -1,7 +1,7 @@
-"""How many bytes come free when files go, counted as the disk counts: by inode, hard links included.
+"""How many bytes removing files will free, counted as the disk counts: by inode, hard links included.
 
-Only reads. A blob of the object store whose last user goes is counted, for it goes with the trash;
-so is a file whose other links lie in the trash already.
+Only reads. A blob of the object store whose last user is removed is counted, because emptying the trash
+removes it; so is a file whose other links are in the trash already.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pathlib import Path
 
 from trainyard.runs import Yard
 
-_BLOCK = 512  # bytes of st_blocks, whatever the file system's own blocks are
+_BLOCK = 512  # the unit of st_blocks on every file system
 
 Inode = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """`apparent`: the sum of file sizes. `freed`: what the disk gets back once the trash is emptied."""
+    """`apparent`: the sum of file sizes. `freed`: what emptying the trash will free."""
 
     apparent: int = 0
     freed: int = 0
 
 
 def statuses(path: Path) -> Iterator[os.stat_result]:
-    """The status of a file, or of a directory and everything below it; nothing for what is missing."""
+    """The status of a file, or of a directory and everything below it; nothing for a missing path."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -41,7 +41,7 @@ def statuses(path: Path) -> Iterator[os.stat_result]:
                 try:
                     yield os.lstat(os.path.join(folder, name))
                 except FileNotFoundError:
-                    continue  # somebody else's temporary file
+                    continue  # a temporary file of another process
 
 
 def _links(root: Path) -> Counter[Inode]:
@@ -53,7 +53,7 @@ def _is_directory(status: os.stat_result) -> bool:
 
 
 class _Elsewhere:
-    """The links that go by themselves, those of the trash and the last ones of objects. Read when needed."""
+    """Links that emptying the trash removes anyway: in the trash, and in the object store. Read when needed."""
 
     def __init__(self, yard: Yard) -> None:
         self._yard = yard
@@ -68,15 +68,15 @@ class _Elsewhere:
 
 
 def measure(yard: Yard, groups: Sequence[Sequence[Path]], *, alone: bool = False) -> list[Bytes]:
-    """What each group of paths takes and gives back, when all groups go together.
+    """The sizes of each group of paths, when all groups are removed together.
 
-    A file of several links is given back by the group that has the last of them; the sum over
-    groups is what comes free.
+    A file with several links is freed by the group that has the last of them; the sum over all
+    groups is what is freed in total.
 
     Args:
-        yard: whose objects and trash are looked at.
+        yard: its objects and its trash are taken into account.
         groups: files and directories; none inside another.
-        alone: nothing else goes, neither what lies in the trash nor an object.
+        alone: nothing else is removed, neither the trash nor unused objects.
     """
     elsewhere = _Elsewhere(yard)
     seen: Counter[Inode] = Counter()
@@ -92,12 +92,14 @@ def measure(yard: Yard, groups: Sequence[Sequence[Path]], *, alone: bool = False
                 apparent += status.st_size
                 inode = (status.st_dev, status.st_ino)
                 seen[inode] += 1
-                going = seen[inode]
-                if going < status.st_nlink and not alone:
-                    going += elsewhere.trash[inode]
-                if going < status.st_nlink and not alone:
-                    going += elsewhere.objects[inode]
-                if going == status.st_nlink:
+                # A file is freed once the links that are removed are all that it has. The trash and
+                # the objects are walked only if the links seen so far are not all of them.
+                removed = seen[inode]
+                if removed < status.st_nlink and not alone:
+                    removed += elsewhere.trash[inode]
+                if removed < status.st_nlink and not alone:
+                    removed += elsewhere.objects[inode]
+                if removed == status.st_nlink:
                     freed += size
         found.append(Bytes(apparent, freed))
     return found

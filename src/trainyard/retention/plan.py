@@ -1,7 +1,7 @@
-"""A plan: what would go, why, how many bytes really come free, and what was spared. Deletes nothing.
+"""A plan: what would be removed, why, how many bytes that frees, and what is spared. Deletes nothing.
 
-`cleaning` builds plans from decisions, `apply` acts on them. A plan is plain data, so that a dry
-run costs nothing and a killed one can be taken up from the trash.
+`cleaning` builds plans from decisions, `apply` carries them out. A plan is plain data, so that a dry
+run costs nothing and a killed one can be completed from the trash.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ EVENTS: Mapping[Action, type[Event]] = {"drop": Dropped, "strip": Stripped, "rem
 
 @dataclass(frozen=True)
 class PlanItem:
-    """One thing that goes.
+    """One thing to remove.
 
-    `action`: "drop" a checkpoint from a place, "strip" a checkpoint of files, "remove" a record,
-    "delete" a whole run, or take away a "file" that no journal knows. `paths` are where the files
-    are now, relative to the yard, a run's home first; `home` likewise. `data` is what the journal is
-    told; `before` the checkpoint or record as it was; `attempts` how many the run had.
+    `action`: "drop" a checkpoint from a place, "strip" files from a checkpoint, "remove" a record,
+    "delete" a whole run, or remove a "file" that no journal lists. `paths` are the current paths of
+    the files, relative to the yard, a run's home first; `home` likewise. `data` are the fields of the
+    journal's event, `before` the checkpoint or record as it was, `attempts` how many the run had.
     """
 
     action: Action
@@ -45,11 +45,11 @@ class PlanItem:
 
     @property
     def full_name(self) -> str:
-        """What it is, and whose."""
+        """What it is, and of which run."""
         return f"{self.what} of {self.run_name} ({self.run_id})" if self.run_id else self.what
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """As plain data for JSON."""
         event = EVENTS.get(self.action)
         return {**asdict(self), "event": event.journal_name if event is not None else None}
 
@@ -62,7 +62,7 @@ class PlanItem:
 
 @dataclass(frozen=True)
 class Spared:
-    """Something that was looked at and stays, for a reason worth telling."""
+    """Something that was considered and is kept, with the reason."""
 
     run_id: str
     run_name: str
@@ -72,7 +72,7 @@ class Spared:
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes, in order, and what was spared. `kind` is "clean" or "rotation"."""
+    """What to remove, in order, and what is spared. `kind` is "clean" or "rotation"."""
 
     title: str
     items: tuple[PlanItem, ...] = ()
@@ -81,16 +81,16 @@ class Plan:
 
     @property
     def bytes_apparent(self) -> int:
-        """The sum of the files' sizes, each link counted."""
+        """The sum of the files' sizes, counting each link."""
         return sum(item.bytes_apparent for item in self.items)
 
     @property
     def bytes_freed(self) -> int:
-        """What the disk gets back once the trash is emptied: an inode counts when its last link goes."""
+        """What emptying the trash will free: an inode counts when its last link is removed."""
         return sum(item.bytes_freed for item in self.items)
 
     def describe(self) -> str:
-        """The plan for people: what, why, how many bytes; ends with a newline."""
+        """The plan as text: what, why, how many bytes. Ends with a newline."""
         return "\n".join(self._lines()) + "\n"
 
     def _lines(self) -> Iterator[str]:
@@ -109,8 +109,9 @@ class Plan:
         if not self.items:
             yield "  Nothing to do."
             return
-        yield f"  {len(self.items)} to go, {human_size(self.bytes_apparent)} in files."
-        yield f"  {human_size(self.bytes_freed)} come free once the trash is emptied. Until then: `trainyard undo`."
+        yield f"  {len(self.items)} to remove, {human_size(self.bytes_apparent)} in files."
+        freed = human_size(self.bytes_freed)
+        yield f"  Emptying the trash will free {freed}; until then, `trainyard undo` restores it."
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -126,7 +127,7 @@ class Plan:
 
 def _sizes(apparent: int, freed: int) -> str:
     if freed == 0 < apparent:
-        return f"{human_size(apparent)}, shared: frees nothing by itself"
+        return f"{human_size(apparent)}, hard-linked elsewhere: frees nothing by itself"
     return f"frees {human_size(freed)}"
 
 
@@ -139,15 +140,15 @@ def make_plan(
     kind: Literal["clean", "rotation"] = "clean",
     measured: bool = True,
 ) -> Plan:
-    """A plan of `items` without those that others cover, measured together.
+    """A plan of `items`, measured together, without items that others cover.
 
     Args:
-        yard: where the files are.
-        title: a line for people.
-        items: what goes.
-        spared: what stays.
-        kind: what the trash is to call it.
-        measured: count bytes; reads the status of every file.
+        yard: the yard of the files.
+        title: the heading of the plan.
+        items: what to remove.
+        spared: what is kept.
+        kind: the kind of the trash entry.
+        measured: whether to count bytes, which reads the status of every file.
     """
     chosen = _without_covered(list(items))
     if measured:
@@ -160,13 +161,13 @@ def make_plan(
 
 
 def combine(yard: Yard, title: str, plans: Sequence[Plan]) -> Plan:
-    """One plan of several; what two of them name goes once."""
+    """One plan from several; what two of them name is listed once."""
     items = (item for plan in plans for item in plan.items)
     return make_plan(yard, title, items, (spared for plan in plans for spared in plan.spared))
 
 
 def _without_covered(items: list[PlanItem]) -> list[PlanItem]:
-    """Leaves out what goes with a run or a directory that goes as a whole, and what is named twice."""
+    """Leaves out what is inside a run or directory that is removed as a whole, and what is named twice."""
     deleted = {item.home for item in items if item.action == "delete"}
     owners: dict[PurePosixPath, int] = {}
     for n, item in enumerate(items):
@@ -176,9 +177,9 @@ def _without_covered(items: list[PlanItem]) -> list[PlanItem]:
     def is_covered(n: int, path: PurePosixPath) -> bool:
         return owners[path] != n or any(owners.get(above, n) != n for above in path.parents)
 
-    left: list[PlanItem] = []
+    kept: list[PlanItem] = []
     for n, item in enumerate(items):
         paths = tuple(path for path in item.paths if not is_covered(n, PurePosixPath(path)))
         if paths and (item.action == "delete" or not item.home or item.home not in deleted):
-            left.append(replace(item, paths=paths))
-    return left
+            kept.append(replace(item, paths=paths))
+    return kept

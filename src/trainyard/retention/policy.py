@@ -1,7 +1,7 @@
-"""Which checkpoints of a run may go, and why: pure functions from plain data to decisions.
+"""Which checkpoints of a run may be removed, and why: pure functions from plain data to decisions.
 
-Touches no disk and knows no paths; `cleaning` turns decisions into plans, `apply` acts on them. Each
-decision carries its reason, for keeping as for dropping. Whole runs: `run_policy`.
+Does not touch the disk and knows no paths; `cleaning` turns decisions into plans, `apply` carries them
+out. Each decision has a reason, for keeping as well as for dropping. For whole runs see `run_policy`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ CHECKPOINT, BEST, FINAL = "checkpoint", "best", "final"
 
 @dataclass(frozen=True)
 class KeepPolicy:
-    """Which checkpoints of a run to keep. A checkpoint stays where any part of this keeps it.
+    """Which checkpoints of a run to keep. A checkpoint is kept at a place if any field keeps it there.
 
     Args:
-        last: how many of the newest; None keeps all.
-        best: how many of the best by the monitored metric, at least one.
-        every: also each n-th epoch.
-        final: also the newest, and the newest that can be resumed, whatever `last` says.
-        optimizer: "last" takes the optimizer state out of superseded checkpoint directories.
+        last: how many of the newest to keep; None keeps all.
+        best: how many of the best by the monitored metric to keep; 0 means 1.
+        every: keep also every n-th epoch.
+        final: keep also the newest, and the newest that can be resumed, whatever `last` is.
+        optimizer: "last" removes the optimizer state from superseded checkpoint directories.
 
     Raises:
         ValueError: a number is negative, or `every` is not positive.
@@ -39,12 +39,14 @@ class KeepPolicy:
 
     def __post_init__(self) -> None:
         if (self.last or 0) < 0 or self.best < 0 or (self.every is not None and self.every < 1):
-            raise ValueError(f"not a policy: last={self.last}, best={self.best}, every={self.every}")
+            raise ValueError(
+                f"last={self.last}, best={self.best}, every={self.every}: numbers must not be negative, every not 0"
+            )
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether the checkpoint of `step` stays at `place`, and why."""
+    """Whether to keep the checkpoint of `step` at `place`, and why."""
 
     step: int
     place: str
@@ -63,21 +65,21 @@ def decide(
     protected_steps: Mapping[int, str] | None = None,
     named: Collection[int] = (),
 ) -> list[Decision]:
-    """One decision for each place of each checkpoint, by step.
+    """One decision for each place of each checkpoint, ordered by step.
 
-    The best, the newest and an only checkpoint stay unless they are `named` (or the policy's `final`
-    is false, which gives up the newest); some checkpoint always stays unless all are named.
+    The best, the newest and an only checkpoint are kept unless they are `named` (with `final=False`
+    the newest is not kept for being newest). Some checkpoint is always kept unless all are named.
 
     Args:
-        checkpoints: those of one run.
+        checkpoints: the checkpoints of one run.
         policy: what to keep.
-        best_step: the step that the run calls its best; None when it has none yet.
+        best_step: the run's best step; None when it has none yet.
         monitor: the metric that ranks checkpoints.
         mode: "min" or "max": which end of the metric is better.
-        has_best_place: the layout publishes a name of its own for each best checkpoint. Then `best`
-            counts those names and `last` the checkpoints' own; otherwise `best` counts their own too.
-        protected_steps: steps that stay in any case, and why.
-        named: steps that the user asked by number to drop.
+        has_best_place: whether the layout publishes each best checkpoint under its own name. Then `best`
+            counts those names and `last` the checkpoints' own paths; otherwise both count the latter.
+        protected_steps: steps that are always kept, and why.
+        named: steps that the user asked to drop, by number.
 
     Raises:
         ValueError: `mode` is neither "min" nor "max".
@@ -94,7 +96,7 @@ def decide(
         if step in protected:
             return Decision(step, place, True, protected[step])
         if step in named:
-            return Decision(step, place, False, "asked for by its step")
+            return Decision(step, place, False, "requested by step number")
         if len(ordered) == 1:
             return Decision(step, place, True, "the only checkpoint")
         if place == FINAL:
@@ -116,7 +118,7 @@ def decide(
 def _best_steps(
     ordered: Sequence[Checkpoint], k: int, best_step: int | None, monitor: str, mode: str, *, named_apart: bool
 ) -> dict[int, str]:
-    """The `k` best steps and what to call each. The run's own best comes first; ties go to the earlier."""
+    """The `k` best steps, each with its reason. The run's recorded best is first; earlier steps win ties."""
     sign = 1 if mode == "min" else -1
     ranked = sorted(
         (sign * checkpoint.metrics[monitor], checkpoint.step)
@@ -132,7 +134,7 @@ def _best_steps(
 def _reasons_by_step(
     ordered: Sequence[Checkpoint], policy: KeepPolicy, best: Mapping[int, str], *, named_apart: bool
 ) -> dict[int, str]:
-    """Which checkpoints stay at their own path, and why; the weightiest reason is told."""
+    """Which checkpoints are kept at their own path, and why. `setdefault` keeps the most important reason."""
     kept: dict[int, str] = {}
     if policy.final and ordered:
         kept[ordered[-1].step] = "the newest"
@@ -149,14 +151,14 @@ def _reasons_by_step(
     if policy.every is not None:
         for checkpoint in ordered:
             if checkpoint.epoch > 0 and checkpoint.epoch % policy.every == 0:
-                kept.setdefault(checkpoint.step, f"each {_ordinal(policy.every)} epoch is kept")
+                kept.setdefault(checkpoint.step, f"every {_ordinal(policy.every)} epoch is kept")
     return kept
 
 
 def _why_superseded(policy: KeepPolicy, *, elsewhere: bool) -> str:
     parts = [_among(policy.last, "newest")] if policy.last else []
     if elsewhere:
-        return f"not {parts[0] if parts else 'the newest'}; its published name stays or goes by itself"
+        return f"not {parts[0] if parts else 'the newest'}; its published name is decided separately"
     if policy.best:
         parts.append(_among(policy.best, "best"))
     if policy.every is not None:
@@ -174,7 +176,7 @@ def _ordinal(n: int) -> str:
 
 
 def _never_all(decisions: list[Decision], named: Collection[int]) -> list[Decision]:
-    """Spares the newest when nothing would be left that nobody asked to drop."""
+    """Keeps the newest unnamed checkpoint when no unnamed checkpoint would be left."""
     spareable = [d for d in decisions if d.step not in named]
     if not spareable or any(d.keep for d in spareable):
         return decisions
@@ -185,10 +187,10 @@ def _never_all(decisions: list[Decision], named: Collection[int]) -> list[Decisi
 
 
 def superseded(checkpoints: Sequence[Checkpoint], protected_steps: Mapping[int, str] | None = None) -> list[Decision]:
-    """Which checkpoints may lose what only resuming needs: all but the newest that can be resumed.
+    """Which checkpoints may lose what is needed only to resume: all but the newest resumable one.
 
-    One decision for each checkpoint that can be resumed from and has its own path; `keep` is about
-    its optimizer state.
+    One decision for each resumable checkpoint that still has its own path; `keep` refers to its
+    optimizer state.
     """
     protected = protected_steps or {}
     candidates = sorted(c.step for c in checkpoints if c.resumable and CHECKPOINT in c.paths)

@@ -1,7 +1,7 @@
-"""Which whole runs may go, and why: by age, state, size or choice, and never what others were made from.
+"""Which whole runs may be removed, and why: by age, state, size or choice, but none that others need.
 
-Pure functions from plain data to decisions with reasons. Touches no disk; knows neither paths nor
-checkpoints' contents.
+Pure functions from plain data to decisions with reasons. Does not touch the disk; knows neither paths
+nor the contents of checkpoints.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run-level policy looks at.
+    """What a run-level policy knows of a run.
 
-    `ended` is when the run was last heard of; `parents` are {"run", "step", "role"}.
+    `ended` is the time of its last activity; `parents` are {"run", "step", "role"}.
     """
 
     id: str
@@ -30,22 +30,22 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Use:
-    """That the run `by` was made from, or with, another's checkpoint of `step` (None: the run as a whole)."""
+    """The run `by` was made from or with another run's checkpoint of `step` (None: the run as a whole)."""
 
     by: RunFacts
     step: int | None
     role: str
 
     def __str__(self) -> str:
-        who = f"{self.by.name} ({self.by.id})"
-        return f"{who}{', which is live,' if self.by.live else ''} needs it ({self.role})"
+        user = f"{self.by.name} ({self.by.id})"
+        return f"{user}{', which is live,' if self.by.live else ''} needs it ({self.role})"
 
 
 Uses = Mapping[str, Sequence[Use]]
 
 
 def find_uses(runs: Iterable[RunFacts]) -> dict[str, list[Use]]:
-    """Who uses whom: run id to its uses by other runs, live ones first."""
+    """Which run uses which: each run id with its uses by other runs, live ones first."""
     uses: dict[str, list[Use]] = {}
     for run in sorted(runs, key=lambda run: (not run.live, run.ended, run.id)):
         for parent in run.parents:
@@ -57,7 +57,7 @@ def find_uses(runs: Iterable[RunFacts]) -> dict[str, list[Use]]:
 
 
 def protected_steps(uses: Sequence[Use], steps: Iterable[int]) -> dict[int, str]:
-    """Which of a run's `steps` others use, and who. A use without a step protects all of them."""
+    """Which of a run's `steps` other runs use, and why. A use without a step protects all of them."""
     protected: dict[int, str] = {}
     for step in steps:
         why = next((str(use) for use in uses if use.step in (None, step)), None)
@@ -68,7 +68,7 @@ def protected_steps(uses: Sequence[Use], steps: Iterable[int]) -> dict[int, str]
 
 @dataclass(frozen=True)
 class RunDecision:
-    """Whether a whole run goes, and why (or why not)."""
+    """Whether to remove a whole run, and why or why not."""
 
     run_id: str
     remove: bool
@@ -94,20 +94,21 @@ def by_state(runs: Iterable[RunFacts], states: Collection[str]) -> list[RunDecis
 
 
 def by_choice(runs: Iterable[RunFacts], ids: Collection[str], why: str) -> list[RunDecision]:
-    """Removes the runs with these ids (the matches of a query, say), for the reason `why`."""
+    """Removes the runs with these ids (for example the matches of a query), for the reason `why`."""
     return [RunDecision(run.id, run.id in ids, why if run.id in ids else "not chosen") for run in runs]
 
 
 def by_size(runs: Sequence[RunFacts], limit_bytes: int, *, yard_bytes: int | None = None) -> list[RunDecision]:
-    """Removes runs, those that ended first foremost, until the yard has at most `limit_bytes`.
+    """Removes runs, in the order in which they ended, until the yard has at most `limit_bytes`.
 
-    A run goes only when nothing that stays was made from it, so a child goes before its parent.
+    A run is removed only when no remaining run was made from it, so a child goes before its parent.
 
     Args:
         runs: all runs of the yard.
-        limit_bytes: what the yard may have.
-        yard_bytes: what it has; None: the sum of its runs' sizes.
+        limit_bytes: how many bytes the yard may have.
+        yard_bytes: how many it has; None for the sum of its runs' sizes.
     """
+    # `waiting` has the children that must be removed before each run; `ready` is a heap of those without any.
     left = sum(run.size_bytes for run in runs) if yard_bytes is None else yard_bytes
     known = {run.id: run for run in runs}
     waiting = {run_id: {use.by.id for use in uses} & set(known) for run_id, uses in find_uses(runs).items()}
@@ -127,36 +128,36 @@ def by_size(runs: Sequence[RunFacts], limit_bytes: int, *, yard_bytes: int | Non
                 waiting.pop(parent_id)
     stays = f"the yard is down to {left:,} bytes"
     if left > limit_bytes:
-        stays = "it is live, or runs that stay were made from it"
+        stays = "it is live, or remaining runs were made from it"
     return [RunDecision(run.id, run.id in gone, gone.get(run.id, stays)) for run in runs]
 
 
 def spare(
     decisions: Sequence[RunDecision], runs: Sequence[RunFacts], *, forced: Collection[str] = ()
 ) -> list[RunDecision]:
-    """`decisions`, with runs kept that are live or that a run which stays was made from.
+    """`decisions`, but keeping runs that are live or that a remaining run was made from.
 
     Args:
         decisions: what a policy wants.
         runs: all runs of the yard.
-        forced: ids that go although others that ended were made from them. A live run stays in any
-            case, and so does what it uses.
+        forced: ids to remove even if ended runs were made from them. A live run and what it uses are
+            always kept.
     """
     known = {run.id: run for run in runs}
     uses = find_uses(runs)
     going = {d.run_id for d in decisions if d.remove}
     kept_because: dict[str, str] = {}
-    looked_at = sorted(going)
-    while looked_at:
-        run_id = looked_at.pop()
+    to_check = sorted(going)
+    while to_check:
+        run_id = to_check.pop()
         if run_id not in going:
             continue
         why = _why_spared(known.get(run_id), uses.get(run_id, ()), going, forced=run_id in forced)
         if why is not None:
             kept_because[run_id] = why
             going.discard(run_id)
-            if run_id in known:  # a run that stays can keep its parents, which can keep theirs
-                looked_at += [str(parent["run"]) for parent in known[run_id].parents]
+            if run_id in known:  # keeping a run can mean keeping its parents, and theirs
+                to_check += [str(parent["run"]) for parent in known[run_id].parents]
     return [RunDecision(d.run_id, False, kept_because[d.run_id]) if d.run_id in kept_because else d for d in decisions]
 
 
@@ -172,6 +173,6 @@ def _why_spared(run: RunFacts | None, uses: Sequence[Use], going: Collection[str
 
 
 def old_records(records: Iterable[tuple[str, datetime]], days: float, *, now: datetime) -> list[tuple[str, str]]:
-    """Of (path, when it was last written): the paths older than `days`, and why."""
+    """The paths that are older than `days`, and why; `records` are (path, time of the last write)."""
     limit = timedelta(days=days)
     return [(path, f"{_ago(now - at)} old") for path, at in records if now - at > limit]

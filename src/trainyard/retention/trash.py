@@ -1,8 +1,8 @@
-"""Entries of the yard's trash as they lie on disk: the plan they came from, and the files that were moved.
+"""Entries of the yard's trash on disk: the plan that made an entry, and the files that were moved.
 
-An entry is a directory of `.yard/trash/` named by the moment it was made. Its `plan.json` is written
-before anything moves, `done.json` after everything has; what was moved lies beside them under the
-names that the plan gives. Creates and reads entries; moves and deletes nothing.
+An entry is a directory of `.yard/trash/`, named by its creation time. Its `plan.json` is written before
+anything is moved, `done.json` after everything was; the moved files are beside them under the names
+that the plan gives. This module creates and reads entries; it moves and deletes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainyard.retention.plan import Plan, PlanItem
 from trainyard.runs import Checkpoint, Snapshot, Yard
 from trainyard.runs.identity import utc_now
 
-UNFINISHED = "unfinished"  # leftovers of killed checkpoint writers, which no plan names
+UNFINISHED = "unfinished"  # leftovers of killed checkpoint writers, which are in no plan
 _FORMAT = 1
 _PLAN, _DONE = "plan.json", "done.json"
 _TRIES = 1000
@@ -31,9 +31,9 @@ _TRIES = 1000
 
 @dataclass(frozen=True)
 class TrashEntry:
-    """What one plan moved, newest names last in order.
+    """What one plan moved. Names of later entries sort after those of earlier ones.
 
-    `kept_as` are the names in `path` of each item's files. `left` are the numbers of the items that
+    `kept_as` has the names in `path` of each item's files. `left` has the numbers of the items that
     were left in place, and why. Without `done`, the process that made the entry was killed.
     """
 
@@ -49,12 +49,12 @@ class TrashEntry:
 
     @property
     def name(self) -> str:
-        """The entry's name, which `undo` takes."""
+        """The entry's name, as `undo` takes it."""
         return self.path.name
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
-        """What the plan named and was left in place, and why."""
+        """What the plan lists but was left in place, and why."""
         return tuple((self.items[n].full_name, why) for n, why in self.left.items())
 
     def holds(self, n: int) -> bool:
@@ -62,11 +62,11 @@ class TrashEntry:
         return any(os.path.lexists(self.path / name) for name in self.kept_as[n])
 
     def bytes_freed(self, yard: Yard) -> int:
-        """What the disk gets back when this entry alone is emptied."""
+        """How many bytes emptying this entry alone frees."""
         return measure(yard, [[self.path]], alone=True)[0].freed
 
     def to_dict(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """As plain data for JSON."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -80,7 +80,7 @@ class TrashEntry:
 
 
 def create_entry(yard: Yard, plan: Plan, run_id: str | None = None) -> TrashEntry:
-    """A new entry that holds the intent to carry out `plan`, durable when this returns."""
+    """Creates an entry with the intent to carry out `plan`; it is on disk when this returns."""
     counter = iter(range(sum(len(item.paths) for item in plan.items)))
     kept_as = tuple(tuple(f"{next(counter):04d}" for _ in item.paths) for item in plan.items)
     created = utc_now()
@@ -101,21 +101,26 @@ def _claim(yard: Yard, suffix: str) -> Path:
     for _ in range(_TRIES):
         now = time.time()
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-        fraction = int(now % 1 * 0x10000)  # so that names sort by time within a second, too
+        fraction = int(now % 1 * 0x10000)  # so that names sort by time even within a second
         path = yard.trash / f"{stamp}-{fraction:04x}{suffix}"
         if durable.claim_directory(path):
             return path
-    raise YardError(f"No free name was found in {yard.trash}.", "Empty the trash.")
+    raise YardError(
+        f"No free name was found in {yard.trash}.",
+        "Empty the trash: `trainyard clean --trash`.",
+        value=_TRIES,
+        place=yard.trash,
+    )
 
 
 def mark_done(entry: TrashEntry, left: Mapping[int, str]) -> TrashEntry:
-    """Says in the entry that its plan was carried out, but for the items `left`."""
-    durable.write_json(entry.path / _DONE, {"left": left}, sync=False)  # lost, it is found out again
+    """Records in the entry that its plan was carried out, except for the items `left`."""
+    durable.write_json(entry.path / _DONE, {"left": left}, sync=False)  # if it is lost, `settle` derives it again
     return replace(entry, done=True, left=left)
 
 
 def read_entry(path: Path) -> TrashEntry | None:
-    """The entry in `path`; None when it holds no whole plan, so that nothing was moved into it."""
+    """The entry in `path`; None when it has no complete plan, in which case nothing was moved into it."""
     try:
         content = json.loads((path / _PLAN).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -128,7 +133,7 @@ def read_entry(path: Path) -> TrashEntry | None:
     try:
         left = {int(n): str(why) for n, why in json.loads((path / _DONE).read_bytes())["left"].items()}
         done = True
-    except (FileNotFoundError, ValueError):  # absent, or emptied by a power cut
+    except (FileNotFoundError, ValueError):  # missing, or emptied by a power cut
         left, done = {}, False
     return TrashEntry(
         path,
@@ -158,7 +163,7 @@ def list_trash(yard: Yard, run_id: str | None = None) -> list[TrashEntry]:
 
 
 def is_recorded(snapshot: Snapshot, item: PlanItem) -> bool:
-    """Whether the run still says, or says again, that what `item` takes is there."""
+    """Whether the run's journal still lists, or lists again, what `item` removes."""
     if item.action == "drop":
         return any(item.data["path"] in checkpoint.paths.values() for checkpoint in snapshot.checkpoints)
     if item.action == "strip":
@@ -169,7 +174,7 @@ def is_recorded(snapshot: Snapshot, item: PlanItem) -> bool:
 
 
 def is_as_it_was(yard: Yard, item: PlanItem, path: str) -> bool:
-    """Whether the file or directory at `path` has, byte for byte, what the run recorded of it."""
+    """Whether the file or directory at `path` has exactly the bytes that the run recorded."""
     place = yard.root / path
     if item.action == "remove":
         digest = item.before["sha256"]

@@ -1,7 +1,7 @@
-"""Bringing back what a plan moved into the trash: files first, then the journal says so.
+"""Restores what a plan moved into the trash: first the files, then the journal.
 
-The mirror of `apply`. Nothing that exists now is replaced: what cannot go back stays in the trash,
-and the report says why. Killed anywhere, undoing again completes it.
+The inverse of `apply`. No existing file is replaced: what cannot be restored stays in the trash, and
+the report says why. After a kill at any point, undoing again completes it.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from trainyard.wording import did_you_mean, listed
 
 @dataclass(frozen=True)
 class Report:
-    """What came back from the entry `name`, and what did not and why, a line each."""
+    """What was restored from the entry `name`, and what was not and why, one line each."""
 
     name: str
     restored: tuple[str, ...]
     problems: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """The report for people; ends with a newline."""
-        lines = [f"Back from the trash ({self.name}): {len(self.restored)}", *(f"  {x}" for x in self.restored)]
+        """The report as text. Ends with a newline."""
+        lines = [f"Restored from the trash ({self.name}): {len(self.restored)}", *(f"  {x}" for x in self.restored)]
         if self.problems:
-            lines += [f"Not brought back: {len(self.problems)}", *(f"  {x}" for x in self.problems)]
+            lines += [f"Not restored: {len(self.problems)}", *(f"  {x}" for x in self.problems)]
         return "\n".join(lines) + "\n"
 
 
 def undo(yard: Yard, entry: str | None = None) -> Report:
-    """Puts everything in an entry of the trash back and removes the entry, unless something must stay in it.
+    """Restores everything in an entry of the trash and removes the entry, unless something must stay in it.
 
     Args:
-        yard: whose trash.
-        entry: the entry's name; None takes the newest that was not a training's own rotation.
+        yard: the yard of the trash.
+        entry: the entry's name; None for the newest that is not the rotation of a training.
 
     Raises:
         UserError: there is no such entry.
@@ -77,22 +77,33 @@ def _choose(yard: Yard, name: str | None) -> TrashEntry:
         cleaned = next((entry for entry in entries if entry.kind != "rotation"), None)
         if cleaned is None:
             raise UserError(
-                "No clean is left to undo; the trash holds only checkpoints that trainings replaced themselves.",
-                "Bring some of those back by name: `trainyard undo --list` shows them.",
+                "There is no clean to undo: the trash contains only checkpoints that trainings rotated out.",
+                "Restore one of those by name: `trainyard undo --list` shows them.",
+                value=[entry.name for entry in entries],
+                place=yard.trash,
             )
         return cleaned
     for entry in entries:
         if entry.name == name:
             return entry
     if not entries:
-        raise UserError("The trash is empty: there is nothing to undo.", "What was emptied from it is gone.")
+        raise UserError(
+            "The trash is empty: there is nothing to undo.",
+            "What was emptied from the trash cannot be restored.",
+            value=name,
+            place=yard.trash,
+        )
     known = [entry.name for entry in entries]
-    remedy = did_you_mean(str(name), known, then=f"There are, newest first: {listed(known, 10)}.")
-    raise UserError(f"There is no {name} in the trash.", remedy)
+    raise UserError(
+        f"There is no {name} in the trash.",
+        did_you_mean(str(name), known, then=f"Choose one of these, newest first: {listed(known, 10)}."),
+        value=name,
+        place=yard.trash,
+    )
 
 
 def _shared_home(item: PlanItem) -> str:
-    """The home of the run that must be opened for `item`; none for whole runs and files no journal knows."""
+    """The home of the run to open for `item`; empty for whole runs and files that no journal lists."""
     return item.home if item.action in ("drop", "strip", "remove") else ""
 
 
@@ -104,15 +115,15 @@ def _note(item: PlanItem, outcome: str | bool, restored: list[str], problems: li
 
 
 def _in_the_way(yard: Yard, entry: TrashEntry, n: int) -> str | None:
-    """Why an item's files cannot all go back, if something has their names now."""
+    """Why an item's files cannot be restored, if other files have their names now."""
     for path, name in zip(entry.items[n].paths, entry.kept_as[n], strict=True):
         if os.path.lexists(entry.path / name) and os.path.lexists(yard.root / path):
-            return f"{path} exists now; what was there before stays in the trash as {entry.name}/{name}"
+            return f"{path} exists; the removed one stays in the trash as {entry.name}/{name}"
     return None
 
 
 def _move_back(yard: Yard, entry: TrashEntry, n: int) -> bool:
-    """Moves back what is in the entry, the first path (a run's home) last; whether there was anything."""
+    """Moves back what is in the entry, the first path (a run's home) last; False when there was nothing."""
     moved = False
     for path, name in reversed(list(zip(entry.items[n].paths, entry.kept_as[n], strict=True))):
         if os.path.lexists(entry.path / name):
@@ -122,7 +133,7 @@ def _move_back(yard: Yard, entry: TrashEntry, n: int) -> bool:
 
 
 def _restore_files(yard: Yard, entry: TrashEntry, n: int) -> str | bool:
-    """A whole run, or files that no journal knows: True when back, False when never gone, or why not."""
+    """Restores a whole run, or files that no journal lists: True if restored, False if never removed, or why not."""
     item = entry.items[n]
     why = _in_the_way(yard, entry, n)
     if why is not None:
@@ -136,15 +147,17 @@ def _restore_files(yard: Yard, entry: TrashEntry, n: int) -> str | bool:
 
 
 def _lost(entry: TrashEntry) -> str | bool:
-    """What it means that files are neither in the trash nor where they were."""
-    return "its files are no longer in the trash" if entry.done else False  # they were gone before, then
+    """The outcome when files are neither in the trash nor in their place."""
+    return (
+        "its files are no longer in the trash" if entry.done else False
+    )  # not done: they were missing before the plan was applied
 
 
 def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
-    """A checkpoint's place, its optimizer state, or a record; as `_restore_files`."""
+    """Restores a checkpoint's place, its optimizer state, or a record; returns as `_restore_files` does."""
     item = entry.items[n]
     if run.id != item.run_id:
-        return f"{item.home} is another run now; what was there before stays in the trash"
+        return f"{item.home} is another run now; the removed files stay in the trash"
     recorded = is_recorded(run.snapshot, item)
     kept = entry.holds(n)
     why = _in_the_way(run.yard, entry, n) or _misfit(run, item)
@@ -159,7 +172,7 @@ def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
     if not kept and not all(is_as_it_was(run.yard, item, path) for path in item.paths):
         return "other files have its names now"
     if item.action == "remove":
-        # As old as it was: bringing it back did not write it.
+        # With its old time: restoring it did not write it.
         run.event(RecordWritten(**item.before))
     else:
         run.event(Restored(_merged(run.snapshot.checkpoint(item.data["step"]), item)))
@@ -167,26 +180,26 @@ def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
 
 
 def _misfit(run: RunWriter, item: PlanItem) -> str | None:
-    """Why a checkpoint's part does not fit what the run has of that step now."""
+    """Why a part of a checkpoint does not fit the run's present checkpoint of that step."""
     if item.action == "remove":
         return None
     now = run.snapshot.checkpoint(item.data["step"])
     if now is not None and now.at != item.before["at"]:
-        return "another checkpoint of this step was made since"
+        return "the run has a newer checkpoint of this step"
     if item.action == "strip":
         if now is None or now.paths.get(CHECKPOINT) != item.before["paths"][CHECKPOINT]:
-            return "the checkpoint it belongs to is not there; bring that back first"
+            return "its checkpoint was dropped, too; restore that first"
     elif now is not None and now.paths.get(item.data["place"], item.data["path"]) != item.data["path"]:
-        return f"its {item.data['place']} name is {now.paths[item.data['place']]} now"
+        return f"the checkpoint's {item.data['place']} path is {now.paths[item.data['place']]} now"
     return None
 
 
 def _merged(now: Checkpoint | None, item: PlanItem) -> Checkpoint:
-    """The checkpoint with what `item` brings back, on top of what the run has of it now."""
+    """The run's present checkpoint together with what `item` restores."""
     before = Checkpoint.from_dict(item.before)
     format_ = FORMATS[before.format]
     if item.action == "strip":
-        assert now is not None  # _misfit saw it
+        assert now is not None  # checked by _misfit
         names = {file["name"] for file in now.files} | set(item.data["files"])
         files = [file for file in before.files if file["name"] in names]
         return replace(now, files=files, resumable=before.resumable)

@@ -1,6 +1,6 @@
-"""What tests of Trainyard and of its extensions need, shipped with it.
+"""Tools for testing Trainyard and extensions of it.
 
-`contracts`: suites to subclass for your own layout, checkpoint format or executor. `faults`: failing
-system calls, full disks, damaged files, killed processes. `tiny` and `data`: models and data that
-train in a moment. Production code imports none of it; `contracts` needs pytest.
+`contracts`: test suites to subclass for your own layout. `faults`: failing system calls, full disks,
+damaged files, killed processes. `tiny` and `data`: models and data that train quickly. Production code
+does not import this package; `contracts` needs pytest.
 """

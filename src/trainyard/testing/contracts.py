@@ -1,11 +1,11 @@
-"""What every implementation of a Trainyard interface must hold, as tests to subclass.
+"""Contracts that every implementation of a Trainyard interface must fulfil, as tests to subclass.
 
-Write a class for your own implementation in your own test suite and pytest runs the whole contract:
+Subclass a contract in your own test suite, and pytest runs all of its tests:
 
     class TestMyLayout(LayoutContract):
         layout = "layouts/my_layout.yaml"
 
-The contracts use public interfaces only and know nothing of how the shipped ones work.
+The contracts use public interfaces only and do not depend on the shipped implementations.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FACTS: Mapping[str, object] = {
 }
 NAMES = ("project", "dataset", "run", "model")
 
-# Ugly, but names: each must work, or be refused by `check` before anything is written.
+# Unusual but possible names: each must work, or be refused by `check` before anything is written.
 HOSTILE_NAMES = (
     "a_best",
     "a_final",
@@ -80,7 +80,7 @@ HOSTILE_NAMES = (
     "é" * 100,
 )
 
-# Not names: each must be refused, everywhere.
+# Impossible names: each must always be refused.
 UNSAFE_NAMES = (
     "",
     ".",
@@ -105,7 +105,7 @@ UNSAFE_NAMES = (
 
 
 class LayoutContract:
-    """What a layout must hold, the five that ship and your own.
+    """What a layout must fulfil, whether it ships with Trainyard or is your own.
 
     Set `layout` to a name, the path of a YAML file, or a `Layout`.
     """
@@ -117,21 +117,21 @@ class LayoutContract:
         return self.layout if isinstance(self.layout, Layout) else load_layout(self.layout)
 
     def test_has_a_home_and_checkpoints(self) -> None:
-        """A run has a directory, and its checkpoints have the shape of their format."""
+        """A run has a directory, and its checkpoints are files or directories as their format requires."""
         layout = self.load()
         assert layout.path("home", FACTS).endswith("/"), "a home is a directory"
         directory = layout.path("checkpoint", FACTS).endswith("/")
         assert directory == (layout.checkpoint_format != "pth"), f"{layout.checkpoint_format} and its path disagree"
 
     def test_every_kind_reads_back(self) -> None:
-        """A path written is read as the kind and the facts that gave it, and gives the path again."""
+        """A written path reads back as the kind and the facts that gave it, and these give the path again."""
         layout = self.load()
         layout.check(FACTS)
         for kind, facts, path in _records(layout, FACTS):
             _reads_back(layout, kind, facts, path)
 
     def test_no_two_records_share_a_path(self) -> None:
-        """Different kinds, runs, steps, epochs or splits never give one path, hostile names included."""
+        """Different kinds, runs, steps, epochs or splits never give the same path, even with hostile names."""
         layout = self.load()
         seen: dict[str, tuple[str, dict[str, object]]] = {}
         for run in _runs(layout):
@@ -141,28 +141,28 @@ class LayoutContract:
                 first = seen.setdefault(path, (kind, facts))
                 assert first == (kind, facts), f"{path!r} is both {first} and {(kind, facts)}"
 
-    def test_no_record_lies_below_a_file(self) -> None:
-        """No path is a directory for one record and a file for another, in whatever runs share a yard."""
+    def test_no_record_is_below_a_file(self) -> None:
+        """No path is a directory for one record and a file for another, whatever runs share a yard."""
         layout = self.load()
         paths = {path for run in _runs(layout) for _, _, path in _records(layout, run)}
         files = {path for path in paths if not path.endswith("/")}
         for path in paths:
             parts = path.removesuffix("/").split("/")
             above = {"/".join(parts[:depth]) for depth in range(1, len(parts))}
-            assert not above & files, f"{path!r} lies below the file {above & files}"
+            assert not above & files, f"{path!r} is below the file {above & files}"
 
     def test_every_home_is_its_own(self) -> None:
-        """Runs that may live in one yard have different homes, none inside another."""
+        """Runs that may share a yard have different homes, none inside another."""
         layout = self.load()
         homes = sorted({layout.path("home", run) for run in _runs(layout)})
         facts = {tuple(str(run[name]) for name in layout.facts_of("home")) for run in _runs(layout)}
         assert len(homes) == len(facts), "two runs have one home"
         for home in homes:
             inside = [other for other in homes if other != home and other.startswith(home)]
-            assert not inside, f"{inside} lie inside {home!r}"
+            assert not inside, f"{inside} are inside {home!r}"
 
     def test_a_taken_home_has_alternatives(self) -> None:
-        """`vary` gives one home after another, and every path of the run that is its own changes with it."""
+        """`vary` gives one home after another, and every path that is not shared between runs changes with it."""
         layout = self.load()
         runs = [layout.vary(FACTS, n) for n in range(1, 13)]
         assert runs[0] == FACTS, "the first choice is the facts themselves"
@@ -176,7 +176,7 @@ class LayoutContract:
 
     @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=ascii)
     def test_hostile_names_work_or_are_refused(self, name: str) -> None:
-        """An ugly name reads back from every path, or `check` refuses it before anything is written."""
+        """An unusual name reads back from every path, or `check` refuses it before anything is written."""
         layout = self.load()
         for fact in NAMES:
             facts = {**FACTS, fact: name}
@@ -189,25 +189,29 @@ class LayoutContract:
 
     @pytest.mark.parametrize("name", UNSAFE_NAMES, ids=ascii)
     def test_unsafe_names_are_refused(self, name: str) -> None:
-        """What is no part of a path is refused by `path` and `check`, showing the value."""
+        """A name that cannot be part of a path is refused by `path` and `check`, and the error has the value."""
         layout = self.load()
         for kind in layout.kinds:
             for fact in set(layout.facts_of(kind)) & set(NAMES):
                 facts = {**FACTS, fact: name}
                 for attempt in (lambda k=kind, f=facts: layout.path(k, f), lambda f=facts: layout.check(f)):
-                    with pytest.raises(BadNameError) as caught:
+                    with pytest.raises(BadNameError) as raised:
                         attempt()
-                    assert repr(name[:60]) in caught.value.what, "the error must show the value, a long one cut"
+                    refused = raised.value.value
+                    values = refused.values() if isinstance(refused, Mapping) else [refused]
+                    assert name in values, "the error must have the refused value, alone or by fact"
+                    assert repr(name[:60]) in raised.value.what, "the error must show the value, a long one cut"
 
     def test_a_missing_fact_is_named(self) -> None:
-        """The error for a missing fact names the kind, the fact, the layout and the template."""
+        """The error for a missing fact has the fact as its value, and the layout and the kind as its place."""
         layout = self.load()
         for kind, template in layout.kinds.items():
             for fact in layout.facts_of(kind):
-                with pytest.raises(LayoutError) as caught:
+                with pytest.raises(LayoutError) as raised:
                     layout.path(kind, {name: value for name, value in FACTS.items() if name != fact})
-                for word in (repr(kind), repr(fact), repr(layout.name), repr(template)):
-                    assert word in caught.value.what, f"{word} is not in the error for {kind!r} without {fact!r}"
+                assert raised.value.value == [fact]
+                assert raised.value.place == f"{layout.name}:{kind}"
+                assert repr(template) in raised.value.what, "the error must show the template"
 
     def test_the_picture_shows_every_kind(self) -> None:
         """`tree` has a line for every name in the table."""
@@ -244,7 +248,7 @@ def _runs(layout: Layout) -> list[Mapping[str, object]]:
 
 def _reads_back(layout: Layout, kind: str, facts: dict[str, object], path: str) -> None:
     found = layout.match(path)
-    assert found, f"{path!r} ({kind}) is read as nothing"
+    assert found, f"{path!r} ({kind}) is not recognised"
     first = found[0]
     same_kind = first.kind == kind or (first.kind == "home" and _is_the_home(layout, kind))
     assert same_kind, f"{path!r} ({kind}) is read as {first.kind}"
@@ -258,5 +262,5 @@ def _reads_back(layout: Layout, kind: str, facts: dict[str, object], path: str) 
 
 
 def _is_the_home(layout: Layout, kind: str) -> bool:
-    """Whether the kind's files lie straight in the home, whose path then reads as the home."""
+    """Whether the kind's files are directly in the home, so that its path reads back as the home."""
     return kind != "home" and layout.kinds[kind] in ("{home}", layout.kinds["home"])

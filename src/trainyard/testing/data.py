@@ -1,7 +1,7 @@
 """Tiny datasets on disk, for tests of Trainyard and of what is built on it.
 
-Each class is a bright bar at a place of its own on a noisy ground: small networks learn it in
-seconds, and no two images are equal. Files are the same for the same arguments.
+Each class is a bright bar at its own position on a noisy background: small networks learn it in
+seconds, and no two images are equal. The same arguments give the same files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLASSES = ("barn", "crane", "track")
 def tiny_images(
     labels: Sequence[int], classes: int, size: tuple[int, int] = (12, 12), channels: int = 1, seed: int = 0
 ) -> npt.NDArray[np.uint8]:
-    """Images of the given labels, uint8 [N, height, width, channels]."""
+    """Images with the given labels: uint8 [N, height, width, channels]."""
     rng = np.random.default_rng(seed)
     height, width = size
     images = rng.integers(0, 96, (len(labels), height, width, channels), dtype=np.uint8)
@@ -44,7 +44,7 @@ def image_tree(
     """Writes a folder of images per class, and returns the files, class by class.
 
     Args:
-        root: the folder, made when missing.
+        root: the folder, created if missing.
         classes: the folders.
         per_class: images in each.
         size: height and width.
@@ -78,13 +78,13 @@ def image_csv(
     """Writes images into `root/images` and `root/items.csv` with columns path and label; returns the CSV.
 
     Args:
-        root: the folder, made when missing.
+        root: the folder, created if missing.
         classes: the labels.
         per_class: images of each.
         size: height and width.
         seed: other seeds give other images.
         channels: 1 or 3.
-        groups: how many groups to deal the items out to, in a column `group`; None for no such column.
+        groups: how many groups to distribute the items over, in a column `group`; None for no such column.
     """
     files = image_tree(root / "images", classes, per_class, size, seed, channels=channels)
     table = root / "items.csv"

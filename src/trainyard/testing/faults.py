@@ -1,11 +1,11 @@
-"""Faults on demand: failing system calls, full disks, damaged files, killed processes.
+"""Injects faults: failing system calls, full disks, damaged files, killed processes.
 
-Every write of Trainyard goes through `durable.calls`. What is installed there counts the calls and
-makes a chosen one fail, or kills the process at it, so that a test can try them all:
+Every write of Trainyard goes through `durable.calls`. Replacements installed there count the calls and
+make a chosen one fail, or kill the process at it, so that a test can try every call:
 
     faults.sweep(fresh=make_state, action=write_something, check=old_or_new)
 
-For tests of Trainyard and of your own layouts, formats and tools. Production code never imports it.
+For tests of Trainyard and of your own extensions. Production code never imports it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _State = TypeVar("_State")
 
 
 class FaultyCalls(durable.SystemCalls):
-    """System calls of which the n-th fails, once; a write that fails has written half.
+    """System calls of which the n-th fails, once; a failing write has written half of its data.
 
     Args:
-        nth: which one, from 1; None: none, the calls are only counted.
+        nth: which call, from 1; with None, calls are only counted.
         kinds: the kinds of calls that count.
-        error: the errno that it fails with.
+        error: the errno of the failure.
 
     Attributes:
         made: the calls so far, by kind, in order (those of `kinds` only).
@@ -47,7 +47,7 @@ class FaultyCalls(durable.SystemCalls):
 
     def __init__(self, nth: int | None = None, *, kinds: Collection[str] = KINDS, error: int = errno.EIO) -> None:
         if unknown := set(kinds) - KINDS:
-            raise ValueError(f"unknown kinds of calls {sorted(unknown)}; there are {sorted(KINDS)}")
+            raise ValueError(f"unknown kinds of calls {sorted(unknown)}; choose from {sorted(KINDS)}")
         self.nth = nth
         self.kinds = frozenset(kinds)
         self.error = error
@@ -56,7 +56,7 @@ class FaultyCalls(durable.SystemCalls):
         self._counting = threading.Lock()
 
     def _is_due(self, kind: str) -> bool:
-        """Counts a call; whether it is the n-th."""
+        """Counts a call; returns whether it is the n-th."""
         if kind not in self.kinds:
             return False
         with self._counting:
@@ -72,11 +72,11 @@ class FaultyCalls(durable.SystemCalls):
         if self._is_due(kind):
             self._strike()
 
-    def open(self, path: Path, flags: int) -> int:  # noqa: D102
+    def open(self, path: Path, flags: int) -> int:  # noqa: D102  (see SystemCalls)
         self._before("open")
         return super().open(path, flags)
 
-    def write(self, fd: int, data: memoryview) -> int:  # noqa: D102
+    def write(self, fd: int, data: memoryview) -> int:  # noqa: D102  (see SystemCalls)
         if self._is_due("write"):
             half = data[: len(data) // 2]
             while half:
@@ -84,46 +84,46 @@ class FaultyCalls(durable.SystemCalls):
             self._strike()
         return super().write(fd, data)
 
-    def fsync(self, fd: int) -> None:  # noqa: D102
+    def fsync(self, fd: int) -> None:  # noqa: D102  (see SystemCalls)
         self._before("fsync")
         super().fsync(fd)
 
-    def rename(self, source: Path, target: Path) -> None:  # noqa: D102
+    def rename(self, source: Path, target: Path) -> None:  # noqa: D102  (see SystemCalls)
         self._before("rename")
         super().rename(source, target)
 
-    def link(self, source: Path, target: Path) -> None:  # noqa: D102
+    def link(self, source: Path, target: Path) -> None:  # noqa: D102  (see SystemCalls)
         self._before("link")
         super().link(source, target)
 
-    def mkdir(self, path: Path) -> None:  # noqa: D102
+    def mkdir(self, path: Path) -> None:  # noqa: D102  (see SystemCalls)
         self._before("mkdir")
         super().mkdir(path)
 
-    def unlink(self, path: Path) -> None:  # noqa: D102
+    def unlink(self, path: Path) -> None:  # noqa: D102  (see SystemCalls)
         self._before("unlink")
         super().unlink(path)
 
-    def truncate(self, fd: int, size: int) -> None:  # noqa: D102
+    def truncate(self, fd: int, size: int) -> None:  # noqa: D102  (see SystemCalls)
         self._before("truncate")
         super().truncate(fd, size)
 
 
 class KillingCalls(FaultyCalls):
-    """System calls of which the n-th kills this process with SIGKILL; a write has written half."""
+    """System calls of which the n-th kills this process with SIGKILL; a write has written half of its data."""
 
     def _strike(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 class States:
-    """Makes fresh directories below `root`, each with what `prepare` puts in it, for `sweep`."""
+    """Creates fresh directories below `root`, each filled by `prepare`, for `sweep`."""
 
     def __init__(self, root: Path, prepare: Callable[[Path], object]) -> None:
         self.root, self.prepare, self.n = root, prepare, 0
 
     def __call__(self) -> Path:
-        """The next one."""
+        """Creates the next directory."""
         self.n += 1
         state = self.root / str(self.n)
         state.mkdir()
@@ -134,20 +134,20 @@ class States:
 class FullDisk(durable.SystemCalls):
     """A disk with room for `left` more bytes: beyond them, writes fail with ENOSPC. Add to `left` to make room.
 
-    Only what goes through `durable` fills it; for libraries that write files themselves, see `tmpfs`.
+    Only writes through `durable` count; for libraries that write files themselves, see `tmpfs`.
     """
 
     def __init__(self, left: int) -> None:
         self.left = left
 
-    def write(self, fd: int, data: memoryview) -> int:  # noqa: D102
+    def write(self, fd: int, data: memoryview) -> int:  # noqa: D102  (see SystemCalls)
         if self.left <= 0 < len(data):
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (injected)")
         written = super().write(fd, data[: self.left])
         self.left -= written
         return written
 
-    def free_bytes(self, directory: Path) -> int:  # noqa: D102
+    def free_bytes(self, directory: Path) -> int:  # noqa: D102  (see SystemCalls)
         return self.left
 
 
@@ -156,7 +156,7 @@ _Calls = TypeVar("_Calls", bound=durable.SystemCalls)
 
 @contextlib.contextmanager
 def installed(calls: _Calls) -> Iterator[_Calls]:
-    """`calls` in place of the real ones for the block, in this process."""
+    """Installs `calls` instead of the real ones during the block, in this process."""
     before = durable.calls
     durable.calls = calls
     try:
@@ -168,7 +168,7 @@ def installed(calls: _Calls) -> Iterator[_Calls]:
 def failing(
     nth: int | None = None, *, kinds: Collection[str] = KINDS, error: int = errno.EIO
 ) -> contextlib.AbstractContextManager[FaultyCalls]:
-    """A block in which the n-th call of `kinds` fails, once, with `error`; None: calls are only counted."""
+    """A block in which the n-th call of `kinds` fails once with `error`; with None, calls are only counted."""
     return installed(FaultyCalls(nth, kinds=kinds, error=error))
 
 
@@ -194,19 +194,19 @@ def sweep(
     error: int = errno.EIO,
     every: int = 1,
 ) -> int:
-    """Fails every call that an action makes, one after the other, and returns how many that were.
+    """Fails every call that an action makes, one after the other, and returns how many there were.
 
-    For each: a fresh state, the action with that call failing, `check`, then the action again
-    without a fault, which must succeed.
+    For each call: create a fresh state, run the action with that call failing, run `check`, then run the
+    action again without a fault, which must succeed.
 
     Args:
-        action: what to attack. It may survive a fault; if not, it must raise OSError or a TrainyardError.
-        check: asserts what must hold after a fault: old or new, never neither.
-        fresh: makes the state that the others are given.
-        succeeded: asserts what must hold after the action succeeded at last.
+        action: what to test. It may survive a fault; otherwise it must raise OSError or a TrainyardError.
+        check: asserts what must hold after a fault: the old state or the new one.
+        fresh: creates the state that is passed to the others.
+        succeeded: asserts what must hold after the action has succeeded.
         kinds: the kinds of calls to fail.
         error: the errno to fail with.
-        every: try every so many calls only.
+        every: try only every n-th call.
     """
     nth = 1
     while True:
@@ -235,13 +235,13 @@ def sweep(
 
 
 def truncate(path: Path, at_byte: int) -> None:
-    """Cuts a file off at a byte, as a kill or a power cut does. Negative counts from the end."""
+    """Truncates a file at a byte, as a kill or a power cut does. Negative numbers count from the end."""
     size = path.stat().st_size
     os.truncate(path, at_byte if at_byte >= 0 else size + at_byte)
 
 
 def flip_byte(path: Path, offset: int) -> None:
-    """Inverts one byte of a file in place, as a failing disk does. Negative counts from the end."""
+    """Inverts one byte of a file in place, as a failing disk does. Negative numbers count from the end."""
     with path.open("r+b") as file:
         file.seek(offset, os.SEEK_SET if offset >= 0 else os.SEEK_END)
         position = file.tell()
@@ -253,15 +253,15 @@ def flip_byte(path: Path, offset: int) -> None:
 
 
 class NotPermittedError(Exception):
-    """This process may not do it; the message says what. Tests skip with it."""
+    """This process lacks a permission, which the message names. Tests skip with it."""
 
 
 @contextlib.contextmanager
 def tmpfs(directory: Path, size_mb: int) -> Iterator[Path]:
-    """Mounts an empty file system of `size_mb` MiB on the existing `directory` for the block.
+    """Mounts an empty file system of `size_mb` MiB on the existing `directory` during the block.
 
     Raises:
-        NotPermittedError: only root may mount, and not in every container.
+        NotPermittedError: this process may not mount; only root may, and not in every container.
     """
     options = ["-o", f"size={size_mb}m", "tmpfs", str(directory)]
     try:
@@ -286,20 +286,20 @@ def run_killed(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs Python in a subprocess that is killed with SIGKILL at its n-th call, or after some seconds.
+    """Runs Python in a subprocess that is killed with SIGKILL at its n-th call or after some time.
 
     Args:
-        code_or_argv: source code, or the arguments that `python` would get: ["-m", "trainyard", "train"]
+        code_or_argv: source code, or the arguments for `python`: ["-m", "trainyard", "train"]
             or ["script.py", "x"].
-        nth_call: die at this call of `durable.calls` (a write half done), from 1.
-        after_s: die this long after the start.
+        nth_call: kill at this call of `durable.calls`, from 1; a write is half done by then.
+        after_s: kill this many seconds after the start.
         kinds: the kinds of calls that count.
         timeout_s: fail when it takes longer.
-        cwd: where it runs.
-        env: more environment variables.
+        cwd: the working directory.
+        env: additional environment variables.
 
     Returns:
-        What came of it: `returncode` is -9 when it was killed, else its own: it had fewer calls.
+        The completed process: `returncode` is -9 if it was killed, otherwise its own (it made fewer calls).
     """
     source = Path(__file__).resolve().parents[2]
     environment = {**os.environ, **(env or {})}
@@ -329,7 +329,7 @@ def run_killed(
 
 
 def run_doomed() -> None:
-    """The subprocess of `run_killed`: does what `python` does with the same arguments, to die where it is told."""
+    """Runs in the subprocess of `run_killed`: does what `python` does with the same arguments, until it is killed."""
     if KILL_AT in os.environ:
         nth, _, kinds = os.environ[KILL_AT].partition(":")
         durable.calls = KillingCalls(int(nth), kinds=kinds.split(","))
@@ -346,9 +346,9 @@ def run_doomed() -> None:
 
 
 def wait_for(condition: Callable[[], object], *, timeout_s: float = 10.0) -> None:
-    """Returns once `condition()` is true, looking every few milliseconds; AssertionError when it stays false."""
+    """Waits until `condition()` is true, polling it every few milliseconds; AssertionError when it stays false."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"still not so after {timeout_s} s")
+            raise AssertionError(f"the condition is still false after {timeout_s} s")
         time.sleep(0.005)

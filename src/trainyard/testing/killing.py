@@ -1,4 +1,4 @@
-"""Trains in a process of its own and kills it: at a moment, or at the n-th system call of a write."""
+"""Trains in a subprocess and kills it after some time, or at the n-th system call of a write."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(
     kill_after_s: float | None = None,
     kill_at_call: int | None = None,
 ) -> int:
-    """Trains (or resumes `home`) and returns the exit code; -9 when it was killed."""
+    """Trains, or resumes `home`, and returns the exit code; -9 if it was killed."""
     errors = yard.parent / "errors.txt"
     errors.unlink(missing_ok=True)
     process = CONTEXT.Process(

@@ -1,6 +1,6 @@
-"""Networks that train in a moment, for tests of everything around them.
+"""Networks that train very quickly, for tests of everything around them.
 
-Their weights depend on `seed` alone: building one leaves torch's random state as it was.
+Their weights depend only on `seed`: building one does not change torch's random state.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def tiny_cnn(
 
 
 class FrozenBackbone(nn.Module):
-    """A frozen encoder below a trained head: about nine tenths of the weights never change.
+    """A frozen encoder with a trained head: about nine tenths of the weights never change.
 
     Args:
-        n_classes: width of the output.
-        input_size: numbers in one item.
-        width: of the backbone. 1024 makes 2.3 million weights, a checkpoint of 9 MB.
-        seed: of all weights.
+        n_classes: the number of outputs.
+        input_size: how many numbers an item has.
+        width: the width of the backbone. 1024 makes 2.3 million weights, a checkpoint of 9 MB.
+        seed: the seed of all weights.
     """
 
     def __init__(self, n_classes: int = 3, *, input_size: int = 8, width: int = 64, seed: int = 0) -> None:

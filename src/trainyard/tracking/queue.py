@@ -1,8 +1,8 @@
-"""A bounded queue and the thread that empties it, for what may never stop or slow the training.
+"""A bounded queue and the thread that empties it, for work that must never stop or slow the training.
 
-`put` costs microseconds and never waits: when the thread cannot keep up, the newest items are dropped
-and counted. Whatever the thread's work raises ends it and is kept as `error`; nothing is raised here.
-Knows nothing of what the items are.
+`put` takes microseconds and never waits: when the thread cannot keep up, the newest items are dropped
+and counted. An exception in the thread's work ends the work and is stored as `error`; nothing is raised
+here. This module does not interpret the items.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 
 
 class Forwarder:
-    """Hands items to `work` in a thread of its own.
+    """Passes items to `work` in a thread of its own.
 
-    After a crash of the process, what was still queued is lost: not for records.
+    When the process crashes, queued items are lost, so do not use it for records.
 
     Args:
         work: called once, in the thread, with an iterator over the items that ends after `close`.
-        capacity: items that may wait.
-        name: the thread's.
+        capacity: how many items may be queued.
+        name: the name of the thread.
 
     Attributes:
-        dropped: items refused because the queue was full.
-        error: what `work` raised, which ended it.
+        dropped: how many items were dropped because the queue was full.
+        error: the exception that ended `work`, if any.
     """
 
     def __init__(self, work: Callable[[Iterator[Any]], None], *, capacity: int, name: str) -> None:
@@ -35,11 +35,13 @@ class Forwarder:
         self._capacity = capacity
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._end = object()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)  # no exit waits for it
+        self._thread = threading.Thread(
+            target=self._run, name=name, daemon=True
+        )  # a daemon, so that the process can exit without it
         self._thread.start()
 
     def put(self, item: Any, *, always: bool = False) -> None:
-        """Queues one item; drops it when the queue is full, unless it must `always` go, or the work has ended."""
+        """Queues one item. Drops it when the work has ended, or when the queue is full and `always` is false."""
         if not self._thread.is_alive():
             return
         if self._queue.qsize() >= self._capacity and not always:
@@ -48,7 +50,7 @@ class Forwarder:
             self._queue.put(item)
 
     def close(self, timeout_s: float) -> bool:
-        """Lets the work finish what is queued; returns whether it ended within `timeout_s`."""
+        """Waits until the work has handled what is queued; returns whether it ended within `timeout_s`."""
         self._queue.put(self._end)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -57,4 +59,4 @@ class Forwarder:
         try:
             self._work(iter(self._queue.get, self._end))
         except Exception as error:
-            self.error = error  # its owner's to tell
+            self.error = error  # the owner reports it

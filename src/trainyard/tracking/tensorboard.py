@@ -15,11 +15,11 @@ class TensorBoardSink:
 
     Args:
         directory: the log directory.
-        purge_after: on a resume, the step beyond which earlier events no longer count.
+        purge_after: on a resume, the step after which events of earlier attempts are void.
     """
 
     def __init__(self, directory: Path, *, purge_after: int | None = None) -> None:
-        # tensorboardX names its file by the second and empties one of that name: a quick resume needs another.
+        # tensorboardX names its file by the second and truncates an existing one: a quick resume needs another name.
         earlier = len(list(directory.glob("events.out.tfevents.*"))) if directory.is_dir() else 0
         self._writer = SummaryWriter(
             str(directory),
@@ -29,7 +29,7 @@ class TensorBoardSink:
         )
 
     def emit(self, event: Event) -> None:
-        """Queues the scalars; a thread of the writer's puts them on disk."""
+        """Queues the scalars; a thread of the writer writes them to disk."""
         parts = {"train": event.values} if isinstance(event, StepLogged) else {"train": event.train, "val": event.val}
         for split, values in parts.items():
             for key, value in values.items():

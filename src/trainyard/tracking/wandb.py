@@ -1,8 +1,8 @@
-"""Weights & Biases: a run's values under the same names, beside its own records.
+"""Weights & Biases: logs a run's values there under the same names, in addition to the run's own records.
 
-Never stops, slows or fails the training: a bounded queue, a thread, and a process that has wandb to
-itself (`wandb_process`); whatever goes wrong there becomes one warning. wandb's own variables
-(WANDB_MODE, WANDB_API_KEY, WANDB_ENTITY, WANDB_BASE_URL …) mean what they always do.
+Never stops, slows or fails the training: a bounded queue, a thread, and a separate process that runs
+wandb (`wandb_process`); any failure there becomes one warning. wandb's own environment variables
+(WANDB_MODE, WANDB_API_KEY, WANDB_ENTITY, WANDB_BASE_URL …) keep their meaning.
 """
 
 from __future__ import annotations
@@ -26,34 +26,36 @@ _QUEUE = 10_000  # rows; at one every ten steps, hours of them
 
 
 def check_installed() -> None:
-    """Raises ConfigError when wandb is missing. To be asked before anything is written."""
+    """Raises ConfigError when wandb is not installed. Call it before anything is written."""
     try:
-        importlib.metadata.version("wandb")  # a folder called wandb would pass for the package
+        importlib.metadata.version("wandb")  # importing would accept a folder called wandb
     except importlib.metadata.PackageNotFoundError:
         raise ConfigError(
-            ["tracker=wandb, but the package wandb is not installed"], "Run `pip install 'trainyard[tracking]'`."
+            ["tracker=wandb, but the package wandb is not installed"],
+            "Run `pip install 'trainyard[tracking]'`.",
+            keys=["tracker"],
         ) from None
 
 
 class WandbSink:
     """A run of Weights & Biases: metrics as `{split}/{metric}` by step, config, tags, a summary at the end.
 
-    Leave its `with` block, or call `close`, after the summary. After a crash, wandb has every row that was
-    emitted a moment before, and the run is marked as failed; a resumed run continues it under the same id.
-    Steps that wandb already has are not logged again.
+    Leave its `with` block, or call `close`, after the summary. After a crash, wandb has every row except
+    those of the last moment, and the run is marked as failed; a resumed run continues it under the same
+    id. Steps that wandb already has are not logged again.
 
     Args:
-        directory: wandb puts its own files into `wandb/` below it.
-        project: wandb's project.
-        name: what the run is called there.
-        id: unique in the project; the same one continues a run.
-        config: JSON-able.
-        on_trouble: told at most once, in the thread that calls `emit` or `close`, what went wrong.
-        tags: the run's.
-        note: a sentence for people.
+        directory: wandb writes its own files to `wandb/` below it.
+        project: the project in wandb.
+        name: the run's name in wandb.
+        id: unique in the project; the same id continues a run.
+        config: the run's configuration, JSON-serialisable.
+        on_trouble: called at most once with what went wrong, in the thread that calls `emit` or `close`.
+        tags: the run's tags.
+        note: the run's note.
         commit: the git commit, if there is one.
-        remote: its repository's address, without credentials.
-        timeout_s: how long starting, and finishing, may take; `close` waits for twice that at the most.
+        remote: the address of the git repository, without credentials.
+        timeout_s: how long starting and finishing may take each; `close` waits at most twice as long.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class WandbSink:
         timeout_s: float = 20.0,
     ) -> None:
         self._on_trouble = on_trouble
-        self._told = False
+        self._reported = False
         self._given_up = False
         self._note: str | None = None
         self._timeout_s = timeout_s
@@ -111,45 +113,45 @@ class WandbSink:
         parts = {"train": event.values} if isinstance(event, StepLogged) else {"train": event.train, "val": event.val}
         row = {Metric(split, key).as_tag: value for split, values in parts.items() for key, value in values.items()}
         self._forwarder.put({"log": {**row, "epoch": event.epoch}, "step": event.step})
-        self._tell(self._trouble())
+        self._report(self._trouble())
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Queues final values; nested mappings are kept as such."""
         self._forwarder.put({"summary": dict(values)}, always=True)
 
     def close(self, *, failed: bool = False) -> None:
-        """Finishes the run, as failed if it did; gives up, with a warning, when that takes too long."""
+        """Finishes the run, marked as failed if `failed`; gives up with a warning when that takes too long."""
         self._forwarder.put({"finish": int(failed)}, always=True)
         if not self._forwarder.close(2 * self._timeout_s):
             self._given_up = True
             if self._process is not None:
                 self._process.kill()
             self._forwarder.close(1.0)
-            self._tell(f"it did not finish within {2 * self._timeout_s:g} s; {self._kept}")
-        self._tell(self._trouble())
+            self._report(f"it did not finish within {2 * self._timeout_s:g} s; {self._kept}")
+        self._report(self._trouble())
         if self._forwarder.dropped:
-            self._tell(f"it was slower than the training: {self._forwarder.dropped} rows, the newest, were not sent")
+            self._report(f"it was slower than the training: the newest {self._forwarder.dropped} rows were not sent")
 
     @property
     def _kept(self) -> str:
-        return f"`wandb sync` sends what is kept below {self._directory}"
+        return f"`wandb sync` uploads what was stored in {self._directory}"
 
     def _trouble(self) -> str | None:
         return str(self._forwarder.error) if self._forwarder.error is not None else self._note
 
-    def _tell(self, what: str | None) -> None:
-        if what is not None and not self._told:
-            self._told = True
+    def _report(self, what: str | None) -> None:
+        if what is not None and not self._reported:
+            self._reported = True
             one_line = " ".join(what.split())
             self._on_trouble(f"Weights & Biases: {one_line}. The training and its own records are not affected.")
 
     # -- in the thread
 
     def _send(self, messages: Iterator[Mapping[str, Any]]) -> None:
-        """Starts the process, sends it everything, waits for its end.
+        """Starts the process, sends it all messages and waits for it to end.
 
         Raises:
-            ChildProcessError: it failed.
+            ChildProcessError: the process failed.
         """
         try:
             process = self._start(next(messages))
@@ -157,7 +159,7 @@ class WandbSink:
                 if "finish" in message:
                     process.ask(message)
                 else:
-                    process.tell(message)
+                    process.send(message)
             process.join()
         finally:
             if self._process is not None:
@@ -168,7 +170,7 @@ class WandbSink:
         process = self._open()
         try:
             process.ask(message)
-        except ChildProcessError as error:  # no login, no network: what `wandb sync` can send later is not lost
+        except ChildProcessError as error:  # no login or no network: offline, `wandb sync` can upload it later
             process = self._open(WANDB_MODE="offline")
             process.ask(message)
             self._note = f"it could not be reached ({str(error).rstrip('.')}); {self._kept}"
@@ -176,16 +178,16 @@ class WandbSink:
 
     def _open(self, **variables: str) -> _Process:
         process = self._process = _Process(**variables)
-        if self._given_up:  # `close` may have looked for it too early
+        if self._given_up:  # `close` may have run before the process existed
             process.kill()
         return process
 
 
 class _Process:
-    """A `wandb_process` and the pipes to it."""
+    """A subprocess running `wandb_process`, and the pipes to it."""
 
     def __init__(self, **variables: str) -> None:
-        # -P and the path of this process: it imports what would be imported here.
+        # -P and this process's path, so that it imports the same packages as this process.
         inherited = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}
         own = {"PYTHONPATH": os.pathsep.join(sys.path), "WANDB_ERROR_REPORTING": "false"}
         self._child = subprocess.Popen(
@@ -198,47 +200,47 @@ class _Process:
         )
 
     def kill(self) -> None:
-        """Ends it, if it has not ended by itself. For any thread."""
+        """Kills the process if it is still running. May be called from any thread."""
         self._child.kill()
 
     def join(self) -> str:
-        """Waits for its end, closes the pipes, and returns the last line that it wrote to standard error."""
-        said = self._child.communicate()[1] or b""
-        return said.decode(errors="replace").strip().rpartition("\n")[2]
+        """Waits for the process to end, closes the pipes, and returns the last line of its standard error."""
+        errors = self._child.communicate()[1] or b""
+        return errors.decode(errors="replace").strip().rpartition("\n")[2]
 
-    def tell(self, message: Mapping[str, Any]) -> None:
+    def send(self, message: Mapping[str, Any]) -> None:
         """Sends one message.
 
         Raises:
-            ChildProcessError: it failed.
+            ChildProcessError: the process failed.
         """
         assert self._child.stdin is not None
         try:
             self._child.stdin.write(json.dumps(message, default=_plain).encode() + b"\n")
             self._child.stdin.flush()
         except BrokenPipeError:
-            self._hear()
+            self._read_answer()
             raise
 
     def ask(self, message: Mapping[str, Any]) -> None:
-        """Sends a message that is answered when it is done.
+        """Sends a message and waits for its answer.
 
         Raises:
-            ChildProcessError: it failed.
+            ChildProcessError: the process failed.
         """
-        self.tell(message)
-        self._hear()
+        self.send(message)
+        self._read_answer()
 
-    def _hear(self) -> None:
+    def _read_answer(self) -> None:
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         error = json.loads(line) if line else ""
         if error is not None:
             self.kill()
-            said = self.join()
-            raise ChildProcessError(error or f"its process ended too early {said}".rstrip())
+            last_line = self.join()
+            raise ChildProcessError(error or f"its process ended too early {last_line}".rstrip())
 
 
 def _plain(value: Any) -> float | str:
-    """Numbers that JSON does not know, of NumPy and torch, and paths."""
+    """NumPy and torch numbers as floats, anything else (such as paths) as text."""
     return float(value) if hasattr(value, "__float__") else str(value)

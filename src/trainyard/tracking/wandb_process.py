@@ -1,10 +1,10 @@
-"""The process that talks to Weights & Biases for a run: `python -m trainyard.tracking.wandb_process`.
+"""The process that runs Weights & Biases for a run: `python -m trainyard.tracking.wandb_process`.
 
 wandb replaces `sys.excepthook` and `sys.exit`, sets environment variables, asks for a login on the
-terminal and waits for its uploads at exit; here it can do none of that to the training. Reads lines of
-JSON from standard input: what to start, then `log` and `summary`, at last `finish`; answers the first and
-the last on standard output with null or what went wrong. Outlives a killed training long enough to write
-what it was sent. Imports nothing of Trainyard.
+terminal and waits for its uploads at exit; in a separate process, none of that affects the training.
+Reads lines of JSON from standard input: the run to start, then `log` and `summary`, finally `finish`;
+answers the first and the last on standard output with null or an error message. Outlives a killed
+training long enough to write what it has received. Imports nothing of Trainyard.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from typing import Any, TextIO
 def main() -> None:
     """Starts a run, logs what arrives, finishes it."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # sent to the whole job: the training says when it has ended
-    os.nice(10)  # the training comes first
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # they are sent to the whole job; the training tells this process when to finish
+    os.nice(10)  # the training has priority
     messages, answers = _private_streams()
-    with contextlib.suppress(BrokenPipeError), messages, answers:  # the training was killed: nobody listens
+    with contextlib.suppress(BrokenPipeError), messages, answers:  # the training was killed
         try:
             run = _start(json.loads(messages.readline()))
             _answer(answers, None)
@@ -35,7 +37,7 @@ def main() -> None:
 
 
 def _private_streams() -> tuple[TextIO, TextIO]:
-    """Standard input and output under numbers that wandb and its own process do not have; theirs lead nowhere."""
+    """Moves standard input and output to other descriptors, so that wandb and its children write to /dev/null."""
     messages, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
@@ -48,14 +50,14 @@ def _answer(answers: TextIO, error: str | None) -> None:
 
 
 def _start(facts: Mapping[str, Any]) -> Any:
-    sys.argv = facts["argv"]  # wandb keeps them with the run
+    sys.argv = facts["argv"]  # wandb stores them with the run
     import wandb
 
     wanted = {
         "silent": True,
         "console": "off",
         "symlink": False,
-        "disable_git": True,  # it would keep the user name in the remote's address
+        "disable_git": True,  # it would store the user name in the remote's address
         "git_commit": facts["commit"],
         "git_remote_url": facts["remote"],
         "program": facts["argv"][0],
@@ -64,13 +66,13 @@ def _start(facts: Mapping[str, Any]) -> Any:
         "finish_timeout_raises": True,
         "x_stats_pid": facts["pid"],  # system metrics of the training, not of this process
     }
-    known = wandb.Settings.model_fields  # they come and go with wandb's versions
+    known = wandb.Settings.model_fields  # which settings exist depends on wandb's version
     settings = {key: value for key, value in wanted.items() if key in known and value is not None}
     return wandb.init(**facts["run"], resume="allow", settings=wandb.Settings(**settings))
 
 
 def _log(run: Any, messages: Iterable[str]) -> int:
-    """Logs until told to finish, or until the training is gone; returns the exit code to finish with."""
+    """Logs until a `finish` message, or until the training is gone; returns the exit code for wandb."""
     for line in messages:
         message = json.loads(line)
         if "finish" in message:

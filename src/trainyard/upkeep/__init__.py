@@ -1,1 +1,1 @@
-"""Keeping a yard in order: clean, doctor and verify. Needs no torch."""
+"""Maintenance of a yard: clean, doctor and verify. Does not need torch."""

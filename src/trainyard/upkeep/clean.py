@@ -1,4 +1,4 @@
-"""Making room: from what the user wants gone to one plan. Looks at runs; carries nothing out."""
+"""Turns the options of `trainyard clean` into one plan. Reads runs and removes nothing."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from trainyard.runs import RunReader, Yard, find_homes
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to clean. Everything that is set is done, to the runs that `query` names; "" names all.
+    """What to clean. Every field that is set applies to the runs that match `query`; "" matches all.
 
-    `keep` cleans checkpoints; `step` drops one checkpoint of one run by name; `runs` removes whole
-    runs, narrowed by `older_than_days` and `states`; `until_below_bytes` removes the oldest runs of
-    the whole yard. `force` removes runs although others were made from them.
+    `keep` cleans checkpoints; `step` drops one checkpoint of one run; `runs` removes whole runs,
+    restricted by `older_than_days` and `states`; `until_below_bytes` removes the oldest runs of the
+    whole yard. `force` removes runs even if other runs were made from them.
     """
 
     query: str = ""
@@ -53,11 +53,11 @@ class Wanted:
 
 
 def make_clean_plan(yard: Yard, wanted: Wanted) -> Plan:
-    """One plan for everything that is wanted; what must be spared is listed with its reason.
+    """One plan for everything in `wanted`; what must be spared is listed with its reason.
 
     Raises:
-        UserError: `step` without exactly one run, or a step that the run does not have.
-        QueryError: `query` cannot be read.
+        UserError: `step` is set and not exactly one run matches, or the run has no such step.
+        QueryError: `query` cannot be parsed.
     """
     everyone = [run for run in _readers(yard) if run is not None]
     facts = [run_facts(run) for run in everyone]
@@ -91,22 +91,26 @@ def _readers(yard: Yard) -> list[RunReader | None]:
         try:
             readers.append(RunReader(yard, home))
         except CorruptError:
-            readers.append(None)  # what it uses cannot be told; `trainyard verify` names it
+            readers.append(None)  # what it uses is unknown; `trainyard verify` reports it
     return readers
 
 
 def _named_step(yard: Yard, chosen: Sequence[RunReader], step: int, query: str, uses: Uses) -> Plan:
     if len(chosen) != 1:
         raise UserError(
-            f"--step {step} needs exactly one run; the filter {query!r} names {len(chosen)}.",
-            "Give the run's id (`trainyard runs`).",
+            f"--step {step} needs exactly one run; the filter {query!r} matches {len(chosen)}.",
+            "Pass the run's id (see `trainyard runs`).",
+            value=query,
+            place="--step",
         )
     run = chosen[0]
     known = [c.step for c in run.snapshot.checkpoints]
     if step not in known:
         raise UserError(
             f"Run {run.snapshot.name} has no checkpoint of step {step}.",
-            f"It has: {', '.join(map(str, known)) or 'none'}.",
+            f"Choose one of its steps: {', '.join(map(str, known)) or 'none'}.",
+            value=step,
+            place=run.snapshot.name,
         )
     return clean_checkpoints(yard, [run], KeepPolicy(last=None), uses=uses, named=[step])
 
@@ -115,11 +119,12 @@ def _runs_to_go(wanted: Wanted, chosen: Sequence[RunReader], facts: Sequence[Run
     if wanted.until_below_bytes is not None:
         return by_size(facts, wanted.until_below_bytes)
     ids = {run.snapshot.id for run in chosen}
-    looked_at = [fact for fact in facts if fact.id in ids]
-    decisions = by_choice(looked_at, ids, f"it matches {wanted.query!r}" if wanted.query else "all runs were asked for")
+    chosen_facts = [fact for fact in facts if fact.id in ids]
+    why = f"it matches {wanted.query!r}" if wanted.query else "all runs were requested"
+    decisions = by_choice(chosen_facts, ids, why)
     for narrowing in (
-        by_state(looked_at, wanted.states) if wanted.states else None,
-        by_age(looked_at, wanted.older_than_days, now=datetime.now(UTC))
+        by_state(chosen_facts, wanted.states) if wanted.states else None,
+        by_age(chosen_facts, wanted.older_than_days, now=datetime.now(UTC))
         if wanted.older_than_days is not None
         else None,
     ):

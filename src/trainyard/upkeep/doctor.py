@@ -1,4 +1,4 @@
-"""Is this machine fit for training, and is this yard in order? Looks, says, changes nothing."""
+"""Checks whether this machine can train and whether a yard is in order. Changes nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOW_BYTES = 2_000_000_000
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: `ok`, `warn` or `fail`, what was found, what to do about it."""
+    """One check: its status (`ok`, `warn` or `fail`), what was found, and what to do about it."""
 
     status: str
     subject: str
@@ -32,14 +32,14 @@ class Check:
 
 
 def examine(root: Path) -> Iterator[Check]:
-    """Every check, in an order that a reader can follow."""
+    """Runs every check, the general ones first."""
     yield Check("ok", "python", f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores")
     yield from _packages()
     if not root.exists():
-        yield Check("ok", "yard", f"{root} is not there yet; `trainyard train` makes it")
+        yield Check("ok", "yard", f"{root} does not exist yet; `trainyard train` creates it")
         return
     if not root.is_dir():
-        yield Check("fail", "yard", f"{root} is not a directory", "Choose another with --yard DIR.")
+        yield Check("fail", "yard", f"{root} is not a directory", "Choose another directory with --yard DIR.")
         return
     yard = Yard(root)
     yield from _disk(yard)
@@ -55,7 +55,10 @@ def _packages() -> Iterator[Check]:
             missing.append(name)
     if missing:
         yield Check(
-            "warn", "packages", f"not installed: {', '.join(missing)}", "To train, pip install 'trainyard[train]'."
+            "warn",
+            "packages",
+            f"not installed: {', '.join(missing)}",
+            "To train, run `pip install 'trainyard[train]'`.",
         )
         return
     found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _NEEDED_TO_TRAIN)
@@ -70,7 +73,7 @@ def _packages() -> Iterator[Check]:
             check=False,
         )
         if done.returncode:
-            yield Check("fail", "torch", done.stderr.strip().splitlines()[-1], "Install torch again.")
+            yield Check("fail", "torch", done.stderr.strip().splitlines()[-1], "Reinstall torch.")
         else:
             gpus, threads = done.stdout.split()
             yield Check("ok", "torch", f"{gpus} CUDA devices, {threads} CPU threads")
@@ -82,10 +85,10 @@ def _disk(yard: Yard) -> Iterator[Check]:
         "ok" if free > _LOW_BYTES else "warn",
         "disk",
         f"{free / 1e9:.1f} GB free for {yard.root}",
-        "" if free > _LOW_BYTES else "Make room: `trainyard clean --dry-run` shows what can go.",
+        "" if free > _LOW_BYTES else "Free some space: `trainyard clean --dry-run` lists what can be removed.",
     )
     if not yard.writable:
-        yield Check("warn", "yard", f"{yard.root} is read-only", "Runs can be read, not trained or cleaned.")
+        yield Check("warn", "yard", f"{yard.root} is read-only", "Runs can be read, but not trained or cleaned.")
         return
     with tempfile.TemporaryDirectory(dir=yard.root, prefix=".doctor-") as folder:
         source = Path(folder, "a")
@@ -95,7 +98,7 @@ def _disk(yard: Yard) -> Iterator[Check]:
         "ok" if linked else "warn",
         "hard links",
         "work" if linked else "do not work on this file system",
-        "" if linked else "Frozen weights will be copied into each checkpoint: put the yard on a local disk.",
+        "" if linked else "Frozen weights are copied into each checkpoint; put the yard on a local disk to share them.",
     )
 
 
@@ -114,5 +117,5 @@ def _runs(yard: Yard) -> Iterator[Check]:
         "warn" if crashed else "ok",
         "runs",
         counts,
-        "`trainyard runs state:crashed` lists those to resume." if crashed else "",
+        "`trainyard runs state:crashed` lists the runs to resume." if crashed else "",
     )

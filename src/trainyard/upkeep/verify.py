@@ -1,4 +1,4 @@
-"""Checks that the files of runs are as they were written, and that reported numbers follow from the predictions.
+"""Verifies that a run's files have the bytes that were written, and that its numbers follow from its predictions.
 
 Reads every byte, recomputes statistics and metrics from the saved predictions, and changes nothing.
 A run without predictions is verified without NumPy.
@@ -26,8 +26,7 @@ from trainyard.runs.yard import Yard
 if TYPE_CHECKING:
     from trainyard.analysis.scoring import Disagreement
 
-_NAMED = 10  # disagreements of one file that are reported one by one
-
+_NAMED = 10  # how many disagreements of one file are listed individually
 
 Fault = Literal[
     "unreadable",  # a file or record cannot be read as what it is
@@ -75,7 +74,7 @@ class Finding:
 
 @dataclass
 class Tally:
-    """What was verified."""
+    """Counts of what was verified."""
 
     runs: int = 0
     checkpoints: int = 0
@@ -85,7 +84,7 @@ class Tally:
 
 
 def verify_run(reader: RunReader, tally: Tally, *, trust: bool = False) -> Iterator[Finding]:
-    """Every fault of one run, as it is found; counts into `tally`.
+    """Yields every fault of one run; adds to `tally`.
 
     `trust` imports tasks that do not ship with Trainyard, which runs their code, to recompute their metrics.
     """
@@ -97,8 +96,8 @@ def verify_run(reader: RunReader, tally: Tally, *, trust: bool = False) -> Itera
             remedy = "The next resume removes that line; no complete line is lost."
             journal = str(reader.home / ".run" / "journal.jsonl")
             yield Finding(home, "the journal ends in an incomplete line", remedy, True, "torn", journal)
-        if events and good == reader.snapshot.journal_bytes:  # else it grew since it was read, or run.json is not used
-            changed = _unlike(reader.snapshot, fold(events))
+        if events and good == reader.snapshot.journal_bytes:  # otherwise it grew since, or run.json is not used
+            changed = _differing(reader.snapshot, fold(events))
             if changed:
                 remedy = "Remove that file: the journal holds everything in it and is read instead."
                 kept, keys = str(reader.home / ".run" / "run.json"), ", ".join(changed)
@@ -128,7 +127,8 @@ def verify_run(reader: RunReader, tally: Tally, *, trust: bool = False) -> Itera
             remedy = f"Restore it from a copy{again}."
             yield Finding(home, f"{path} is missing", remedy, fault="missing", path=str(path))
         elif durable.sha256_file(path) != record.sha256:
-            what, remedy = f"{path} has other bytes than were written", "It was edited, or the disk is failing."
+            remedy = "Restore it from a copy: it was edited, or the disk is failing."
+            what = f"{path} has other bytes than were written"
             yield Finding(home, what, remedy, fault="changed", path=str(path))
     yield from _recomputed(reader, home, trust=trust)
     if not reader.is_alive():
@@ -142,7 +142,7 @@ def _unreadable(home: str, error: TrainyardError, remedy: str = "") -> Finding:
     return Finding(home, error.what, error.remedy or remedy, fault="unreadable", path=error.place or "")
 
 
-def _unlike(kept: Snapshot, folded: Snapshot) -> list[str]:
+def _differing(kept: Snapshot, folded: Snapshot) -> list[str]:
     """The keys in which two snapshots of a run differ. `state` is left out: for a dead run the lock decides it."""
     one, other = ({key: json.dumps(value) for key, value in snapshot.to_dict().items()} for snapshot in (kept, folded))
     return [key for key in one if key not in ("state", "journal_bytes") and one[key] != other[key]]
@@ -156,14 +156,15 @@ def _recomputed(reader: RunReader, home: str, *, trust: bool) -> Iterator[Findin
         if record.kind in ("final_predictions", "per_class") and (path := reader.resolve(record.path)).exists()
     ]
     if reader.is_alive() or not any(record.kind == "final_predictions" for record, _ in records):
-        return  # while a run ends, its predictions are newer than its summary
+        return  # while a run is ending, its predictions are newer than its summary
     try:
         from trainyard.analysis.classification.recorded import rule_of
         from trainyard.analysis.scoring import Saved, scoring_class
 
         scoring = scoring_class(reader.snapshot.task.get("name"), trust=trust)
     except ModuleNotFoundError as error:
-        what, remedy = f"the predictions were not recomputed: {error.name} is missing", "pip install 'trainyard[train]'"
+        what = f"the predictions were not recomputed: {error.name} is missing"
+        remedy = "Run `pip install 'trainyard[train]'`."
         yield Finding(home, what, remedy, True, "unchecked", where=str(error.name))
         return
     except UnsafeTargetError as error:
@@ -176,8 +177,8 @@ def _recomputed(reader: RunReader, home: str, *, trust: bool) -> Iterator[Findin
         if record.kind != "final_predictions":
             continue
         remedy = (
-            f"One of the two was changed after the run wrote it: restore it from a copy; `trainyard evaluate "
-            f"{reader.snapshot.id} --split {split}` measures again."
+            f"One of the two was changed after the run wrote it: restore it from a copy, or run `trainyard evaluate "
+            f"{reader.snapshot.id} --split {split}` to measure again."
         )
         tables = [table for other, table in records if other.kind == "per_class" and other.facts.get("split") == split]
         subjects = {
@@ -193,12 +194,12 @@ def _recomputed(reader: RunReader, home: str, *, trust: bool) -> Iterator[Findin
                 for sentence, where, stored, recomputed in _sentences(found, split):
                     what = f"{subjects[subject]}: {sentence}, from {path.name}"
                     yield Finding(home, what, remedy, False, "disagrees", at, where, stored, recomputed)
-        except TrainyardError as error:  # a file that cannot be read is a finding like any other
+        except TrainyardError as error:  # an unreadable file is reported like any other fault
             yield _unreadable(home, error, remedy)
 
 
 def _sentences(disagreements: Iterable[Disagreement], split: str) -> Iterator[tuple[str, str, str, str]]:
-    """A sentence for each of the first, with where, stored and recomputed; one without them for all others."""
+    """Sentence, where, stored, recomputed for each of the first disagreements; for all others, one sentence alone."""
     rest = iter(disagreements)
     for found in islice(rest, _NAMED):
         where = str(Metric(split, found.where)) if found.of == "summary" else found.where
@@ -209,7 +210,7 @@ def _sentences(disagreements: Iterable[Disagreement], split: str) -> Iterator[tu
 
 
 def verify_yard(yard: Yard, tally: Tally, *, trust: bool = False) -> Iterator[Finding]:
-    """Every fault of every run in the yard."""
+    """Yields every fault of every run and artifact in the yard."""
     for home in sorted(find_homes(yard)):
         try:
             reader = RunReader(yard, home)
@@ -222,7 +223,7 @@ def verify_yard(yard: Yard, tally: Tally, *, trust: bool = False) -> Iterator[Fi
 
 
 def _artifacts(yard: Yard, tally: Tally) -> Iterator[Finding]:
-    """Every fault of every artifact in the yard; in place of a home, the artifact's reference."""
+    """Yields every fault of every artifact in the yard, with the artifact's reference as the home."""
     store = Artifacts(yard)
     for series in store.all_series():
         try:
@@ -237,5 +238,5 @@ def _artifacts(yard: Yard, tally: Tally) -> Iterator[Finding]:
         tally.files += len(version.files)
         tally.bytes += version.size
         for fault in store.faults(version):
-            remedy = "Log the same content again, which restores it, or use another version."
+            remedy = "Log the same content again, which repairs it; or use another version."
             yield Finding(version.reference, fault, remedy, fault="artifact")

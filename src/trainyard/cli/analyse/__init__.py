@@ -1,4 +1,4 @@
-"""`trainyard analyse`: one file for each thing to look at, imported when it is used."""
+"""`trainyard analyse`: one module per analysis, imported when it is used."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from trainyard.cli.lazy import LazyGroup
 from trainyard.cli.main import COMMANDS as EVERY
 
 COMMANDS = {
-    "errors": "The most confident mistakes, and which labels are taken for which.",
-    "thresholds": "What the thresholds of each label reach, and what they could.",
+    "errors": "The most confident mistakes, and which labels are confused.",
+    "thresholds": "The F1 of each label's threshold, and the best possible one.",
     "per-class": "F1, precision and recall of each class.",
-    "calibration": "Whether probabilities are as right as they say.",
-    "diff": "What changed from one run to another, item by item.",
-    "significance": "Whether one run is better than another, or was lucky.",
-    "seeds": "Mean and spread over runs that differ in the seed alone.",
-    "weights": "How much the head of each run listens to each layer of its encoder.",
+    "calibration": "Whether predicted probabilities match the observed frequencies.",
+    "diff": "Which items two runs predict differently.",
+    "significance": "Whether the difference between two runs is significant.",
+    "seeds": "Mean and spread over runs that differ only in the seed.",
+    "weights": "The weight of each encoder layer in the head of each run.",
 }
 
 
 @click.group(
     cls=LazyGroup,
     package=__name__,
-    sections={"What to look at": COMMANDS},
-    unknown="{name} is nothing to look at; there are {names}.",
+    sections={"Analyses": COMMANDS},
+    unknown="There is no analysis {name}; choose from {names}.",
     called="{name}",
     help=f"""{EVERY["analyse"]}
 
-    Works from the predictions that runs saved: nothing is predicted again. Every command takes --yard DIR and
-    --json, and most take --out FILE for a picture or a table.
+    Uses the predictions that runs saved; nothing is predicted again. Every command accepts --yard DIR and
+    --json, and most accept --out FILE for a picture or a table.
     """,
 )
 def command() -> None:

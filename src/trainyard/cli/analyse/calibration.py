@@ -16,23 +16,25 @@ from trainyard.cli.options import counted, echo_json, find_run, json_option, out
 @yard_option
 @common.split_option
 @common.label_option
-@click.option("--bins", type=click.IntRange(1, 1000), metavar="N", default=15, show_default=True, help="How many bins.")
+@click.option(
+    "--bins", type=click.IntRange(1, 1000), metavar="N", default=15, show_default=True, help="The number of bins."
+)
 @click.option(
     "--by",
     type=click.Choice(["width", "mass"]),
     default="width",
     show_default=True,
-    help="Bins of equal width, or each of about as many forecasts.",
+    help="Bins of equal width, or with about equally many forecasts.",
 )
-@out_option("Write it instead: a reliability diagram for .png, the bins for .csv.")
+@out_option("Write a file instead: a reliability diagram for .png, the bins for .csv.")
 @json_option
 def command(
     run: str, yard_root: Path, split: str, label: str | None, bins: int, by: Any, out: Path | None, as_json: bool
 ) -> None:
-    """Whether probabilities are as right as they say.
+    """Whether predicted probabilities match the observed frequencies.
 
-    Of forecasts with probability p, a share of p should come true. Where items may have several
-    labels every probability is a forecast; where they have one, that of the most probable class.
+    Of the forecasts with probability p, a share of p should be correct. For items with several labels,
+    every probability is a forecast; for items with one, only that of the most probable class.
     """
     from trainyard.analysis.classification import calibration
     from trainyard.analysis.classification.errors import as_sets

@@ -19,15 +19,15 @@ _WORDS = {"broken": "right → wrong", "fixed": "wrong → right", "other": "wro
 @common.split_option
 @common.label_option
 @common.limit_option("Items to show.")
-@out_option("Write it instead: a picture of the classes for .png, the items for .csv.")
+@out_option("Write a file instead: a picture of the classes for .png, the items for .csv.")
 @json_option
 def command(
     first: str, second: str, yard_root: Path, split: str, label: str | None, limit: int, out: Path | None, as_json: bool
 ) -> None:
-    """What changed from one run to another, item by item.
+    """Which items two runs predict differently.
 
-    Both runs must have predicted the same items. A class counts its own items where each has one
-    label; where there are several, it counts decisions whether an item has the label.
+    Both runs must have predicted the same items. For items with one label, a class counts its own items;
+    for items with several, it counts the decisions whether an item has the label.
     """
     from trainyard.analysis.classification.differences import by_class, flips
     from trainyard.analysis.classification.recorded import pair
@@ -63,10 +63,10 @@ def command(
             }
         )
         return
-    said = ", ".join(f"{counts[word]:,} {words}" for word, words in _WORDS.items())
+    totals = ", ".join(f"{counts[word]:,} {words}" for word, words in _WORDS.items())
     about = f" about {label}" if label is not None else ""
     click.echo(f"{common.title(readers[0])} → {common.title(readers[1])}")
-    click.echo(f"{split}: {len(changed):,} of {len(one.items):,} items changed{about}: {said}")
+    click.echo(f"{split}: {len(changed):,} of {len(one.items):,} items changed{about}: {totals}")
     if not changed:
         return
     rows = [row for row in classes if row.broken or row.fixed]

@@ -16,15 +16,15 @@ from trainyard.cli.options import echo_json, find_run, json_option, out_option, 
 @common.split_option
 @common.label_option
 @common.limit_option("Mistakes and pairs of labels to show.")
-@out_option("Write all mistakes here instead, as CSV.")
+@out_option("Write all mistakes to this file instead, as CSV.")
 @json_option
 def command(
     run: str, yard_root: Path, split: str, label: str | None, limit: int, out: Path | None, as_json: bool
 ) -> None:
-    """The most confident mistakes, and which labels are taken for which.
+    """The most confident mistakes, and which labels are confused.
 
-    A mistake's probability is what the model gave to the label it got most wrong: chosen although it
-    is not there, or missed.
+    The probability of a mistake is that of the label that the model got most wrong: predicted although
+    the item does not have it, or missed.
     """
     from trainyard.analysis.classification.errors import mistakes, mixups
     from trainyard.analysis.classification.recorded import labelled

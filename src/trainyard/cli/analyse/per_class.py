@@ -14,7 +14,7 @@ from trainyard.cli.options import counted, echo_json, find_run, json_option, out
 @run_argument
 @yard_option
 @common.split_option
-@out_option("Write it instead: a picture for .png, a table for .csv.")
+@out_option("Write a file instead: a picture for .png, a table for .csv.")
 @json_option
 def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bool) -> None:
     """F1, precision and recall of each class.

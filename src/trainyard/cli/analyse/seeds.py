@@ -19,10 +19,10 @@ from trainyard.runs import RunReader, Snapshot, Yard
 @common.split_option
 @json_option
 def command(query: str, yard_root: Path, split: str, as_json: bool) -> None:
-    """Mean and spread over runs that differ in the seed alone.
+    """Mean and spread over runs that differ only in the seed.
 
-    FILTER chooses the runs as in `trainyard runs`. Those whose settings are equal but for the seed
-    and what the run is called form a group; its standard deviation is that of a sample.
+    FILTER chooses the runs as in `trainyard runs`. Runs whose settings are equal except for the seed and
+    the run's name form a group; the standard deviation is that of a sample.
     """
     from trainyard.analysis.seeds import by_seed
     from trainyard.index import Index
@@ -32,15 +32,16 @@ def command(query: str, yard_root: Path, split: str, as_json: bool) -> None:
     runs = [RunReader(yard, yard.root / row["home"]).snapshot for row in reversed(rows)]
     prefix = f"{split}_"
     measured = [run for run in runs if any(key.startswith(prefix) for key in run.summary)]
-    every = by_seed((f"{run.name} ({run.id})", _asked(run), run.summary) for run in measured)
+    every = by_seed((f"{run.name} ({run.id})", _settings(run), run.summary) for run in measured)
     groups = [group for group in every if len(group.runs) > 1]
     if not groups:
-        looked = (
+        matched = (
             f"{counted(len(rows), 'run')} matched, {len(measured)} with {split} results" if rows else "no run matches"
         )
         raise UserError(
-            f"No two runs differ in the seed alone ({looked}).",
+            f"No two runs differ only in the seed ({matched}).",
             "Train again with another seed: trainyard train … run.seed=1",
+            value=query,
         )
     if as_json:
         echo_json([{**vars(group), "metrics": {k: vars(v) for k, v in group.metrics.items()}} for group in groups])
@@ -68,11 +69,13 @@ def command(query: str, yard_root: Path, split: str, as_json: bool) -> None:
         )
     alone = len(measured) - sum(len(group.runs) for group in groups)
     if alone:
-        click.echo(f"\n{counted(alone, 'other run')} {'has' if alone == 1 else 'have'} no companion of another seed.")
+        click.echo(
+            f"\n{counted(alone, 'other run')} {'has' if alone == 1 else 'have'} no counterpart with another seed."
+        )
 
 
-def _asked(run: Snapshot) -> dict[str, Any]:
-    """The settings of a run, its seed among them even where a user's own loop keeps it apart."""
+def _settings(run: Snapshot) -> dict[str, Any]:
+    """The settings of a run including its seed, which a user's own loop may not have in its config."""
     section = run.config.get("run")
     known = {"seed": run.seed or 0, **(section if isinstance(section, dict) else {"": section})}
     return {**run.config, "run": known, "of": [run.project, run.dataset, run.model]}

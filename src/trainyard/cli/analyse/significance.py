@@ -16,7 +16,7 @@ from trainyard.cli.options import counted, echo_json, find_run, json_option, yar
 @yard_option
 @common.split_option
 @click.option(
-    "--metric", type=click.Choice(["f1_macro", "f1_micro", "accuracy"]), help="Only this one; all of them by default."
+    "--metric", type=click.Choice(["f1_macro", "f1_micro", "accuracy"]), help="Only this metric; all by default."
 )
 @click.option(
     "--resamples",
@@ -24,17 +24,19 @@ from trainyard.cli.options import counted, echo_json, find_run, json_option, yar
     metavar="N",
     default=2000,
     show_default=True,
-    help="How often items are drawn again.",
+    help="The number of bootstrap samples.",
 )
-@click.option("--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Of the draws.")
+@click.option(
+    "--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="The seed of the bootstrap."
+)
 @json_option
 def command(
     first: str, second: str, yard_root: Path, split: str, metric: str | None, resamples: int, seed: int, as_json: bool
 ) -> None:
-    """Whether one run is better than another, or was lucky.
+    """Whether the difference between two runs is significant.
 
-    A paired bootstrap over the items that both predicted. It says nothing of other seeds:
-    `trainyard analyse seeds` does.
+    A paired bootstrap over the items that both predicted. It does not account for other seeds; see
+    `trainyard analyse seeds`.
     """
     from trainyard.analysis.classification.recorded import pair
     from trainyard.analysis.classification.significance import paired_bootstrap
@@ -52,7 +54,7 @@ def command(
         return
     click.echo(f"A  {common.title(readers[0])}")
     click.echo(f"B  {common.title(readers[1])}")
-    click.echo(f"{split}: {counted(len(one.items), 'item')}, drawn again {resamples:,} times")
+    click.echo(f"{split}: {counted(len(one.items), 'item')}, {resamples:,} bootstrap samples")
     common.print_table(
         ("metric", "A", "B", "B - A", "95 % interval", "p"),
         [
@@ -70,6 +72,4 @@ def command(
     for row in rows:
         better = "B" if row.difference > 0 else "A"
         sure = row.p_value < 0.05
-        click.echo(
-            f"{row.metric}: {f'{better} is better' if sure else 'no difference that other items would bear out'}"
-        )
+        click.echo(f"{row.metric}: {f'{better} is better' if sure else 'no significant difference'}")

@@ -22,15 +22,15 @@ from trainyard.errors import CheckpointError, UserError
     type=click.Choice(["val", "test"]),
     default="val",
     show_default=True,
-    help="test: also what the stored thresholds give there.",
+    help="test: show also the F1 of the stored thresholds on the test split.",
 )
-@out_option("Write it instead: a picture for .png, a table for .csv.")
+@out_option("Write a file instead: a picture for .png, a table for .csv.")
 @json_option
 def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bool) -> None:
-    """What the thresholds of each label reach, and what they could.
+    """The F1 of each label's threshold, and the best possible one.
 
-    Shows the stored threshold, F1 with it, with 0.5, and with the best threshold there is on
-    validation. The test split is only measured, and nothing is ever chosen by it.
+    Shows the stored threshold and the F1 with it, with 0.5, and with the best threshold on validation.
+    The test split is only measured; no threshold is chosen on it.
     """
     from trainyard.analysis.classification.recorded import decision_of, labelled
     from trainyard.analysis.classification.thresholds import table
@@ -41,20 +41,27 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
     labels, found = labelled(reader, "val")
     if not found.multi_label:
         raise UserError(
-            f"Run {reader.snapshot.name} gives each item one label, the most probable: it has no thresholds.",
+            f"Run {reader.snapshot.name} has no thresholds: each item has one label, the most probable.",
             "`trainyard analyse per-class` shows its scores.",
+            place=reader.snapshot.name,
         )
     decision = decision_of(reader, found.classes, in_one_file=_rule_in)
     if decision is None:
         raise UserError(
-            f"Run {reader.snapshot.name} kept no thresholds: its best checkpoint is gone, or has none.",
-            "Runs of `trainyard train` with multi_label data keep them with each checkpoint.",
+            f"Run {reader.snapshot.name} has no thresholds: its best checkpoint is missing or has none.",
+            "Train with `trainyard train` and multi_label data, which stores them with each checkpoint.",
+            place=reader.snapshot.name,
         )
     test = None
     if split == "test":
         truth, there = labelled(reader, "test")
         if there.classes != found.classes:
-            raise UserError(f"The val and test predictions of run {reader.snapshot.name} are not of the same labels.")
+            raise UserError(
+                f"The val and test predictions of run {reader.snapshot.name} have different labels.",
+                f"Write them again with `trainyard evaluate {reader.snapshot.id}`.",
+                value=there.classes,
+                place=reader.snapshot.name,
+            )
         test = (there.probabilities, truth.astype(bool))
     rows = table(decision, found.probabilities, labels.astype(bool), found.classes, test)
     if out is not None:

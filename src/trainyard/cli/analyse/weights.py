@@ -16,12 +16,12 @@ from trainyard.runs import RunReader, Snapshot, Yard
 @click.command("weights", context_settings=FILTERED)
 @filter_argument
 @yard_option
-@out_option("Write it instead: a picture for .png, a table for .csv.")
+@out_option("Write a file instead: a picture for .png, a table for .csv.")
 @json_option
 def command(query: str, yard_root: Path, out: Path | None, as_json: bool) -> None:
-    """How much the head of each run listens to each layer of its encoder.
+    """The weight of each encoder layer in the head of each run.
 
-    The first share is that of the input of layer 0; then follows the output of each layer, from 0.
+    The first share is that of the input of layer 0, followed by those of the outputs of layers 0, 1, …
 
     FILTER chooses the runs as in `trainyard runs`, such as project:calls dataset:recanvo.
     """
@@ -36,9 +36,11 @@ def command(query: str, yard_root: Path, out: Path | None, as_json: bool) -> Non
     labels = _labels([run for run, _ in known])
     found = dict(zip(labels, (weights for _, weights in known), strict=True))
     if not found:
-        looked = counted(len(rows), "run") + " matched" if rows else "no run matches"
+        matched = counted(len(rows), "run") + " matched" if rows else "no run matches"
         raise UserError(
-            f"No run left layer weights ({looked}).", "Runs of speech encoders do: trainyard train vocalizations."
+            f"No run has layer weights ({matched}).",
+            "Train a speech encoder, which writes them: trainyard train vocalizations.",
+            value=query,
         )
     if out is not None:
         from trainyard.analysis import plots
@@ -55,13 +57,13 @@ def command(query: str, yard_root: Path, out: Path | None, as_json: bool) -> Non
         width = max(map(len, found))
         for name, weights in found.items():
             most = max(range(len(weights)), key=weights.__getitem__)
-            heard = f"layer {most - 1}" if most else "input"  # as model.layers counts: the input is that of layer 0
+            largest = f"layer {most - 1}" if most else "input"  # counted as in model.layers
             shares = " ".join(f"{100 * weight:5.1f}" for weight in weights)
-            click.echo(f"{name:<{width}}  {shares}  % (most: {heard})")
+            click.echo(f"{name:<{width}}  {shares}  % (most: {largest})")
 
 
 def _labels(runs: Sequence[Snapshot]) -> list[str]:
-    """Dataset and name of each; the project before and the id after, where runs could not be told apart."""
+    """Dataset and name of each run, with the project or the id as well if runs would have equal labels."""
     forms = ("{0.dataset}/{0.name}", "{0.project}/{0.dataset}/{0.name}", "{0.project}/{0.dataset}/{0.name} ({0.id})")
     labels: list[str] = []
     for form in forms:
