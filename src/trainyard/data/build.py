@@ -6,8 +6,9 @@ CSV. Knows no file format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,7 @@ def build_dataset(
     texts: Sequence[str] | None = None,
     warnings: Sequence[str] = (),
     split: SplitOptions,
+    extra: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """A checked `Dataset` of what a source has read.
 
@@ -79,13 +81,14 @@ def build_dataset(
         labels: positions in `classes`, one per item; or bool [N, C], where an item may have several.
         digests: one per item.
         item_shape: channels first.
-        fetch: given the items that are kept (int64, ascending), the fetch that numbers them anew.
-        official: the split of each item when the data brought its own; val and test are cut from
-            train where it brought none.
+        fetch: given the items that are kept (int64, ascending), their fetch, renumbered.
+        official: the split of each item when the data has its own; val and test are cut from
+            train where it has none.
         groups: one per item, "" for none.
         texts: one per item, where the items are texts.
         warnings: of the source.
         split: how items are shared out.
+        extra: attributes of the `Dataset` that do not depend on which items are kept.
 
     Raises:
         DataError: fewer than two classes, no item in train, or a class without items there; with
@@ -137,6 +140,7 @@ def build_dataset(
         fetch=fetch(keep),
         warnings=tuple(notes),
         texts=None if texts is None else _pick(keep, texts)[0],
+        **(extra or {}),
     )
 
 
@@ -198,7 +202,7 @@ def _complete(
     digests: Sequence[str],
     split: SplitOptions,
 ) -> tuple[Splits, dict[str, tuple[float, int]]]:
-    """The splits, and for each one made here the share asked for and the items it was taken from."""
+    """The splits, and for each one made here the requested share and the items it was taken from."""
     splits = np.array(["train"] * len(labels) if official is None else list(official), dtype="<U5")
     present = set(splits.tolist())
     asked = {"val": split.val_fraction, "test": split.test_fraction}

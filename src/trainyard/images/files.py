@@ -47,11 +47,11 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class UnreadableImage(ValueError):  # noqa: N818  (a finding, collected and reported with others)
-    """Bytes that are no whole image; the text says why."""
+    """Bytes that are not a whole image; the text is the reason."""
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file's name says that it is an image. Hidden files are not."""
+    """Whether a file has the name of an image. Hidden files are not images."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
@@ -153,7 +153,7 @@ class ImageFiles:
         return bool(self._ready(self._slots[indices]).all())
 
     def subset(self, keep: Indices) -> ImageFiles:
-        """The fetch of the kept items alone, numbered anew, sharing the pixels kept so far."""
+        """The fetch of the kept items alone, renumbered, sharing the pixels kept so far."""
         part = object.__new__(ImageFiles)
         part.__dict__.update(self.__dict__)
         part._paths = tuple(self._paths[index] for index in keep)
@@ -190,6 +190,7 @@ class ImageFiles:
             raise DataError(
                 f"The image {self._names[index]} could be read when it was loaded and cannot be now: {error}",
                 "Put the file back as it was, then resume the run.",
+                place=self._paths[index],
             ) from error
         self._keep(index, pixels)
         return pixels

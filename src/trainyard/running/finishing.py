@@ -12,6 +12,7 @@ from rich.console import Console
 from trainyard.analysis.classification.decisions import Decision
 from trainyard.assembly.setup import Setup
 from trainyard.checkpoints import Choice, choose
+from trainyard.models.protocols import HasLayerWeights
 from trainyard.running import records
 from trainyard.running.artifacts import log_run_artifacts
 from trainyard.running.logs import tell
@@ -50,9 +51,8 @@ def finish(
     per_class: list[Any] = []
     for split, predictions in found.items():
         per_class = records.write_predictions(run, predictions, setup.dataset, split, with_plots=with_plots)
-    shares = getattr(setup.model, "layer_weights", None)
-    if shares is not None:
-        records.write_layer_weights(run, shares(), with_plots=with_plots)
+    if isinstance(setup.model, HasLayerWeights):
+        records.write_layer_weights(run, setup.model.layer_weights(), with_plots=with_plots)
     if getattr(config.model, "qat", False) and config.run.train:
         _export_int8(setup, run, best.checkpoint.step if best is not None else run.snapshot.step, console, logger)
     if setup.dataset.cache is not None:

@@ -147,7 +147,7 @@ def _images(path: Path, key: str, array: Array, labels: Array) -> Array:
         items = channels_first(array)
     except ValueError as error:
         raise DataError(
-            f"{path}: {key} has shape {array.shape}, which is no batch of images.",
+            f"{path}: {key} has shape {array.shape}, not that of a batch of images.",
             "Save [N, H, W], [N, H, W, C] or [N, C, H, W].",
         ) from error
     if labels.ndim == 0 or len(array) != len(labels):
@@ -155,7 +155,7 @@ def _images(path: Path, key: str, array: Array, labels: Array) -> Array:
         raise DataError(f"{path}: {key} holds {len(array)} items and there are {count} labels.", "Save one label each.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         first = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
-        raise DataError(f"{path}: {key}[{first}] holds NaN or infinity.", "Remove or mend such items.")
+        raise DataError(f"{path}: {key}[{first}] holds NaN or infinity.", "Remove or fix such items.")
     return items
 
 
@@ -189,7 +189,7 @@ def _labels(
     if together.dtype.kind == "i":
         outside = np.flatnonzero((together < 0) | (together >= len(names)))
         hint = (
-            "Mend the label, or name more classes in data.classes:"
+            "Fix the label, or name more classes in data.classes:"
             f" labels run from 0 to {len(names) - 1} for {len(names)} classes."
         )
         positions = together
@@ -197,7 +197,7 @@ def _labels(
         order = {name: position for position, name in enumerate(names)}
         positions = np.array([order.get(str(value), -1) for value in together], dtype=np.int64)
         outside = np.flatnonzero(positions < 0)
-        hint = "Add it to data.classes, or mend the label."
+        hint = "Add it to data.classes, or fix the label."
         if len(outside):
             hint += nearest(str(together[outside[0]]), names)
     if len(outside):
