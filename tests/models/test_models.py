@@ -9,12 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parameter_counts import count_parameters
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
 from trainyard.errors import CheckpointError, ConfigError, UserError
-from trainyard.models import CNN, MLP, build_model, count_parameters, freeze, from_model_config, model_config
+from trainyard.models import CNN, MLP, build_model, freeze, from_model_config, model_config
 
 CLASSES = ("a", "b", "c")
 TEN = tuple("0123456789")
@@ -229,13 +230,6 @@ class TestFreeze:
         assert len(caught.value.problems) == 2
         assert "did you mean 'classifier'?" in caught.value.problems[0]
         assert all(parameter.requires_grad for parameter in model.parameters())
-
-
-def test_count_parameters_counts_tied_weights_once() -> None:
-    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False), nn.BatchNorm1d(4))
-    model[1].weight = model[0].weight
-    model[2].requires_grad_(False)
-    assert count_parameters(model) == {"total": 24, "trainable": 16}
 
 
 @pytest.fixture

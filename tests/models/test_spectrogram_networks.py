@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from parameter_counts import count_parameters
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +19,6 @@ from trainyard.models import (
     PannsCnn14,
     Report,
     build_model,
-    count_parameters,
     from_model_config,
     load_matching,
     model_config,

@@ -6,7 +6,7 @@ Knows no models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -229,8 +229,6 @@ def _assemble(
     clips: Clips,
     waveform: WaveformAugment | None,
     spectrogram: SpecAugment | None,
-    *,
-    extra: Mapping[str, Any],
     **build: Any,
 ) -> Dataset:
     digests = clips.digests(np.arange(len(ids)))
@@ -250,7 +248,6 @@ def _assemble(
         lengths=kept.lengths(np.arange(len(dataset), dtype=np.int64)) if clips.frontend.masked else None,
         augment=augment if augments else None,
         cache=kept.report,
-        **extra,
     )
 
 

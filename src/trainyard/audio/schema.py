@@ -73,7 +73,7 @@ class EncoderModel:
 
     name: Literal["encoder"] = "encoder"
     type: Literal["whisper", "wav2vec2", "hubert", "wavlm", "unispeech_sat"] = "whisper"
-    size: str = "base"  # whisper: tiny, base, small, medium, large; the others: base, large
+    size: str = "base"  # whisper: tiny, base, small, medium, large; all others: base, large
     method: Method = "lora"
     layers: str | None = None  # which layers the method changes: 012 or 7-12, from 0; null: all
     pretrained: bool = True  # false: random weights
@@ -142,7 +142,7 @@ RECIPES: Mapping[str, str] = {
     "panns_cnn14": "spectrogram",
     "mobilenet_v2": "spectrogram",
 }
-# In an experiment file, a section with this key need not say what it is.
+# In an experiment file, a section with this key may leave out its selector.
 IMPLIED: Mapping[str, tuple[str, str]] = {"model": ("type", "encoder"), "data": ("corpus", "audio")}
 
 _TAIL = re.compile(r"([a-z]+)_([a-z]+)(?:_([0-9]+(?:-[0-9]+)?))?")
@@ -154,9 +154,9 @@ def label(model: EncoderModel) -> str:
 
 
 def from_name(name: str) -> dict[str, Any] | None:
-    """The `model` values that an encoder's name says, or None when it is not one: the inverse of `label`.
+    """The `model` values that an encoder's name stands for, or None when it is not one: the inverse of `label`.
 
-    Without layers it says layers=None, which is all of them.
+    A name without layers stands for layers=None, which is all of them.
     """
     type_ = _type(name)
     found = _TAIL.fullmatch(name, len(type_) + 1) if type_ else None

@@ -50,7 +50,7 @@ def _splits(config: Config) -> Iterator[Fault]:
 
 
 def group_column_faults(data: Any) -> Iterator[Fault]:
-    """Of data whose groups are in `group_column`: groups were chosen for test, and there is no such column."""
+    """For data whose groups are in `group_column`: groups are chosen for test, and there is no such column."""
     if data.split.test_groups and not data.group_column:
         yield Fault(
             f"`data.split.test_groups` is {show(list(data.split.test_groups))}, but no column holds the groups; "

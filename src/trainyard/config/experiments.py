@@ -1,6 +1,6 @@
-"""Experiment files: what a Python file says, what its path says, and the recipe beneath both.
+"""Experiment files: the values of a Python file, those that its path implies, and the recipe beneath both.
 
-`experiments/recanvo/whisper_base_lora_012.py` is a run of that name on that corpus; a file whose path says
+`experiments/recanvo/whisper_base_lora_012.py` is a run of that name on that corpus; a file whose path implies
 everything need not exist. What a name or a folder stands for comes from the packages in `kinds`. Reads files and
 orders layers; merging them is the business of `compose`.
 """
@@ -27,8 +27,8 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
     """The layers of an experiment file, the lowest first.
 
     From below: the recipes that the file and its bases name (else the one made for the model), the files of
-    `_base_` in order, what the file's name says of the model and its folder of the data, the file itself. The
-    folder's name is the dataset where no file says another. Of a recipe beneath, the model does not count
+    `_base_` in order, what the file's name implies for the model and its folder for the data, the file itself. The
+    folder's name is the dataset where no file sets another. Of a recipe beneath, the model does not count
     where the experiment has one: it is there to be trained in minutes.
 
     Args:
@@ -44,14 +44,14 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
         if not layers:
             return []
     elif model is not None and data is not None:
-        notes.append(f"There is no file {path}: it stands for {stem} on {folder}, as its path says.")
+        notes.append(f"There is no file {path}: it stands for {stem} on {folder}, as its path implies.")
     else:
         why = []
         # Where neither a folder nor a model was named, the current folder was not meant as a corpus.
         if data is None and (model is not None or Path(path).parent.name):
             why.append(f"`{folder}` is not a corpus{suggestion(folder, _folders())}")
         why += [] if model is not None else [explain_name(stem)]
-        says = f"there is no file {show(path)}, and its path names no experiment: {'; '.join(why)}"
+        says = f"there is no file {show(path)}, and its path does not name an experiment: {'; '.join(why)}"
         faults.append(Fault(says, clouds=tuple(SELECTORS), remedy=_REMEDY))
         return []
 
@@ -62,7 +62,7 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
     of_path = Layer(lambda key: f"the name of {path}", values=values)
     given = [*given[:-1], of_path, *given[-1:]]
     chosen = {section: name for section in SELECTORS if (name := _last_selected(given, section))}
-    # A base that says a key of the section and not its kind must not be lost when the kind is said above it.
+    # A base that sets a key of the section but not its kind must not be lost when the kind is set above it.
     selected = Layer(of_path.place, values={section: {SELECTORS[section]: name} for section, name in chosen.items()})
     # As data=fsdd would, for its features: a model made for this kind of data has features of its own.
     if "data" in values and not _belong_together(chosen):
@@ -76,7 +76,7 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
         beneath = read_recipe(recipe, faults)
     own_corpus = any("corpus" in _section(layer, "data") for layer in given)
     for section, is_own in (("model", "model" in chosen), ("data", own_corpus)):
-        if is_own:  # what the recipe says suits its own
+        if is_own:  # the values of the recipe suit its own
             beneath = [_without(section, layer) for layer in beneath]
     return [*beneath, selected, *(layer for layer in layers if not layer.shipped)]
 
@@ -112,7 +112,7 @@ def _recipe_beneath(chosen: Mapping[str, str]) -> str | None:
 
 
 def _last_selected(layers: Sequence[Layer], section: str) -> str | None:
-    """Which member of a union the layers together say the section is."""
+    """Which member of a union the layers together select."""
     return next((name for layer in reversed(layers) if (name := _selected(layer, section))), None)
 
 
@@ -157,7 +157,7 @@ def _section(layer: Layer, section: str) -> dict[str, Any]:
 
 
 def _selected(layer: Layer, section: str) -> str | None:
-    """Which member of a union a layer says the section is, by value or by choice."""
+    """Which member of a union a layer selects, by value or by choice."""
     name = _section(layer, section).get(SELECTORS[section])
     if isinstance(name, str):
         return name

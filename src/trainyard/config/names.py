@@ -1,4 +1,4 @@
-"""What models and runs are called, and what such a name says.
+"""What models and runs are called, and what such a name stands for.
 
 The names of models come from the packages that have them. Pure functions of values: whether a name may be part
 of a path, and whether it is taken, is the business of `runs`.
@@ -32,7 +32,7 @@ def default_run_name(config: Config) -> str:
 
 
 def parse_name(name: str) -> dict[str, Any] | None:
-    """The `model.*` values that a name says, or None when it is not one: the inverse of `model_label`."""
+    """The `model.*` values that a name stands for, or None when it is not one: the inverse of `model_label`."""
     for schema in kinds.schemas():
         values: dict[str, Any] | None = schema.from_name(name) if schema.MODELS else None
         if values is not None:

@@ -1,7 +1,7 @@
 """The resolved configuration of a run, as frozen dataclasses: the sections that every training has.
 
 One class a section. What `data` and `model` may be is the business of the packages in `kinds`; each lists
-dataclasses of its own, told apart by `source` and `name`. A field's comment is its documentation.
+dataclasses of its own, distinguished by `source` and `name`. A field's comment is its documentation.
 `compose` builds them from YAML and reports every fault at once. Imports nothing heavy.
 """
 
@@ -47,7 +47,7 @@ class SplitOptions:
 class DataSection(Protocol):
     """What every kind of data has in `data`.
 
-    A class attribute `reads_with_checkpoint`, where it is true, says that the files of a checkpoint are needed
+    A class attribute `reads_with_checkpoint`, where it is true, means that the files of a checkpoint are needed
     to read the data for it.
     """
 
@@ -67,7 +67,7 @@ class DataSection(Protocol):
 class ModelSection(Protocol):
     """What every model has in `model`.
 
-    Class attributes may say more: `has_own_head = True` where the network names the parameters of its head, and
+    Class attributes may add: `has_own_head = True` where the network names the parameters of its head, and
     `takes_cosine_head = False` where that head cannot be replaced.
     """
 
@@ -142,7 +142,7 @@ class TrainingSection:
 
 @dataclass(frozen=True)
 class SpectrogramAugmentations:
-    """What is changed in each spectrogram of the training split, drawn anew every epoch."""
+    """What is changed in each spectrogram of the training split, drawn again every epoch."""
 
     time_masks: int = 0
     time_width: float = 0.1  # of the widest time mask, as a share of the frames

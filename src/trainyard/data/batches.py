@@ -67,8 +67,8 @@ class Batches:
 
     Ragged items are put together by length, because what a batch costs is its longest item. Training
     deals the shuffled items into pools, sorts each by length, and takes the steps in a shuffled order;
-    without shuffling the items come sorted by length, whatever the order of `indices`. All that is
-    said above still holds, as the order is made of whole steps of all processes; but another
+    without shuffling the items come sorted by length, whatever the order of `indices`. The
+    guarantees above still hold, as the order is made of whole steps of all processes; but another
     `batch_size * world` gives other steps, not the same items cut elsewhere.
 
     Args:

@@ -6,8 +6,9 @@ folder or a CSV. Knows no file format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,7 @@ def build_dataset(
     texts: Sequence[str] | None = None,
     warnings: Sequence[str] = (),
     split: SplitOptions,
+    extra: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Builds a checked `Dataset` from what a source has read.
 
@@ -85,6 +87,7 @@ def build_dataset(
         texts: one per item, where the items are texts.
         warnings: of the source.
         split: how items are shared out.
+        extra: attributes of the `Dataset` that do not depend on which items are kept.
 
     Raises:
         DataError: fewer than two classes, no items in train, or a class without items in train; the last
@@ -137,6 +140,7 @@ def build_dataset(
         fetch=fetch(keep),
         warnings=tuple(notes),
         texts=None if texts is None else _pick(keep, texts)[0],
+        **(extra or {}),
     )
 
 

@@ -1,7 +1,7 @@
 """The central noun: labelled items, the split of each, and how to fetch them.
 
 A `Dataset` knows its items by content digest, so that a resume can refuse data that changed and
-a comparison can say what changed. It must not know where the items came from (`sources`), how
+a comparison can name what changed. It does not know where the items came from (`sources`), how
 the splits were made (`splits`) or in which order they are read (`batches`).
 """
 
@@ -169,7 +169,7 @@ class Dataset:
         }
 
     def _label_names(self) -> list[str]:
-        """What the fingerprint says of each item's label, or labels."""
+        """How the fingerprint writes each item's label, or labels."""
         if not self.multi_label:
             return [self.classes[label] for label in self.labels]
         chosen: list[list[str]] = [[] for _ in self.ids]
@@ -217,7 +217,7 @@ def explain_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         lines.append(
             "The content of the items changed: their names are the same, the bytes of one or more are not."
             if "id_digest" not in changed
-            else "The items are others: names and content both changed."
+            else "The items are different: names and content both changed."
         )
     elif "id_digest" in changed:
         lines.append("Items were renamed or moved; their content is the same.")

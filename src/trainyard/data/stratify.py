@@ -1,7 +1,7 @@
 """Assigns items to splits in given shares, so that each split has its share of every label.
 
 An item alone or a unit of several that must stay together is one row of counts. Knows no groups, names
-or fractions: which rows there are and which shares is the matter of `splits`.
+or fractions: `splits` decides which rows and shares there are.
 """
 
 from __future__ import annotations

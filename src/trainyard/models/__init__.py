@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trainyard.models.mlp import MLP
     from trainyard.models.mobilenet import MobileNetV2
     from trainyard.models.panns import PannsCnn14
-    from trainyard.models.parameters import count_parameters, freeze
+    from trainyard.models.parameters import freeze
     from trainyard.models.quantize import QuantAware, converted, quantization_aware, unquantised
     from trainyard.models.weights import Report, load_matching, read_weights
 
@@ -30,7 +30,6 @@ __all__ = [
     "Report",
     "build_model",
     "converted",
-    "count_parameters",
     "freeze",
     "from_model_config",
     "load_matching",
@@ -47,7 +46,7 @@ _MODULES = {
     "mlp": ("MLP",),
     "mobilenet": ("MobileNetV2",),
     "panns": ("PannsCnn14",),
-    "parameters": ("count_parameters", "freeze"),
+    "parameters": ("freeze",),
     "quantize": ("QuantAware", "converted", "quantization_aware", "unquantised"),
     "weights": ("Report", "load_matching", "read_weights"),
 }

@@ -20,7 +20,7 @@ def transformers() -> ModuleType:
     """The library. Its classes load when they are first used: do that inside `without_torchao`.
 
     Raises:
-        ConfigError: it is not installed; says what to install.
+        ConfigError: it is not installed; the remedy is what to install.
     """
     _require("transformers")
     import transformers
@@ -32,7 +32,7 @@ def tokenizers() -> ModuleType:
     """The library, which comes with transformers and loads in no time.
 
     Raises:
-        ConfigError: it is not installed; says what to install.
+        ConfigError: it is not installed; the remedy is what to install.
     """
     _require("tokenizers")
     import tokenizers
@@ -44,7 +44,7 @@ def peft() -> ModuleType:
     """The library.
 
     Raises:
-        ConfigError: it is not installed; says what to install.
+        ConfigError: it is not installed; the remedy is what to install.
     """
     _require("peft")
     with without_torchao():

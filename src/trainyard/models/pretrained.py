@@ -1,4 +1,4 @@
-"""What somebody has trained and published: from a local directory, or by hub id from the cache or the network.
+"""Loads published models: from a local directory, or by hub id from the cache or the network.
 
 Weights that should be there and are not are an error, because transformers would go on with random
 ones. Without a network a hub id fails in seconds. Which encoders there are, and what for, is not known here.
@@ -32,7 +32,7 @@ def load_from(source: str, what: str, load: Callable[[bool], T]) -> T:
         load: loads it.
 
     Raises:
-        ConfigError: it cannot be had; says why and what to do.
+        ConfigError: it cannot be loaded; says why and what to do.
     """
     with errors_only(), without_torchao():
         if Path(source).exists():

@@ -99,7 +99,7 @@ class QuantAware(nn.Module):
 
 
 def _follow_mode(model: QuantAware, _keys: object) -> None:
-    model.train(model.training)  # what was loaded says how the saved one rounded
+    model.train(model.training)  # the loaded state holds how the saved one rounded
 
 
 def quantization_aware(model: nn.Module, item_shape: Sequence[int]) -> QuantAware:
@@ -290,7 +290,7 @@ def _fold_batch_norms(graph: GraphModule) -> None:
     After a convolution, the graph has `bn(conv(x, round(weight * s)) / s)` with s = gamma / sqrt(var + eps)
     per output channel; that is `conv(x, round(weight * s)) + beta - mean * s`. Elsewhere it has `bn(x)`,
     which is `x * s + beta - mean * s`. torchao's own folding finds the first by a hundred patterns that
-    it builds anew each time, which takes a minute, and it assumes eps 1e-5.
+    it builds again each time, which takes a minute, and it assumes eps 1e-5.
     """
     for number, node in enumerate(list(graph.graph.nodes)):
         if node.target is not _BATCH_NORM:

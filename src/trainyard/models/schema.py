@@ -84,12 +84,12 @@ _SIZES: tuple[EfficientNetSize, ...] = get_args(EfficientNetSize)
 
 
 def label(model: Any) -> str:
-    """The network's name, with its published size and `_qat` where they say more."""
+    """The network's name, with its published size and `_qat` where they are not the default."""
     size = f"_{model.size}" if isinstance(model, EfficientNetV2Model) and model.size != "small" else ""
     return f"{model.name}{size}{'_qat' if getattr(model, 'qat', False) else ''}"
 
 
-# What each name says of `model`.
+# The `model` values that each name stands for.
 _NAMED: Mapping[str, Mapping[str, Any]] = {
     label(model): {key: getattr(model, key) for key in ("name", "size", "qat") if hasattr(model, key)}
     for model in (
@@ -103,5 +103,5 @@ NAMES = tuple(_NAMED)
 
 
 def from_name(name: str) -> dict[str, Any] | None:
-    """The `model` values that a network's name says, or None when it is not one: the inverse of `label`."""
+    """The `model` values that a network's name stands for, or None when it is not one: the inverse of `label`."""
     return dict(_NAMED[name]) if name in _NAMED else None

@@ -38,7 +38,7 @@ def split_texts(texts: Texts, *, name: str, label_name: str = "label", split: Sp
         DataError: what `build_dataset` refuses.
     """
     digests = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts.texts]
-    dataset = build_dataset(
+    return build_dataset(
         name,
         texts.where,
         texts.classes,
@@ -52,8 +52,8 @@ def split_texts(texts: Texts, *, name: str, label_name: str = "label", split: Sp
         texts=texts.texts,
         warnings=texts.warnings,
         split=split,
+        extra={"label_name": label_name},
     )
-    return replace(dataset, label_name=label_name)
 
 
 def with_tokens(dataset: Dataset, encode: Encode, *, pad_id: int, max_tokens: int, **extra: Any) -> Dataset:

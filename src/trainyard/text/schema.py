@@ -95,5 +95,5 @@ def label(model: TextEncoderModel) -> str:
 
 
 def from_name(name: str) -> dict[str, Any] | None:
-    """The `model` values that an encoder's name says, or None when it is not one."""
+    """The `model` values that an encoder's name stands for, or None when it is not one."""
     return dict(_NAMED[name]) if name in _NAMED else None

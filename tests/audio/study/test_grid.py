@@ -89,8 +89,9 @@ def test_a_file_is_python_of_plain_values() -> None:
     tree = ast.parse(experiment_text("recanvo", "whisper_base_lora_012"))
     assert ast.get_docstring(tree)
     assert [type(node) for node in tree.body] == [ast.Expr, ast.Assign, ast.Assign]
-    with pytest.raises(ConfigError, match="no model's name"):
+    with pytest.raises(ConfigError) as caught:
         experiment_text("recanvo", "nothing")
+    assert "`nothing`" in caught.value.what
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_faults_are_told_together() -> None:
         grid(["recanvoo", "fsdd"], ["whisper_bse", "zzz*"])
     told = "\n".join(caught.value.problems)
     assert len(caught.value.problems) == 4
-    for words in ("did you mean `recanvo`?", "`fsdd` is no corpus of the grid", "did you mean `base`?", "`zzz*`"):
+    for words in ("`recanvo`", "`fsdd`", "`base`", "`zzz*`"):
         assert words in told
 
 

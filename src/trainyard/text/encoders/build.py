@@ -188,7 +188,7 @@ def _config(
 
 
 def _begin_output(model: Any) -> None:
-    """Draws the output's weights anew, as transformers draws those of a new head."""
+    """Draws the output's weights again, as transformers draws those of a new head."""
     output = output_layer(model)
     with torch.no_grad():
         output.weight.normal_(std=getattr(model.config, "initializer_range", 0.02))

@@ -54,7 +54,9 @@ class TextClassifier(nn.Module):
         mask = None
         if lengths is not None:
             held = torch.arange(ids.shape[1], device=ids.device) < lengths.unsqueeze(1)
-            ids = ids.masked_fill(~held, self.config.pad_token_id)  # RoBERTa counts positions by what is no padding
+            ids = ids.masked_fill(
+                ~held, self.config.pad_token_id
+            )  # RoBERTa counts the positions of what is not padding
             mask = held.long()
         logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits
         return logits.float()
@@ -104,7 +106,7 @@ class TextClassifier(nn.Module):
         if self.tokenizer is None:
             raise CheckpointError(
                 "This text encoder was built without its tokenizer's files, so no checkpoint of it can be written.",
-                "Build it with them.",
+                "Build it with the tokenizer's files.",
             )
         return self.tokenizer.files()
 
@@ -141,7 +143,7 @@ def output_layer(model: Any) -> nn.Linear:
 
 
 def longest_text(model: Any) -> int | None:
-    """How many tokens a classifier of transformers takes; None when there is no limit that it knows.
+    """How many tokens a classifier of transformers takes; None when it has no known limit.
 
     RoBERTa and its kin leave the first rows of their table of positions, up to that of padding, unused.
     """
