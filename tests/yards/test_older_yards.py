@@ -55,7 +55,9 @@ def test_it_lists_and_verifies(yard: Path) -> None:
     assert {name: rows[name]["state"] for name in (*FINISHED, "loop")} == dict.fromkeys((*FINISHED, "loop"), "finished")
     assert {name: rows[name]["state"] for name in KILLED} == dict.fromkeys(KILLED, "crashed")
     assert rows["done_grouped"]["summary"]["test_accuracy"] == pytest.approx(0.2702, abs=1e-4)
-    assert "13 runs, 33 checkpoints" in trainyard("verify", "--yard", yard)
+    verified = json.loads(trainyard("verify", "--json", "--yard", yard))
+    assert (verified["checked"]["runs"], verified["checked"]["checkpoints"]) == (13, 33)
+    assert verified["findings"] == []
 
 
 @pytest.mark.parametrize("name", FINISHED)
@@ -85,7 +87,7 @@ def test_a_killed_run_resumes_to_where_an_undisturbed_one_ends(yard: Path, tmp_p
     trainyard("resume", name, "--yard", yard)
     resumed = shown(yard, name)
     assert resumed["state"] == "finished"
-    assert "all as written" in trainyard("verify", name, "--yard", yard)
+    assert json.loads(trainyard("verify", name, "--json", "--yard", yard))["findings"] == []
 
     other = tmp_path / "undisturbed"
     overrides = ["checkpoint.keep_last=null", f"run.name={name}"]
