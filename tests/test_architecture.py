@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import architecture
+import grimp
+import networkx
 
 SOURCE = architecture.ROOT / "src" / "trainyard"
 OWNED = (
@@ -66,3 +68,11 @@ def test_the_test_can_fail() -> None:
     tree = ast.parse("from trainyard.audio.schema import AudioData\nisinstance(data, AudioData)")
     assert [name for _, name in class_checks(tree) if name in owned_names(tree, "trainyard.running.train")]
     assert not owned_names(tree, "trainyard.audio.kind")
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    graph = grimp.build_graph("trainyard", exclude_type_checking_imports=True)
+    imports = networkx.DiGraph()
+    for module in graph.modules:
+        imports.add_edges_from((module, other) for other in graph.find_modules_directly_imported_by(module))
+    assert [sorted(circle) for circle in networkx.strongly_connected_components(imports) if len(circle) > 1] == []

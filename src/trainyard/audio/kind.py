@@ -33,7 +33,7 @@ from trainyard.data.dataset import Dataset
 from trainyard.data.items import Items, files_at
 from trainyard.errors import ConfigError, DataError
 
-__all__ = ["build", "describe", "load", "preprocessing", "read_new", "rebuild"]
+__all__ = ["build", "describe", "export_folder", "load", "preprocessing", "read_new", "rebuild"]
 
 _LOG_MEL = ("n_fft", "hop_length", "n_mels", "fmin", "fmax", "top_db", "normalise")
 _COMPUTED_AS = {
@@ -213,3 +213,10 @@ def _waveform_augmentation(config: Config, sample_rate: int, trust: bool) -> Wav
             keys=["augmentations.waveform"],
         ) from error
     return WaveformAugment(transform, sample_rate)
+
+
+def export_folder(model: Any, format_: str, folder: Path, config: Mapping[str, Any], *, has_base: bool) -> str:
+    """Writes a trained encoder for other libraries, completely or not at all; see `peft.export`."""
+    from trainyard.audio.peft import export  # loads peft
+
+    return export(model, format_, folder, config, has_base=has_base)

@@ -13,6 +13,7 @@ this package. What each module holds:
     kind    load(config, trust, item_shape, files), preprocessing(config, item_shape),
             read_new(path, preprocessing, files, cache_dir, cache_mb)       where it has data
             build(…), describe(…), rebuild(config, files)                   where it has models
+            Optional: write_onnx(model, …) where a graph has inputs of its own; export_folder(model, format, …)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What int8 costs and saves: size, accuracy and latency of two ONNX files, as measured on this machine.
+"""What int8 costs and saves: size, score and latency of two ONNX files, as measured on this machine.
 
 An int8 network is smaller; whether it is also faster depends on the processor, so nothing is promised
 and everything is timed. Knows nothing of runs and of training.
@@ -10,10 +10,11 @@ import csv
 import io
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from trainyard.export.onnx import run, session
@@ -28,8 +29,8 @@ class Row:
     Attributes:
         precision: `float32` or `int8`.
         size_bytes: of the file.
-        accuracy: share of the items whose largest logit is their label's.
-        items: how many that is of.
+        score: of its outputs, as the caller measures it.
+        items: how many items were scored.
         mean_ms: of one item by ONNX Runtime with one thread, in milliseconds.
         median_ms: likewise.
         runs: how many times it was timed.
@@ -37,7 +38,7 @@ class Row:
 
     precision: str
     size_bytes: int
-    accuracy: float
+    score: float
     items: int
     mean_ms: float
     median_ms: float
@@ -45,7 +46,7 @@ class Row:
 
 
 def quantization_table(
-    float_path: Path, int8_path: Path, inputs: Tensor, labels: Tensor, *, runs: int = 50
+    float_path: Path, int8_path: Path, inputs: Tensor, score: Callable[[Tensor], float], *, runs: int = 50
 ) -> tuple[Row, Row]:
     """The two files compared on the same items, timed in turns, so that a busy moment of the machine meets both.
 
@@ -53,7 +54,7 @@ def quantization_table(
         float_path: the float32 ONNX file.
         int8_path: the int8 ONNX file.
         inputs: float32 [N, ...].
-        labels: int64 [N].
+        score: measures the outputs for all of `inputs`, such as their accuracy.
         runs: timed runs of one item for each file.
 
     Raises:
@@ -69,14 +70,13 @@ def quantization_table(
             begin = time.perf_counter()
             each.run(None, {name: single})
             taken.append((time.perf_counter() - begin) * 1000)
-    truth = labels.cpu().numpy()
 
     def row(which: int, precision: str) -> Row:
         taken = times[which][_WARM_UP:]
         return Row(
             precision=precision,
             size_bytes=paths[which].stat().st_size,
-            accuracy=float((run(running[which], inputs).argmax(1) == truth).mean()),
+            score=score(torch.from_numpy(run(running[which], inputs))),
             items=len(inputs),
             mean_ms=statistics.fmean(taken),
             median_ms=statistics.median(taken),
@@ -86,15 +86,11 @@ def quantization_table(
     return row(0, "float32"), row(1, "int8")
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """The rows as CSV, with a header."""
+def as_csv(rows: Sequence[Row], metric: str) -> str:
+    """The rows as CSV, with a header in which the score is called `metric`."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    names = [metric if field.name == "score" else field.name for field in fields(Row)]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(astuple(row) for row in rows)
     return text.getvalue()
-
-
-def as_dict(rows: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:
-    """The rows as plain values by precision: `{"float32": {"size_bytes": …}, "int8": …}`."""
-    return {row.precision: {key: value for key, value in asdict(row).items() if key != "precision"} for row in rows}

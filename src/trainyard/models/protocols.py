@@ -5,9 +5,8 @@ Callers ask for an ability, never for the class of a network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -55,44 +54,3 @@ class HasLayerWeights(Protocol):
 
     def layer_weights(self) -> list[float]:
         """The weight of the input of the first layer and of the output of each; they sum to 1."""
-
-
-@runtime_checkable
-class WritesOnnx(Protocol):
-    """A model whose ONNX graph has inputs of its own, so that it writes the file itself."""
-
-    def write_onnx(
-        self,
-        inputs: Tensor,
-        lengths: Tensor,
-        path: Path,
-        *,
-        classes: Sequence[str],
-        decision: Mapping[str, Any] | None = None,
-        details: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Writes the file after comparing it with the model; returns a `Parity`.
-
-        Args:
-            inputs: items to compare on, padded.
-            lengths: int64 [N], of each before its padding.
-            path: of the file.
-            classes: names in the order of the logits.
-            decision: how probabilities become labels, for the description.
-            details: anything else for the description, as plain JSON values.
-        """
-
-
-@runtime_checkable
-class ExportsFolder(Protocol):
-    """A model that other libraries load from a folder of several files."""
-
-    def export_folder(self, format_: str, folder: Path, config: Mapping[str, Any], *, has_base: bool) -> str:
-        """Writes the folder, all of it or nothing, and returns what it holds, for people.
-
-        Args:
-            format_: `adapter` or `merged`.
-            folder: must not exist.
-            config: the contents of the checkpoint's config.json.
-            has_base: whether the weights that were not trained are those that `config` names.
-        """

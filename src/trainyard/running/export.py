@@ -6,18 +6,18 @@ data, and is recorded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainyard import durable
+from trainyard.analysis.scoring import Rule
 from trainyard.assembly.setup import Setup
 from trainyard.assembly.trained import Trained
+from trainyard.config import kinds
 from trainyard.errors import DiskFullError, TrainyardError, UserError
-from trainyard.models.protocols import ExportsFolder, WritesOnnx
 from trainyard.models.quantize import QuantAware
 from trainyard.runs import RunReader, RunWriter, amend
 
@@ -45,10 +45,10 @@ def export_run(
     opened = Trained.open(reader, checkpoint, device="cpu", trust=trust)
     if format_ in ("adapter", "merged"):  # needs no data
         with amend(reader.yard, reader.home) as run:
-            return _encoder(opened.model, run, format_, opened.step, opened.loaded.model_config)
+            return _folder(opened, run, format_)
     setup = opened.setup
     with amend(reader.yard, reader.home) as run:
-        if isinstance(setup.model, WritesOnnx):
+        if hasattr(_kind(setup), "write_onnx"):
             return _own_onnx(setup, run, format_, opened.step, opened.loaded.decision)
         return _write(setup, run, format_, opened.step)
 
@@ -69,24 +69,22 @@ def export_quantised(setup: Setup, run: RunWriter, step: int) -> list[tuple[Path
         return []
 
 
-def _own_onnx(
-    setup: Setup, run: RunWriter, format_: str, step: int, decision: Mapping[str, Any] | None
-) -> list[tuple[Path, str]]:
-    """The ONNX file of a model with several inputs, its decision described beside it."""
+def _own_onnx(setup: Setup, run: RunWriter, format_: str, step: int, rule: Rule | None) -> list[tuple[Path, str]]:
+    """The ONNX file of a model with several inputs, its rule described beside it."""
     if format_ != "onnx":
         raise _not_for_int8(run)
-    model, dataset, split = setup.model, setup.dataset, _compared_on(setup)
-    assert isinstance(model, WritesOnnx)
+    dataset, split = setup.dataset, _compared_on(setup)
     assert dataset.lengths is not None
     chosen = dataset.indices(split)[:_COMPARED]
     path = _stem(run, step)
     path = path.with_name(f"{path.name}.onnx")
-    parity = model.write_onnx(
+    parity = _kind(setup).write_onnx(
+        setup.model,
         dataset.fetch(chosen),
         torch.from_numpy(dataset.lengths[chosen]),
         path,
         classes=dataset.classes,
-        decision=decision,
+        rule=rule,
         details={"run": run.id, "step": step, "compared_on": split, "preprocessing": dict(dataset.preprocessing)},
     )
     run.note_record("exports", path.parent)
@@ -112,7 +110,7 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
     if format_ == "int8" and not isinstance(model, QuantAware):
         raise _not_for_int8(run)
     split = _compared_on(setup)
-    inputs, labels = _items(setup, split)
+    inputs = _items(setup, split)
     details: dict[str, Any] = {
         "run": run.id,
         "step": step,
@@ -136,13 +134,14 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
         int8_path = stem.with_name(f"{stem.name}_int8.onnx")
         parity = export_int8(model, inputs[: 4 * _COMPARED], int8_path, classes=setup.dataset.classes, details=details)
         done.append((int8_path, f"the model's answer on {parity.agreement:.1%} of {parity.items} items"))
-        rows = quantization_table(float_path, int8_path, inputs, labels)
+        rows = quantization_table(float_path, int8_path, inputs, lambda outputs: _score(setup, outputs, split))
         table = stem.with_name(f"{stem.name}_quantisation.csv")
-        durable.write_text(table, as_csv(rows))
+        durable.write_text(table, as_csv(rows, _main_metric(setup)))
         done += [
             (
                 table,
-                f"{row.precision}: {row.size_bytes / 1e6:.2f} MB, accuracy {row.accuracy:.4f}, {row.median_ms:.2f} ms",
+                f"{row.precision}: {row.size_bytes / 1e6:.2f} MB, {_main_metric(setup)} {row.score:.4f}, "
+                f"{row.median_ms:.2f} ms",
             )
             for row in rows
         ]
@@ -150,22 +149,30 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
     return done
 
 
-def _encoder(
-    model: nn.Module, run: RunWriter, format_: str, step: int, config: Mapping[str, Any]
-) -> list[tuple[Path, str]]:
-    if not isinstance(model, ExportsFolder):
+def _folder(opened: Trained, run: RunWriter, format_: str) -> list[tuple[Path, str]]:
+    """A folder that other libraries load the trained network from."""
+    kind = kinds.torch_side("model", opened.config.model.name)
+    if not hasattr(kind, "export_folder"):
         raise UserError(
-            f"Run {run.name} trained no speech encoder, which --format {format_} is for.", "Use --format onnx."
+            f"Run {run.name} did not train a speech encoder, which --format {format_} is for.",
+            "Use --format onnx.",
+            value=format_,
+            place=run.name,
         )
-    stem = _stem(run, step)
+    stem = _stem(run, opened.step)
     folder = stem.with_name(f"{stem.name}_{format_}")
     if folder.exists():
-        raise UserError(f"{folder} is there already.", "Use it, or remove it and export again.")
-    # The weights of another run took the place of the base's, whatever that run had begun from.
-    begun = (run.snapshot.config.get("run") or {}).get("checkpoint_path")
-    what = model.export_folder(format_, folder, config, has_base=not begun)
+        raise UserError(f"{folder} exists.", "Use it, or remove it and export again.", value=format_, place=folder)
+    # Weights of another run replaced those of the published base, whatever that run began from.
+    has_base = not opened.config.run.checkpoint_path
+    what = kind.export_folder(opened.model, format_, folder, opened.loaded.model_config, has_base=has_base)
     run.note_record("exports", stem.parent)
     return [(folder, what)]
+
+
+def _kind(setup: Setup) -> Any:
+    """The package of the trained network."""
+    return kinds.torch_side("model", setup.config.model.name)
 
 
 def _stem(run: RunWriter, step: int) -> Path:
@@ -175,7 +182,19 @@ def _stem(run: RunWriter, step: int) -> Path:
     return run.path("exports") / f"{run.snapshot.model}_step-{step}"
 
 
-def _items(setup: Setup, split: str) -> tuple[Tensor, Tensor]:
-    """Every item of a split as the model hears it, and its label."""
-    batches = list(setup.batches(split).epoch(0))
-    return torch.cat([batch.inputs.cpu() for batch in batches]), torch.cat([batch.labels.cpu() for batch in batches])
+def _items(setup: Setup, split: str) -> Tensor:
+    """Every item of a split as the network's input, in the split's order."""
+    return torch.cat([batch.inputs.cpu() for batch in setup.batches(split).epoch(0)])
+
+
+def _main_metric(setup: Setup) -> str:
+    """The first metric that the task shows besides the loss."""
+    return next(name for name in setup.task.scoring.headline if name != "loss")
+
+
+def _score(setup: Setup, outputs: Tensor, split: str) -> float:
+    """The main metric of outputs for every item of a split."""
+    columns = {name: column.numpy() for name, column in setup.task.predict(outputs).items()}
+    targets = setup.dataset.labels[setup.dataset.indices(split)]
+    scoring = setup.task.scoring
+    return scoring.metrics(columns, targets, scoring.untuned())[_main_metric(setup)]

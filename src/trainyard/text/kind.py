@@ -11,6 +11,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from trainyard.config.schema import Config
 from trainyard.data.build import describe_bad
 from trainyard.data.dataset import Dataset
@@ -33,7 +35,7 @@ from trainyard.text.sources import Tokens, find
 from trainyard.text.sources.labelled_texts import unusable
 from trainyard.text.sources.reading import TABLES, read_records
 
-__all__ = ["build", "describe", "load", "preprocessing", "read_new", "rebuild"]
+__all__ = ["build", "describe", "load", "preprocessing", "read_new", "rebuild", "write_onnx"]
 
 _READING = ("corpus", "path", "classes", "multi_label", "sentences", "on_bad_item")
 
@@ -157,3 +159,19 @@ def _tokenizer(model: TextEncoderModel, dataset: Dataset, files: Mapping[str, st
         return load_tokenizer(text_source(model.type, size=model.size, path=model.path))
     assert dataset.texts is not None
     return train_tokenizer([dataset.texts[index] for index in dataset.indices("train")], model.vocabulary)
+
+
+def write_onnx(
+    model: Any,
+    inputs: Tensor,
+    lengths: Tensor,
+    path: Path,
+    *,
+    classes: Sequence[str],
+    rule: Mapping[str, Any] | None,
+    details: Mapping[str, Any],
+) -> Any:
+    """Writes an ONNX file that takes token ids and a mask, compared with the model; see `export_text_onnx`."""
+    from trainyard.text.onnx import export_text_onnx  # loads the libraries of exports
+
+    return export_text_onnx(model, inputs, lengths, path, classes=classes, decision=rule, details=details)

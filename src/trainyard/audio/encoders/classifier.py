@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -146,12 +145,6 @@ class EncoderClassifier(nn.Module):
                 {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
             )
         return files
-
-    def export_folder(self, format_: str, folder: Path, config: Mapping[str, Any], *, has_base: bool) -> str:
-        """Writes the LoRA for peft, or a plain encoder for transformers; see `ExportsFolder`."""
-        from trainyard.audio.peft import export  # it imports this module
-
-        return export(self, format_, folder, config, has_base=has_base)
 
     def _preprocessor(self) -> dict[str, Any]:
         if not self.family.is_whisper:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -109,21 +107,6 @@ class TextClassifier(nn.Module):
                 "Build it with the tokenizer's files.",
             )
         return self.tokenizer.files()
-
-    def write_onnx(
-        self,
-        inputs: Tensor,
-        lengths: Tensor,
-        path: Path,
-        *,
-        classes: Sequence[str],
-        decision: Mapping[str, Any] | None = None,
-        details: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Writes an ONNX file that takes ids and a mask; see `WritesOnnx`."""
-        from trainyard.text.onnx import export_text_onnx  # imports the libraries of exports
-
-        return export_text_onnx(self, inputs, lengths, path, classes=classes, decision=decision, details=details)
 
 
 def is_head(model: Any, name: str) -> bool:
