@@ -153,6 +153,8 @@ def build(
     trust: bool = False,
     saved: Loaded | None = None,
     trains: bool = True,
+    model: nn.Module | None = None,
+    task: Task | None = None,
 ) -> Setup:
     """Model, task, optimizer and scheduler, seeded by `run.seed`.
 
@@ -164,6 +166,8 @@ def build(
         saved: a checkpoint: the model is built as it says, to be filled with its weights. What the training
             started from, such as a published encoder, is not needed.
         trains: whether it will be trained; otherwise no teacher is needed either.
+        model: a network of the user's own, in place of building what `config.model` says.
+        task: a task of the user's own, in place of building what `config.task` says.
 
     Raises:
         ConfigError: parts that do not fit each other or the data.
@@ -174,8 +178,8 @@ def build(
     if training.use_arcface is not None:
         margin = build_margin(training.use_arcface, training.margin.scale, training.margin.margin)
     with _advising("Choose another model, or other sizes in model.*."):
-        model, described, notes = _model(config, dataset, margin.scale if margin else None, saved)
-    task = _task(config, dataset, trust=trust)
+        model, described, notes = _model(config, dataset, margin.scale if margin else None, saved, model, trust=trust)
+    task = task or _task(config, dataset, trust=trust)
     if saved is None and isinstance(model, StartsAtPrior) and getattr(config.model, "prior_bias", False):
         prior = task.prior(torch.from_numpy(dataset.labels[dataset.indices("train")]))
         if prior is not None:
@@ -183,7 +187,7 @@ def build(
     model, task = model.to(process.device), task.to(process.device)
     distillation = None
     if training.distillation.enabled and config.run.train and trains:
-        distillation = _distillation(training.distillation, dataset, process.device)
+        distillation = _distillation(training.distillation, dataset, process.device, trust=trust)
     optimizer = _optimizer(config, model, process.device, trust=trust)
     scheduler = None
     if training.scheduler is not None:
@@ -216,25 +220,37 @@ def build(
 
 
 def _model(
-    config: Config, dataset: Dataset, cosine_scale: float | None, saved: Loaded | None
+    config: Config,
+    dataset: Dataset,
+    cosine_scale: float | None,
+    saved: Loaded | None,
+    given: nn.Module | None,
+    *,
+    trust: bool,
 ) -> tuple[nn.Module, dict[str, Any], tuple[str, ...]]:
     """The model, its config.json, and notes on its first weights."""
-    if saved is not None and saved.model_config:
-        return from_model_config(saved.model_config, saved.files), dict(saved.model_config), ()
+    if given is None and saved is not None and saved.model_config:
+        return from_model_config(saved.model_config, saved.files, trust=trust), dict(saved.model_config), ()
     settings = {key: value for key, value in plain(config.model).items() if key not in ("name", "weights")}
     described: dict[str, Any] = {"item_shape": dataset.item_shape, "classes": dataset.classes, **settings}
     if kinds.package_of("model", config.model.name) == kinds.package_of("data", config.data.source):
         described |= dataset.model_arguments  # the model is made for this kind of data
     if cosine_scale is not None:
         described |= {"head": "cosine", "head_scale": cosine_scale}
+    config_json = model_config(config.model.name, **described)
+    if dataset.multi_label:
+        config_json["problem_type"] = "multi_label_classification"  # as transformers has it
+    if given is not None:
+        return given, config_json, ()
     notes: list[str] = []
     model = build_model(
         config.model.name,
         **described,
         weights=getattr(config.model, "weights", None),
         on_weights=lambda report: notes.append(report.describe()),
+        trust=trust,
     )
-    return model, model_config(config.model.name, **described), tuple(notes)
+    return model, config_json, tuple(notes)
 
 
 def direction_of(training: TrainingSection, task: Task) -> Direction:
@@ -296,13 +312,13 @@ def _task(config: Config, dataset: Dataset, *, trust: bool) -> Task:
     return classification.MultiLabel(judged, criterion)
 
 
-def _distillation(options: DistillationOptions, dataset: Dataset, device: torch.device) -> Distillation:
+def _distillation(options: DistillationOptions, dataset: Dataset, device: torch.device, *, trust: bool) -> Distillation:
     if options.teacher_model_path is None:
         raise ConfigError(
             ["`training.distillation.enabled` is true, but `training.distillation.teacher_model_path` is not set"],
             "Name a checkpoint of a run, or set training.distillation.enabled=false.",
         )
-    teacher = load_teacher(Path(options.teacher_model_path), dataset.classes, dataset.item_shape)
+    teacher = load_teacher(Path(options.teacher_model_path), dataset.classes, dataset.item_shape, trust=trust)
     return Distillation(teacher.to(device), alpha=options.alpha, temperature=options.temperature)
 
 

@@ -82,9 +82,10 @@ class Trained:
         """The network with the checkpoint's weights, in evaluation mode on the device. Needs no data.
 
         Raises:
+            UnsafeTargetError: it is the user's own, from outside the allow-list, and `trust` is off.
             CheckpointError: the weights do not fit the network that the checkpoint describes.
         """
-        model = from_model_config(self.loaded.model_config, self.loaded.files)
+        model = from_model_config(self.loaded.model_config, self.loaded.files, trust=self.trust)
         load_weights(model, self.loaded.model, str(self.path))
         return model.to(self.process.device).eval()
 
@@ -157,6 +158,12 @@ def dataset_of(run: RunReader, config: Config, saved: Loaded | None, *, trust: b
         DataError: it cannot be read.
     """
     dataset = load_dataset(config, trust=trust, item_shape=run.snapshot.data.get("item_shape"), saved=saved)
+    refuse_changed(run, dataset)
+    return dataset
+
+
+def refuse_changed(run: RunReader, dataset: Dataset) -> None:
+    """Raises ChangedDataError where the data is not what the run began with; says what changed."""
     changes = explain_change(run.snapshot.data, dataset.fingerprint()) if run.snapshot.data else []
     if changes:
         raise ChangedDataError(
@@ -165,7 +172,6 @@ def dataset_of(run: RunReader, config: Config, saved: Loaded | None, *, trust: b
             value=changes,
             place=run.home,
         )
-    return dataset
 
 
 def newest_readable(run: RunReader) -> Loaded | None:

@@ -135,7 +135,13 @@ def preprocessing(config: Config, item_shape: Sequence[int] | None = None) -> di
 
 
 def read_new(
-    path: Path, preprocessing: Mapping[str, Any], *, files: Mapping[str, str], cache_dir: Path, cache_mb: float
+    path: Path,
+    preprocessing: Mapping[str, Any],
+    *,
+    files: Mapping[str, str],
+    cache_dir: Path,
+    cache_mb: float,
+    trust: bool = False,
 ) -> Items:
     """The recordings at `path`, as a trained model takes them.
 
@@ -145,6 +151,7 @@ def read_new(
         files: not used.
         cache_dir: where decoded sound and features are kept.
         cache_mb: how much of them.
+        trust: not used.
 
     Raises:
         DataError: nothing there, or a file that cannot be used.

@@ -98,7 +98,8 @@ def _data(data: dict[str, Any]) -> str:
     if not data:
         return ""
     splits = ", ".join(f"{count} {split}" for split, count in data["splits"].items())
-    return f"{data['items']} items ({splits}), {len(data['classes'])} classes, fingerprint {data['digest'][:12]}"
+    classes = f", {len(data['classes'])} classes" if data["classes"] else ""
+    return f"{data['items']} items ({splits}){classes}, fingerprint {data['digest'][:12]}"
 
 
 def _cache(data: dict[str, Any]) -> list[str]:

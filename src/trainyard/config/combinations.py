@@ -23,7 +23,7 @@ def combinations(config: Config) -> Iterator[Fault]:
     for rules in kinds.rules():
         yield from rules.check(config)
     yield from _training(config)
-    yield from _labels(config, multi=bool(getattr(config.data, "multi_label", False)))
+    yield from _labels(config, multi=getattr(config.data, "multi_label", False))
 
 
 def _run(config: Config) -> Iterator[Fault]:
@@ -95,8 +95,8 @@ def _training(config: Config) -> Iterator[Fault]:
         )
 
 
-def _labels(config: Config, *, multi: bool) -> Iterator[Fault]:
-    """What goes with one label an item, and what with several."""
+def _labels(config: Config, *, multi: bool | None) -> Iterator[Fault]:
+    """What goes with one label an item, and what with several; `multi` is None where only the data can tell."""
     training = config.training
     criterion = str(training.criterion.get("_target_", ""))
     if multi and criterion == "torch.nn.CrossEntropyLoss":
@@ -105,13 +105,13 @@ def _labels(config: Config, *, multi: bool) -> Iterator[Fault]:
             "true; choose training/criterion=bce or focal, or set data.multi_label=false",
             ("training.criterion._target_", "data.multi_label", "training.criterion"),
         )
-    if not multi and criterion in ("torch.nn.BCEWithLogitsLoss", "trainyard.tasks.losses.FocalLoss"):
+    if multi is False and criterion in ("torch.nn.BCEWithLogitsLoss", "trainyard.tasks.losses.FocalLoss"):
         yield Fault(
             f"`training.criterion._target_` is {criterion}, which is for several labels an item, and the data has one; "
             "choose training/criterion=cross_entropy",
             ("training.criterion._target_", "data.multi_label", "training.criterion"),
         )
-    if not multi and training.thresholds != ThresholdOptions():
+    if multi is False and training.thresholds != ThresholdOptions():
         yield Fault(
             "`training.thresholds` is set, but each item has one label, the most probable; leave it out",
             ("training.thresholds.mode", "training.thresholds.value", "training.thresholds.k"),

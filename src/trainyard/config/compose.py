@@ -184,7 +184,7 @@ class _Draft:
             self._set(path, {}, place(".".join(path)))
         if deletes:
             values = {name: value for name, value in values.items() if name != "_delete_"}
-        selector = SELECTORS.get(".".join(path), "_target_")
+        selector = "_target_" if "_target_" in values else SELECTORS.get(".".join(path), "_target_")
         if selector in values:
             self._replace_unless(path, selector, values[selector], place(".".join(path)))
         for name, value in values.items():

@@ -30,7 +30,12 @@ _WORDS: Mapping[Any, str] = {
 
 def fill(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The tree with the schema's defaults where it says nothing, so that `${...}` can point at them."""
-    return _filled(Config, tree)
+    return _filled(Config, long_forms(tree))
+
+
+def long_forms(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree with `data` and `model` written out, see `kinds.long_form`."""
+    return {name: kinds.long_form(name, value) if name in SELECTORS else value for name, value in tree.items()}
 
 
 def text_keys() -> frozenset[str]:

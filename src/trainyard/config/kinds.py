@@ -8,11 +8,12 @@ this package. What each module holds:
             BOUNDS        which single values make sense, see `bounds`
             label(model)  the short name of one of its models, and `from_name(name)`, the values that a name says
             NAMES         names to offer when one is unknown
-            Optional: explain_name(name), DATASETS, from_folder(name), RECIPES, IMPLIED; see `names`, `experiments`
+            Optional: explain_name(name), DATASETS, from_folder(name), RECIPES, IMPLIED; see `names`, `experiments`;
+            long_form(section, values), the section that a shorter way of writing it stands for
     rules   check(config) faults of values that do not go together
     kind    load(config, trust, item_shape, files), preprocessing(config, item_shape),
-            read_new(path, preprocessing, files, cache_dir, cache_mb)       where it has data
-            build(…), describe(…), rebuild(config, files)                   where it has models
+            read_new(path, preprocessing, files, cache_dir, cache_mb, trust)    where it has data
+            build(…, trust), describe(…), rebuild(config, files, trust)         where it has models
             Optional: write_onnx(model, …) where a graph has inputs of its own; export_folder(model, format, …)
 """
 
@@ -23,7 +24,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-PACKAGES: tuple[str, ...] = ("trainyard.images", "trainyard.audio", "trainyard.text", "trainyard.models")
+PACKAGES: tuple[str, ...] = (
+    "trainyard.images",
+    "trainyard.audio",
+    "trainyard.text",
+    "trainyard.models",
+    "trainyard.own",
+)
 
 # Which field tells the dataclasses of a section apart, where a package lists them, and which one is the default.
 SELECTORS: Mapping[str, str] = {"data": "source", "model": "name"}
@@ -50,6 +57,14 @@ def members(section: str) -> dict[str, type[Any]]:
 def default(section: str) -> Any:
     """What `data` or `model` is where nothing is said."""
     return members(section)[_DEFAULTS[section]]()
+
+
+def long_form(section: str, values: Any) -> Any:
+    """`data` or `model` as the dataclasses have it, where a package knows a shorter way of writing it."""
+    for schema in schemas():
+        if hasattr(schema, "long_form"):
+            values = schema.long_form(section, values)
+    return values
 
 
 def package_of(section: str, name: str) -> str | None:

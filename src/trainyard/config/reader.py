@@ -13,7 +13,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from trainyard.config.faults import Fault, show
-from trainyard.config.fields import MISSING, SELECTORS, all_keys, default_of, hints_of, members_of, selected_by, words
+from trainyard.config.fields import (
+    MISSING,
+    SELECTORS,
+    all_keys,
+    default_of,
+    hints_of,
+    long_forms,
+    members_of,
+    selected_by,
+    words,
+)
 from trainyard.config.rules import check, section_faults
 from trainyard.config.schema import Config
 from trainyard.config.targets import with_current_targets
@@ -34,7 +44,7 @@ def read(
         trust: accept `_target_` objects outside the allow-list.
     """
     reader = _Reader(texts or {})
-    config: Config = reader.section(Config, with_current_targets(tree), "")
+    config: Config = reader.section(Config, long_forms(with_current_targets(tree)), "")
     wrong = {key for fault in reader.faults for key in fault.keys}
     broken = [
         fault

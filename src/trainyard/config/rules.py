@@ -19,7 +19,10 @@ from trainyard.config.targets import validate_target
 from trainyard.errors import UnsafeTargetError, UserError
 from trainyard.wording import suggestion
 
-_TARGETS = ("training.optimizer", "training.scheduler", "training.criterion", "augmentations.waveform")
+_TARGETS = (
+    *("training.optimizer", "training.scheduler", "training.criterion", "augmentations.waveform"),
+    *("task", "data.target", "model.target"),
+)
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 
 

@@ -48,7 +48,8 @@ class DataSection(Protocol):
     """What every kind of data has in `data`.
 
     A class attribute `reads_with_checkpoint`, where it is true, means that the files of a checkpoint are needed
-    to read the data for it.
+    to read the data for it. `multi_label` says whether an item may have several labels, None where only the data
+    can tell; without it an item has one.
     """
 
     @property

@@ -108,8 +108,14 @@ def build_target(spec: Mapping[str, Any], /, *args: Any, trust: bool = False, **
         raise ConfigError([f"{name} refuses its arguments {_listed(given)}: {error}"]) from error
 
 
-def target_accepts(spec: Mapping[str, Any], argument: str, *, trust: bool = False) -> bool:
+def target_accepts(spec: Mapping[str, Any], argument: str, *, trust: bool = False, by_name: bool = False) -> bool:
     """Whether the section's target takes a keyword argument of that name.
+
+    Args:
+        spec: the section.
+        argument: the name.
+        trust: accept any importable callable.
+        by_name: only if its signature has that very name, and not because it takes any.
 
     Raises:
         UnsafeTargetError: as `build_target`.
@@ -117,7 +123,9 @@ def target_accepts(spec: Mapping[str, Any], argument: str, *, trust: bool = Fals
     """
     validate_target(spec, trust=trust)
     parameters = _parameters(_resolve(spec["_target_"], trust))
-    return parameters is None or argument in _keywords(parameters) or _takes_any(parameters)
+    if parameters is None:
+        return not by_name
+    return argument in _keywords(parameters) or (not by_name and _takes_any(parameters))
 
 
 def _validate(value: Any, trust: bool) -> None:

@@ -38,8 +38,9 @@ class Batch:
 
     Attributes:
         inputs: float32 [B, *item_shape]; B may be 0, see `Batches`. Of ragged items int64 [B, T], padded to the
-            longest of this batch.
-        labels: int64 [B]; float32 [B, C], 0 or 1, where an item may have several.
+            longest of this batch. Of a user's own data of the type that it has.
+        labels: int64 [B]; float32 [B, C], 0 or 1, where an item may have several; int64 or float32 [B, ...] of
+            targets that are not classes.
         indices: int64 [B], positions in the dataset, always on the CPU.
         global_size: items of this step in all processes together: what a mean over the step is
             divided by, whichever way the items are spread.
@@ -176,12 +177,13 @@ class Batches:
 
     def _from_files(self, view: View, order: Indices, start: int) -> Iterator[Batch]:
         bounds = self._bounds[start:]
+        scale = isinstance(view.fetch, Fetches8Bit)
         shards = [order[low:high] for low, high, _ in bounds]
         positions = torch.from_numpy(order)
         labels = self._labels[positions].to(self._device)
         lengths = None if self._lengths is None else self._lengths[positions].to(self._device)
         for (low, high, global_size), shard, raw in zip(bounds, shards, self._read(view.fetch, shards), strict=True):
-            inputs = self._send(raw if self._item_shape is None else to_unit(raw))
+            inputs = self._send(to_unit(raw) if scale else raw)
             if view.finish is not None:
                 inputs = view.finish(inputs, shard)
             if self._item_shape is not None:

@@ -76,9 +76,10 @@ def build_dataset(
     Args:
         name: the dataset's name.
         where: the name of the data in messages, such as its path.
-        classes: names in label order.
+        classes: names in label order; none where the targets are not classes.
         ids: one per item.
-        labels: positions in `classes`, one per item; or bool [N, C], where an item may have several.
+        labels: positions in `classes`, one per item; or bool [N, C], where an item may have several. Without classes
+            any targets [N, ...], kept as they are.
         digests: one per item.
         item_shape: channels first.
         fetch: given the items that are kept (int64, ascending), returns a fetch that renumbers them from 0.
@@ -101,13 +102,13 @@ def build_dataset(
             value=split.on_leak,
             place="data.split.on_leak",
         )
-    several = np.ndim(labels) == 2
-    labels = np.asarray(labels, dtype=np.bool_ if several else np.int64)
+    kept_as = (np.bool_ if np.ndim(labels) == 2 else np.int64) if classes else None
+    labels = np.asarray(labels, dtype=kept_as)
     notes = list(warnings)
     _check_classes(where, classes, labels)
     if split.test_groups:
         official = _test_groups(where, groups, split.test_groups)
-    splits, made = _complete(labels, official, groups if split.by_group else None, digests, split)
+    splits, made = _complete(classes, labels, official, groups if split.by_group else None, digests, split)
     notes += _missed_shares(splits, made)
 
     leaks = find_leaks(ids, digests, groups, splits)
@@ -174,6 +175,8 @@ def _check_classes(where: str, classes: Sequence[str], labels: Labels) -> None:
         )
     if not len(labels):
         raise DataError(f"{where} has no items.", "Check data.path.", place=where)
+    if not classes:
+        return
     if len(classes) < 2:
         raise DataError(
             f"{where} has only one class ({listed(list(classes))}); a classifier needs at least two.",
@@ -196,6 +199,7 @@ def _without_items(classes: Sequence[str], labels: Labels) -> list[str]:
 
 
 def _complete(
+    classes: Sequence[str],
     labels: Labels,
     official: Sequence[str] | Splits | None,
     groups: Sequence[str] | None,
@@ -210,7 +214,7 @@ def _complete(
     train = np.flatnonzero(splits == "train")
     if ours and len(train):
         splits[train] = assign_splits(
-            labels[train],
+            labels[train] if classes else np.zeros(len(train)),
             None if groups is None else [groups[index] for index in train.tolist()],
             [digests[index] for index in train.tolist()],
             ours.get("val", 0.0),

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 Indices = npt.NDArray[np.int64]
-Labels = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int64] | npt.NDArray[np.bool_] | npt.NDArray[np.float32]
 Splits = npt.NDArray[np.str_]
 Fetch = Callable[[Indices], torch.Tensor]
 Finish = Callable[[torch.Tensor, Indices], torch.Tensor]
@@ -62,9 +62,10 @@ class Dataset:
 
     Attributes:
         name: the name used in paths and queries.
-        classes: names in label order.
+        classes: names in label order; none where the targets are not classes.
         ids: a readable name of each item: a relative file path, or `digits[12]`.
-        labels: int64 [N], positions in `classes`; or bool [N, C], where an item has any number of them.
+        labels: int64 [N], positions in `classes`; or bool [N, C], where an item has any number of them. Without
+            classes whatever the task of the user's own takes: int64 or float32 [N, ...].
         splits: str [N], "train", "val" or "test".
         groups: the group of each item (a speaker, a patient), "" for an item in none; or None.
         digests: hex digest of each item's own bytes, before any resizing or scaling.
@@ -114,7 +115,7 @@ class Dataset:
             lengths.add(len(self.texts))
         if len(lengths) != 1:
             raise ValueError(f"ids, labels, splits, groups, digests and texts differ in length: {sorted(lengths)}")
-        if self.multi_label and self.labels.shape[1:] != (len(self.classes),):
+        if self.classes and self.multi_label and self.labels.shape[1:] != (len(self.classes),):
             raise ValueError(f"labels of shape {self.labels.shape} for {len(self.classes)} classes")
         if self.ragged and self.lengths is None:
             raise ValueError("ragged items need their lengths")
@@ -125,7 +126,7 @@ class Dataset:
     @property
     def multi_label(self) -> bool:
         """Whether an item may have several labels, or none."""
-        return self.labels.ndim == 2
+        return self.labels.ndim == 2 and self.labels.dtype == np.bool_
 
     def indices(self, split: str) -> Indices:
         """The positions of a split's items, int64, ascending."""
@@ -137,7 +138,8 @@ class Dataset:
         """What this data is, small and JSON-able; two are compared by `explain_change`.
 
         `digest` covers every item in order (name, content, label name, group, split), the classes
-        in order and the shape: equal digests mean that a resumed run sees the very same data.
+        in order and the shape: equal digests mean that a resumed run sees the very same data. Targets that are
+        not classes are told apart by their bytes.
         The other digests each cover one aspect and do not depend on the items' order. With several
         labels an item, `class_counts` counts labels and `splits` items. `preprocessing` is recorded and in no
         digest: it belongs to the model's input, not to the data.
@@ -148,10 +150,7 @@ class Dataset:
         everything = zip(self.ids, self.digests, names, groups, splits, strict=True)
         header = [*self.classes, "", *map(str, self.item_shape)]
         counts = {
-            split: dict(
-                zip(self.classes, count_labels(self.labels[self.indices(split)], len(self.classes)), strict=True)
-            )
-            for split in SPLITS
+            split: dict(zip(self.classes, self._counts(split), strict=True)) if self.classes else {} for split in SPLITS
         }
         return {
             "digest": _digest([header, *everything]),
@@ -168,8 +167,14 @@ class Dataset:
             "preprocessing": dict(self.preprocessing),
         }
 
+    def _counts(self, split: str) -> list[int]:
+        return count_labels(self.labels[self.indices(split)], len(self.classes))
+
     def _label_names(self) -> list[str]:
         """How the fingerprint writes each item's label, or labels."""
+        if not self.classes:
+            kind = self.labels.dtype.str
+            return [hashlib.blake2b(kind.encode() + row.tobytes(), digest_size=16).hexdigest() for row in self.labels]
         if not self.multi_label:
             return [self.classes[label] for label in self.labels]
         chosen: list[list[str]] = [[] for _ in self.ids]

@@ -67,11 +67,11 @@ def export_onnx(
     """Writes `model` as a float32 ONNX file for any batch size, and its description to `path` with `.json`.
 
     Args:
-        model: takes float32 [B, ...] to logits [B, classes]; unchanged. Of a `QuantAware` network, the
+        model: takes `inputs` [B, ...] to logits [B, classes]; unchanged. Of a `QuantAware` network, the
             float network with its weights is written.
-        inputs: float32 [N, ...], real items to compare on.
+        inputs: float32 [N, ...], or integers, real items to compare on.
         path: where; an existing file is replaced in one step.
-        classes: names in the order of the logits.
+        classes: names in the order of the logits; none for outputs that are not of classes.
         tolerance: largest difference of a logit, as a share of the largest logit (or of 1, if that is more).
         input_name: of the graph's input.
         output_name: of its output.
@@ -87,7 +87,7 @@ def export_onnx(
     ours, theirs = _outputs(whole, inputs).numpy(), run(session(content), inputs)
     parity = parity_of(path, content, ours, theirs)
     require_parity(parity, ours, tolerance)
-    described = {**_described(proto, inputs, classes), "decision": decision}
+    described = {**_described(proto, inputs), "decision": decision}
     publish(parity, proto, content, "float32", classes, described, details)
     return parity
 
@@ -136,7 +136,7 @@ def export_int8(
             "Train longer, so that the int8 ranges settle. Processors without VNNI or dot-product "
             "instructions also compute int8 inexactly: try another machine.",
         )
-    described = {**_described(proto, inputs, classes), "decision": decision}
+    described = {**_described(proto, inputs), "decision": decision}
     publish(parity, proto, content, "int8", classes, described, details)
     return parity
 
@@ -157,9 +157,9 @@ def session(content: bytes | Path, *, threads: int = 1) -> Any:
 
 
 def run(running: Any, inputs: Tensor) -> npt.NDArray[np.float32]:
-    """Logits float32 [N, classes] by a `session` of inputs float32 [N, ...], some at a time."""
+    """Logits float32 [N, classes] by a `session` of inputs [N, ...], some at a time."""
     name = running.get_inputs()[0].name
-    batches = [running.run(None, {name: batch.numpy()})[0] for batch in inputs.float().cpu().split(_AT_ONCE)]
+    batches = [running.run(None, {name: batch.numpy()})[0] for batch in _as_given(inputs).split(_AT_ONCE)]
     return np.concatenate(batches)
 
 
@@ -218,10 +218,15 @@ def parity_of(path: Path, content: bytes, ours: npt.NDArray[np.float32], theirs:
         path=path,
         items=len(ours),
         max_abs_error=float(np.abs(ours - theirs).max()),
-        agreement=float((ours.argmax(1) == theirs.argmax(1)).mean()),
+        agreement=float((_largest(ours) == _largest(theirs)).mean()),
         size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _largest(outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+    """The position of each item's largest output; 0 where an item has one."""
+    return outputs.reshape(len(outputs), -1).argmax(1)
 
 
 def require_parity(parity: Parity, ours: npt.NDArray[np.float32], tolerance: float) -> None:
@@ -248,7 +253,7 @@ def _installed() -> Iterator[None]:
 
 def _exported(model: nn.Module, inputs: Tensor, input_name: str, output_name: str) -> tuple[Any, bytes]:
     """The graph of a network with one input, for any number of items."""
-    example = inputs[:1].float().cpu().expand(2, *inputs.shape[1:]).clone()
+    example = _as_given(inputs[:1]).expand(2, *inputs.shape[1:]).clone()
     return exported(model, (example,), ({0: "batch"},), [input_name], [output_name])
 
 
@@ -264,14 +269,21 @@ def _strip(proto: Any) -> None:
 
 def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
     with torch.inference_mode():
-        return torch.cat([model(batch) for batch in inputs.float().cpu().split(_AT_ONCE)])
+        return torch.cat([model(batch) for batch in _as_given(inputs).split(_AT_ONCE)])
 
 
-def _described(proto: Any, inputs: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def _as_given(inputs: Tensor) -> Tensor:
+    """What the graph takes: floats as float32, and integers as they are."""
+    return (inputs.float() if inputs.is_floating_point() else inputs).cpu()
+
+
+def _described(proto: Any, inputs: Tensor) -> dict[str, Any]:
     """What goes into the graph and comes out."""
+    dtype = str(_as_given(inputs[:0]).dtype).removeprefix("torch.")
+    sizes = [size.dim_value for size in proto.graph.output[0].type.tensor_type.shape.dim[1:]]
     return {
-        "input": {"name": proto.graph.input[0].name, "dtype": "float32", "shape": ["batch", *inputs.shape[1:]]},
-        "output": {"name": proto.graph.output[0].name, "dtype": "float32", "shape": ["batch", len(classes)]},
+        "input": {"name": proto.graph.input[0].name, "dtype": dtype, "shape": ["batch", *inputs.shape[1:]]},
+        "output": {"name": proto.graph.output[0].name, "dtype": "float32", "shape": ["batch", *sizes]},
         "item_shape": list(inputs.shape[1:]),
     }
 

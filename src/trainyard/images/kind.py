@@ -75,7 +75,13 @@ def preprocessing(config: Config, item_shape: Sequence[int]) -> dict[str, Any]:
 
 
 def read_new(
-    path: Path, preprocessing: Mapping[str, Any], *, files: Mapping[str, str], cache_dir: Path, cache_mb: float
+    path: Path,
+    preprocessing: Mapping[str, Any],
+    *,
+    files: Mapping[str, str],
+    cache_dir: Path,
+    cache_mb: float,
+    trust: bool = False,
 ) -> Items:
     """The images at `path`, in the shape that a trained model takes.
 
@@ -85,6 +91,7 @@ def read_new(
         files: not used.
         cache_dir: not used.
         cache_mb: not used.
+        trust: not used.
 
     Raises:
         DataError: nothing there, a file that is not an image, or arrays of another shape.

@@ -30,6 +30,7 @@ def build_model(
     head_scale: float | None = None,
     weights: str | None = None,
     on_weights: Callable[[Report], object] | None = None,
+    trust: bool = False,
     **settings: Any,
 ) -> nn.Module:
     """A freshly initialised network taking float32 [B, *item_shape] to logits float32 [B, len(classes)].
@@ -44,6 +45,7 @@ def build_model(
         head_scale: of a cosine head.
         weights: a file of weights to start from, where names and shapes match; the cosine head is always fresh.
         on_weights: called with a report of what became of each tensor of that file.
+        trust: build a network of the user's own from outside the allow-list.
         settings: the other fields of the model's dataclass, and for a model of one kind of data its
             `Dataset.model_arguments`. `qat` prepares the network for int8 (`QuantAware`) when all else is in place.
 
@@ -52,7 +54,7 @@ def build_model(
             weights that do not fit, or a library that is missing.
     """
     _check_head(name, head, head_scale)
-    model: nn.Module = _kind(name).build(name=name, item_shape=item_shape, classes=classes, **settings)
+    model: nn.Module = _kind(name).build(name=name, item_shape=item_shape, classes=classes, trust=trust, **settings)
     if weights is not None:
         report = load_matching(model, read_weights(weights), weights)
         if on_weights is not None:
@@ -82,15 +84,19 @@ def model_config(
     return described if head_scale is None else {**described, "head": head, "head_scale": float(head_scale)}
 
 
-def from_model_config(config: Mapping[str, Any], files: Mapping[str, str] | None = None) -> nn.Module:
+def from_model_config(
+    config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False
+) -> nn.Module:
     """The network that `model_config` described, with fresh weights.
 
     Args:
         config: the contents of `config.json`.
         files: name to text of the files beside it, of which a text encoder takes its tokenizer; without them
             no checkpoint of it can be written.
+        trust: build a network of the user's own from outside the allow-list.
 
     Raises:
+        UnsafeTargetError: it is such a network, and `trust` is off.
         CheckpointError: a config that is not one of ours, or that lacks a key.
         ConfigError: sizes that cannot be built.
     """
@@ -106,7 +112,7 @@ def from_model_config(config: Mapping[str, Any], files: Mapping[str, str] | None
         )
     head, head_scale = config.get("head", "linear"), config.get("head_scale")
     _check_head(name, head, head_scale)
-    model: nn.Module = _kind(name).rebuild(config, files)
+    model: nn.Module = _kind(name).rebuild(config, files, trust=trust)
     return _completed(model, config.get("item_shape", ()), head_scale, bool(config.get("qat")))
 
 

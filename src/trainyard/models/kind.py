@@ -30,13 +30,16 @@ _PREFIX = "trainyard-"
 _NOT_KEPT = ("name", "weights")  # a checkpoint has weights of its own
 
 
-def build(*, name: str, item_shape: Sequence[int], classes: Sequence[str], **settings: Any) -> nn.Module:
+def build(
+    *, name: str, item_shape: Sequence[int], classes: Sequence[str], trust: bool = False, **settings: Any
+) -> nn.Module:
     """A freshly initialised network with a linear head, taking float32 [B, *item_shape] to logits [B, len(classes)].
 
     Args:
         name: of the network.
         item_shape: the shape of one item, without the batch; convolutional networks want (C, H, W) or (H, W).
         classes: class names, in the order of the outputs.
+        trust: not used.
         settings: the fields of the network's dataclass in `schema`, besides `weights`.
 
     Raises:
@@ -83,12 +86,13 @@ def describe(*, name: str, item_shape: Sequence[int], classes: Sequence[str], **
     }
 
 
-def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None) -> nn.Module:
+def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False) -> nn.Module:
     """The network that `describe` described, with fresh weights. Keys that it does not know are ignored.
 
     Args:
         config: the contents of config.json.
         files: not used.
+        trust: not used.
 
     Raises:
         CheckpointError: a config that lacks a key, or whose labels are not numbered from 0.

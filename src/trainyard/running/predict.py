@@ -58,6 +58,7 @@ def _read(opened: Trained, path: Path) -> Items:
         files=opened.loaded.files,
         cache_dir=cache_directory(system.cache_dir),
         cache_mb=system.cache_mb,
+        trust=opened.trust,
     )
     return items
 

@@ -99,7 +99,13 @@ def preprocessing(config: Config, item_shape: Sequence[int] | None = None) -> di
 
 
 def read_new(
-    path: Path, preprocessing: Mapping[str, Any], *, files: Mapping[str, str], cache_dir: Path, cache_mb: float
+    path: Path,
+    preprocessing: Mapping[str, Any],
+    *,
+    files: Mapping[str, str],
+    cache_dir: Path,
+    cache_mb: float,
+    trust: bool = False,
 ) -> Items:
     """The texts at `path`, as a trained model takes them.
 
@@ -109,6 +115,7 @@ def read_new(
         files: the checkpoint's, name to text, among them its tokenizer.
         cache_dir: not used.
         cache_mb: not used.
+        trust: not used.
 
     Raises:
         DataError: no texts there.

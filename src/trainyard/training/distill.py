@@ -71,13 +71,14 @@ class Distillation:
         return softened_divergence(outputs, answers, self.temperature)
 
 
-def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int]) -> nn.Module:
+def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int], *, trust: bool = False) -> nn.Module:
     """The network in a checkpoint, on the CPU; draws no random number.
 
     Args:
         path: a checkpoint's directory or file.
         classes: class names of the data, in the order of the student's outputs.
         item_shape: of the student's items, without the batch.
+        trust: build a network of the user's own from outside the allow-list.
 
     Raises:
         ConfigError: it cannot be loaded, or has other classes, another order of them, or takes other items.
@@ -90,7 +91,7 @@ def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int]) 
     try:
         loaded = load(path, weights_only=True)
         with torch.random.fork_rng(devices=[]):  # the student starts from the weights it would have alone
-            teacher = from_model_config(loaded.model_config)
+            teacher = from_model_config(loaded.model_config, trust=trust)
         load_weights(teacher, loaded.model, str(path))
     except CheckpointError as error:
         raise ConfigError([f"`{_SETTING}`: {error.what}"], error.remedy) from error

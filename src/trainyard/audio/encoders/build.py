@@ -30,7 +30,12 @@ def source_of(model: EncoderModel) -> str:
 
 
 def build(
-    *, classes: Sequence[str], clip_seconds: float, item_shape: Sequence[int] | None = None, **settings: Any
+    *,
+    classes: Sequence[str],
+    clip_seconds: float,
+    item_shape: Sequence[int] | None = None,
+    trust: bool = False,
+    **settings: Any,
 ) -> EncoderClassifier:
     """A speech encoder with a new head, its method applied: float32 inputs to logits float32 [B, len(classes)].
 
@@ -38,6 +43,7 @@ def build(
         classes: class names, in the order of the outputs.
         clip_seconds: length of a clip; a Whisper is cut to it.
         item_shape: shape of an input, without the batch, to check: (n_mels, frames) or (samples,).
+        trust: not used.
         settings: the fields of `EncoderModel`.
 
     Raises:
@@ -77,8 +83,15 @@ def describe(
     return {**plain, OURS: {"name": chosen.name, **ours, **vars(chosen)}}
 
 
-def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None) -> EncoderClassifier:
+def rebuild(
+    config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False
+) -> EncoderClassifier:
     """The network that `describe` described, with fresh weights, whatever its first ones were.
+
+    Args:
+        config: the contents of config.json.
+        files: not used.
+        trust: not used.
 
     Raises:
         CheckpointError: a config.json that lacks our settings.

@@ -40,6 +40,7 @@ def build(
     tokenizer: Tokenizer | None,
     multi_label: bool,
     item_shape: Sequence[int] = (),
+    trust: bool = False,
     **settings: Any,
 ) -> TextClassifier:
     """A text encoder with a head: token ids int64 [B, T] and their numbers [B] to logits float32 [B, len(classes)].
@@ -49,6 +50,7 @@ def build(
         tokenizer: whose ids it will get.
         multi_label: whether a text may have several labels, or none.
         item_shape: of the longest text, (tokens,), to check.
+        trust: not used.
         settings: the fields of `TextEncoderModel`. `prior_bias` and `vocabulary` change nothing here: they are for
             whoever makes the tokenizer and calls `start_at_prior`.
 
@@ -96,13 +98,16 @@ def describe(
     return {**plain, OURS: {**ours, **kept}}
 
 
-def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None) -> TextClassifier:
+def rebuild(
+    config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False
+) -> TextClassifier:
     """The network that `describe` described, with fresh weights, whatever its first ones were.
 
     Args:
         config: the contents of config.json.
         files: name to text of the tokenizer's files, others may be among them. Without them the network
             works, but no checkpoint of it can be written.
+        trust: not used.
 
     Raises:
         CheckpointError: a config.json that is not one, or files without a tokenizer.
