@@ -17,7 +17,7 @@ from trainyard.checkpoints.formats import FORMATS, MANIFEST
 from trainyard.checkpoints.reader import faults
 from trainyard.errors import CheckpointError
 from trainyard.jsonl import without_nan
-from trainyard.runs import Checkpoint, RunWriter
+from trainyard.runs import CheckpointRecord, RunWriter
 from trainyard.runs.events import CheckpointCommitted, Published, Quarantined
 
 FileWriter = Callable[[Path], None]  # writes one file at the path it is given
@@ -33,7 +33,7 @@ def commit(
     linked: Mapping[str, str] | None = None,
     expected_bytes: int = 0,
     inside_epoch: bool = False,
-) -> Checkpoint:
+) -> CheckpointRecord:
     """Writes a checkpoint and returns it, committed.
 
     Args:
@@ -128,7 +128,7 @@ def _write_directory(
     return entries
 
 
-def publish(run: RunWriter, checkpoint: Checkpoint, place: str) -> Path | None:
+def publish(run: RunWriter, checkpoint: CheckpointRecord, place: str) -> Path | None:
     """Gives a checkpoint the name that the layout has for `place` ("best" or "final"), without copying.
 
     A fixed name moves from the checkpoint that had it, in one step for a single file; a checkpoint
@@ -156,7 +156,7 @@ def publish(run: RunWriter, checkpoint: Checkpoint, place: str) -> Path | None:
     return target
 
 
-def quarantine(run: RunWriter, checkpoint: Checkpoint, why: str) -> list[Path]:
+def quarantine(run: RunWriter, checkpoint: CheckpointRecord, why: str) -> list[Path]:
     """Sets a damaged checkpoint aside, under its names plus `.corrupt`, so that nothing uses it again.
 
     A published copy that is whole all the same (where a file system has no links) stays.

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trainyard.runs import Checkpoint
+from trainyard.runs import CheckpointRecord
 
 CHECKPOINT, BEST, FINAL = "checkpoint", "best", "final"
 
@@ -53,7 +53,7 @@ class Decision:
 
 
 def decide(
-    checkpoints: Sequence[Checkpoint],
+    checkpoints: Sequence[CheckpointRecord],
     policy: KeepPolicy,
     *,
     best_step: int | None,
@@ -89,7 +89,7 @@ def decide(
     best = _best_steps(ordered, max(policy.best, 1), best_step, monitor, mode, named_apart=has_best_place)
     kept_for = _reasons_by_step(ordered, policy, best, named_apart=has_best_place)
 
-    def judge(checkpoint: Checkpoint, place: str) -> Decision:
+    def judge(checkpoint: CheckpointRecord, place: str) -> Decision:
         step = checkpoint.step
         if step in protected:
             return Decision(step, place, True, protected[step])
@@ -114,7 +114,7 @@ def decide(
 
 
 def _best_steps(
-    ordered: Sequence[Checkpoint], k: int, best_step: int | None, monitor: str, mode: str, *, named_apart: bool
+    ordered: Sequence[CheckpointRecord], k: int, best_step: int | None, monitor: str, mode: str, *, named_apart: bool
 ) -> dict[int, str]:
     """The `k` best steps and what to call each. The run's own best comes first; ties go to the earlier."""
     sign = 1 if mode == "min" else -1
@@ -130,7 +130,7 @@ def _best_steps(
 
 
 def _reasons_by_step(
-    ordered: Sequence[Checkpoint], policy: KeepPolicy, best: Mapping[int, str], *, named_apart: bool
+    ordered: Sequence[CheckpointRecord], policy: KeepPolicy, best: Mapping[int, str], *, named_apart: bool
 ) -> dict[int, str]:
     """Which checkpoints stay at their own path, and why; the weightiest reason is told."""
     kept: dict[int, str] = {}
@@ -184,7 +184,9 @@ def _never_all(decisions: list[Decision], named: Collection[int]) -> list[Decisi
     ]
 
 
-def superseded(checkpoints: Sequence[Checkpoint], protected_steps: Mapping[int, str] | None = None) -> list[Decision]:
+def superseded(
+    checkpoints: Sequence[CheckpointRecord], protected_steps: Mapping[int, str] | None = None
+) -> list[Decision]:
     """Which checkpoints may lose what only resuming needs: all but the newest that can be resumed.
 
     One decision for each checkpoint that can be resumed from and has its own path; `keep` is about

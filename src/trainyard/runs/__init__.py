@@ -4,7 +4,7 @@ Knows nothing of torch, of tensors or of what trains. Everything a run says abou
 `<home>/.run/`; what it leaves for people is where its layout says.
 """
 
-from trainyard.runs.events import BestStep, Checkpoint, Event
+from trainyard.runs.events import BestStep, CheckpointRecord, Event
 from trainyard.runs.history import read_history
 from trainyard.runs.reader import RunReader, find_homes
 from trainyard.runs.snapshot import Attempt, Record, Snapshot
@@ -14,7 +14,7 @@ from trainyard.runs.yard import Yard
 __all__ = [
     "Attempt",
     "BestStep",
-    "Checkpoint",
+    "CheckpointRecord",
     "Event",
     "Record",
     "RunReader",

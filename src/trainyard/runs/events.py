@@ -38,7 +38,7 @@ class BestStep:
 
 
 @dataclass
-class Checkpoint:
+class CheckpointRecord:
     """A committed checkpoint.
 
     `paths` maps a place ("checkpoint": its own; "best", "final": published names) to a path
@@ -235,7 +235,7 @@ class Restored(Event):
     """A checkpoint, or a part of it, came back from the trash: it is `checkpoint` now."""
 
     journal_name = "restored"
-    checkpoint: Checkpoint
+    checkpoint: CheckpointRecord
 
 
 # -- other files, and other runs
@@ -305,7 +305,7 @@ _KINDS: Mapping[str, type[Event]] = {
         ArtifactLinked,
     )
 }
-_NESTED: Mapping[str, type[BestStep | Checkpoint]] = {"best": BestStep, "checkpoint": Checkpoint}
+_NESTED: Mapping[str, type[BestStep | CheckpointRecord]] = {"best": BestStep, "checkpoint": CheckpointRecord}
 
 
 def encode(event: Event) -> dict[str, Any]:
@@ -315,7 +315,7 @@ def encode(event: Event) -> dict[str, Any]:
         value = getattr(event, item.name)
         if item.metadata.get("omitted_at_default") and value == _default(item):
             continue
-        record[item.name] = asdict(value) if isinstance(value, BestStep | Checkpoint) else value
+        record[item.name] = asdict(value) if isinstance(value, BestStep | CheckpointRecord) else value
     return record
 
 

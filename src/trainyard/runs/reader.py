@@ -17,7 +17,7 @@ from trainyard.errors import CorruptError, RunNotFoundError
 from trainyard.layouts import Layout, load_layout
 from trainyard.layouts.facts import RESERVED
 from trainyard.runs import lock
-from trainyard.runs.events import Checkpoint
+from trainyard.runs.events import CheckpointRecord
 from trainyard.runs.history import Row, read_history
 from trainyard.runs.journal import read_journal
 from trainyard.runs.snapshot import Snapshot, fold
@@ -97,7 +97,7 @@ class RunReader:
         found = {record.path: self.resolve(record.path) for record in self.snapshot.records}
         return {name: path for name, path in found.items() if path.exists()}
 
-    def locate(self, checkpoint: Checkpoint) -> Path | None:
+    def locate(self, checkpoint: CheckpointRecord) -> Path | None:
         """Where the checkpoint is: its own path if it is there, else a published name."""
         for place in ("checkpoint", "best", "final"):
             if place in checkpoint.paths:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from trainyard.runs import events
-from trainyard.runs.events import BestStep, Checkpoint, Event
+from trainyard.runs.events import BestStep, CheckpointRecord, Event
 
 FORMAT = 1
 
@@ -70,7 +70,7 @@ class Snapshot:
     data: dict[str, Any] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    checkpoints: list[Checkpoint] = field(default_factory=list)
+    checkpoints: list[CheckpointRecord] = field(default_factory=list)
     parents: list[dict[str, Any]] = field(default_factory=list)
     artifacts: list[dict[str, Any]] = field(default_factory=list)  # {"role": "logged" or "used", "artifact", "type"}
     warnings: list[str] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Snapshot:
         """Bytes of all records and checkpoints, shared files counted each time."""
         return sum(r.size for r in self.records) + sum(c.size for c in self.checkpoints)
 
-    def checkpoint(self, step: int) -> Checkpoint | None:
+    def checkpoint(self, step: int) -> CheckpointRecord | None:
         """The checkpoint of this step, if it still exists."""
         return next((c for c in self.checkpoints if c.step == step), None)
 
@@ -103,7 +103,7 @@ class Snapshot:
         plain = {key: value for key, value in data.items() if key != "size_bytes"}
         plain["attempts"] = [Attempt(**item) for item in plain["attempts"]]
         plain["records"] = [Record(**item) for item in plain["records"]]
-        plain["checkpoints"] = [Checkpoint(**item) for item in plain["checkpoints"]]
+        plain["checkpoints"] = [CheckpointRecord(**item) for item in plain["checkpoints"]]
         plain["best"] = None if plain["best"] is None else BestStep(**plain["best"])
         return cls(**plain)
 
@@ -148,11 +148,13 @@ def _progress(run: Snapshot, event: events.Progressed) -> None:
 
 
 def _checkpoint(run: Snapshot, event: events.CheckpointCommitted) -> None:
-    new = Checkpoint(event.step, event.epoch, event.format, event.metrics, event.files, dict(event.paths), at=event.at)
+    new = CheckpointRecord(
+        event.step, event.epoch, event.format, event.metrics, event.files, dict(event.paths), at=event.at
+    )
     _insert(run, new)
 
 
-def _insert(run: Snapshot, new: Checkpoint) -> None:
+def _insert(run: Snapshot, new: CheckpointRecord) -> None:
     others = [c for c in run.checkpoints if c.step != new.step]
     run.checkpoints = sorted([*others, new], key=lambda c: c.step)  # a new list: others may be reading the old
 
