@@ -1,7 +1,7 @@
-"""Runs: their identity, events, journal, history, snapshot and lock; how they are made, opened and written.
+"""Runs: their identity, events, journal, history, snapshot and lock; how they are created, opened and written.
 
-Knows nothing of torch, of tensors or of what trains. Everything a run says about itself is in
-`<home>/.run/`; what it leaves for people is where its layout says.
+Knows nothing of torch, tensors or training. Trainyard's own files about a run are in `<home>/.run/`; files for
+people are where the layout puts them.
 """
 
 from trainyard.runs.events import BestStep, CheckpointRecord, Event
