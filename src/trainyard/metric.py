@@ -1,4 +1,4 @@
-"""A metric is a name measured on a split. It becomes text only where files, queries and trackers want one."""
+"""A metric: a name measured on a split. It becomes text only in files, queries and trackers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 Direction = Literal["min", "max"]
 
 SPLITS = ("train", "val", "test")
-# What the training itself measures, whatever the task.
+# Measured by the training loop itself, for every task.
 OF_TRAINING: Mapping[str, Direction] = {"loss": "min", "grad_norm": "min", "learning_rate": "max"}
 
 
@@ -25,12 +25,12 @@ class Metric:
 
     @property
     def as_transformers(self) -> str:
-        """`eval_loss`: how transformers calls what is measured on validation; the others as they are."""
+        """`eval_loss`: transformers' name for a validation metric; metrics of other splits keep their names."""
         return f"eval_{self.name}" if self.split == "val" else str(self)
 
     @property
     def as_tag(self) -> str:
-        """`val/loss`: how TensorBoard and Weights & Biases group charts."""
+        """`val/loss`: the form by which TensorBoard and Weights & Biases group charts."""
         return f"{self.split}/{self.name}"
 
     @classmethod
@@ -38,7 +38,7 @@ class Metric:
         """The metric that `val_loss` names.
 
         Raises:
-            ValueError: the text does not begin with a split.
+            ValueError: the text does not begin with a split and an underscore.
         """
         split, _, name = text.partition("_")
         if split not in SPLITS or not name:
@@ -54,7 +54,7 @@ class Metric:
         declared = of_task.get(self.name) or OF_TRAINING.get(self.name)
         if declared is not None:
             return "min" if declared == "min" else "max"
-        # Runs of the first version recorded no directions: their names have to tell.
+        # Runs of the first version recorded no directions: guess from the name.
         return "min" if any(word in self.name for word in ("loss", "error", "brier", "ece")) else "max"
 
 
@@ -73,6 +73,6 @@ def as_text(values: Values) -> dict[str, float]:
 
 
 def of_split(written: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """What a mapping of written names holds of one split, by the metric's name alone."""
+    """The values of one split in a mapping of written names, keyed by the metric's name alone."""
     prefix = f"{split}_"
     return {key.removeprefix(prefix): value for key, value in written.items() if key.startswith(prefix)}

@@ -15,7 +15,7 @@ from trainyard import durable
 from trainyard.checkpoints import FORMATS, choose, commit, problems, publish, quarantine, verified_path
 from trainyard.errors import CheckpointError, CorruptError, DiskFullError, NotResumableError, UnknownCheckpointError
 from trainyard.layouts import load_layout
-from trainyard.runs import BestStep, Checkpoint, RunReader, RunWriter, Yard, create_run, find_homes, resume_run
+from trainyard.runs import BestStep, CheckpointRecord, RunReader, RunWriter, Yard, create_run, find_homes, resume_run
 from trainyard.runs.events import Dropped, Progressed, Stripped
 from trainyard.testing import faults
 
@@ -40,7 +40,7 @@ def writers(run: RunWriter, step: int) -> dict[str, Callable[[Path], None]]:
     }
 
 
-def save(run: RunWriter, step: int, **more: Any) -> Checkpoint:
+def save(run: RunWriter, step: int, **more: Any) -> CheckpointRecord:
     return commit(run, writers(run, step), step=step, epoch=step / 10, metrics={"val_loss": 1 / step}, **more)
 
 
@@ -48,7 +48,7 @@ def reread(run: RunWriter) -> RunReader:
     return RunReader(run.yard, run.home)
 
 
-def is_whole(run: RunReader, checkpoint: Checkpoint, path: Path) -> bool:
+def is_whole(run: RunReader, checkpoint: CheckpointRecord, path: Path) -> bool:
     """By the bytes that were meant to be there, not by any manifest."""
     for file in checkpoint.files:
         name = file["name"]

@@ -7,20 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainyard.retention.policy import Decision, KeepPolicy, decide, superseded
-from trainyard.runs import Checkpoint
+from trainyard.runs import CheckpointRecord
 
 
-def checkpoint(step: int, loss: float = 1.0, *, places: str = "checkpoint", **fields: object) -> Checkpoint:
+def checkpoint(step: int, loss: float = 1.0, *, places: str = "checkpoint", **fields: object) -> CheckpointRecord:
     values: dict[str, object] = {"epoch": step / 10, "format": "pth", "metrics": {"val_loss": loss}, "files": []}
     paths = {place: f"{place}-{step}" for place in places.split()}
-    return Checkpoint(step=step, paths=paths, **{**values, **fields})  # type: ignore[arg-type]
+    return CheckpointRecord(step=step, paths=paths, **{**values, **fields})  # type: ignore[arg-type]
 
 
 def kept(decisions: list[Decision], place: str = "checkpoint") -> list[int]:
     return [d.step for d in decisions if d.keep and d.place == place]
 
 
-def run_decide(checkpoints: list[Checkpoint], policy: KeepPolicy, **options: object) -> list[Decision]:
+def run_decide(checkpoints: list[CheckpointRecord], policy: KeepPolicy, **options: object) -> list[Decision]:
     defaults: dict[str, object] = {"best_step": None, "monitor": "val_loss", "mode": "min", "has_best_place": False}
     return decide(checkpoints, policy, **{**defaults, **options})  # type: ignore[arg-type]
 
@@ -165,7 +165,7 @@ policies = st.builds(
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[list[Checkpoint], dict[str, object]]:
+def situations(draw: st.DrawFn) -> tuple[list[CheckpointRecord], dict[str, object]]:
     checkpoints = draw(checkpoint_lists)
     steps = st.sampled_from([c.step for c in checkpoints])
     return checkpoints, {
@@ -182,7 +182,7 @@ def places_kept(decisions: list[Decision]) -> set[tuple[int, str]]:
 
 @given(situations(), policies)
 def test_best_newest_only_and_protected_are_never_dropped(
-    situation: tuple[list[Checkpoint], dict[str, object]], policy: KeepPolicy
+    situation: tuple[list[CheckpointRecord], dict[str, object]], policy: KeepPolicy
 ) -> None:
     checkpoints, options = situation
     decisions = run_decide(checkpoints, policy, **options)
@@ -204,7 +204,7 @@ def test_best_newest_only_and_protected_are_never_dropped(
 
 @given(situations(), policies, st.integers(0, 5), st.integers(0, 5))
 def test_asking_to_keep_more_keeps_what_was_kept(
-    situation: tuple[list[Checkpoint], dict[str, object]], policy: KeepPolicy, more_last: int, more_best: int
+    situation: tuple[list[CheckpointRecord], dict[str, object]], policy: KeepPolicy, more_last: int, more_best: int
 ) -> None:
     checkpoints, options = situation
     last = None if policy.last is None else policy.last + more_last
@@ -215,7 +215,7 @@ def test_asking_to_keep_more_keeps_what_was_kept(
 
 @given(situations(), policies)
 def test_deciding_again_after_dropping_drops_nothing_more(
-    situation: tuple[list[Checkpoint], dict[str, object]], policy: KeepPolicy
+    situation: tuple[list[CheckpointRecord], dict[str, object]], policy: KeepPolicy
 ) -> None:
     checkpoints, options = situation
     stay = places_kept(run_decide(checkpoints, policy, **options))
@@ -223,5 +223,5 @@ def test_deciding_again_after_dropping_drops_nothing_more(
     for c in checkpoints:
         paths = {place: path for place, path in c.paths.items() if (c.step, place) in stay}
         if paths:
-            left.append(Checkpoint(**{**vars(c), "paths": paths}))
+            left.append(CheckpointRecord(**{**vars(c), "paths": paths}))
     assert places_kept(run_decide(left, policy, **options)) == stay

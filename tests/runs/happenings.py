@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from trainyard.runs import BestStep, Checkpoint, Event
+from trainyard.runs import BestStep, CheckpointRecord, Event
 from trainyard.runs.events import (
     ArtifactLinked,
     CheckpointCommitted,
@@ -44,7 +44,8 @@ happenings: st.SearchStrategy[Event] = st.one_of(
     st.builds(Quarantined, steps, PLACES, paths, st.text()),
     st.builds(Stripped, steps, st.just(["optimizer.pt"]), why),
     st.builds(
-        Restored, st.builds(Checkpoint, steps, numbers, formats, metrics, files, own_path, st.booleans(), st.just("t"))
+        Restored,
+        st.builds(CheckpointRecord, steps, numbers, formats, metrics, files, own_path, st.booleans(), st.just("t")),
     ),
     st.builds(
         RecordWritten, st.just("log"), paths, st.integers(0, 9), st.none() | st.just("0"), st.just({"split": "val"})

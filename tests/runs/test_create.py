@@ -75,8 +75,10 @@ def test_a_taken_explicit_name_is_refused_and_nothing_is_left(yard: Yard, layout
     create_run(yard, layout, **WHO, name="mine").finish()
     before = sorted(yard.root.rglob("*"))
     if layout.claim == "run":
-        with pytest.raises(NameTakenError, match="mine") as caught:
+        with pytest.raises(NameTakenError) as caught:
             create_run(yard, layout, **WHO, name="mine")
+        assert caught.value.value == "mine"
+        assert caught.value.place == str(readers(yard)[0].home)
         assert "run.name" in caught.value.remedy
         assert sorted(yard.root.rglob("*")) == before
     else:  # told apart by time or id
@@ -143,8 +145,9 @@ def test_two_spellings_of_one_name_are_one_name(yard: Yard) -> None:
 
 def test_a_run_is_never_inside_another(yard: Yard, tmp_path: Path) -> None:
     create_run(yard, load_layout("shared"), **{**WHO, "model": "digits"}).finish()  # artifacts/digits/
-    with pytest.raises(BadNameError, match="inside the run"):
+    with pytest.raises(BadNameError) as caught:
         create_run(yard, load_layout("grouped"), **{**WHO, "project": "artifacts"})
+    assert caught.value.place == str(readers(yard)[0].home)
 
 
 def test_a_config_that_is_no_json_leaves_nothing(yard: Yard) -> None:
@@ -292,15 +295,18 @@ def _kill_while_creating(root: Path, nth: int) -> None:
 def test_a_full_disk_and_a_forbidden_yard_are_explained(yard: Yard, tmp_path: Path) -> None:
     with faults.disk_full(100), pytest.raises(DiskFullError):
         create_run(yard, load_layout("grouped"), **WHO)
-    with faults.failing(1, error=errno.EROFS), pytest.raises(YardError, match="--yard"):
+    with faults.failing(1, error=errno.EROFS), pytest.raises(YardError) as caught:
         create_run(yard, load_layout("grouped"), **WHO)
+    assert "--yard" in caught.value.remedy
     assert readers(yard) == temporaries(yard) == []
     (tmp_path / "file").touch()
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(YardError):
             Yard(root, create=True)
-    with pytest.raises(YardError, match="There is no yard"):
+    with pytest.raises(YardError) as caught:
         Yard(tmp_path / "missing")
+    assert caught.value.place == str(tmp_path / "missing")
+    assert "trainyard train" in caught.value.remedy
     assert not (tmp_path / "missing").exists()
 
 

@@ -83,7 +83,9 @@ def test_a_key_that_was_always_there_may_not_be_missing(missing: str) -> None:
     del record[missing]
     with pytest.raises(CorruptError) as caught:
         decode(record)
-    assert missing in caught.value.what
+    assert caught.value.value == [missing]
+    assert caught.value.place == "event published of t"
+    assert caught.value.remedy
 
 
 def test_a_task_is_in_the_snapshot(tmp_path: Path) -> None:

@@ -206,8 +206,10 @@ def test_an_unreadable_run_json_is_folded_anew(text: str, yard: Yard) -> None:
     (run.home / ".run" / "run.json").write_text(text)
     assert RunReader(yard, run.home).snapshot.summary == {"accuracy": 1.0}
     (run.home / ".run" / "journal.jsonl").unlink()
-    with pytest.raises(CorruptError, match=r"neither a readable run\.json nor a journal"):
+    with pytest.raises(CorruptError) as caught:
         RunReader(yard, run.home)
+    assert caught.value.place == str(run.home)
+    assert ".run/" in caught.value.remedy
 
 
 def test_a_stale_run_json_is_folded_anew(yard: Yard) -> None:
@@ -228,5 +230,7 @@ def test_a_damaged_journal_is_an_error_that_names_it(yard: Yard) -> None:
     faults.flip_byte(run.home / ".run" / "journal.jsonl", 30)
     assert RunReader(yard, run.home).snapshot.state == "finished"  # run.json is whole and current
     (run.home / ".run" / "run.json").unlink()
-    with pytest.raises(CorruptError, match=r"journal\.jsonl is damaged"):
+    with pytest.raises(CorruptError) as caught:
         RunReader(yard, run.home)
+    assert "journal.jsonl" in caught.value.what
+    assert "trainyard verify" in caught.value.remedy

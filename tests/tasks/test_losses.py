@@ -76,8 +76,11 @@ def test_balanced_weights_are_scikit_learns(case: tuple[int, list[int]]) -> None
 
 
 def test_balanced_weights_name_the_empty_classes() -> None:
-    with pytest.raises(DataError, match="'b', 'd'"):
+    with pytest.raises(DataError) as caught:
         balanced_class_weights([0, 0, 2], CLASSES)
+    assert caught.value.value == ["b", "d"]
+    assert caught.value.place == "training.class_weights"
+    assert "training.class_weights=none" in caught.value.remedy
 
 
 def test_class_weight_settings() -> None:
@@ -91,8 +94,10 @@ def test_class_weight_settings() -> None:
     "setting", [(1, 2, 3), (1, 2, 3, -1), (0, 0, 0, 0), (1, 2, 3, math.nan), (1, 2, 3, math.inf), "balancd"]
 )
 def test_class_weights_that_are_none(setting: object) -> None:
-    with pytest.raises(ConfigError, match=r"training\.class_weights"):
+    with pytest.raises(ConfigError) as caught:
         class_weights(setting, [0, 1, 2, 3], CLASSES)
+    assert caught.value.keys == ("training.class_weights",)
+    assert caught.value.remedy
 
 
 CRITERIA = {
@@ -188,31 +193,75 @@ def test_any_number_of_classes(n_classes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "options", "said"),
+    ("target", "reason"),
     [
-        (CROSS_ENTROPY | {"reduction": "sum"}, {}, "is not a mean over the items"),
-        (CROSS_ENTROPY | {"reduction": "none"}, {}, "is not a mean over the items"),
-        (ours(Coupled), {}, "is not a mean over the items"),
-        (ours(Pair), {}, "is not a mean over the items"),
-        (ours(Trained), {}, "parameters of its own"),
-        ({"_target_": "torch.nn.MSELoss"}, {}, "cannot take logits"),
-        ({"_target_": "torch.nn.BCEWithLogitsLoss"}, {}, "cannot take logits"),
-        ({"_target_": "torch.nn.NLLLoss"}, {}, "log-probabilities"),
-        ({"_target_": "collections.OrderedDict"}, {}, "is no torch.nn.Module"),
-        ({"_target_": "torch.nn.MultiMarginLoss"}, {"label_smoothing": 0.1}, "takes no 'label_smoothing'"),
-        ({"_target_": "torch.nn.MSELoss"}, {"weights": np.ones(4)}, "takes no 'weight'"),
-        (CROSS_ENTROPY | {"label_smoothing": 0.1}, {"label_smoothing": 0.2}, "both set"),
-        (CROSS_ENTROPY | {"weight": [1, 1, 1, 1]}, {"weights": np.ones(4)}, "both set"),
-        (CROSS_ENTROPY | {"weight": [1, 2, 3]}, {}, "cannot take logits"),
-        (CROSS_ENTROPY | {"weigth": [1, 2, 3, 4]}, {}, "weigth"),
+        (CROSS_ENTROPY | {"reduction": "sum"}, "reduction"),
+        (CROSS_ENTROPY | {"reduction": "none"}, "reduction"),
+        (ours(Coupled), "reduction"),
+        (ours(Pair), "reduction"),
+        (ours(Trained), "buffers"),
+        ({"_target_": "torch.nn.NLLLoss"}, "torch.nn.CrossEntropyLoss"),
+        ({"_target_": "collections.OrderedDict"}, "torch.nn.Module"),
     ],
 )
-def test_criteria_that_cannot_be_averaged_exactly_are_refused(
-    target: dict[str, object], options: dict[str, object], said: str
+def test_criteria_that_cannot_be_averaged_exactly_are_refused(target: dict[str, object], reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_criterion(target, n_classes=4, trust=True)
+    assert caught.value.keys == ("training.criterion",)
+    assert caught.value.__cause__ is None
+    assert reason in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"_target_": "torch.nn.MSELoss"},
+        {"_target_": "torch.nn.BCEWithLogitsLoss"},
+        CROSS_ENTROPY | {"weight": [1, 2, 3]},
+    ],
+)
+def test_criteria_that_cannot_take_the_labels_are_refused(target: dict[str, object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_criterion(target, n_classes=4)
+    assert caught.value.keys == ("training.criterion",)
+    assert isinstance(caught.value.__cause__, RuntimeError | ValueError), "the criterion's own error"
+    assert "training/criterion=cross_entropy" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "keys"),
+    [
+        (
+            {"_target_": "torch.nn.MultiMarginLoss"},
+            {"label_smoothing": 0.1},
+            ("training.label_smoothing", "training.criterion"),
+        ),
+        ({"_target_": "torch.nn.MSELoss"}, {"weights": np.ones(4)}, ("training.class_weights", "training.criterion")),
+        (
+            CROSS_ENTROPY | {"label_smoothing": 0.1},
+            {"label_smoothing": 0.2},
+            ("training.label_smoothing", "training.criterion.label_smoothing"),
+        ),
+        (
+            CROSS_ENTROPY | {"weight": [1, 1, 1, 1]},
+            {"weights": np.ones(4)},
+            ("training.class_weights", "training.criterion.weight"),
+        ),
+    ],
+)
+def test_settings_that_a_criterion_does_not_take_or_sets_itself_are_refused(
+    target: dict[str, object], options: dict[str, object], keys: tuple[str, ...]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        build_criterion(target, n_classes=4, trust=True, **options)
-    assert said in str(caught.value)
+        build_criterion(target, n_classes=4, **options)
+    assert caught.value.keys == keys
+    assert "training/criterion=cross_entropy" in caught.value.remedy
+
+
+def test_a_misspelt_argument_of_a_criterion_is_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_criterion(CROSS_ENTROPY | {"weigth": [1, 2, 3, 4]}, n_classes=4)
+    assert "`weigth`" in caught.value.problems[0]
 
 
 def test_a_criterion_outside_the_allow_list_needs_trust() -> None:

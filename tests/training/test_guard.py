@@ -30,8 +30,8 @@ def stepped(model: nn.Module) -> nn.Module:
 def test_weights_without_a_gradient_are_named() -> None:
     with pytest.raises(ConfigError) as caught:
         check_gradients(stepped(Net()))
-    assert "of 6 weights that should train, 2 got no gradient (unused.weight, unused.bias)" in caught.value.what
-    assert "dead" not in caught.value.what, "that is not known to be wrong"
+    assert caught.value.keys == ("unused.weight", "unused.bias"), "zeros (dead) are not known to be wrong"
+    assert "model.method" in caught.value.remedy
 
 
 def test_zeros_are_held_against_a_model_that_says_which_it_expects() -> None:
@@ -41,8 +41,9 @@ def test_zeros_are_held_against_a_model_that_says_which_it_expects() -> None:
 
     model = Telling()
     model.unused.requires_grad_(False)
-    with pytest.raises(ConfigError, match=r"1 got a gradient of zeros \(dead.weight\)"):
+    with pytest.raises(ConfigError) as caught:
         check_gradients(stepped(model))
+    assert caught.value.keys == ("dead.weight",)
     model.expects_zero_gradient = lambda name: name.startswith("dead")  # type: ignore[method-assign]
     check_gradients(model)
 
@@ -82,6 +83,9 @@ def test_a_lora_that_is_passed_by_is_found() -> None:
     methods.add_lora(model.model, model.family, (0, 1), model.family.attention, rank=2, alpha=2.0, dropout=0.0)
     model.train()
     model(torch.randn(2, 1600)).sum().backward()
-    with pytest.raises(ConfigError, match="16 got no gradient") as caught:
+    with pytest.raises(ConfigError) as caught:
         check_gradients(model)
-    assert "wavlm.encoder.layers.0.attention.k_proj.lora_A.default.weight" in caught.value.what
+    assert len(caught.value.keys) == 16
+    assert any(
+        name.endswith("wavlm.encoder.layers.0.attention.k_proj.lora_A.default.weight") for name in caught.value.keys
+    )

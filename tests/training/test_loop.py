@@ -335,8 +335,10 @@ def test_when_checkpoints_are_asked_for(every_epochs: int, every_steps: int | No
 
 def test_asked_to_stop_it_saves_that_very_step_and_says_so() -> None:
     training = toy()
-    with pytest.raises(Interrupted, match="step 7") as caught:
+    with pytest.raises(Interrupted) as caught:
         training.run(Plan(epochs=3), should_stop=lambda: training.progress.step == 7)
+    assert caught.value.place == "step 7"
+    assert "trainyard resume" in caught.value.remedy
     assert caught.value.exit_code == 130
     assert training.saved[-1][1]["progress"]["step"] == 7
     assert training.saved[-1][0].inside_epoch
@@ -344,8 +346,10 @@ def test_asked_to_stop_it_saves_that_very_step_and_says_so() -> None:
 
 def test_asked_to_stop_at_the_end_of_an_epoch_it_saves_once() -> None:
     training = toy()
-    with pytest.raises(Interrupted, match="epoch 1 of 3"):
+    with pytest.raises(Interrupted) as caught:
         training.run(Plan(epochs=3, save_every_epochs=9), should_stop=lambda: training.progress.step == 10)
+    assert caught.value.place == "step 10"
+    assert training.progress.epoch == 1
     assert [state["progress"]["step"] for _, state in training.saved] == [10]
     assert not training.saved[0][0].inside_epoch
 
@@ -380,8 +384,10 @@ def test_a_bad_item_stops_it_at_its_step_and_is_named(
     plan = Plan(epochs=2, log_every=log_every, save_every_steps=every_steps, grad_accumulation=accumulation)
     with pytest.raises(DivergedError) as caught:
         training.run(plan)
-    assert f"at step {step}," in caught.value.what
-    assert ", ".join(f"item-{i}" for i in group) in caught.value.what
+    assert caught.value.place == f"step {step}"
+    assert caught.value.value == group.tolist()
+    assert all(f"item-{i}" in caught.value.what for i in group)
+    assert "training.grad_clip=1.0" in caught.value.remedy
     assert caught.value.exit_code == 2
     assert all(state["progress"]["step"] < step for _, state in training.saved)
     assert all(finite(state) for _, state in training.saved)
@@ -392,8 +398,10 @@ def test_weights_spoilt_by_a_finite_loss_are_never_kept() -> None:
     training = toy()
     item = int(training.batches.order(0)[21])
     training = toy(dataset=poisoned(training.dataset, item, math.inf))
-    with pytest.raises(DivergedError, match=rf"weights .* at step 6, .*\bitem-{item}\b"):
+    with pytest.raises(DivergedError) as caught:
         training.run(Plan(epochs=1, save_every_steps=1))
+    assert caught.value.place == "weights after step 6"
+    assert item in caught.value.value
     assert [state["progress"]["step"] for _, state in training.saved] == [1, 2, 3, 4, 5]
     assert all(finite(state) for _, state in training.saved)
 
@@ -408,8 +416,10 @@ def test_weights_spoilt_by_the_last_step_of_an_epoch_are_never_kept() -> None:
                 training.model[0].weight[0, 0] = math.inf
 
     training.optimizer.register_step_post_hook(spoil)
-    with pytest.raises(DivergedError, match=rf"at step 10, .*\bitem-{last}\b"):
+    with pytest.raises(DivergedError) as caught:
         training.run(Plan(epochs=1))
+    assert caught.value.place == "weights after step 10"
+    assert last in caught.value.value
     assert training.saved == []
 
 

@@ -76,8 +76,9 @@ def test_without_a_best_epoch_the_journal_has_none(new_run) -> None:
 
 
 def test_a_metric_with_the_name_of_a_column_is_refused(new_run) -> None:
-    with pytest.raises(BadNameError, match="'step'"):
+    with pytest.raises(BadNameError) as caught:
         HistorySink(new_run(), "val_loss", lambda *_: None).emit(StepLogged(1, 0.1, {"step": 1.0}))
+    assert caught.value.value == "step"
 
 
 def test_the_log_has_a_line_an_epoch_and_steps_for_those_who_look(caplog: pytest.LogCaptureFixture) -> None:

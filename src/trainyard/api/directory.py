@@ -25,7 +25,7 @@ from trainyard.errors import CorruptError, RunNotFoundError, UserError
 from trainyard.index import Index
 from trainyard.index.language import parse as parse_query
 from trainyard.layouts.kinds import SHAREABLE
-from trainyard.runs import Checkpoint, Record, RunReader, Yard
+from trainyard.runs import CheckpointRecord, Record, RunReader, Yard
 
 _PIECE = 1 << 22  # bytes read at once
 _NEAR = 2_000  # runs compared with a name that does not exist
@@ -217,7 +217,7 @@ class DirectoryTransport:
         }
 
 
-def checkpoint_document(checkpoint: Checkpoint) -> Document:
+def checkpoint_document(checkpoint: CheckpointRecord) -> Document:
     """A checkpoint as a run's document has it."""
     return {name: getattr(checkpoint, name) for name in ("step", "epoch", "metrics", "paths")}
 
@@ -253,7 +253,7 @@ def _run_files(reader: RunReader) -> dict[str, tuple[Document, Path]]:
     return found
 
 
-def _has_files(checkpoint: Checkpoint, place: str) -> bool:
+def _has_files(checkpoint: CheckpointRecord, place: str) -> bool:
     """Whether the checkpoint is in this place with a file that reading it needs: a published one may be empty."""
     format_ = FORMATS[checkpoint.format]
     return place in checkpoint.paths and (

@@ -8,10 +8,10 @@ from pathlib import Path
 from trainyard import durable
 from trainyard.checkpoints.formats import FORMATS
 from trainyard.errors import CheckpointError, NotResumableError, UnknownCheckpointError
-from trainyard.runs import Checkpoint, RunReader
+from trainyard.runs import CheckpointRecord, RunReader
 
 
-def faults(checkpoint: Checkpoint, place: str, path: Path, *, deep: bool = True) -> list[str]:
+def faults(checkpoint: CheckpointRecord, place: str, path: Path, *, deep: bool = True) -> list[str]:
     """What is wrong with the copy of a checkpoint at `path`, its `place`; empty when it is intact."""
     format_ = FORMATS[checkpoint.format]
     if not path.exists():
@@ -30,7 +30,7 @@ def faults(checkpoint: Checkpoint, place: str, path: Path, *, deep: bool = True)
     return found
 
 
-def problems(run: RunReader, checkpoint: Checkpoint, *, deep: bool = True) -> list[str]:
+def problems(run: RunReader, checkpoint: CheckpointRecord, *, deep: bool = True) -> list[str]:
     """What is wrong with a checkpoint in any of its places, one sentence each; empty when it is intact.
 
     Args:
@@ -45,7 +45,7 @@ def problems(run: RunReader, checkpoint: Checkpoint, *, deep: bool = True) -> li
     ]
 
 
-def verified_path(run: RunReader, checkpoint: Checkpoint, *, resuming: bool, deep: bool = True) -> Path | None:
+def verified_path(run: RunReader, checkpoint: CheckpointRecord, *, resuming: bool, deep: bool = True) -> Path | None:
     """The path of an intact copy of the checkpoint; None when it has none.
 
     Args:
@@ -63,11 +63,11 @@ def verified_path(run: RunReader, checkpoint: Checkpoint, *, resuming: bool, dee
     return None
 
 
-def _is_resumable(checkpoint: Checkpoint) -> bool:
+def _is_resumable(checkpoint: CheckpointRecord) -> bool:
     return checkpoint.resumable and FORMATS[checkpoint.format].can_resume(checkpoint.paths)
 
 
-def _others(run: RunReader, checkpoint: Checkpoint, *, resuming: bool) -> str:
+def _others(run: RunReader, checkpoint: CheckpointRecord, *, resuming: bool) -> str:
     """Steps of the run's other checkpoints whose names and sizes are right, as text; empty when there are none.
 
     Args:
@@ -84,7 +84,7 @@ def _others(run: RunReader, checkpoint: Checkpoint, *, resuming: bool) -> str:
     )
 
 
-def remedy_of_damage(run: RunReader, checkpoint: Checkpoint, *, resuming: bool) -> str:
+def remedy_of_damage(run: RunReader, checkpoint: CheckpointRecord, *, resuming: bool) -> str:
     """What to do about a damaged checkpoint, as an instruction. Does not read the contents of others.
 
     Args:
@@ -102,9 +102,9 @@ def remedy_of_damage(run: RunReader, checkpoint: Checkpoint, *, resuming: bool) 
 class Choice:
     """The checkpoint to use, its path, and the newer ones that were skipped as damaged."""
 
-    checkpoint: Checkpoint
+    checkpoint: CheckpointRecord
     path: Path
-    damaged: tuple[tuple[Checkpoint, str], ...] = ()
+    damaged: tuple[tuple[CheckpointRecord, str], ...] = ()
 
 
 def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = False) -> Choice | None:
@@ -159,7 +159,7 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
             value=step,
             place=snapshot.name,
         )
-    damaged: list[tuple[Checkpoint, str]] = []
+    damaged: list[tuple[CheckpointRecord, str]] = []
     for checkpoint in reversed(snapshot.checkpoints):
         if resuming and not _is_resumable(checkpoint):
             continue

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from trainyard.checkpoints.reader import Choice, choose
 from trainyard.checkpoints.writer import quarantine
 from trainyard.errors import NotResumableError
-from trainyard.runs import Checkpoint, RunReader, RunWriter
+from trainyard.runs import CheckpointRecord, RunReader, RunWriter
 
 
 def choose_to_resume(
     run: RunWriter,
     step: int | str | None = None,
     *,
-    tell: Callable[[Checkpoint, str], None] = lambda checkpoint, why: None,
+    tell: Callable[[CheckpointRecord, str], None] = lambda checkpoint, why: None,
 ) -> Choice | None:
     """The checkpoint to resume from; None when there is none: begin at the beginning.
 

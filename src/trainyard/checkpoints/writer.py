@@ -17,7 +17,7 @@ from trainyard.checkpoints.formats import FORMATS, MANIFEST
 from trainyard.checkpoints.reader import faults
 from trainyard.errors import CheckpointError
 from trainyard.jsonl import without_nan
-from trainyard.runs import Checkpoint, RunWriter
+from trainyard.runs import CheckpointRecord, RunWriter
 from trainyard.runs.events import CheckpointCommitted, Published, Quarantined
 
 FileWriter = Callable[[Path], None]  # writes one file to the given path
@@ -33,7 +33,7 @@ def commit(
     linked: Mapping[str, str] | None = None,
     expected_bytes: int = 0,
     inside_epoch: bool = False,
-) -> Checkpoint:
+) -> CheckpointRecord:
     """Writes a checkpoint, commits it and returns it.
 
     Args:
@@ -136,7 +136,7 @@ def _write_directory(
     return entries
 
 
-def publish(run: RunWriter, checkpoint: Checkpoint, place: str) -> Path | None:
+def publish(run: RunWriter, checkpoint: CheckpointRecord, place: str) -> Path | None:
     """Publishes a checkpoint under the layout's path for `place` ("best" or "final"), without copying.
 
     A fixed path is taken over from the checkpoint that had it, atomically for a single file; if that
@@ -164,7 +164,7 @@ def publish(run: RunWriter, checkpoint: Checkpoint, place: str) -> Path | None:
     return target
 
 
-def quarantine(run: RunWriter, checkpoint: Checkpoint, why: str) -> list[Path]:
+def quarantine(run: RunWriter, checkpoint: CheckpointRecord, why: str) -> list[Path]:
     """Renames a damaged checkpoint by appending `.corrupt`, so that nothing uses it again.
 
     A published copy that is intact (on a file system without hard links) is kept.

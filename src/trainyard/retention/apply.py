@@ -35,7 +35,7 @@ from trainyard.retention.trash import (
     mark_done,
     read_entry,
 )
-from trainyard.runs import Checkpoint, RunReader, RunWriter, Yard, amend, find_homes
+from trainyard.runs import CheckpointRecord, RunReader, RunWriter, Yard, amend, find_homes
 from trainyard.runs.lock import RunLock
 from trainyard.runs.reader import read_snapshot
 
@@ -115,7 +115,7 @@ def _record_removal(run: RunWriter, item: PlanItem) -> str | None:
     return None
 
 
-def _lost_with(checkpoint: Checkpoint, place: str) -> dict[str, Any]:
+def _lost_with(checkpoint: CheckpointRecord, place: str) -> dict[str, Any]:
     """What else is lost when a checkpoint directory is dropped but its published one, without resume files, stays."""
     format_ = FORMATS[checkpoint.format]
     if place != CHECKPOINT or not format_.is_directory or len(checkpoint.paths) == 1:

@@ -14,7 +14,7 @@ from trainyard.checkpoints.formats import FORMATS, OPTIMIZER, RNG_STATE, SCALER,
 from trainyard.layouts import Layout
 from trainyard.retention.plan import PlanItem, Spared
 from trainyard.retention.policy import CHECKPOINT, Decision
-from trainyard.runs import Checkpoint, RunReader, Snapshot, Yard
+from trainyard.runs import CheckpointRecord, RunReader, Snapshot, Yard
 
 STATE_FILES = frozenset({OPTIMIZER, SCHEDULER, SCALER, RNG_STATE})  # needed only to resume
 
@@ -116,7 +116,7 @@ def strip_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanIte
         )
 
 
-def _state_files(checkpoint: Checkpoint) -> list[str]:
+def _state_files(checkpoint: CheckpointRecord) -> list[str]:
     if not FORMATS[checkpoint.format].is_directory:
         return []
     return [str(file["name"]) for file in checkpoint.files if file["name"] in STATE_FILES]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trainyard.runs import Checkpoint
+from trainyard.runs import CheckpointRecord
 
 CHECKPOINT, BEST, FINAL = "checkpoint", "best", "final"
 
@@ -55,7 +55,7 @@ class Decision:
 
 
 def decide(
-    checkpoints: Sequence[Checkpoint],
+    checkpoints: Sequence[CheckpointRecord],
     policy: KeepPolicy,
     *,
     best_step: int | None,
@@ -91,7 +91,7 @@ def decide(
     best = _best_steps(ordered, max(policy.best, 1), best_step, monitor, mode, named_apart=has_best_place)
     kept_for = _reasons_by_step(ordered, policy, best, named_apart=has_best_place)
 
-    def judge(checkpoint: Checkpoint, place: str) -> Decision:
+    def judge(checkpoint: CheckpointRecord, place: str) -> Decision:
         step = checkpoint.step
         if step in protected:
             return Decision(step, place, True, protected[step])
@@ -116,7 +116,7 @@ def decide(
 
 
 def _best_steps(
-    ordered: Sequence[Checkpoint], k: int, best_step: int | None, monitor: str, mode: str, *, named_apart: bool
+    ordered: Sequence[CheckpointRecord], k: int, best_step: int | None, monitor: str, mode: str, *, named_apart: bool
 ) -> dict[int, str]:
     """The `k` best steps, each with its reason. The run's recorded best is first; earlier steps win ties."""
     sign = 1 if mode == "min" else -1
@@ -132,7 +132,7 @@ def _best_steps(
 
 
 def _reasons_by_step(
-    ordered: Sequence[Checkpoint], policy: KeepPolicy, best: Mapping[int, str], *, named_apart: bool
+    ordered: Sequence[CheckpointRecord], policy: KeepPolicy, best: Mapping[int, str], *, named_apart: bool
 ) -> dict[int, str]:
     """Which checkpoints are kept at their own path, and why. `setdefault` keeps the most important reason."""
     kept: dict[int, str] = {}
@@ -186,7 +186,9 @@ def _never_all(decisions: list[Decision], named: Collection[int]) -> list[Decisi
     ]
 
 
-def superseded(checkpoints: Sequence[Checkpoint], protected_steps: Mapping[int, str] | None = None) -> list[Decision]:
+def superseded(
+    checkpoints: Sequence[CheckpointRecord], protected_steps: Mapping[int, str] | None = None
+) -> list[Decision]:
     """Which checkpoints may lose what is needed only to resume: all but the newest resumable one.
 
     One decision for each resumable checkpoint that still has its own path; `keep` refers to its

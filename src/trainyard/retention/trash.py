@@ -20,7 +20,7 @@ from trainyard.checkpoints.reader import faults
 from trainyard.errors import YardError
 from trainyard.retention.measure import measure
 from trainyard.retention.plan import Plan, PlanItem
-from trainyard.runs import Checkpoint, Snapshot, Yard
+from trainyard.runs import CheckpointRecord, Snapshot, Yard
 from trainyard.runs.identity import utc_now
 
 UNFINISHED = "unfinished"  # leftovers of killed checkpoint writers, which are in no plan
@@ -179,7 +179,7 @@ def is_as_it_was(yard: Yard, item: PlanItem, path: str) -> bool:
     if item.action == "remove":
         digest = item.before["sha256"]
         return digest is None or (place.is_file() and durable.sha256_file(place) == str(digest))
-    checkpoint = Checkpoint(**item.before)
+    checkpoint = CheckpointRecord(**item.before)
     if item.action == "drop":
         return not faults(checkpoint, item.data["place"], place)
     digests = {file["name"]: file["sha256"] for file in checkpoint.files}

@@ -17,7 +17,7 @@ from trainyard.retention.apply import forget, trash_locked
 from trainyard.retention.plan import PlanItem
 from trainyard.retention.policy import CHECKPOINT
 from trainyard.retention.trash import TrashEntry, is_as_it_was, is_recorded, list_trash
-from trainyard.runs import Checkpoint, RunWriter, Yard, amend
+from trainyard.runs import CheckpointRecord, RunWriter, Yard, amend
 from trainyard.runs.events import RecordWritten, Restored
 from trainyard.wording import did_you_mean, listed
 
@@ -194,9 +194,9 @@ def _misfit(run: RunWriter, item: PlanItem) -> str | None:
     return None
 
 
-def _merged(now: Checkpoint | None, item: PlanItem) -> Checkpoint:
+def _merged(now: CheckpointRecord | None, item: PlanItem) -> CheckpointRecord:
     """The run's present checkpoint together with what `item` restores."""
-    before = Checkpoint.from_dict(item.before)
+    before = CheckpointRecord.from_dict(item.before)
     format_ = FORMATS[before.format]
     if item.action == "strip":
         assert now is not None  # checked by _misfit

@@ -20,7 +20,7 @@ from trainyard.index import Index
 from trainyard.jsonl import without_nan
 from trainyard.retention import Plan, PlanItem, TrashEntry, apply
 from trainyard.retention.plan import make_plan
-from trainyard.runs import Checkpoint, RunWriter, Yard
+from trainyard.runs import CheckpointRecord, RunWriter, Yard
 
 _MANIFEST = "artifact_manifest"
 
@@ -52,7 +52,7 @@ def log_artifact(
 # -- what a finished training logs
 
 
-def log_run_artifacts(run: RunWriter, best_checkpoint: Checkpoint | None) -> list[Version]:
+def log_run_artifacts(run: RunWriter, best_checkpoint: CheckpointRecord | None) -> list[Version]:
     """Logs what a training leaves for others: its best checkpoint, final predictions and statistics.
 
     They are `model-{run}` (alias best, without what only resuming needs), `predictions-{run}` and
@@ -92,7 +92,7 @@ def log_run_artifacts(run: RunWriter, best_checkpoint: Checkpoint | None) -> lis
     return logged
 
 
-def _checkpoint_files(run: RunWriter, checkpoint: Checkpoint) -> dict[str, Path]:
+def _checkpoint_files(run: RunWriter, checkpoint: CheckpointRecord) -> dict[str, Path]:
     """The checkpoint's files by name, from the place that is meant for others where there is one."""
     format_ = FORMATS[checkpoint.format]
     place = next(name for name in ("best", "final", "checkpoint", *checkpoint.paths) if name in checkpoint.paths)

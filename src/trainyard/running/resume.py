@@ -15,7 +15,7 @@ from trainyard.errors import NotResumableError
 from trainyard.running.attempt import ShouldStop, attempt, starting_processes
 from trainyard.running.logs import tell
 from trainyard.running.train import tested_model
-from trainyard.runs import Checkpoint, RunReader, RunWriter, Snapshot, Yard, resume_run
+from trainyard.runs import CheckpointRecord, RunReader, RunWriter, Snapshot, Yard, resume_run
 from trainyard.training.checkpoint.capture import restore
 from trainyard.training.checkpoint.read import load
 from trainyard.training.events import Sink
@@ -85,7 +85,7 @@ def resume_training(
         messages.append(label + text)
         tell(console, text, label=label)
 
-    def report_damage(checkpoint: Checkpoint, why: str) -> None:
+    def report_damage(checkpoint: CheckpointRecord, why: str) -> None:
         say(why, f"checkpoint of step {checkpoint.step} is damaged and was set aside: ")
 
     run = resume_run(yard, home) if process.is_main else None

@@ -1,10 +1,10 @@
-"""Runs: their identity, events, journal, history, snapshot and lock; how they are made, opened and written.
+"""Runs: their identity, events, journal, history, snapshot and lock; how they are created, opened and written.
 
-Knows nothing of torch, of tensors or of what trains. Everything a run says about itself is in
-`<home>/.run/`; what it leaves for people is where its layout says.
+Knows nothing of torch, tensors or training. Trainyard's own files about a run are in `<home>/.run/`; files for
+people are where the layout puts them.
 """
 
-from trainyard.runs.events import BestStep, Checkpoint, Event
+from trainyard.runs.events import BestStep, CheckpointRecord, Event
 from trainyard.runs.history import read_history
 from trainyard.runs.reader import RunReader, find_homes
 from trainyard.runs.snapshot import Attempt, Record, Snapshot
@@ -14,7 +14,7 @@ from trainyard.runs.yard import Yard
 __all__ = [
     "Attempt",
     "BestStep",
-    "Checkpoint",
+    "CheckpointRecord",
     "Event",
     "Record",
     "RunReader",

@@ -1,7 +1,6 @@
-"""What a run was made with: system, Python, packages, git commit and diff, processor, GPU.
+"""The environment of a run: system, Python, packages, git commit and diff, processor, GPU.
 
-Reads; never imports a heavy package (a version is read from its metadata). Whatever cannot be told
-is left out.
+Never imports a heavy package (a version is read from its metadata). What cannot be determined is left out.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def git(directory: Path | None = None) -> dict[str, Any]:
     return {
         "commit": commit,
         "branch": _output(["git", "rev-parse", "--abbrev-ref", "HEAD"], directory),
-        "remote": remote and re.sub("(?<=//)[^/]*@", "", remote),  # a token may be before the @
+        "remote": remote and re.sub("(?<=//)[^/]*@", "", remote),  # there may be a token before the @
         "dirty": bool(_output(["git", "--no-optional-locks", "status", "--porcelain"], directory)),
         "diff": diff[:_DIFF_LIMIT],
     }
@@ -68,7 +67,7 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
-        pass  # not Linux: platform knows less
+        pass  # not Linux: use the little that platform knows
     return platform.processor() or platform.machine()
 
 
@@ -89,7 +88,7 @@ def _gpus() -> list[dict[str, str]]:
 
 
 def capture(directory: Path | None = None) -> dict[str, Any]:
-    """The environment of this process, JSON-able; `directory` is where git is asked (default: cwd)."""
+    """The environment of this process, ready for JSON; `directory` is where git runs (default: cwd)."""
     directory = directory or Path.cwd()
     return {
         "os": platform.platform(),

@@ -1,8 +1,8 @@
-"""What can happen to a run: a frozen dataclass per event, and how each becomes a line of the journal.
+"""The events of a run: a frozen dataclass for each, and its encoding as a line of the journal.
 
-These are the only things that a writer takes and that a snapshot is folded from. On disk an event is
-an object with the time (`at`), its journal name (`event`) and a key per field. Events and keys of a
-later version are ignored; a key that was added after a journal was written takes its default.
+A writer accepts only these, and a snapshot is folded from these alone. On disk an event is a JSON object with
+the time (`at`), its journal name (`event`) and a key per field. Events and keys of a later version are ignored;
+a key that was added after a journal was written takes its default.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 from trainyard.errors import CorruptError
 
-_OMITTED = {"omitted_at_default": True}  # metadata of fields that a line names only when they say something
+_OMITTED = {"omitted_at_default": True}  # metadata of fields that a line omits when they have their default
 
 
 def known_fields(cls: type, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def known_fields(cls: type, data: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BestStep:
-    """The best step so far. `metric` is the one that chose it; None in journals that did not keep it."""
+    """The best step so far. `metric` is the one that chose it; None in journals that did not record it."""
 
     step: int
     epoch: float | None
@@ -38,7 +38,7 @@ class BestStep:
 
 
 @dataclass
-class Checkpoint:
+class CheckpointRecord:
     """A committed checkpoint.
 
     `paths` maps a place ("checkpoint": its own; "best", "final": published names) to a path
@@ -57,7 +57,7 @@ class Checkpoint:
 
     @property
     def size(self) -> int:
-        """Bytes of its files, each counted once whatever they share with others."""
+        """Bytes of its files, each counted once, shared with other checkpoints or not."""
         return sum(file["size"] for file in self.files)
 
     @classmethod
@@ -68,7 +68,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened. `at` is when, in UTC; empty: the moment it is written to the journal."""
+    """Base of the events. `at` is the time in UTC; empty: set when the event is written to the journal."""
 
     journal_name: ClassVar[str]
     at: str = field(default="", kw_only=True)
@@ -79,7 +79,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Created(Event):
-    """The run exists: who it is, where, and what it was asked to do."""
+    """The run exists: its identity, home and configuration."""
 
     journal_name = "created"
     id: str
@@ -121,7 +121,7 @@ class Ended(Event):
 
 @dataclass(frozen=True)
 class TaskChosen(Event):
-    """What the run learns to do. `headline`: metrics that a list or a console line shows first.
+    """The task that the run trains for. `headline`: metrics that a list or a console line shows first.
 
     `directions` maps the name of a metric to "min" or "max".
     """
@@ -161,7 +161,7 @@ class Summarised(Event):
 
 @dataclass(frozen=True)
 class Warned(Event):
-    """Something a person should know."""
+    """A warning for the user."""
 
     journal_name = "warning"
     text: str
@@ -172,7 +172,7 @@ class Warned(Event):
 
 @dataclass(frozen=True)
 class CheckpointCommitted(Event):
-    """A whole checkpoint is on disk."""
+    """A complete checkpoint is on disk."""
 
     journal_name = "checkpoint"
     step: int
@@ -185,7 +185,7 @@ class CheckpointCommitted(Event):
 
 @dataclass(frozen=True)
 class Published(Event):
-    """A checkpoint has the published name `path` for `place`; no other checkpoint has it any more."""
+    """A checkpoint has the published name `path` for `place`; another that had it has lost it."""
 
     journal_name = "published"
     step: int
@@ -195,7 +195,7 @@ class Published(Event):
 
 @dataclass(frozen=True)
 class Dropped(Event):
-    """A checkpoint is gone from a place. `files`: those that no other place of it holds.
+    """A checkpoint was removed from a place. `files`: those that are in no other place of it.
 
     `resumable` is None when dropping the place did not change it.
     """
@@ -232,10 +232,10 @@ class Stripped(Event):
 
 @dataclass(frozen=True)
 class Restored(Event):
-    """A checkpoint, or a part of it, came back from the trash: it is `checkpoint` now."""
+    """A checkpoint, or a part of it, was restored from the trash: its record is now `checkpoint`."""
 
     journal_name = "restored"
-    checkpoint: Checkpoint
+    checkpoint: CheckpointRecord
 
 
 # -- other files, and other runs
@@ -255,7 +255,7 @@ class RecordWritten(Event):
 
 @dataclass(frozen=True)
 class RecordRemoved(Event):
-    """A record is gone."""
+    """A record was removed."""
 
     journal_name = "removed"
     path: str
@@ -264,7 +264,7 @@ class RecordRemoved(Event):
 
 @dataclass(frozen=True)
 class ParentUsed(Event):
-    """The run was made from step `step` of another run; `role` says how, such as "teacher"."""
+    """The run uses step `step` of another run; `role` is its use, such as "teacher"."""
 
     journal_name = "parent"
     run: str
@@ -274,7 +274,7 @@ class ParentUsed(Event):
 
 @dataclass(frozen=True)
 class ArtifactLinked(Event):
-    """The run logged or used a version of an artifact; `role` says which."""
+    """The run logged or used a version of an artifact; `role` is "logged" or "used"."""
 
     journal_name = "artifact"
     role: str
@@ -305,7 +305,7 @@ _KINDS: Mapping[str, type[Event]] = {
         ArtifactLinked,
     )
 }
-_NESTED: Mapping[str, type[BestStep | Checkpoint]] = {"best": BestStep, "checkpoint": Checkpoint}
+_NESTED: Mapping[str, type[BestStep | CheckpointRecord]] = {"best": BestStep, "checkpoint": CheckpointRecord}
 
 
 def encode(event: Event) -> dict[str, Any]:
@@ -315,7 +315,7 @@ def encode(event: Event) -> dict[str, Any]:
         value = getattr(event, item.name)
         if item.metadata.get("omitted_at_default") and value == _default(item):
             continue
-        record[item.name] = asdict(value) if isinstance(value, BestStep | Checkpoint) else value
+        record[item.name] = asdict(value) if isinstance(value, BestStep | CheckpointRecord) else value
     return record
 
 
@@ -323,11 +323,15 @@ def _default(item: dataclasses.Field[Any]) -> Any:
     return item.default if item.default_factory is MISSING else item.default_factory()
 
 
+def _has_default(item: dataclasses.Field[Any]) -> bool:
+    return item.default is not MISSING or item.default_factory is not MISSING
+
+
 def decode(record: Mapping[str, Any]) -> Event | None:
     """The event of a journal line; None for one of a later version.
 
     Raises:
-        CorruptError: a key is missing that the event always had.
+        CorruptError: a key without a default is missing; `value` lists the missing ones.
     """
     kind = _KINDS.get(record["event"])
     if kind is None:
@@ -339,9 +343,12 @@ def decode(record: Mapping[str, Any]) -> Event | None:
                 values[name] = nested.from_dict(values[name])
         return kind(**values)
     except TypeError as error:
+        missing = [item.name for item in dataclasses.fields(kind) if item.name not in values and not _has_default(item)]
         raise CorruptError(
             f"The event {kind.journal_name!r} of {record.get('at')} lacks a key ({error}).",
             "Restore the journal from a copy; `trainyard verify` names every damaged file.",
+            value=missing,
+            place=f"event {kind.journal_name} of {record.get('at')}",
         ) from None
 
 

@@ -1,9 +1,9 @@
 """A run's history: its metric rows, append-only.
 
-`log` writes its row to the file before it returns, so that a killed process loses none; a thread makes
-the rows durable every quarter of a second, so that a power cut loses at most half a second of them. A
-resume appends a mark that takes back the rows after the step it resumes from: the file keeps them,
-readers skip them. Knows nothing of the journal.
+`log` writes its row to the file before it returns, so that a killed process loses none; a thread syncs
+the file every quarter of a second, so that a power cut loses at most half a second of rows. A resume
+appends a mark that supersedes the rows after the step it resumes from: the file keeps them, readers
+skip them. Knows nothing of the journal.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from trainyard import jsonl
 from trainyard.errors import BadNameError, TrainyardError
 
 _SYNC_EVERY_S = 0.25
-_REMEMBERED_TEMPLATES = 1000  # sets of metric names; a program whose names never repeat must not fill the memory
+_REMEMBERED_TEMPLATES = 1000  # sets of metric names; bounds the memory of a program whose names never repeat
 _FLOATS = {float}
 _PLAIN = {float, int}
-_COLUMNS = frozenset({"step", "epoch", "split", "time"})  # of every row, so they cannot be the name of a metric
+_COLUMNS = frozenset({"step", "epoch", "split", "time"})  # in every row, so no metric can have these names
 
 Row = dict[str, Any]
 
@@ -33,8 +33,8 @@ Row = dict[str, Any]
 class History:
     """Writes the rows of one attempt. One process at a time, any number of its threads.
 
-    A row that cannot be written is an error of the `log` that brought it. When rows cannot be made
-    durable, those since the last success are taken out of the file and every later call raises why.
+    A row that cannot be written is an error of its `log` call. When a sync fails, the rows since the last
+    sync are removed from the file, and every later call raises the same error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +42,7 @@ class History:
         self._templates: dict[tuple[str, ...], str] = {}
         self._writing = threading.Lock()
         self._syncing = threading.Lock()
-        self._logged = threading.Event()  # since the thread last looked
+        self._logged = threading.Event()  # set when a row was written since the last sync
         self._closing = threading.Event()
         self._closed = False
         self._pid = os.getpid()
@@ -55,7 +55,7 @@ class History:
         Raises:
             BadNameError: a metric has the name of a column that every row has.
             DiskFullError: the row was not written.
-            ValueError: the history is closed, or this is a forked child of the process that opened it.
+            ValueError: the history is closed, or this process is a fork of the one that opened it.
         """
         self._append(self._line(values, step, epoch, split))
 
@@ -66,12 +66,12 @@ class History:
 
     def _append(self, line: bytes) -> None:
         if self._pid != os.getpid():
-            raise ValueError("the run belongs to the parent of this process: log its metrics there")
+            raise ValueError("this process is a fork; log metrics in the parent process, which opened the run")
         with self._writing:
             if self._error is not None:
                 raise self._error
             if self._closed:
-                raise ValueError("the run has ended: no more metrics can be logged")
+                raise ValueError("the run has ended; no more metrics can be logged")
             self._appender.append(line, sync=False)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep_synced, name="trainyard-history", daemon=True)
@@ -80,7 +80,7 @@ class History:
             self._logged.set()
 
     def _line(self, values: Mapping[str, SupportsFloat], step: int, epoch: float | None, split: str) -> bytes:
-        """The row as `jsonl.encode_line` would give it, several times faster: see `_template`."""
+        """The row as `jsonl.encode_line` encodes it, several times faster: see `_template`."""
         names = (split, *values)
         template = self._templates.get(names) or self._template(names)
         numbers: list[Any] = list(values.values())
@@ -94,12 +94,13 @@ class History:
         return jsonl.seal((template % (step, "null" if epoch is None else epoch, now, *numbers)).encode())
 
     def _template(self, names: tuple[str, ...]) -> str:
-        """The JSON of a row of these names (the split, then the metrics) with places for its numbers."""
+        """The JSON of a row of these names (the split, then the metrics) with format specifiers for its numbers."""
         split, *metrics = names
         if reserved := _COLUMNS.intersection(metrics):
             raise BadNameError(
-                f"No metric can be called {' or '.join(sorted(map(repr, reserved)))}: every row has one.",
+                f"No metric can be called {' or '.join(sorted(map(repr, reserved)))}: that is a column of every row.",
                 "Pass step=, epoch= and split= beside the metrics; the time is added automatically.",
+                value=", ".join(sorted(reserved)),
             )
         quoted = [json.dumps({name: 0})[1:-1].rpartition(":")[0].replace("%", "%%") for name in metrics]
         fields = ",".join(f"{name}:%r" for name in quoted)
@@ -114,11 +115,11 @@ class History:
         while not self._closed:
             self._logged.wait()
             self._closing.wait(_SYNC_EVERY_S)
-            self._logged.clear()  # before the sync: a row that comes meanwhile needs another
+            self._logged.clear()  # before the sync: a row written meanwhile needs another sync
             try:
                 self._sync()
             except BaseException:
-                return  # `_error` tells the training thread, which fails on it
+                return  # the training thread raises `_error` at its next call
 
     def _sync(self) -> None:
         with self._syncing:
@@ -146,7 +147,7 @@ class History:
             self._closed = True
         self._closing.set()
         if self._thread is not None:
-            self._logged.set()  # else it waits for a row
+            self._logged.set()  # otherwise the thread keeps waiting for a row
             self._thread.join()
         try:
             self.sync()
@@ -157,14 +158,14 @@ class History:
 def _are_finite(numbers: list[Any], epoch: float | None) -> bool:
     try:
         return math.isfinite(sum(numbers)) and (epoch is None or math.isfinite(epoch))
-    except OverflowError:  # an integer beyond every float; the slow path writes it
+    except OverflowError:  # an integer too large for a float; the slow path writes it
         return False
 
 
 def read_history(path: Path, *, superseded: bool = False) -> list[Row]:
-    """The rows that count, in order: {"step", "epoch", "split", "time", **values}.
+    """The valid rows, in order: {"step", "epoch", "split", "time", **values}.
 
-    Rows that a resume took back are omitted unless `superseded`; a torn last line always is.
+    Rows superseded by a resume are omitted unless `superseded`; an incomplete last line always is.
     """
     rows: list[Row] = []
     for record in jsonl.read_lines(path)[0]:

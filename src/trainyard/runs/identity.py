@@ -1,4 +1,4 @@
-"""Who a run is: its id, its names, and the facts its paths are made of. Touches no disk."""
+"""The identity of a run: its id, its names, and the facts that fill its path templates. Touches no disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def new_id() -> str:
-    """Eight random characters of [a-z0-9]: 2.8e12 ids."""
+    """Eight random characters of [a-z0-9]: 2.8e12 possible ids."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(8))
 
 
@@ -21,7 +21,7 @@ def utc_now() -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run is called. `name` is what the user sees; `id` is what never changes."""
+    """The names of a run. `name` is for the user; `id` never changes."""
 
     id: str
     project: str
@@ -30,7 +30,7 @@ class Identity:
     name: str
 
     def facts(self, now: datetime) -> dict[str, str]:
-        """The facts that path templates are filled with; times in local time, as people expect."""
+        """The facts that fill path templates; times are local, as people expect."""
         return {
             "project": self.project,
             "dataset": self.dataset,

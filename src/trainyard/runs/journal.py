@@ -1,4 +1,4 @@
-"""A run's journal: what happened, in order, append-only. The truth that the snapshot is folded from."""
+"""A run's journal: its events in order, append-only. The source that the snapshot is folded from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Journal:
 
     @property
     def size(self) -> int:
-        """Bytes of the journal so far, without what waits for `flush`."""
+        """Bytes of the journal file, without the events that wait for `flush`."""
         return self._appender.size
 
     @property
@@ -31,7 +31,7 @@ class Journal:
         return bool(self._gathered)
 
     def add(self, event: Event) -> Event:
-        """Takes one event for the next `flush` and returns it as it will be read back.
+        """Queues one event for the next `flush`; returns it as it will be read back.
 
         Raises:
             ValueError: the journal is closed.
@@ -46,7 +46,7 @@ class Journal:
         return written
 
     def flush(self) -> None:
-        """Writes what was gathered: one write and one fsync. When that fails, none of it is in the journal."""
+        """Writes the queued events: one write and one fsync. If that fails, none of them is in the journal."""
         lines, self._gathered = b"".join(self._gathered), []
         if lines:
             self._appender.append(lines)
@@ -62,6 +62,6 @@ class Journal:
 
 
 def read_journal(path: Path) -> tuple[list[Event], int]:
-    """The events in order (without a torn last line) and the bytes that they take."""
+    """The events in order, without an incomplete last line, and their size in bytes."""
     records, size = jsonl.read_lines(path)
     return decode_all(records), size

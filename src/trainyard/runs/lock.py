@@ -1,6 +1,6 @@
-"""Whether an attempt lives: an flock held from its start to its end, which no kill can leave behind.
+"""Whether an attempt is alive: an flock held from its start to its end, which the system releases on a kill.
 
-For attempts of other machines, whose flock may not be seen here, the lock file's time is a
+For attempts on other machines, whose flock may be invisible here, the lock file's modification time is a
 heartbeat. Knows nothing of what the attempt does.
 """
 
@@ -21,12 +21,12 @@ from trainyard.errors import RunBusyError
 
 HEARTBEAT_S = 15.0
 _SILENT_S = 90.0  # without a heartbeat from another machine, an attempt counts as dead
-_PATIENCE_S = 1.0  # a reader holds the lock for microseconds while it looks; wait that out
+_PATIENCE_S = 1.0  # a reader holds the lock for microseconds while it checks; wait for that
 _held: set[RunLock] = set()
 
 
 def _forget_in_child() -> None:
-    """A forked child must not keep its parent's runs alive."""
+    """Closes the locks in a forked child, which must not keep its parent's runs alive."""
     for lock in _held:
         os.close(lock._fd)
         lock._fd = -1
@@ -37,10 +37,10 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 
 class RunLock:
-    """The lock of one attempt; holds from construction to `release`. Its directory may be renamed meanwhile.
+    """The lock of one attempt, held from construction to `release`. Its directory may be renamed meanwhile.
 
-    An attempt that another machine began and did not end is waited for until it has been silent for
-    a minute and a half: file systems exist whose locks are not seen by other machines.
+    On some file systems, other machines do not see the lock. So if another machine began an attempt and did not
+    end it, this waits until its heartbeat has been silent for a minute and a half.
 
     Raises:
         RunBusyError: a live attempt holds it.
@@ -81,17 +81,17 @@ class RunLock:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
-            with contextlib.suppress(OSError):  # a missed beat; the next one may do
+            with contextlib.suppress(OSError):  # a missed heartbeat; the next one may succeed
                 os.utime(self._fd)
 
     def release(self) -> None:
-        """Lets go; a second call does nothing."""
+        """Releases the lock; a second call does nothing."""
         if self._fd >= 0:
             self._stop.set()
             self._thread.join()
             _held.discard(self)
             with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, 0)  # nobody's any more, for other machines too
+                os.ftruncate(self._fd, 0)  # tells other machines, too, that nobody holds it
             os.close(self._fd)
             self._fd = -1
 
@@ -99,14 +99,16 @@ class RunLock:
 def _busy(path: Path) -> RunBusyError:
     holder = read_holder(path)
     return RunBusyError(
-        f"The run in {path.parent.parent} is being worked on by process {holder.get('pid', '?')} "
+        f"The run in {path.parent.parent} is in use by process {holder.get('pid', '?')} "
         f"on {holder.get('host', 'this machine')}.",
-        "Wait for it to end, or end that process; then try again.",
+        "Wait for that process to end, or stop it; then try again.",
+        value=holder,
+        place=path.parent.parent,
     )
 
 
 def read_holder(path: Path) -> dict[str, Any]:
-    """Who holds the lock, or did when it was killed: {"pid", "host"}; empty when nobody does or it cannot be told."""
+    """The process that holds the lock, or held it when killed: {"pid", "host"}; empty if free or unknown."""
     try:
         holder = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -119,7 +121,7 @@ def _is_foreign(path: Path) -> bool:
 
 
 def is_alive(path: Path) -> bool:
-    """Whether an attempt holds the lock now. Works on read-only yards."""
+    """Whether an attempt holds the lock now. Works in read-only yards."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

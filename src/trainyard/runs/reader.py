@@ -1,4 +1,4 @@
-"""Reading a run back: its snapshot as it stands now, its history, and where its files are.
+"""Reading a run: its current snapshot, its history, and where its files are.
 
 Works on yards that are read-only, moved or copied. Never writes.
 """
@@ -17,7 +17,7 @@ from trainyard.errors import CorruptError, RunNotFoundError
 from trainyard.layouts import Layout, load_layout
 from trainyard.layouts.facts import RESERVED
 from trainyard.runs import lock
-from trainyard.runs.events import Checkpoint
+from trainyard.runs.events import CheckpointRecord
 from trainyard.runs.history import Row, read_history
 from trainyard.runs.journal import read_journal
 from trainyard.runs.snapshot import Snapshot, fold
@@ -25,16 +25,16 @@ from trainyard.runs.yard import Yard
 
 
 def read_snapshot(home: Path) -> Snapshot:
-    """The snapshot of the run in `home`: from run.json when it is current, from the journal when not.
+    """The snapshot of the run in `home`: from run.json when it is current, otherwise from the journal.
 
-    The state is as it stands now: a running run whose lock is free is `crashed`.
+    The state is the current one: a running run whose lock is free is `crashed`.
 
     Raises:
         CorruptError: neither file can be read.
     """
     own = home / ".run"
     snapshot = None
-    # half-written by a power cut, or by another version: then the journal says it all
+    # cut off by a power failure, or of another version: the journal has everything
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         snapshot = Snapshot.from_dict(json.loads((own / "run.json").read_bytes()))
     journal = own / "journal.jsonl"
@@ -47,11 +47,12 @@ def read_snapshot(home: Path) -> Snapshot:
     if snapshot is None:
         raise CorruptError(
             f"The run in {home} has neither a readable run.json nor a journal.",
-            "If it was never a run, remove the folder; else restore `.run/` from a copy.",
+            "If it was never a run, remove the folder; otherwise restore `.run/` from a copy.",
+            place=home,
         )
     if snapshot.state in ("created", "running") and not lock.is_alive(own / "lock"):
         if journal.exists() and journal.stat().st_size != size:
-            return read_snapshot(home)  # it ended while we looked
+            return read_snapshot(home)  # it ended during this check
         snapshot.state = "crashed"
     return snapshot
 
@@ -64,41 +65,43 @@ def resolve(yard: Yard, home: Path, recorded_home: str, path: str) -> Path:
 
 
 class RunReader:
-    """A run as it was when this was made; make another to see what changed since.
+    """A run as it was when this object was created; create another to see later changes.
 
     Args:
-        yard: where it is.
+        yard: the run's yard.
         home: its home directory (anywhere in the yard; a home copied elsewhere is fine).
     """
 
     def __init__(self, yard: Yard, home: Path) -> None:
         if not (home / ".run").is_dir():
-            raise RunNotFoundError(f"There is no run in {home}.", "`trainyard runs` lists what there is.")
+            raise RunNotFoundError(
+                f"There is no run in {home}.", "`trainyard runs` lists the runs of a yard.", place=home
+            )
         self.yard = yard
         self.home = home
         self.snapshot = read_snapshot(home)
 
     @functools.cached_property
     def layout(self) -> Layout:
-        """The layout the run was written in (its own copy, when the user supplied it)."""
+        """The layout that the run was written in; the run's own copy if the user supplied the layout."""
         own = self.home / ".run" / f"{self.snapshot.layout}.yaml"
         return load_layout(str(own)) if own.exists() else load_layout(self.snapshot.layout)
 
     def resolve(self, path: str) -> Path:
-        """Where a recorded path is now: below the home wherever that lies, else below the yard."""
+        """Where a recorded path is now: below the home, wherever that is, or below the yard."""
         return resolve(self.yard, self.home, self.snapshot.home, path)
 
     def history(self) -> list[Row]:
-        """The metric rows that count, in order."""
+        """The valid metric rows, in order."""
         return read_history(self.home / ".run" / "history.jsonl")
 
     def files(self) -> dict[str, Path]:
-        """Every record's file that exists now: path as recorded, and where it is."""
+        """The records' files that exist: recorded path to current path."""
         found = {record.path: self.resolve(record.path) for record in self.snapshot.records}
         return {name: path for name, path in found.items() if path.exists()}
 
-    def locate(self, checkpoint: Checkpoint) -> Path | None:
-        """Where the checkpoint is: its own path if it is there, else a published name."""
+    def locate(self, checkpoint: CheckpointRecord) -> Path | None:
+        """Where the checkpoint is: its own path if that exists, otherwise a published name."""
         for place in ("checkpoint", "best", "final"):
             if place in checkpoint.paths:
                 path = self.resolve(checkpoint.paths[place])
@@ -112,18 +115,18 @@ class RunReader:
 
 
 def find_homes(yard: Yard) -> Iterator[Path]:
-    """Every home in the yard, found by walking it; what Trainyard keeps for itself is not entered."""
+    """Every home in the yard, found by walking it, without Trainyard's own directories."""
     stack = [str(yard.root)]
     while stack:
         directory = stack.pop()
-        if os.path.isdir(os.path.join(directory, ".run")):  # a home is not listed: it may hold a lot
+        if os.path.isdir(os.path.join(directory, ".run")):  # do not descend into a home: it may be large
             yield Path(directory)
             if directory != str(yard.root):
-                continue  # homes do not lie inside homes
+                continue  # homes are never nested
         try:
             with os.scandir(directory) as entries:
                 folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except (PermissionError, FileNotFoundError):  # the latter: gone since it was listed
+        except (PermissionError, FileNotFoundError):  # the latter: removed since it was listed
             continue
         stack.extend(
             os.path.join(directory, name)

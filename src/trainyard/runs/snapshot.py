@@ -1,6 +1,6 @@
-"""The journal folded into one object: what `run.json` holds and what readers see.
+"""The journal folded into one object: the content of `run.json`, and what readers see.
 
-Pure: events in, snapshot out; touches no disk. `Snapshot.apply` takes one more event.
+Pure functions of events; touches no disk. `Snapshot.apply` adds one event.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from trainyard.runs import events
-from trainyard.runs.events import BestStep, Checkpoint, Event
+from trainyard.runs.events import BestStep, CheckpointRecord, Event
 
 FORMAT = 1
 
@@ -31,7 +31,7 @@ class Attempt:
 
 @dataclass
 class Record:
-    """One thing the run left: a file at `path`, relative to the yard."""
+    """A file or directory written by the run, at `path` relative to the yard."""
 
     kind: str
     path: str
@@ -43,7 +43,7 @@ class Record:
 
 @dataclass
 class Snapshot:
-    """Everything the journal says about a run so far. All paths are relative to the yard."""
+    """The state of a run after all events of its journal. All paths are relative to the yard."""
 
     id: str = ""
     name: str = ""
@@ -70,7 +70,7 @@ class Snapshot:
     data: dict[str, Any] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    checkpoints: list[Checkpoint] = field(default_factory=list)
+    checkpoints: list[CheckpointRecord] = field(default_factory=list)
     parents: list[dict[str, Any]] = field(default_factory=list)
     artifacts: list[dict[str, Any]] = field(default_factory=list)  # {"role": "logged" or "used", "artifact", "type"}
     warnings: list[str] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Snapshot:
         """Bytes of all records and checkpoints, shared files counted each time."""
         return sum(r.size for r in self.records) + sum(c.size for c in self.checkpoints)
 
-    def checkpoint(self, step: int) -> Checkpoint | None:
+    def checkpoint(self, step: int) -> CheckpointRecord | None:
         """The checkpoint of this step, if it still exists."""
         return next((c for c in self.checkpoints if c.step == step), None)
 
@@ -96,19 +96,19 @@ class Snapshot:
         """The inverse of `to_dict`.
 
         Raises:
-            TypeError: it is not a snapshot, or of another version.
+            TypeError: it is not a snapshot, or it is of another version.
         """
         if not isinstance(data, Mapping):
-            raise TypeError(f"a snapshot is a table, not {type(data).__name__}")
+            raise TypeError(f"a snapshot must be a mapping, not {type(data).__name__}")
         plain = {key: value for key, value in data.items() if key != "size_bytes"}
         plain["attempts"] = [Attempt(**item) for item in plain["attempts"]]
         plain["records"] = [Record(**item) for item in plain["records"]]
-        plain["checkpoints"] = [Checkpoint(**item) for item in plain["checkpoints"]]
+        plain["checkpoints"] = [CheckpointRecord(**item) for item in plain["checkpoints"]]
         plain["best"] = None if plain["best"] is None else BestStep(**plain["best"])
         return cls(**plain)
 
     def apply(self, event: Event) -> None:
-        """Takes one more event in."""
+        """Updates the snapshot with one more event."""
         _HANDLERS[type(event)](self, event)
 
 
@@ -139,7 +139,7 @@ def _attempt(run: Snapshot, event: events.AttemptBegan) -> None:
         checkpoint = run.checkpoint(run.step)
         run.epoch = checkpoint.epoch if checkpoint is not None else 0.0
         if run.best is not None and run.best.step > run.step:
-            run.best = None  # taken back with the rest; the resumed training says it again
+            run.best = None  # superseded like the rows; the resumed training reports it again
 
 
 def _progress(run: Snapshot, event: events.Progressed) -> None:
@@ -148,13 +148,17 @@ def _progress(run: Snapshot, event: events.Progressed) -> None:
 
 
 def _checkpoint(run: Snapshot, event: events.CheckpointCommitted) -> None:
-    new = Checkpoint(event.step, event.epoch, event.format, event.metrics, event.files, dict(event.paths), at=event.at)
+    new = CheckpointRecord(
+        event.step, event.epoch, event.format, event.metrics, event.files, dict(event.paths), at=event.at
+    )
     _insert(run, new)
 
 
-def _insert(run: Snapshot, new: Checkpoint) -> None:
+def _insert(run: Snapshot, new: CheckpointRecord) -> None:
     others = [c for c in run.checkpoints if c.step != new.step]
-    run.checkpoints = sorted([*others, new], key=lambda c: c.step)  # a new list: others may be reading the old
+    run.checkpoints = sorted(
+        [*others, new], key=lambda c: c.step
+    )  # a new list: another thread may be reading the old one
 
 
 def _published(run: Snapshot, event: events.Published) -> None:
@@ -162,7 +166,7 @@ def _published(run: Snapshot, event: events.Published) -> None:
         if checkpoint.step == event.step:
             checkpoint.paths[event.place] = event.path
         elif checkpoint.paths.get(event.place) == event.path:
-            del checkpoint.paths[event.place]  # a fixed name now holds the newer one
+            del checkpoint.paths[event.place]  # the fixed name now belongs to the newer checkpoint
     run.checkpoints = [c for c in run.checkpoints if c.paths]
 
 
@@ -172,7 +176,7 @@ def _dropped(run: Snapshot, event: events.Dropped) -> None:
             checkpoint.paths.pop(event.place, None)
             if event.resumable is not None:
                 checkpoint.resumable = event.resumable
-            gone = set(event.files)  # what no remaining place holds
+            gone = set(event.files)  # files that are in no remaining place
             checkpoint.files = [file for file in checkpoint.files if file["name"] not in gone]
     run.checkpoints = [c for c in run.checkpoints if c.paths]
 

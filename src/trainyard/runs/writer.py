@@ -1,8 +1,8 @@
-"""Writing a run: claiming its home, then events, metric rows and files of record.
+"""Writing a run: claiming its home, then events, metric rows and files.
 
-A run appears whole, with its journal, by one rename, or not at all. Every event is durable when its
-call returns, or when its batch ends; metric rows within half a second. Methods may be called from any
-thread. Knows nothing of checkpoints' contents or of what trains.
+A run appears with its journal by one rename, or not at all. Every event is durable when its call returns, or
+when its batch ends; metric rows within half a second. Methods may be called from any thread. Knows nothing of
+the contents of checkpoints or of training.
 """
 
 from __future__ import annotations
@@ -49,28 +49,28 @@ def create_run(
     tags: Sequence[str] = (),
     note: str = "",
 ) -> RunWriter:
-    """A new run with a home that no other run has or ever had at the same time.
+    """A new run in a home of its own, even when several processes create runs at the same time.
 
     Args:
-        yard: where it goes.
-        layout: the table its paths come from.
+        yard: the yard of the run.
+        layout: defines its paths.
         project: groups runs.
-        dataset: what it trains on.
-        model: what it trains.
-        name: an explicit name; when another run has it, that is an error.
-        default_name: the name when there is no explicit one; None: the model's. Where it is taken, `-2`,
-            `-3` … are added.
-        config: the resolved configuration, JSON-able.
+        dataset: the name of the data.
+        model: the name of the model.
+        name: an explicit name; an error if another run has it.
+        default_name: the name when there is no explicit one; None: the model's. If it is taken, `-2`,
+            `-3` … is appended.
+        config: the resolved configuration, ready for JSON.
         seed: the random seed, for queries.
-        tags: words to find it by.
-        note: a sentence for people.
+        tags: words for queries.
+        note: free text.
 
     Raises:
         NameTakenError: `name` is taken.
         BadNameError: a name cannot be part of a path.
-        YardError: the yard cannot be written.
-        DiskFullError: there is no room.
-        TypeError: `config` is not JSON-able.
+        YardError: the yard is not writable.
+        DiskFullError: the disk is full.
+        TypeError: `config` cannot be encoded as JSON.
     """
     names = checked_names(project=project, dataset=dataset, model=model, name=default_name if name is None else name)
     identity = Identity(new_id(), names["project"], names["dataset"], names["model"], names["run"])
@@ -100,20 +100,24 @@ def create_run(
                 return run
         if name is not None and layout.claim == "run":
             raise NameTakenError(
-                f"The name {name!r} is taken: there is {yard.root / home} already.",
-                f"Choose another run.name, leave it out for a free one, or continue it with `trainyard resume {name}`.",
+                f"The name {name!r} is taken: {yard.root / home} exists already.",
+                f"Choose another run.name, omit it for a free one, or continue the run with `trainyard resume {name}`.",
+                value=name,
+                place=yard.root / home,
             )
-    raise NameTakenError(f"No free name like {first['run']!r} was found in {yard.root}.", "Give a run.name.")
+    raise NameTakenError(
+        f"{yard.root} has no free name like {first['run']!r}.", "Give a run.name.", value=first["run"], place=yard.root
+    )
 
 
 def checked_names(*, project: str, dataset: str, model: str, name: str | None = None) -> dict[str, str]:
-    """The names of a run to be, as facts of its paths; its layout may still refuse them (`Layout.check`).
+    """The names of a future run, as facts of its paths; its layout may still refuse them (`Layout.check`).
 
     Raises:
         BadNameError: one of them cannot be part of any path.
     """
     names = {"project": project, "dataset": dataset, "model": model, "run": model if name is None else name}
-    for fact, value in names.items():  # a layout that has no {run} in its paths takes no bad names either
+    for fact, value in names.items():  # refuse bad names even if the layout's paths do not contain them
         names[fact] = Template(f"{{{fact}}}").write({fact: value})
     return names
 
@@ -122,12 +126,15 @@ def _refuse_nesting(yard: Yard, home: str) -> None:
     for parent in (yard.root / home).relative_to(yard.root).parents:
         if parent != Path() and (yard.root / parent / ".run").exists():
             raise BadNameError(
-                f"The run would be at {home}, inside the run at {parent}.", "Choose another project or name."
+                f"The run would be at {home}, inside the run at {parent}.",
+                "Choose another project or name.",
+                value=home,
+                place=yard.root / parent,
             )
 
 
 def _place(yard: Yard, layout: Layout, home: str, created: Created) -> RunWriter | None:
-    """Puts a new run at `home` in one step; None when that is taken. Whatever fails leaves nothing there."""
+    """Creates a run at `home` in one step; None when that is taken. A failure leaves nothing there."""
     path = yard.root / home
     durable.sweep(path.parent)
     with contextlib.ExitStack() as undo:
@@ -143,7 +150,7 @@ def _place(yard: Yard, layout: Layout, home: str, created: Created) -> RunWriter
                     journal.add(created)
                     journal.add(_attempt(1, None))
                     journal.flush()
-                yard.note_change(home)  # and again below: an index that looked in between found nothing yet
+                yard.note_change(home)  # and again below: an index that looked in between found no run yet
         except FileExistsError:
             return None  # another process was first
         undo.callback(durable.discard, path)
@@ -158,10 +165,10 @@ def _attempt(n: int, resumed_from: int | None) -> AttemptBegan:
 
 
 def resume_run(yard: Yard, home: Path) -> RunWriter:
-    """The run in `home`, locked for a new attempt; call `begin_attempt` before writing to it.
+    """The run in `home`, locked for a new attempt; call `begin_attempt` before writing.
 
     Raises:
-        RunBusyError: a live process is working on it.
+        RunBusyError: a live process is using it.
     """
     reader = RunReader(yard, home)
     layout = reader.layout
@@ -177,7 +184,7 @@ def resume_run(yard: Yard, home: Path) -> RunWriter:
 
 
 class RunWriter:
-    """A run that this process works on. Use it as a context manager, or call `finish`.
+    """A run that this process is writing. Use it as a context manager, or call `finish`.
 
     Leaving the block finishes the run: `finished`, `stopped` after an interrupt, `failed` with the
     error after any other exception. After a kill of the process every event, checkpoint, file and metric
@@ -193,8 +200,8 @@ class RunWriter:
         self._own = home / ".run"
         self._pid = os.getpid()
         self._mutex = threading.RLock()
-        self._batches = threading.local()  # of this thread: `depth`, and `failures` when the outermost began
-        self._failures = 0  # of `flush`
+        self._batches = threading.local()  # per thread: `depth`, and `failures` at the start of the outermost batch
+        self._failures = 0  # failed calls of `flush`
         self._last_failure: BaseException | None = None
         self._is_ahead = False  # the snapshot holds events that could not be written
         with contextlib.ExitStack() as undo:
@@ -235,9 +242,9 @@ class RunWriter:
     def batch(self) -> Iterator[None]:
         """A block whose events become durable together, in one write, when it ends or at `flush`.
 
-        `snapshot` has them at once. The block must not delete, move or replace a file that the journal
-        names, unless `flush` was called first: journal before deletion. An event of another thread
-        is durable when its call returns all the same, and with it those gathered before.
+        `snapshot` shows them immediately. The block must not delete, move or replace a file that the journal
+        names without calling `flush` first: journal before deletion. An event of another thread is still
+        durable when its call returns, together with all events queued before it.
         """
         own = self._batches
         own.depth = getattr(own, "depth", 0) + 1
@@ -246,7 +253,7 @@ class RunWriter:
         try:
             yield
             self._raise_failure()
-        finally:  # after an error, too: what the events say has happened
+        finally:  # after an error too: the events describe what has happened
             own.depth -= 1
             if not own.depth:
                 self.flush()
@@ -258,7 +265,7 @@ class RunWriter:
             raise self._last_failure
 
     def flush(self) -> None:
-        """Makes every event so far durable. When that fails, `snapshot` goes back to what the journal holds."""
+        """Makes every event so far durable. If that fails, `snapshot` is reset to the journal's content."""
         self._flush(sync_snapshot=False)
 
     def _flush(self, *, sync_snapshot: bool) -> None:
@@ -277,7 +284,7 @@ class RunWriter:
             self._save_snapshot(sync=sync_snapshot)
 
     def _catch_up(self) -> None:
-        """Takes events that could not be written out of the snapshot."""
+        """Removes events from the snapshot that could not be written."""
         if self._is_ahead:
             self.snapshot = fold(self._journal.read_back())
             self.snapshot.journal_bytes = self._journal.size
@@ -285,15 +292,15 @@ class RunWriter:
 
     def _save_snapshot(self, *, sync: bool) -> None:
         self.snapshot.journal_bytes = self._journal.size
-        with contextlib.suppress(OSError, TrainyardError):  # readers see that it is old, and fold the journal
-            # compact: with an indent Python encodes thirty times slower, and this is written at every event
+        with contextlib.suppress(OSError, TrainyardError):  # readers detect an old one, and fold the journal
+            # compact: indented JSON takes Python thirty times longer, and this is written at every event
             durable.write_text(self._own / "run.json", json.dumps(self.snapshot.to_dict()) + "\n", sync=sync)
 
     def _note_change(self) -> None:
         self.yard.note_change(f"{self.yard.relative(self.home)}/")
 
     def begin_attempt(self, resumed_from: int | None) -> None:
-        """Starts a new attempt at step `resumed_from` (None: at the beginning); later rows are taken back."""
+        """Starts a new attempt at step `resumed_from` (None: at the beginning); later rows are superseded."""
         n = len(self.snapshot.attempts) + 1
         self._note_change()  # before as well as after, so that a kill in between leaves no stale index
         self.event(_attempt(n, resumed_from))
@@ -301,12 +308,12 @@ class RunWriter:
         self._note_change()
 
     def warn(self, text: str) -> None:
-        """Keeps a warning with the run."""
+        """Records a warning in the run."""
         if text not in self.snapshot.warnings:
             self.event(Warned(text))
 
     def summary(self, **values: float | int | str | bool | None) -> None:
-        """Keeps final values, such as test_accuracy: what lists and comparisons show."""
+        """Records final values, such as test_accuracy: what lists and comparisons show."""
         self.event(Summarised(values))
 
     # -- metric rows
@@ -314,7 +321,7 @@ class RunWriter:
     def log(
         self, values: Mapping[str, SupportsFloat], *, step: int, epoch: float | None = None, split: str = "train"
     ) -> None:
-        """Adds one row of metrics: a kill cannot lose it once this returns, nor a power cut half a second later."""
+        """Adds one row of metrics: safe from a kill when this returns, from a power cut half a second later."""
         self._history.log(values, step, epoch, split)
 
     def sync_history(self) -> None:
@@ -324,7 +331,7 @@ class RunWriter:
     # -- files
 
     def path(self, kind: str, **facts: object) -> Path:
-        """Where this run's record of this kind goes; facts are those its template needs besides the run's."""
+        """The path of this run's record of this kind; `facts` are those its template needs besides the run's."""
         return self.resolve(self.layout.path(kind, {**self.snapshot.facts, **facts}))
 
     def resolve(self, path: str) -> Path:
@@ -332,7 +339,7 @@ class RunWriter:
         return resolve(self.yard, self.home, self.snapshot.home, path)
 
     def relative(self, path: Path) -> str:
-        """`path` as the journal holds it: relative to the yard, the home as it was first called.
+        """`path` as the journal records it: relative to the yard, below the original home.
 
         Raises:
             YardError: it is outside the yard.
@@ -347,7 +354,7 @@ class RunWriter:
         return self.layout.has(kind)
 
     def write(self, kind: str, data: bytes | str, **facts: object) -> Path | None:
-        """Writes a record whole and keeps it in the journal; None when the layout has no place for it."""
+        """Writes a record atomically and records it in the journal; None when the layout has no place for it."""
         if not self.keeps(kind):
             return None
         path = self.path(kind, **facts)
@@ -356,7 +363,7 @@ class RunWriter:
         return path
 
     def note_record(self, kind: str, path: Path, *, digest: bool = True, **facts: object) -> None:
-        """Keeps in the journal that the record `path` was written. A directory is kept as its total size."""
+        """Records in the journal that `path` was written. A directory is recorded with its total size."""
         relative = self.relative(path)
         if path.is_dir():
             relative = relative.rstrip("/") + "/"
@@ -365,15 +372,15 @@ class RunWriter:
         else:
             size = path.stat().st_size
             sha256 = durable.sha256_file(path) if digest else None
-        told = {key: value for key, value in facts.items() if value is not None}
-        self.event(RecordWritten(kind, relative, size, sha256, told))
+        known = {key: value for key, value in facts.items() if value is not None}
+        self.event(RecordWritten(kind, relative, size, sha256, known))
 
     def save_file(self, source: str | os.PathLike[str] | bytes, name: str) -> Path:
-        """Copies a file of the user's (or bytes) into the run under `name`, which may have folders.
+        """Copies a user's file (or bytes) into the run under `name`, which may contain folders.
 
         Raises:
-            BadNameError: `name` leaves the run's folder, or no file system takes it.
-            NameTakenError: there is a file of that name; nothing is overwritten.
+            BadNameError: `name` is outside the run's folder, or not a valid file name.
+            NameTakenError: a file of that name exists; nothing is overwritten.
         """
         parts = Path(name).parts
         fault = next((fault for part in parts if (fault := name_fault(part))), None if parts else "is empty")
@@ -381,10 +388,12 @@ class RunWriter:
             raise BadNameError(
                 f"{name!r} is not a name inside the run{f': a part of it {fault}' if fault else ''}.",
                 f"Use a relative name such as notes/a.txt, each part of at most {MAX_COMPONENT_BYTES} bytes.",
+                value=name,
+                place=self.home,
             )
         path = self.path("extra") / name
         if os.path.lexists(path):
-            raise NameTakenError(f"{path} exists.", "Save it under another name.")
+            raise NameTakenError(f"{path} exists already.", "Save it under another name.", value=name, place=path)
         if isinstance(source, bytes):
             durable.write_bytes(path, source)
         else:
@@ -413,7 +422,7 @@ class RunWriter:
 
     @contextlib.contextmanager
     def _closing(self) -> Iterator[bool]:
-        """Whether it is for the caller to end things; whatever fails, the lock goes last."""
+        """Whether the caller is the first to close the run; the lock is released last, even after a failure."""
         if os.getpid() != self._pid:
             yield False
             return
@@ -428,11 +437,11 @@ class RunWriter:
         self._catch_up()
         self.snapshot.apply(self._journal.add(Ended(state, error)))
         self._flush(sync_snapshot=True)
-        with contextlib.suppress(OSError, TrainyardError):  # an index looks at a running run again by itself
+        with contextlib.suppress(OSError, TrainyardError):  # an index checks running runs again anyway
             self._note_change()
 
     def abandon(self) -> None:
-        """Lets go of the run without an event: its state and attempts stay as they were."""
+        """Closes the run without an event: its state and attempts do not change."""
         with self._closing() as first:
             if first:
                 try:
@@ -459,12 +468,12 @@ class RunWriter:
 
 @contextlib.contextmanager
 def amend(yard: Yard, home: Path) -> Iterator[RunWriter]:
-    """The run in `home`, locked, to add events or records to outside of an attempt (evaluate, clean).
+    """The run in `home`, locked, for events and records outside of an attempt (evaluate, clean).
 
-    Its state and attempts stay as they were.
+    Its state and attempts do not change.
 
     Raises:
-        RunBusyError: a live process is working on it.
+        RunBusyError: a live process is using it.
     """
     run = resume_run(yard, home)
     try:

@@ -1,7 +1,7 @@
-"""A yard: a root directory of runs, and the few files it has of its own.
+"""A yard: a root directory of runs, and its own few files.
 
-`.yard/changes.log` names, a line each, the homes that changed, so that an index learns of them
-without walking the tree; like the index it can be lost without loss. Knows no run from inside.
+`.yard/changes.log` lists the homes that changed, one per line, so that an index finds them without walking the
+tree; like the index, it can be deleted without harm. Knows nothing of the contents of runs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from trainyard.objects import Objects
 
 
 class Yard:
-    """A yard that exists.
+    """An existing yard.
 
     Args:
         root: its directory.
-        create: make it when it is missing; otherwise that is an error.
+        create: create it if it is missing; otherwise that is an error.
 
     Raises:
-        YardError: `root` is missing, not a directory, or cannot be made.
+        YardError: `root` is missing, not a directory, or cannot be created.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, create: bool = False) -> None:
@@ -32,10 +32,13 @@ class Yard:
         elif not self.root.exists():
             raise YardError(
                 f"There is no yard at {self.root}.",
-                "`trainyard train` makes one; name another with --yard DIR or TRAINYARD_YARD.",
+                "`trainyard train` creates one; name another with --yard DIR or TRAINYARD_YARD.",
+                place=self.root,
             )
         elif not self.root.is_dir():
-            raise YardError(f"The yard {self.root} is not a directory.", "Choose another with --yard DIR.")
+            raise YardError(
+                f"The yard {self.root} is not a directory.", "Choose another with --yard DIR.", place=self.root
+            )
         self.own = self.root / ".yard"
         self.trash = self.own / "trash"
         self.index_path = self.own / "index.sqlite"
@@ -51,7 +54,7 @@ class Yard:
         return os.access(self.root, os.W_OK) and (not self.own.exists() or os.access(self.own, os.W_OK))
 
     def relative(self, path: Path) -> str:
-        """`path` as records hold it: relative to the yard, with forward slashes.
+        """`path` as it is recorded: relative to the yard, with forward slashes.
 
         Raises:
             YardError: it is outside the yard.
@@ -59,15 +62,17 @@ class Yard:
         try:
             return path.relative_to(self.root).as_posix()
         except ValueError:
-            raise YardError(f"{path} is outside the yard {self.root}.", "Save it below the yard.") from None
+            raise YardError(
+                f"{path} is outside the yard {self.root}.", "Save it below the yard.", value=path, place=self.root
+            ) from None
 
     def note_change(self, home: str) -> None:
-        """Tells indexes that the run in `home` (relative) is new or changed."""
+        """Records for indexes that the run in `home` (relative) is new or changed."""
         durable.make_directories(self.own)
         with durable.explained(self.changes_path):
             fd = durable.calls.open(self.changes_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             try:
-                # one write: whole lines, whoever else appends
+                # one write: lines stay whole when several processes append
                 durable.calls.write(fd, memoryview((home + "\n").encode()))
             finally:
                 os.close(fd)

@@ -13,10 +13,9 @@ from trainyard.tasks.losses import MeanLoss
 
 
 class _Classification:
-    """What both tasks share.
+    """The base of both tasks.
 
     Args:
-        scoring: the half that needs no torch; knows the classes.
         criterion: the loss, a mean over items; None for a task that only predicts.
     """
 
@@ -53,7 +52,7 @@ class SingleLabel(_Classification):
         return {PROBABILITIES: torch.softmax(outputs.detach().float(), dim=1)}
 
     def prior(self, targets: Tensor) -> Tensor:
-        """The logarithm of each class's share. One item of each class is added, so that none is impossible."""
+        """The logarithm of each class's share. One item of each class is added, so that no share is 0."""
         counts = torch.bincount(targets, minlength=len(self.scoring.classes)) + 1
         return (counts.double() / counts.sum()).log().float()
 
@@ -76,6 +75,6 @@ class MultiLabel(_Classification):
         return {PROBABILITIES: torch.sigmoid(outputs.detach().float())}
 
     def prior(self, targets: Tensor) -> Tensor:
-        """The log-odds of each label. One item with each label and one without are added: none is impossible."""
+        """The log-odds of each label. One item with and one without each label are added: no share is 0 or 1."""
         shares = (targets.double().sum(dim=0) + 1) / (len(targets) + 2)
         return (shares / (1 - shares)).log().float()

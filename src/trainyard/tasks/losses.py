@@ -1,10 +1,10 @@
-"""Loss functions as a config asks for them, and what each divides its mean by.
+"""Loss functions built from a config, and the divisor of each one's mean.
 
 A mean over a batch is a sum divided by something: by the number of items, or by the sum of their
-class weights. Gradients that are accumulated over micro-batches or processes equal those of one large
-batch only if that something is known. Here it is found by trying the criterion out, not by trusting
-its name, so that a user's own criterion is exact too, or is refused. So is one that is meant for the other
-kind of labels: one an item (int64 [B]), or any number (float32 [B, C], 0 or 1). Knows nothing of tasks or runs.
+class weights. Gradients accumulated over micro-batches or processes equal those of one large batch only
+if that divisor is known. Here it is found by trying the criterion out, not by trusting its name, so that a
+user's own criterion is either exact or refused. A criterion meant for the other kind of labels is refused
+too: one label per item (int64 [B]), or any number (float32 [B, C], 0 or 1). Knows nothing of tasks or runs.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from trainyard.errors import ConfigError, DataError
 
 Weights = npt.NDArray[np.float64]
 _MOST_POSITIVE_WEIGHT = 100.0
+_CRITERION = "training.criterion"
 
 
 class MeanLoss(nn.Module):
     """A criterion whose value is a weighted mean over items, together with those weights.
 
     Args:
-        criterion: takes logits float32 [B, C] and labels, int64 [B] or float32 [B, C], to a mean, a scalar.
-        item_weights: float32 [C], how much an item of each class counts in that mean; None: all count 1.
+        criterion: maps logits float32 [B, C] and labels, int64 [B] or float32 [B, C], to their mean loss, a scalar.
+        item_weights: float32 [C], the weight of an item of each class in that mean; None: 1 each.
     """
 
     item_weights: Tensor | None
@@ -44,20 +45,20 @@ class MeanLoss(nn.Module):
         super().__init__()
         self.criterion = criterion
         self.register_buffer("item_weights", item_weights)
-        self._some_count_nothing = item_weights is not None and bool((item_weights == 0).any())
+        self._has_zero_weights = item_weights is not None and bool((item_weights == 0).any())
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of a batch, a scalar; 0 for a batch of which nothing counts."""
-        if self._some_count_nothing and not self.normaliser(labels) > 0:
+        """The mean loss of a batch, a scalar; 0 for a batch whose items all have weight 0."""
+        if self._has_zero_weights and not self.normaliser(labels) > 0:
             return logits.sum() * 0.0  # the criterion would divide 0 by 0
         loss: Tensor = self.criterion(logits, labels)
         return loss
 
     def normaliser(self, labels: Tensor) -> Tensor:
-        """What `forward` divides by for these labels: float32, a scalar on their device.
+        """The divisor of `forward`'s mean for these labels: float32, a scalar on their device.
 
-        For any cut of a batch into parts, sum(loss_i * normaliser_i) / sum(normaliser_i) is the loss
-        of the whole.
+        However a batch is split into parts, sum(loss_i * normaliser_i) / sum(normaliser_i) is the loss
+        of the whole batch.
         """
         if self.item_weights is None:
             return torch.full((), float(len(labels)), device=labels.device)
@@ -65,21 +66,21 @@ class MeanLoss(nn.Module):
 
 
 class FocalLoss(nn.Module):
-    """Binary cross-entropy that counts a decision the less, the surer and righter it is (Lin et al., 2017).
+    """Binary cross-entropy that gives less weight to confident, correct predictions (Lin et al., 2017).
 
-    With p_t the probability given to what is true, equation 5: -alpha_t * (1 - p_t)^gamma * log(p_t).
+    With p_t the probability of the true side, equation 5: -alpha_t * (1 - p_t)^gamma * log(p_t).
 
     Args:
         gamma: 0 is plain binary cross-entropy; the paper's best is 2.
-        alpha: what a present label counts, an absent one counting 1 - alpha; None: 1 each.
+        alpha: the weight of a present label, 1 - alpha being that of an absent one; None: 1 each.
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float | None = None) -> None:
         super().__init__()
         if not (math.isfinite(gamma) and gamma >= 0):
-            raise ValueError(f"gamma is {gamma}, it must be 0 or more")
+            raise ValueError(f"gamma must be 0 or more, not {gamma}")
         if alpha is not None and not 0 < alpha < 1:
-            raise ValueError(f"alpha is {alpha}, it must be between 0 and 1, or none")
+            raise ValueError(f"alpha must be between 0 and 1, or None, not {alpha}")
         self.gamma = float(gamma)
         self.alpha = alpha
 
@@ -91,9 +92,9 @@ class FocalLoss(nn.Module):
             labels: float32 [B, C], 0 or 1.
         """
         if labels.shape != logits.shape:
-            raise ValueError(f"labels of shape {list(labels.shape)} for logits of shape {list(logits.shape)}")
-        # The logit of what is true: p_t = sigmoid(towards), 1 - p_t = sigmoid(-towards). Logarithms of both, as
-        # neither may round to 0 or 1.
+            raise ValueError(f"labels have shape {list(labels.shape)}, logits {list(logits.shape)}; they must be equal")
+        # The logit of the true side: p_t = sigmoid(towards), 1 - p_t = sigmoid(-towards). Computed through
+        # logarithms, so that neither rounds to 0 or 1.
         towards = torch.where(labels > 0, logits, -logits)
         loss = -functional.logsigmoid(towards) * torch.exp(self.gamma * functional.logsigmoid(-towards))
         if self.alpha is not None:
@@ -102,47 +103,52 @@ class FocalLoss(nn.Module):
 
 
 def balanced_class_weights(labels: npt.ArrayLike, classes: Sequence[str]) -> Weights:
-    """Weights that give every class the same say: items / (classes * items of the class), float64 [C].
+    """Weights that give every class the same influence: items / (classes * items of the class), float64 [C].
 
     Args:
         labels: int [N], the training labels.
         classes: class names in label order.
 
     Raises:
-        DataError: a class without a single item; its weight would be infinite.
+        DataError: a class without items; its weight would be infinite.
     """
     counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(classes))
     empty = [classes[index] for index in np.flatnonzero(counts == 0).tolist()]
     if empty:
         raise DataError(
-            f"training.class_weights=balanced has no weight for {', '.join(map(repr, empty))}: "
-            "the training split has no item of it.",
+            f"training.class_weights=balanced needs items of every class; the training split has none of "
+            f"{', '.join(map(repr, empty))}.",
             "Add items, choose another split, or set training.class_weights=none.",
+            value=empty,
+            place="training.class_weights",
         )
     return counts.sum() / (len(classes) * counts.astype(np.float64))
 
 
 def balanced_positive_weights(labels: npt.ArrayLike, classes: Sequence[str]) -> Weights:
-    """Weights of present labels that give them the say of absent ones, label by label: negatives / positives.
+    """Weights that give present labels the same influence as absent ones, label by label: negatives / positives.
 
-    At most 100: beyond that, a single item with a rare label outweighs all else in a batch of usual size, and a
-    step is towards that item.
+    At most 100: beyond that, one item with a rare label outweighs the rest of a batch of usual size, and the
+    step follows that item alone.
 
     Args:
         labels: bool [N, C], the training labels.
         classes: names in label order.
 
     Raises:
-        DataError: a label that no item has, or every item: the other side would count nothing.
+        DataError: a label that no item has, or every item: one side would have weight 0.
     """
     truth = np.asarray(labels, dtype=np.bool_)
     positives = truth.sum(axis=0)
-    for odd, said in ((positives == 0, "no item has it"), (positives == len(truth), "every item has it")):
-        if odd.any():
-            names = ", ".join(repr(classes[index]) for index in np.flatnonzero(odd).tolist())
+    for one_sided, owners in ((positives == 0, "no item"), (positives == len(truth), "every item")):
+        if one_sided.any():
+            names = [classes[index] for index in np.flatnonzero(one_sided).tolist()]
             raise DataError(
-                f"training.class_weights=balanced has no weight for {names}: in the training split {said}.",
+                f"training.class_weights=balanced cannot weigh {', '.join(map(repr, names))}: {owners} of the "
+                "training split has the label.",
                 "Add items, choose another split, or set training.class_weights=none.",
+                value=names,
+                place="training.class_weights",
             )
     return np.minimum((len(truth) - positives) / positives, _MOST_POSITIVE_WEIGHT)
 
@@ -151,13 +157,13 @@ def class_weights(setting: str | Sequence[float], labels: npt.ArrayLike, classes
     """The weight of each class, float64 [C], or None for no weights.
 
     Args:
-        setting: `none`, `balanced`, or one number a class.
-        labels: int [N] or bool [N, C], the training labels. With the latter a weight is that of a present label,
-            against 1 for an absent one.
+        setting: `none`, `balanced`, or one number per class.
+        labels: int [N] or bool [N, C], the training labels. With the latter, a weight applies to a present label;
+            an absent one has weight 1.
         classes: class names in label order.
 
     Raises:
-        ConfigError: as many numbers as there are classes were not given, or one is no weight.
+        ConfigError: the number of weights is not the number of classes, or a weight is negative or not finite.
         DataError: `balanced` with an empty class, or with a label that every item has.
     """
     if setting == "none":
@@ -166,15 +172,24 @@ def class_weights(setting: str | Sequence[float], labels: npt.ArrayLike, classes
         balanced = balanced_positive_weights if np.ndim(labels) == 2 else balanced_class_weights
         return balanced(labels, classes)
     if isinstance(setting, str):
-        raise ConfigError([f"training.class_weights={setting!r} is not none, balanced or a list of numbers"])
+        raise ConfigError(
+            [f"training.class_weights={setting!r} is not none, balanced or a list of numbers"],
+            "Use none, balanced, or one number for each class.",
+            keys=["training.class_weights"],
+        )
     weights = np.asarray(setting, dtype=np.float64)
     if len(weights) != len(classes):
         raise ConfigError(
             [f"training.class_weights has {len(weights)} numbers, the data has {len(classes)} classes"],
             f"Give one for each class, in this order: {', '.join(classes)}.",
+            keys=["training.class_weights"],
         )
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ConfigError([f"training.class_weights={weights.tolist()} must be numbers of 0 or more, not all 0"])
+        raise ConfigError(
+            [f"training.class_weights={weights.tolist()} are not finite numbers of 0 or more, at least one above 0"],
+            "Give numbers of 0 or more, or set training.class_weights=none.",
+            keys=["training.class_weights"],
+        )
     return weights
 
 
@@ -187,10 +202,10 @@ def build_criterion(
     multi_label: bool = False,
     trust: bool = False,
 ) -> MeanLoss:
-    """The criterion of a `_target_` section, ready to be averaged exactly.
+    """The criterion of a `_target_` section, with what an exact average over micro-batches needs.
 
     Args:
-        target: `{"_target_": "torch.nn.CrossEntropyLoss", **arguments}`; any module that takes logits
+        target: `{"_target_": "torch.nn.CrossEntropyLoss", **arguments}`; any module that maps logits
             float32 [B, C] and labels to a mean over the items.
         n_classes: C.
         weights: float [C], passed as `weight`, or as `pos_weight` with `multi_label`.
@@ -199,7 +214,7 @@ def build_criterion(
         trust: accept a target outside the allow-list.
 
     Raises:
-        ConfigError: a criterion that does not take what is asked of it, or that is not a mean.
+        ConfigError: a criterion that does not take the given arguments or labels, or that is not a mean.
         UnsafeTargetError: a target outside the allow-list.
     """
     name = target.get("_target_", "")
@@ -211,30 +226,41 @@ def build_criterion(
     if label_smoothing:
         given["label_smoothing"] = float(label_smoothing)
     settings = {weight: "training.class_weights", "label_smoothing": "training.label_smoothing"}
-    problems = []
+    problems, keys = [], []
     for argument in given:
         if argument in target:
             problems.append(f"{settings[argument]} and training.criterion.{argument} are both set; keep one")
+            keys += [settings[argument], f"training.criterion.{argument}"]
         elif not target_accepts(target, argument, trust=trust):
-            problems.append(f"{settings[argument]} is set, but {name} takes no {argument!r}")
+            problems.append(f"{settings[argument]} is set, but {name} has no argument {argument!r}")
+            keys += [settings[argument], _CRITERION]
     if problems:
-        raise ConfigError(problems, f"Unset it, or use {usual}.")
-    # YAML has lists where criteria want tensors.
+        raise ConfigError(problems, f"Unset it, or use {usual}.", keys=keys)
+    # YAML has lists where criteria need tensors.
     for argument in ("weight", "pos_weight"):
         if isinstance(target.get(argument), list | tuple):
             given[argument] = torch.tensor(target[argument], dtype=torch.float32)
     criterion = build_target(target, trust=trust, **given)
     if not isinstance(criterion, nn.Module):
-        raise ConfigError([f"training.criterion={name} is no torch.nn.Module"])
-    if isinstance(criterion, nn.NLLLoss):
-        # It would pass every test below, and train on numbers that are no log-probabilities.
         raise ConfigError(
-            ["training.criterion=torch.nn.NLLLoss wants log-probabilities, models here give logits"],
+            [f"training.criterion={name} is not a torch.nn.Module"],
+            f"Use {usual}, or another subclass of torch.nn.Module.",
+            keys=[_CRITERION],
+        )
+    if isinstance(criterion, nn.NLLLoss):
+        # It would pass every check below, and train on logits as if they were log-probabilities.
+        raise ConfigError(
+            ["training.criterion=torch.nn.NLLLoss needs log-probabilities, but models return logits"],
             "Use torch.nn.CrossEntropyLoss, which is NLLLoss after a log-softmax.",
+            keys=[_CRITERION],
         )
     if any(True for _ in criterion.parameters()):
-        raise ConfigError([f"training.criterion={name} has parameters of its own, which nothing would train"])
-    trial = copy.deepcopy(criterion)  # a criterion with state must not have seen the trials
+        raise ConfigError(
+            [f"training.criterion={name} has parameters of its own, which would not be trained"],
+            f"Use {usual}, or make the parameters buffers.",
+            keys=[_CRITERION],
+        )
+    trial = copy.deepcopy(criterion)  # trials must not change the state of the criterion that trains
     if multi_label:
         _try_label_sets(trial, name, n_classes)
         return MeanLoss(criterion)
@@ -242,10 +268,10 @@ def build_criterion(
 
 
 def _item_weights(criterion: nn.Module, name: str, n_classes: int) -> Tensor | None:
-    """What an item of each class counts in the criterion's mean, found by trying; None: 1 each.
+    """The weight of an item of each class in the criterion's mean, found by trying; None: 1 each.
 
-    A batch is cut into three parts with different classes in them: the right weights put the losses of
-    the parts together to the loss of the whole. If no candidate does, it is no mean over items.
+    A batch is split into three parts with different classes in them: with the right weights, the losses of the
+    parts add up to the loss of the whole. If no candidate does that, the criterion is not a mean over items.
     """
     weight = getattr(criterion, "weight", None)
     ignored = getattr(criterion, "ignore_index", None)
@@ -268,14 +294,14 @@ def _item_weights(criterion: nn.Module, name: str, n_classes: int) -> Tensor | N
         each = torch.ones(n_classes) if candidate is None else candidate
         if _add_up(whole, losses, [each[part].sum() for part in parts]):
             return None if candidate is None or bool((candidate == 1).all()) else candidate
-    raise _no_mean(name)
+    raise _not_a_mean(name)
 
 
 def _try_label_sets(criterion: nn.Module, name: str, n_classes: int) -> None:
-    """Finds out whether a criterion is a mean over items with float32 labels [B, C], and is made for them.
+    """Checks that a criterion is a mean over items with float32 labels [B, C], and is made for them.
 
-    Cross-entropy and squared errors take such labels too, and would train on something else: there, raising the
-    logit of a label that an item has can raise the loss. Here it must never, nor lowering that of one it has not.
+    Cross-entropy and squared errors accept such labels too, but optimise something else: with them, raising the
+    logit of a present label, or lowering that of an absent one, can raise the loss. That must never happen here.
     """
     generator = torch.Generator().manual_seed(0)
     sizes = (3, 8, 21)
@@ -288,7 +314,7 @@ def _try_label_sets(criterion: nn.Module, name: str, n_classes: int) -> None:
         whole = criterion(logits, labels)
         losses = [criterion(*part) for part in zip(logits.split(sizes), labels.split(sizes), strict=True)]
     if not _add_up(whole, losses, [torch.tensor(float(size)) for size in sizes]):
-        raise _no_mean(name)
+        raise _not_a_mean(name)
     with _refusing(name, taken, "bce"):
         (slope,) = torch.autograd.grad(whole, logits)
     present, absent = slope[labels > 0], slope[labels == 0]
@@ -296,12 +322,13 @@ def _try_label_sets(criterion: nn.Module, name: str, n_classes: int) -> None:
         raise ConfigError(
             [f"training.criterion={name} is not made for items with several labels, as this data has"],
             "Use training/criterion=bce or training/criterion=focal.",
+            keys=[_CRITERION],
         )
 
 
 @contextmanager
 def _refusing(name: str, labels: str, usual: str) -> Iterator[None]:
-    """Turns what a criterion says to labels that it cannot take into a ConfigError."""
+    """Turns what a criterion raises for labels that it cannot take into a ConfigError."""
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
@@ -309,12 +336,13 @@ def _refusing(name: str, labels: str, usual: str) -> Iterator[None]:
         reason = str(error).splitlines()[0]
         raise ConfigError(
             [f"training.criterion={name} cannot take logits [B, C] and {labels}: {reason}"],
-            f"Use training/criterion={usual}, or a criterion that is called like it.",
+            f"Use training/criterion={usual}, or a criterion with the same call signature.",
+            keys=[_CRITERION],
         ) from error
 
 
 def _add_up(whole: object, losses: Sequence[Tensor], shares: Sequence[Tensor]) -> bool:
-    """Whether the losses of the parts, weighted by their shares, make the loss of the whole."""
+    """Whether the losses of the parts, weighted by their shares, give the loss of the whole."""
     if not isinstance(whole, Tensor) or whole.ndim:
         return False
     weights = torch.stack(list(shares))
@@ -322,9 +350,10 @@ def _add_up(whole: object, losses: Sequence[Tensor], shares: Sequence[Tensor]) -
     return torch.allclose(together, whole, rtol=1e-5, atol=1e-6)
 
 
-def _no_mean(name: str) -> ConfigError:
+def _not_a_mean(name: str) -> ConfigError:
     return ConfigError(
         [f"training.criterion={name} is not a mean over the items of a batch"],
-        "Accumulated gradients would not be those of one batch. Set its reduction to mean, or use a "
+        "Accumulated gradients would differ from those of one batch. Set its reduction to mean, or use a "
         "criterion that averages over its items.",
+        keys=[_CRITERION],
     )

@@ -1,7 +1,7 @@
-"""Margins between classes on cosine logits: what training sees in place of the logits, and nothing else does.
+"""Margins between classes on cosine logits, applied to the training loss only.
 
-Both take the logits of a cosine head, `scale * cos`, and make it harder to be right, so that the embeddings
-of a class move closer together. Loss on validation, accuracy and predictions are of the logits as they are.
+Both take the logits of a cosine head, `scale * cos`, and lower that of the label, so that the embeddings of a
+class move closer together. Validation loss, metrics and predictions use the logits without a margin.
 Everything is computed in float32. Knows nothing of networks or losses.
 """
 
@@ -25,7 +25,7 @@ class ArcMargin(nn.Module):
     changes nothing.
 
     Args:
-        scale: of the logits; that of the cosine head.
+        scale: of the logits; the same as the cosine head's.
         margin: in radians, 0 to pi/2.
     """
 
@@ -52,13 +52,13 @@ class CircleMargin(nn.Module):
     """Circle loss at the level of classes (Sun et al., 2020, eq. 4 to 8), as logits.
 
     With s the cosine to a class: `scale * [1 + margin - s]+ * (s - 1 + margin)` for the label, and
-    `scale * [s + margin]+ * (s - margin)` for the others. The brackets pace themselves: the further a cosine is
-    from its optimum, the more it counts; they are constants to the gradient. The cross entropy of these logits
+    `scale * [s + margin]+ * (s - margin)` for the others. The bracketed weights grow with the
+    distance of a cosine from its optimum; the gradient treats them as constants. The cross entropy of these logits
     is the loss `log(1 + sum(exp(other - label)))`. Two classes tie on the circle
     `(1 - s_label)² + s_other² = 2 * margin²`: the smaller the margin, the stricter.
 
     Args:
-        scale: the paper's gamma, and that of the cosine head.
+        scale: the paper's gamma; the same as the cosine head's.
         margin: the paper's m, 0 to 1.
     """
 
@@ -83,22 +83,28 @@ _MARGINS: dict[str, type[ArcMargin] | type[CircleMargin]] = {"arcface": ArcMargi
 
 
 def build_margin(name: str, scale: float | None = None, margin: float | None = None) -> ArcMargin | CircleMargin:
-    """The margin called `arcface` or `circle`; what is None has the default of its paper.
+    """The margin called `arcface` or `circle`; an argument of None takes the default of its paper.
 
     Raises:
-        ConfigError: another name, or numbers that make no margin.
+        ConfigError: an unknown name, or a number out of range.
     """
     if name not in _MARGINS:
-        raise ConfigError([f"training.use_arcface={name!r} is no margin"], "Use arcface, circle or null.")
+        raise ConfigError(
+            [f"training.use_arcface={name!r} is not one of {', '.join(_MARGINS)}"],
+            "Use arcface, circle or null.",
+            keys=["training.use_arcface"],
+        )
     given = {key: value for key, value in (("scale", scale), ("margin", margin)) if value is not None}
     return _MARGINS[name](**given)
 
 
 def _check(scale: float, margin: float, *, largest: float, unit: str = "") -> None:
-    problems = []
+    problems, keys = [], []
     if not (math.isfinite(scale) and scale > 0):
-        problems.append(f"training.margin.scale={scale} is no finite number above 0")
+        problems.append(f"training.margin.scale={scale} is not a finite number above 0")
+        keys.append("training.margin.scale")
     if not 0 <= margin <= largest:
         problems.append(f"training.margin.margin={margin} is not between 0 and {largest:.4g}{unit}")
+        keys.append("training.margin.margin")
     if problems:
-        raise ConfigError(problems, "Leave training.margin out for the defaults of the paper.")
+        raise ConfigError(problems, "Leave training.margin out for the defaults of the paper.", keys=keys)

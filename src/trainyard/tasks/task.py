@@ -1,7 +1,7 @@
-"""What a network is trained to say, as the loop, the evaluation and the checkpoints see it: any `Task`.
+"""What a network is trained for, as the loop, the evaluation and the checkpoints see it: a `Task`.
 
-A task holds no network and no data. Its torch half is here: the loss and the predictions of outputs. What
-predictions are worth, how they are decided, kept and checked is its `Scoring`, which needs no torch.
+A task holds no network and no data. Its torch half is here: the loss and the predictions of outputs. Metrics,
+decisions, and how predictions are stored and verified belong to its `Scoring`, which does not import torch.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Task(Protocol):
         """The mean loss of a batch, a scalar with a gradient."""
 
     def normaliser(self, targets: Tensor) -> Tensor:
-        """What `loss` divides by: sum(loss_i * normaliser_i) / sum(normaliser_i) is the loss of all parts."""
+        """The divisor of `loss`'s mean: sum(loss_i * normaliser_i) / sum(normaliser_i) is the loss of all parts."""
 
     def predict(self, outputs: Tensor) -> dict[str, Tensor]:
         """The columns of a prediction by name, detached: each [B, ...]. Their names are the scoring's."""
 
     def prior(self, targets: Tensor) -> Tensor | None:
-        """What the outputs of a network that has seen nothing should be, float32 [C]; None: nothing is known.
+        """The outputs that an untrained network should start from, float32 [C]; None: unknown.
 
         Args:
             targets: of the training split.

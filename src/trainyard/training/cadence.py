@@ -1,7 +1,7 @@
-"""How often a checkpoint is worth what it costs. Pure arithmetic, and a clock.
+"""How often a checkpoint is worth its cost. Pure arithmetic, and a clock.
 
 A checkpoint costs time, and a failure costs the time since the last one. Young (1974) gives the interval that
-loses least to both, Daly (2006, equation 37) the better approximation used here. That interval is lengthened
+minimises the sum of both, Daly (2006, equation 37) the better approximation used here. That interval is lengthened
 where checkpoints would otherwise take more than a given share of the time.
 """
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 TIME_BETWEEN_FAILURES_S = 3600.0  # assumed: a closed laptop, a preempted machine, a full disk
-LARGEST_SHARE = 0.05  # of the time, that checkpoints may take
+LARGEST_SHARE = 0.05  # of the time that checkpoints may take
 _FIRST_COST_S = 0.05  # assumed until one has been measured
 
 
@@ -24,7 +24,7 @@ def best_interval_s(
     Args:
         cost_s: seconds that one checkpoint takes.
         failures_s: the mean time between failures.
-        largest_share: of the time, that checkpoints may take together.
+        largest_share: the largest part of the time that checkpoints may take together.
     """
     if cost_s <= 0:
         return 0.0
@@ -37,10 +37,10 @@ def best_interval_s(
 
 
 class Cadence:
-    """Says when the next checkpoint is due, from what the last one cost.
+    """Decides when the next checkpoint is due, from the cost of the last one.
 
     Args:
-        clock: seconds, from any point in time.
+        clock: seconds since any fixed point in time.
         failures_s: the mean time between failures.
     """
 
@@ -57,9 +57,9 @@ class Cadence:
         return self._clock() - self._last >= self._interval_s
 
     def began(self) -> None:
-        """A checkpoint begins now."""
+        """Records that a checkpoint begins now."""
         self._last = self._clock()
 
     def took(self, cost_s: float) -> None:
-        """The last checkpoint took so many seconds, behind the training or not."""
+        """Records how many seconds the last checkpoint took, in the background or not."""
         self._interval_s = best_interval_s(cost_s, self._failures_s)

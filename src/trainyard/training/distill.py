@@ -1,7 +1,7 @@
 """Learning from a teacher: a trained network whose softened outputs the student imitates.
 
-The teacher is a checkpoint of another run, used as it is: never trained, never saved again. One that
-does not answer the same question is refused before training, not passed over. Knows nothing of tasks.
+The teacher is a checkpoint of another run, used as it is: never trained, never saved again. A teacher with
+other classes or other items is refused before training. Knows nothing of tasks.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from trainyard.models import from_model_config
 from trainyard.training.checkpoint.capture import load_weights
 from trainyard.training.checkpoint.read import load
 from trainyard.training.forward import forward
+from trainyard.wording import listed
 
 _SETTING = "training.distillation.teacher_model_path"
 
@@ -27,12 +28,12 @@ _SETTING = "training.distillation.teacher_model_path"
 def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """`KL(p_teacher || p_student) * T²`, the mean over items, with p = softmax(logits / T) (Hinton et al., 2015).
 
-    T² keeps its gradient, `T * (p_student - p_teacher) / B`, as large as that of a cross entropy whatever T is.
+    T² keeps its gradient, `T * (p_student - p_teacher) / B`, on the scale of a cross entropy's for every T.
 
     Args:
-        student: logits [B, C]; gets the gradient.
+        student: logits [B, C]; the gradient flows here.
         teacher: logits [B, C].
-        temperature: T, above 0; the larger, the more the small probabilities count.
+        temperature: T, above 0; the larger, the more small probabilities count.
 
     Returns:
         A scalar, float32.
@@ -44,22 +45,24 @@ def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) ->
 
 
 class Distillation:
-    """How far a student is from a teacher, for `(1 - alpha) * loss + alpha * KL * T²`.
+    """The distance of a student from a teacher, for `(1 - alpha) * loss + alpha * KL * T²`.
 
     Args:
         teacher: on the device of the batches; put into eval mode, and its weights are frozen.
         alpha: the teacher's share of the loss, 0 to 1.
-        temperature: T, softens both sides.
+        temperature: T, which softens both distributions.
     """
 
     def __init__(self, teacher: nn.Module, *, alpha: float = 0.5, temperature: float = 4.0) -> None:
-        problems = []
+        problems, keys = [], []
         if not 0 <= alpha <= 1:
             problems.append(f"training.distillation.alpha={alpha} is not between 0 and 1")
+            keys.append("training.distillation.alpha")
         if not (math.isfinite(temperature) and temperature > 0):
-            problems.append(f"training.distillation.temperature={temperature} is no finite number above 0")
+            problems.append(f"training.distillation.temperature={temperature} is not a finite number above 0")
+            keys.append("training.distillation.temperature")
         if problems:
-            raise ConfigError(problems, "The usual values are alpha=0.5 and temperature=4.")
+            raise ConfigError(problems, "The usual values are alpha=0.5 and temperature=4.", keys=keys)
         self.teacher = teacher.eval().requires_grad_(False)
         self.alpha = alpha
         self.temperature = temperature
@@ -67,8 +70,8 @@ class Distillation:
     def __call__(self, outputs: Tensor, batch: Batch) -> Tensor:
         """`KL * T²` of the student's logits [B, C], without a margin, on a batch; the mean over its items."""
         with torch.no_grad():
-            answers = forward(self.teacher, batch)
-        return softened_divergence(outputs, answers, self.temperature)
+            targets = forward(self.teacher, batch)
+        return softened_divergence(outputs, targets, self.temperature)
 
 
 def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int], *, trust: bool = False) -> nn.Module:
@@ -81,12 +84,13 @@ def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int], 
         trust: build a network of the user's own from outside the allow-list.
 
     Raises:
-        ConfigError: it cannot be loaded, or has other classes, another order of them, or takes other items.
+        ConfigError: it cannot be loaded, has other classes or another order of them, or takes items of another shape.
     """
     if not path.exists():
         raise ConfigError(
-            [f"`{_SETTING}` is {str(path)!r}, where nothing is"],
+            [f"`{_SETTING}` is {str(path)!r}, which does not exist"],
             "Name the directory or file of a checkpoint; `trainyard show RUN` lists those of a run.",
+            keys=[_SETTING],
         )
     try:
         loaded = load(path, weights_only=True)
@@ -94,28 +98,33 @@ def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int], 
             teacher = from_model_config(loaded.model_config, trust=trust)
         load_weights(teacher, loaded.model, str(path))
     except CheckpointError as error:
-        raise ConfigError([f"`{_SETTING}`: {error.what}"], error.remedy) from error
+        raise ConfigError([f"`{_SETTING}`: {error.what}"], error.remedy, keys=[_SETTING]) from error
     except ConfigError as error:
         problems = [f"`{_SETTING}` is {str(path)!r}: {problem}" for problem in error.problems]
-        raise ConfigError(problems, error.remedy or "Use the config.json that was saved with the weights.") from error
+        remedy = error.remedy or "Use the config.json that was saved with the weights."
+        raise ConfigError(problems, remedy, keys=[_SETTING]) from error
     labels = loaded.model_config["id2label"]
     problems = class_differences([labels[str(index)] for index in range(len(labels))], classes, "the teacher")
-    # an encoder's config.json is transformers' own, with our settings under one key
+    # an encoder's config.json is that of transformers, with our settings under one key
     shape = tuple({**loaded.model_config.get("trainyard", {}), **loaded.model_config}["item_shape"])
     if shape != tuple(item_shape):
-        problems.append(f"it takes items of shape {shape}, the student's are {tuple(item_shape)}")
+        problems.append(f"it takes items of shape {shape}, the student takes {tuple(item_shape)}")
     if problems:
         raise ConfigError(
             [f"`{_SETTING}` is {str(path)!r}: {problem}" for problem in problems],
             "Train a teacher on the same data with the same classes, or set training.distillation.enabled=false.",
+            keys=[_SETTING],
         )
     return teacher
 
 
 def class_differences(known: Sequence[str], classes: Sequence[str], whose: str) -> list[str]:
-    """What keeps the outputs of a saved network from being those of the data's classes, a phrase each.
+    """How the classes of a saved network differ from those of the data, a phrase for each difference.
 
-    `known` are the network's classes in the order of its outputs, `whose` says what it is.
+    Args:
+        known: the network's classes, in the order of its outputs.
+        classes: the data's, in the order of the labels.
+        whose: what the network is called in a phrase, such as `the teacher`.
     """
     extra = [name for name in known if name not in classes]
     missing = [name for name in classes if name not in known]
@@ -130,11 +139,11 @@ def class_differences(known: Sequence[str], classes: Sequence[str], whose: str) 
         ]
     found = []
     if missing:
-        found.append(f"it does not know {_listed(missing)}")
+        found.append(f"it has no output for {_listed(missing)}")
     if extra:
-        found.append(f"it knows {_listed(extra)}, which the data has not")
+        found.append(f"it has outputs for {_listed(extra)}, which the data does not contain")
     return found
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return listed([repr(name) for name in names], 5)

@@ -1,7 +1,7 @@
 """Predicting a split, and its metrics: all predictions first, then one computation over all of them.
 
-The one inference loop: training, evaluation, prediction of new items and exports all use `infer`. How
-predictions are decided is tuned on validation and given for everything else. Knows nothing of runs or files.
+The only inference loop: training, evaluation, prediction of new items and exports all use `infer`. The decision
+rule is tuned on validation and passed in for everything else. Knows nothing of runs or files.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from trainyard.training.process import Process
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model predicts for a split, in the split's order.
+    """The predictions of a model for a split, in the split's order.
 
     Attributes:
         indices: int64 [N], positions in the data set.
-        targets: the truth of each item, as the data set holds it.
-        columns: the predictions by name, N rows each; none when N is 0.
-        metrics: the loss and the task's metrics over all N; none when N is 0.
-        rule: how predictions become decisions; None for a task without a choice.
+        targets: the true target of each item, as the data set holds it.
+        columns: the predictions by name, N rows each; empty when N is 0.
+        metrics: the loss and the task's metrics over all N; empty when N is 0.
+        rule: how predictions become decisions; None for a task without decisions.
     """
 
     indices: npt.NDArray[np.int64]
@@ -46,7 +46,7 @@ def infer(
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Each batch that has items, with the model's outputs for it, without gradients.
 
-    The model is in evaluation mode meanwhile, and left as it was.
+    The model is put into evaluation mode, and back into its former mode at the end.
     """
     was_training = model.training
     model.eval()
@@ -73,15 +73,15 @@ def evaluate(
     """Predictions for every item of `batches`, gathered from all processes; the same in each of them.
 
     Args:
-        model: called in evaluation mode, and left as it was.
-        task: what the outputs mean.
+        model: called in evaluation mode, then put back into its former mode.
+        task: interprets the outputs.
         batches: the items.
         process: this process.
         precision: fp32, bf16 or fp16.
         rule: how predictions become decisions; None: the task's untuned rule.
-        tune: find the rule on these very items, which is for validation alone.
+        tune: find the rule on these items; for the validation split only.
     """
-    process.share_buffers(model)  # a checkpoint holds rank 0's: those are what is measured
+    process.share_buffers(model)  # a checkpoint holds rank 0's, so those are evaluated
     indices: list[npt.NDArray[np.int64]] = []
     predicted: list[dict[str, npt.NDArray[Any]]] = []
     loss_sum, weight = 0.0, 0.0

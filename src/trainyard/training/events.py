@@ -1,4 +1,4 @@
-"""What the loop tells its sinks, and what a sink is. Events go one way: no sink can change the training."""
+"""The events that the loop sends to its sinks, and the sink protocol. No sink can change the training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainyard.training.stopping import Best
 
 @dataclass(frozen=True)
 class StepLogged:
-    """Every `log_every` steps: values since the last one."""
+    """Sent every `log_every` steps: the values since the last one."""
 
     step: int
     epoch: float
@@ -22,9 +22,9 @@ class StepLogged:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """After the evaluation of an epoch, before its checkpoint.
+    """Sent after the evaluation of an epoch, before its checkpoint.
 
-    `train` and `val` hold values by the metric's name; `metrics` both of them.
+    `train` and `val` hold values by the metric's name; `metrics` combines them.
     """
 
     step: int
@@ -36,8 +36,8 @@ class EpochEnded:
     improved: bool
     predictions: Predictions | None
     seconds: float
-    waited_s: float  # of those, waiting for data
-    checkpoint_follows: bool = False  # one of this very step, as soon as every sink has been told
+    waited_s: float  # part of `seconds` spent waiting for data
+    checkpoint_follows: bool = False  # a checkpoint of this step is written once every sink has this event
 
     @property
     def metrics(self) -> dict[Metric, float]:
@@ -49,10 +49,10 @@ Event = StepLogged | EpochEnded
 
 
 class Sink(Protocol):
-    """Takes events: keeps, shows or sends them."""
+    """Receives events, to store, show or send them."""
 
     def emit(self, event: Event) -> None:
-        """Takes one event; must return quickly."""
+        """Receives one event; must return quickly."""
 
     def close(self) -> None:
         """Called once, after the last event."""

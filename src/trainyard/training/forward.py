@@ -1,4 +1,4 @@
-"""How a network is called: at which precision, and with what of a batch. The same in training and evaluation."""
+"""How a network is called: the precision, and the parts of a batch it gets. The same in training and evaluation."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
 
 
 def forward(model: nn.Module, batch: Batch) -> Tensor:
-    """The model's logits [B, C] for a batch; it is told the lengths of the items where the data has any."""
+    """The model's logits [B, C] for a batch; it also gets the lengths of the items where the batch has them."""
     outputs: Tensor = model(batch.inputs) if batch.lengths is None else model(batch.inputs, batch.lengths)
     return outputs

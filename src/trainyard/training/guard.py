@@ -1,7 +1,7 @@
-"""Proof that what should train does: every trainable weight gets a gradient at the first step.
+"""A check that every trainable weight gets a gradient at the first step.
 
-A weight that the network never uses is not noticed otherwise: the loss falls, and a run reports the
-figures of a fine-tuning that did not happen. It knows nothing of how weights came to be trainable.
+Otherwise a weight that the network never uses goes unnoticed: the loss falls, and a run reports metrics of a
+fine-tuning that did not happen. Knows nothing of how weights were chosen for training.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from torch import nn
 
 from trainyard.errors import ConfigError
+from trainyard.wording import listed
 
 
 @runtime_checkable
@@ -18,17 +19,17 @@ class ExpectsZeros(Protocol):
     """A model that knows which of its gradients are zero at first, because of how it was initialised."""
 
     def expects_zero_gradient(self, name: str) -> bool:
-        """Whether the first gradient of this parameter is rightly zero."""
+        """Whether the first gradient of this parameter should be zero."""
 
 
 def check_gradients(model: nn.Module) -> None:
-    """Returns when every trainable parameter has a gradient. Call it after a backward, before the gradients go.
+    """Checks that every trainable parameter has a gradient. Call it after backward, before gradients are cleared.
 
-    A gradient of zeros is one where units are dead or an input is empty; it is held against a model only
-    if that says which zeros it expects (`ExpectsZeros`).
+    Gradients of zeros also occur with dead units or empty inputs, so they are a fault only in a model that says
+    which zeros it expects (`ExpectsZeros`).
 
     Raises:
-        ConfigError: parameters without a gradient; names them.
+        ConfigError: parameters without a gradient; `keys` holds their names.
     """
     trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     absent = [name for name, parameter in trainable if parameter.grad is None]
@@ -41,19 +42,20 @@ def check_gradients(model: nn.Module) -> None:
         ]
     if absent or zero:
         parts = [
-            f"{len(names)} {what} ({', '.join(names[:4])}{', …' if len(names) > 4 else ''})"
+            f"{len(names)} {what} ({listed(names, 4)})"
             for what, names in (("got no gradient", absent), ("got a gradient of zeros", zero))
             if names
         ]
         raise ConfigError(
-            [f"of {len(trainable)} weights that should train, {' and '.join(parts)}: the network does not use them"],
-            "Change what is trained: for a speech encoder model.method, model.layers or model.lora_targets; for a text "
-            "encoder, another model.path.",
+            [f"of {len(trainable)} trainable weights, {' and '.join(parts)}: the network does not use them"],
+            "Change what is trained: for a speech encoder, model.method, model.layers or model.lora_targets; for a "
+            "text encoder, model.path.",
+            keys=[*absent, *zero],
         )
 
 
 class GradientGuard:
-    """`check_gradients` the first time it is called, and nothing after that."""
+    """Runs `check_gradients` the first time it is called, and does nothing after that."""
 
     def __init__(self) -> None:
         self._done = False

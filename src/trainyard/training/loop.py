@@ -1,7 +1,7 @@
 """The training loop: one function, read from top to bottom, for every task and kind of data.
 
-What differs comes in as arguments. It tells sinks what happens and asks `save` to keep a
-checkpoint; it knows nothing of runs, files or configs.
+What differs is passed in as arguments. The loop sends events to sinks and calls `save` for a checkpoint; it
+knows nothing of runs, files or configs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Scheduler = torch.optim.lr_scheduler.LRScheduler | torch.optim.lr_scheduler.Redu
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train and how often to look."""
+    """How long to train, and how often to log and save."""
 
     epochs: int
     grad_accumulation: int = 1
@@ -49,9 +49,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class SaveRequest:
-    """A moment to keep a checkpoint of: after the last event, before anything changes again.
+    """A state of the training to checkpoint: after the last event, before anything changes again.
 
-    `due` says that it must be on disk; otherwise it is offered because it is the best so far.
+    If `due`, it must be written to disk; otherwise it is offered because it is the best so far.
     """
 
     progress: Progress
@@ -77,31 +77,31 @@ def fit(
     is_due: Callable[[], bool] = lambda: False,
     describe: Callable[[np.ndarray], str] = str,
 ) -> Progress:
-    """Trains until `plan.epochs` are done, or early stopping, and returns where it ended.
+    """Trains until `plan.epochs` are done or early stopping applies; returns the progress at the end.
 
     Args:
-        step: takes an optimizer step; holds the model and the optimizer.
-        batches: the training data; its order depends on nothing but its seed and the epoch.
+        step: performs an optimizer step; holds the model and the optimizer.
+        batches: the training data; its order depends only on its seed and the epoch.
         validate: predicts the validation split.
-        plan: how long, how often.
-        progress: where to start; brought along in place.
+        plan: how long to train, and how often to log and save.
+        progress: where to start; updated in place.
         scheduler: changes the learning rate per epoch or step.
-        sinks: are told what happens, in order.
-        save: keeps a checkpoint; called between steps, so what it copies is consistent.
-        should_stop: asked after each step; True ends the training with a checkpoint.
-        is_due: asked after each step; True asks for a checkpoint, besides those that `plan` wants.
+        sinks: receive the events, in order.
+        save: writes a checkpoint; called between steps, so what it copies is consistent.
+        should_stop: called after each step; True ends the training with a checkpoint.
+        is_due: called after each step; True requests a checkpoint, besides those of `plan`.
         describe: names the items of a batch (indices), for the error about a diverged loss.
 
     Raises:
-        DivergedError: a loss or a weight became NaN or infinite; nothing was saved since.
-        Interrupted: `should_stop` said so; a checkpoint of this very step was asked for.
+        DivergedError: a loss or a weight became NaN or infinite; no checkpoint holds such a state.
+        Interrupted: `should_stop` returned True; a checkpoint of this step was requested.
     """
     steps_per_epoch = math.ceil(len(batches) / plan.grad_accumulation)
     window = _Window(plan.log_every, step, progress, describe)
     clock = _Clock()
 
-    def tell(event: Event) -> None:
-        with _random_numbers_kept():
+    def send(event: Event) -> None:
+        with _random_state_restored():
             for sink in sinks:
                 sink.emit(event)
 
@@ -121,14 +121,16 @@ def fit(
                 values = {"step_loss": progress.window_loss / progress.window_items, **_rates(step)}
                 progress.window_loss, progress.window_items = 0.0, 0
                 progress.log.append({"epoch": done, "step": progress.step, "loss": values["step_loss"], **_rates(step)})
-                tell(StepLogged(progress.step, done, values))
-            if progress.batch < len(batches):  # the end of an epoch saves by itself, below
+                send(StepLogged(progress.step, done, values))
+            if progress.batch < len(batches):  # the end of an epoch saves below
                 stop = should_stop()
                 if stop or is_due() or (plan.save_every_steps and progress.step % plan.save_every_steps == 0):
                     window.verify()
                     save(SaveRequest(progress, done, {}, inside_epoch=True, improved=False, last=False))
                 if stop:
-                    raise Interrupted(f"Stopped on request after step {progress.step}.", _CONTINUE)
+                    raise Interrupted(
+                        f"Stopped on request after step {progress.step}.", _CONTINUE, place=f"step {progress.step}"
+                    )
         window.verify()
         predictions = validate()
         train = {"loss": progress.epoch_loss / max(progress.epoch_items, 1), **_rates(step)}
@@ -166,7 +168,7 @@ def fit(
         due = last or is_due()
         if plan.save_every_epochs is not None:
             due = due or improved or progress.epoch % plan.save_every_epochs == 0
-        tell(
+        send(
             EpochEnded(
                 progress.step,
                 progress.epoch,
@@ -199,6 +201,7 @@ def fit(
                 f"Stopped on request after epoch {progress.epoch} of {plan.epochs} (step {progress.step} of "
                 f"{plan.epochs * steps_per_epoch}).",
                 _CONTINUE,
+                place=f"step {progress.step}",
             )
     return progress
 
@@ -216,8 +219,8 @@ def _rates(step: Step) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _random_numbers_kept() -> Iterator[None]:
-    """What the block draws from python's, numpy's and torch's generators, the training draws all the same."""
+def _random_state_restored() -> Iterator[None]:
+    """Restores the generators of Python, NumPy and torch afterwards: sinks must not change what training draws."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield
@@ -228,7 +231,7 @@ def _random_numbers_kept() -> Iterator[None]:
 
 
 class _Window:
-    """The losses of the last few steps, left on the device until someone asks, so that no step waits for it."""
+    """The losses of the last few steps, left on the device until they are needed, so that no step waits for it."""
 
     def __init__(self, size: int, step: Step, progress: Progress, describe: Callable[[np.ndarray], str]) -> None:
         device = step.process.device
@@ -247,7 +250,7 @@ class _Window:
         self._last = group
 
     def settle(self) -> None:
-        """Adds the losses to the running sums.
+        """Moves the losses from the device to the running sums.
 
         Raises:
             DivergedError: one of them is NaN or infinite; names its step and its items.
@@ -256,33 +259,39 @@ class _Window:
         first = self._progress.step - len(losses) + 1
         for number, (loss, group) in enumerate(zip(losses, self._groups, strict=True)):
             if not math.isfinite(loss):
-                raise self._diverged(f"The loss became {loss}", first + number, group)
+                step = first + number
+                raise self._diverged(f"The loss became {loss}", step, group, place=f"step {step}")
             self._progress.add(loss, sum(batch.global_size for batch in group))
         self._groups.clear()
 
     def verify(self) -> None:
-        """Settles, and looks at the weights: a step with a finite loss can spoil them, and they are to be kept.
+        """Settles, and checks the weights before they are saved: a step with a finite loss can still spoil them.
 
         Raises:
             DivergedError: a loss or a weight is NaN or infinite.
         """
         self.settle()
         if not self._step.is_sound():
-            raise self._diverged("The weights became NaN or infinite", self._progress.step, self._last)
+            step = self._progress.step
+            raise self._diverged(
+                "The weights became NaN or infinite", step, self._last, place=f"weights after step {step}"
+            )
 
-    def _diverged(self, what: str, number: int, group: list[Batch]) -> DivergedError:
+    def _diverged(self, what: str, step: int, group: list[Batch], *, place: str) -> DivergedError:
         own = [np.asarray(batch.indices) for batch in group]
         parts = self._step.process.gather(own)  # every process sees the same loss and comes here
         items = np.concatenate([array for part in parts for array in part])
         return DivergedError(
-            f"{what} at step {number}, on the batch of {self._describe(items)}.",
-            "Lower training.learning_rate, set training.grad_clip=1.0, or look at those items; "
-            "the last checkpoint is from before.",
+            f"{what} at step {step}, on the batch of {self._describe(items)}.",
+            "Lower training.learning_rate, set training.grad_clip=1.0, or inspect those items; "
+            "the last checkpoint was saved before this step.",
+            value=items.tolist(),
+            place=place,
         )
 
 
 class _Clock:
-    """Seconds since `restart`, and how many of them went by waiting for the next batch."""
+    """Seconds since `restart`, and how many of them were spent waiting for the next batch."""
 
     def restart(self) -> None:
         self._start = time.perf_counter()
@@ -290,9 +299,9 @@ class _Clock:
 
     def timed(self, groups: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
         while True:
-            asked = time.perf_counter()
+            start = time.perf_counter()
             group = next(groups, None)
-            self._waited += time.perf_counter() - asked
+            self._waited += time.perf_counter() - start
             if group is None:
                 return
             yield group

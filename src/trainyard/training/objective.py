@@ -1,8 +1,8 @@
-"""What a training step minimises: the task's loss, with a margin and a teacher where there are any.
+"""What a training step minimises: the task's loss, optionally with a margin and a teacher.
 
-A mean over several micro-batches or processes is exact only if each part is weighted by what it divides
-by, and the task's loss may divide by something else than a teacher's does. So both are returned apart,
-each with its own normaliser. Validation knows none of this: it measures the task's loss alone.
+A mean over several micro-batches or processes is exact only if each part is weighted by its divisor, and the
+task's loss may have another divisor than the teacher's. So both are returned separately, each with its own
+normaliser. Validation measures the task's loss alone.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Objective:
     """Minimises `task.loss(margin(outputs))`, or `(1 - alpha)` of it plus `alpha` of the distance to a teacher.
 
     Attributes:
-        task: what the network is trained to say.
-        margin: takes logits and labels to harder logits; only the task's loss sees them.
+        task: what the network is trained for.
+        margin: maps logits and labels to harder logits, used in the task's loss only.
         distillation: the teacher.
     """
 
@@ -32,11 +32,11 @@ class Objective:
     distillation: Distillation | None = None
 
     def __call__(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """The mean of each part over a batch that has items, with a gradient; their sum is the loss.
+        """The mean of each part over a batch that is not empty, with a gradient; their sum is the loss.
 
         Args:
             outputs: logits [B, C] of the student.
-            batch: what they are of.
+            batch: the items of the outputs.
 
         Returns:
             float32: a scalar without a teacher; [2] with one: the task's part and the teacher's.
@@ -49,7 +49,7 @@ class Objective:
         return torch.stack([(1 - alpha) * loss, alpha * self.distillation(outputs, batch)])
 
     def normaliser(self, batch: Batch) -> Tensor:
-        """What each part divides by, in the shape of `__call__`'s: the task's normaliser, and the number of items."""
+        """The divisor of each part, in the shape of `__call__`'s result: the task's normaliser, the number of items."""
         divisor = self.task.normaliser(batch.labels)
         if self.distillation is None:
             return divisor

@@ -1,7 +1,7 @@
 """This process among those that train together: one, or several under torchrun.
 
-Wraps the few collective operations that training needs, so that the loop reads the same for one
-process. Knows nothing of models or data.
+Wraps the few collective operations that training needs, so that the loop is the same for one process and
+for several. Knows nothing of models or data.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainyard.errors import ConfigError
 
+_DEVICE = "run.device"
+
 
 @dataclass(frozen=True)
 class Process:
-    """One of `world` processes, working on `device`. Rank 0 keeps the run."""
+    """One of `world` processes, working on `device`. Rank 0 writes the run."""
 
     rank: int
     world: int
@@ -28,7 +30,7 @@ class Process:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process keeps the run."""
+        """Whether this process writes the run."""
         return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
@@ -71,10 +73,10 @@ def start(device: str = "auto") -> Process:
     """This process, joined to its group when torchrun started it.
 
     Args:
-        device: auto, cpu, cuda, cuda:N or mps; auto takes the first accelerator there is.
+        device: auto, cpu, cuda, cuda:N or mps; auto uses the first available accelerator.
 
     Raises:
-        ConfigError: a device that is not there.
+        ConfigError: an unknown or unavailable device.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -85,7 +87,7 @@ def start(device: str = "auto") -> Process:
 
 
 def meet() -> None:
-    """Waits until every process of the group has come here: torchrun ends the others when one ends badly."""
+    """Waits until every process of the group gets here: torchrun kills the others when one fails."""
     if dist.is_initialized():
         dist.barrier()
 
@@ -107,20 +109,25 @@ def _device(name: str, local: int | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError([f"{name!r} is no device"], "Use auto, cpu, cuda, cuda:N or mps.") from None
+        raise ConfigError([f"unknown device {name!r}"], "Use auto, cpu, cuda, cuda:N or mps.", keys=[_DEVICE]) from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError(
-                [f"the device {name!r} is not there: PyTorch sees no GPU"], "Use cpu, or auto for whatever is there."
+                [f"device {name!r} is not available: PyTorch finds no GPU"],
+                "Use cpu, or auto for the best available device.",
+                keys=[_DEVICE],
             )
         index = device.index if ":" in name else (local or 0)
         if index >= torch.cuda.device_count():
             raise ConfigError(
-                [f"the device {name!r} is not there: PyTorch sees {torch.cuda.device_count()} GPUs, counted from 0"],
+                [f"device {name!r} does not exist: PyTorch finds {torch.cuda.device_count()} GPUs, numbered from 0"],
                 "Use one of those, or auto.",
+                keys=[_DEVICE],
             )
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(["the device 'mps' is not there"], "Use cpu, or auto for whatever is there.")
+        raise ConfigError(
+            ["device 'mps' is not available"], "Use cpu, or auto for the best available device.", keys=[_DEVICE]
+        )
     return device

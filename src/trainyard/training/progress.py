@@ -1,6 +1,6 @@
-"""Where a training stands: everything the loop needs to go on as if it had never stopped.
+"""The progress of a training: everything the loop needs to continue as if it had never stopped.
 
-Plain numbers that survive JSON exactly. Tensors and random states are `state`'s.
+Plain numbers that survive JSON exactly. Tensors and random states are in `training.checkpoint.capture`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from trainyard.training.stopping import Best
 class Progress:
     """The position and the running sums of a training.
 
-    `epoch` epochs are done and `batch` batches of the next one. The sums are of the loss times the
-    items it is over, in the order of the steps, so that they come out the same to the last bit.
+    `epoch` epochs are done, and `batch` batches of the next one. The sums are of each step's loss times its number
+    of items, in the order of the steps, so that a resume reproduces them to the last bit.
     """
 
     epoch: int = 0
@@ -28,11 +28,11 @@ class Progress:
     window_items: int = 0
     best: Best = field(default_factory=Best)
     stopped_early: bool = False
-    decision: dict[str, Any] | None = None  # how labels are chosen since the last validation, where there is a choice
+    decision: dict[str, Any] | None = None  # the rule tuned at the last validation, for tasks with decisions
     log: list[dict[str, Any]] = field(default_factory=list)  # in the shape of transformers' log_history
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; `from_dict` gives the same back."""
+        """Ready for JSON; `from_dict` restores it."""
         return asdict(self)
 
     @classmethod
@@ -41,7 +41,7 @@ class Progress:
         return cls(**{**data, "best": Best(**data["best"])})
 
     def add(self, loss: float, items: int) -> None:
-        """Takes the loss of one step in."""
+        """Adds the loss of one step to the sums."""
         self.epoch_loss += loss * items
         self.epoch_items += items
         self.window_loss += loss * items

@@ -1,4 +1,4 @@
-"""Where the loop's events go besides checkpoints: the history, the log and the console."""
+"""The sinks of the loop's events: the history, the log and the console."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trainyard.training.events import EpochEnded, Event, StepLogged
 
 
 class HistorySink:
-    """Keeps every value as a row of the run's history, and each epoch in its journal.
+    """Writes every value as a row of the run's history, and each epoch to its journal.
 
     Args:
-        run: whose.
+        run: the run that is written.
         monitor: the metric that chooses the best epoch.
-        write: takes the event for the journal, and whether a checkpoint of its step follows.
+        write: called with the event for the journal, and whether a checkpoint of its step follows.
     """
 
     def __init__(self, run: RunWriter, monitor: Metric, write: Callable[[Progressed, bool], None]) -> None:
@@ -41,7 +41,7 @@ class HistorySink:
         self._write(Progressed(event.step, event.epoch, as_text(event.metrics), best), event.checkpoint_follows)
 
     def close(self) -> None:
-        """Nothing: the run flushes its own history."""
+        """Does nothing: the run flushes its own history."""
 
 
 class LogSink:
@@ -60,7 +60,7 @@ class LogSink:
         self._logger.info("%s", epoch_line(event, self._headline))
 
     def close(self) -> None:
-        """Nothing to close: the logger is its owner's."""
+        """Does nothing: the logger belongs to the caller."""
 
 
 def epoch_line(event: EpochEnded, headline: Sequence[str]) -> str:
@@ -75,13 +75,14 @@ def epoch_line(event: EpochEnded, headline: Sequence[str]) -> str:
 
 
 class ConsoleSink:
-    """A progress bar on a terminal that goes from epoch to epoch; plain lines elsewhere.
+    """A progress bar over all epochs on a terminal; one plain line per epoch elsewhere.
 
     Args:
-        console: where to.
+        console: where it is printed.
         headline: the names of the metrics to print.
         steps_per_epoch: optimizer steps in an epoch.
         epochs: epochs planned.
+        start: optimizer steps already done.
     """
 
     def __init__(
@@ -110,6 +111,6 @@ class ConsoleSink:
             self._console.print(epoch_line(event, self._headline), highlight=False, soft_wrap=True, markup=False)
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._bar is not None:
             self._bar.stop()

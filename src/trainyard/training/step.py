@@ -1,7 +1,7 @@
 """One optimizer step: forward under autocast, loss, scaled backward, unscale, clip, step.
 
-Gradients equal those of one large batch, whatever it is cut into: by accumulation, or over
-processes. Knows nothing of epochs, metrics or files.
+Gradients equal those of one large batch, however it is split by accumulation or over processes. Knows nothing
+of epochs, metrics or files.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from trainyard.training.process import Process
 class Step:
     """Callable on the micro-batches of one optimizer step; returns their mean loss.
 
-    `scaler` is on for fp16 alone. `grad_norm` is the norm before clipping at the last step that
-    clipped. `skipped` says that the last step changed nothing, because fp16 overflowed: the scaler
+    `scaler` is enabled for fp16 only. `grad_norm` is the norm before clipping at the last step that
+    clipped. `skipped` is True if the last step changed nothing because fp16 overflowed: the scaler
     tries again with a smaller scale, and a schedule by step should wait.
-    `objective` is what is minimised; None: the task's loss. `after_first_backward` is shown the bare model with
+    `objective` is what is minimised; None: the task's loss. `after_first_backward` is called with the bare model and
     the gradients of the first step of this process (scaled, under fp16), before they are used.
     """
 
@@ -51,7 +51,7 @@ class Step:
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
-        """Takes one step. Returns the loss over all micro-batches (of this process), detached, on the device."""
+        """Performs one step. Returns the loss over all micro-batches (of this process), detached, on the device."""
         self.optimizer.zero_grad(set_to_none=True)
         if len(batches) == 1 and self.process.world == 1:
             loss = self._forward(batches[0])
@@ -62,8 +62,8 @@ class Step:
         else:
             total = self._accumulate(batches)
         if self.after_first_backward is not None:
-            look, self.after_first_backward = self.after_first_backward, None
-            look(self.model.module if isinstance(self.model, DistributedDataParallel) else self.model)
+            check, self.after_first_backward = self.after_first_backward, None
+            check(self.model.module if isinstance(self.model, DistributedDataParallel) else self.model)
         if self.grad_clip is not None:
             self.scaler.unscale_(self.optimizer)
             self.grad_norm = nn.utils.clip_grad_norm_(self._parameters, self.grad_clip)
@@ -85,15 +85,15 @@ class Step:
             return self._minimised(forward(self.model, batch), batch)
 
     def _accumulate(self, batches: Sequence[Batch]) -> Tensor:
-        """Backward over several micro-batches; each mean loss is weighted by its share of what it divides by."""
+        """Backward over several micro-batches; each mean loss is weighted by its share of the total divisor."""
         shares = torch.stack([self._minimised.normaliser(batch) for batch in batches])
-        # never 0: a step of which nothing counts has a loss of 0, not of 0/0
+        # never 0: a step whose items all have weight 0 has a loss of 0, not 0/0
         everywhere = self.process.sum(shares.sum(0)).clamp_min_(torch.finfo(shares.dtype).tiny)
         total = torch.zeros((), device=self.process.device)
         for number, (batch, share) in enumerate(zip(batches, shares, strict=True)):
             last = number == len(batches) - 1
             with self._synchronised_only_if(last):
-                # a process left without items in the last batch still takes part, with a loss of zero
+                # a process without items in the last batch still takes part, with a loss of zero
                 loss = self._forward(batch) if len(batch.labels) else forward(self.model, batch).sum() * 0.0
                 # DDP averages over processes: `world` turns that average into the sum it should be
                 weighted = loss * (share * self.process.world / everywhere)

@@ -1,4 +1,4 @@
-"""When is an epoch the best so far, and when is it time to stop. Pure: numbers in, decisions out."""
+"""Which epoch is the best so far, and when to stop early. Pure functions of numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Best:
     without_improvement: int = 0  # epochs since then
 
     def after(self, value: float, step: int, epoch: int, *, mode: Direction, min_delta: float = 0.0) -> Best:
-        """The best after one more epoch whose metric is `value`. NaN is never an improvement."""
+        """The best after another epoch whose metric is `value`. NaN is never an improvement."""
         if self.value is None:
             improved = not math.isnan(value)
         elif mode == "min":

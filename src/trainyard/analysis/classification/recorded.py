@@ -17,7 +17,7 @@ from trainyard.analysis.scoring import Rule
 from trainyard.checkpoints import FORMATS
 from trainyard.checkpoints.formats import METRICS
 from trainyard.errors import CorruptError, DataError
-from trainyard.runs import Checkpoint, RunReader
+from trainyard.runs import CheckpointRecord, RunReader
 
 
 def predictions_path(reader: RunReader, split: str) -> Path:
@@ -75,7 +75,7 @@ def pair(first: RunReader, second: RunReader, split: str) -> tuple[Labels, Predi
     return paired(one, other)
 
 
-def best_checkpoint(reader: RunReader) -> Checkpoint | None:
+def best_checkpoint(reader: RunReader) -> CheckpointRecord | None:
     """The checkpoint that the run's last predictions are of; None when it is not known or gone."""
     step = reader.snapshot.summary.get("best_step", reader.snapshot.best.step if reader.snapshot.best else None)
     if step is None:

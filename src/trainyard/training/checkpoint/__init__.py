@@ -1,1 +1,1 @@
-"""What a training's checkpoint is: captured from live objects, written to files, read back."""
+"""Checkpoints of a training: captured from live objects, written to files, read back."""

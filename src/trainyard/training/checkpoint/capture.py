@@ -1,8 +1,8 @@
-"""What a training consists of, copied at one moment and put back: weights, optimizer, scheduler, random numbers.
+"""The state of a training, copied at one moment and restored: weights, optimizer, scheduler, random states.
 
-`Capture` copies the tensors into memory of its own, so that training goes on while they are written; frozen
-weights never change and are not copied. A model may say how it is kept (`SavesItself`). Knows no files: how the
-copies become some, and files tensors again, is `encoding`'s and `loading`'s matter.
+`Capture` copies the tensors into its own memory, so that training continues while they are written; frozen
+weights never change and are not copied. A model may define how it is saved (`SavesItself`). Knows no files:
+`write` turns the copies into files, and `read` files into tensors.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from trainyard.models.protocols import SavesItself
 from trainyard.objects import Objects
 from trainyard.training.checkpoint.read import Loaded
 from trainyard.training.progress import Progress
+from trainyard.wording import listed
 
 if TYPE_CHECKING:
     from trainyard.training.checkpoint.write import FrozenShard
 
 
 def saved_name(model: nn.Module, name: str) -> str:
-    """What a tensor of the model is called in files."""
+    """The name of a model's tensor in files."""
     return model.saved_name(name) if isinstance(model, SavesItself) else name
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:
-    """The state of every random generator training draws from, as tensors and plain values."""
+    """The state of every random generator that training uses, as tensors and plain values."""
     version, internal, gauss = random.getstate()
     legacy = np.random.get_state(legacy=False)
     assert isinstance(legacy, dict)
@@ -51,7 +52,7 @@ def rng_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore_rng(state: Mapping[str, Any], device: torch.device) -> None:
-    """Puts every random generator back to `state`."""
+    """Restores every random generator to `state`."""
     python, numpy_ = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["state"].tolist()), python["gauss"]))
     np.random.set_state(
@@ -87,9 +88,9 @@ class Trainee:
 
 @dataclass
 class Capture:
-    """Copies of a trainee's tensors at one moment, in memory that is used again for the next moment.
+    """Copies of a trainee's tensors at one moment, in memory that is reused for the next copy.
 
-    `objects`, `single_file` and `shard` are for `encoding`, whose checkpoints of one trainee share files.
+    `objects`, `single_file` and `shard` are used by `write`, where the checkpoints of one trainee share files.
     """
 
     trainee: Trainee
@@ -101,7 +102,7 @@ class Capture:
     def take(self) -> dict[str, Any]:
         """The state now: {"model", "optimizer", "scheduler", "scaler"}, safe until the next `take`.
 
-        Tensors of the model are under the names they have in files.
+        Tensors of the model are under their names in files.
         """
         trainee = self.trainee
         state = {
@@ -124,7 +125,7 @@ class Capture:
         for name, tensor in self.trainee.model.state_dict().items():
             identity = (tensor.data_ptr(), tensor.storage_offset(), tuple(tensor.shape))
             if tensor.numel() and identity in seen:
-                continue  # tied to one that is in already
+                continue  # tied to a tensor already copied
             seen.add(identity)
             keep = name in frozen and tensor.device.type == "cpu" and tensor.is_contiguous()
             saved = saved_name(self.trainee.model, name)
@@ -149,21 +150,21 @@ class Capture:
         return buffer.copy_(tensor, non_blocking=True)
 
     def frozen(self) -> dict[str, Tensor]:
-        """The frozen weights themselves, no copies, under the names they have in files."""
+        """The frozen weights themselves, not copies, under their names in files."""
         names, model = self._frozen_names(), self.trainee.model
         return {saved_name(model, name): tensor for name, tensor in model.state_dict().items() if name in names}
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Puts `weights` into `model`; tensors tied to a loaded one may be absent.
+    """Loads `weights` into `model`; tensors tied to a loaded one may be absent.
 
     Args:
         model: filled in place.
-        weights: under the names they have in files.
-        where: they come from, for the error.
+        weights: under their names in files.
+        where: the path of the checkpoint, for the error.
 
     Raises:
-        CheckpointError: names or shapes do not fit.
+        CheckpointError: names or shapes do not match; `value` lists the mismatches.
     """
     live = {saved_name(model, name): name for name in model.state_dict()}
     own = dict(zip(live, model.state_dict().values(), strict=True))
@@ -171,31 +172,35 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
     missing = [name for name in own if name not in weights and own[name].data_ptr() not in loaded]
     unexpected = [name for name in weights if name not in own]
     shapes = [
-        f"{name} is {tuple(weights[name].shape)}, the model's is {tuple(own[name].shape)}"
+        f"{name}: {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
         for name in own
         if name in weights and weights[name].shape != own[name].shape
     ]
     if missing or unexpected or shapes:
         parts = [
-            f"{len(found)} {label} ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})"
-            for label, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+            f"{len(found)} {label} ({listed(found, 3)})"
+            for label, found in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", shapes))
             if found
         ]
         raise CheckpointError(
-            f"The weights in {where} do not fit the model: {'; '.join(parts)}.",
+            f"The weights in {where} do not match the model: {'; '.join(parts)}.",
             "Use the model.* settings they were trained with.",
+            value=[*missing, *unexpected, *shapes],
+            place=where,
         )
     model.load_state_dict({live[name]: tensor for name, tensor in weights.items()}, strict=False)
 
 
 def restore(trainee: Trainee, loaded: Loaded, where: str, *, rank: int = 0) -> Progress:
-    """Puts a trainee back to a checkpoint; returns where its training stood.
+    """Restores a trainee from a checkpoint; returns the progress at that checkpoint.
 
     Raises:
-        CheckpointError: the checkpoint does not fit, or lacks what resuming needs.
+        CheckpointError: the checkpoint does not match the trainee, or lacks what resuming needs.
     """
     if loaded.optimizer is None or loaded.progress is None or loaded.rng is None:
-        raise CheckpointError(f"{where} holds no optimizer state.", "Resume from another checkpoint with --step.")
+        raise CheckpointError(
+            f"{where} holds no optimizer state.", "Resume from another checkpoint with --step.", place=where
+        )
     load_weights(trainee.model, loaded.model, where)
     trainee.optimizer.load_state_dict(loaded.optimizer)
     if trainee.scheduler is not None and loaded.scheduler is not None:

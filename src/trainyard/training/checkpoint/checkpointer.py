@@ -1,8 +1,8 @@
-"""Keeping checkpoints while training goes on: capture now, write behind, one in flight, then make room.
+"""Saving checkpoints while training continues: capture now, write in the background, then remove old ones.
 
-A failed write fails the training at its next step. The events of a checkpoint are one append to the
-journal where nothing has to be durable in between. Joins `state` (tensors), `checkpoints` (files)
-and `retention` (what may go); decides nothing about when.
+At most one write is in progress. A failed write fails the training at its next step. The events of a
+checkpoint are one append to the journal where nothing has to be durable in between. Joins `capture`
+(tensors), `checkpoints` (files) and `retention` (what may be removed); does not decide when to save.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from trainyard.training.checkpoint.write import encode
 from trainyard.training.loop import SaveRequest
 from trainyard.training.process import Process
 
-_EVENTS_S = 1.0  # with a cadence: how far the journal may be behind the epochs
+_EVENTS_S = 1.0  # with a cadence: the longest that the journal lags behind the epochs
 
 
 class Checkpointer:
     """Saves checkpoints of one run; `save` returns as soon as the tensors are copied.
 
     Args:
-        run: the run; None in processes that do not keep it.
+        run: the run; None in processes that do not write it.
         capture: copies the tensors.
         process: this process; every one must call `save`.
-        policy: what to keep; applied after each checkpoint.
-        monitor: the metric that says which are best.
+        policy: which checkpoints to keep; applied after each one.
+        monitor: the metric that ranks them.
         mode: min or max.
-        protected: steps that other runs use, and why; asked before each rotation.
-        background: write in a thread of its own; otherwise `save` returns when all is on disk.
-        cadence: says when a checkpoint is due; then the best one since is held in memory until the next is
-            written, `flush` or the end. None: everything is written that is offered.
+        protected: returns the steps that other runs use, and why; called before each rotation.
+        background: write in a separate thread; otherwise `save` returns when all is on disk.
+        cadence: decides when a checkpoint is due; the best one in between is held in memory until the next is
+            written, `flush` or the end. None: every offered checkpoint is written.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Checkpointer:
     ) -> None:
         self._run = run
         self._cadence = cadence
-        self._best_capture: Capture | None = None  # memory of its own: the best outlives the next checkpoint
-        self._best: Callable[[], None] | None = None  # writes the best so far, which is only in memory
+        self._best_capture: Capture | None = None  # separate memory: the best outlives the next checkpoint
+        self._best: Callable[[], None] | None = None  # writes the best so far, which is in memory only
         self._newest: Event | None = None  # the last event of an epoch, where epochs are too short to write each
         self._last_event = -math.inf
         self._capture = capture
@@ -70,13 +70,13 @@ class Checkpointer:
         self._background = background
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="trainyard-checkpoint")
         self._jobs: list[Future[None]] = []
-        self._waiting: list[Event] = []  # for the next checkpoint, to be in the journal with it
+        self._waiting: list[Event] = []  # written to the journal together with the next checkpoint
 
     def do(self, job: Callable[[], None]) -> None:
-        """Runs `job` after everything asked for so far, in the background if that is on.
+        """Runs `job` after all earlier jobs, in the background if that is on.
 
         Raises:
-            whatever an earlier job failed with.
+            Exception: the error of an earlier job that failed.
         """
         self.check()
         self._jobs.append(self._worker.submit(job))
@@ -84,12 +84,12 @@ class Checkpointer:
             self.wait()
 
     def write_event(self, event: Event, with_next: bool = False) -> None:
-        """Has `event` written to the journal behind the training; `with_next`: together with the next checkpoint.
+        """Writes `event` to the journal in the background; `with_next`: together with the next checkpoint.
 
-        With a cadence, of the events that come faster than one a second the last one is written.
+        With a cadence, at most one event per second is written, the newest; the others are dropped.
 
         Raises:
-            whatever an earlier job failed with.
+            Exception: the error of an earlier job that failed.
         """
         run = self._run
         assert run is not None
@@ -103,21 +103,21 @@ class Checkpointer:
             self._newest = event
 
     def check(self) -> None:
-        """Raises what a finished job failed with; costs next to nothing."""
+        """Raises the error of a finished job, if it failed; nearly free."""
         while self._jobs and self._jobs[0].done():
             self._jobs.pop(0).result()
 
     def wait(self) -> None:
-        """Returns when everything asked for so far is on disk, or raises what it failed with."""
+        """Returns when all jobs so far are done, or raises the error of the first that failed."""
         while self._jobs:
             self._jobs.pop(0).result()
 
     def close(self) -> None:
-        """Ends the thread, after everything asked for so far; raises nothing."""
-        if self._best is not None:  # the training failed: what was best before is kept
+        """Ends the thread after all jobs so far; raises nothing."""
+        if self._best is not None:  # the training failed: the best state before that is kept
             self._worker.submit(self._best)
         run, waiting = self._run, self._take_waiting()
-        if run is not None and waiting:  # the checkpoint that they waited for never came
+        if run is not None and waiting:  # the checkpoint that they waited for was never saved
             self._worker.submit(_write_events, run, waiting)
         self._worker.shutdown(wait=True)
 
@@ -131,7 +131,7 @@ class Checkpointer:
             self._hold(request, rng)
             return
         if request.improved:
-            self._best = None  # this one is better
+            self._best = None  # superseded by this one
         self.flush()
         if self._cadence is not None:
             self._cadence.began()
@@ -152,18 +152,18 @@ class Checkpointer:
         return self._cadence is not None and self._cadence.is_due()
 
     def _hold(self, request: SaveRequest, rng: list[Any]) -> None:
-        """Keeps a copy of the best so far in memory."""
+        """Holds a copy of the best state so far in memory."""
         if self._best_capture is None:
             self._best_capture = Capture(self._capture.trainee, self._capture.objects, self._capture.single_file)
         state, progress = self._best_capture.take(), request.progress.to_dict()
         self._best = lambda: self._write(request, state, progress, rng, ())
 
     def flush(self) -> None:
-        """Has the best checkpoint written that is only in memory, behind the training."""
+        """Writes the best checkpoint if it is in memory only, and waits for it."""
         best, self._best = self._best, None
         if best is not None:
             self.do(best)
-            self.wait()  # its memory is used again for the next one
+            self.wait()  # its memory is reused for the next one
 
     def _take_waiting(self) -> list[Event]:
         newest = [] if self._newest is None else [self._newest]
@@ -221,9 +221,9 @@ class Checkpointer:
         rotate(run, self._policy, monitor=self._monitor, mode=self._mode, protected_steps=self._protected())
 
     def catch_up(self, *, done: bool) -> None:
-        """Publishes and drops what should be by now: after a resume, what a kill left undone; at the end, all.
+        """Completes publishing and rotation: after a resume, what a kill interrupted; at the end, all of it.
 
-        The best checkpoint of a directory format and the final one get their names when `done`.
+        With `done`, the final checkpoint, and the best one of a directory format, are published too.
         """
         run = self._run
         if run is None or not run.snapshot.checkpoints:

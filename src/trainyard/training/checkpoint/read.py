@@ -1,6 +1,6 @@
-"""From the files of a checkpoint back to tensors on the CPU: the inverse of `encoding`, for all our formats.
+"""From the files of a checkpoint to tensors on the CPU: the inverse of `write`, for all our formats.
 
-Damaged and foreign files are told by name. Knows no models: what the tensors belong to is `state`'s matter.
+Errors about damaged and foreign files name the file. Knows no models: `capture` loads the tensors into one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _OWN = (names.CONFIG, names.METRICS, names.MANIFEST, names.TRAINER_STATE, names.
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint read back onto the CPU; what a published one leaves out is None.
+    """A checkpoint in memory, on the CPU; the parts that a published checkpoint lacks are None.
 
-    `files` are the further files of the model (`SavesItself`), name to text; `decision` says how labels are
-    chosen, where there is a choice.
+    `files` are the additional files of the model (`SavesItself`), name to text; `decision` is the rule that turns
+    predictions into decisions, for tasks that have one.
     """
 
     model: dict[str, Tensor]
@@ -48,10 +48,10 @@ def load(path: Path, *, weights_only: bool = False) -> Loaded:
 
     Args:
         path: the checkpoint.
-        weights_only: leave the optimizer and the rest out.
+        weights_only: skip the optimizer and everything else that only resuming needs.
 
     Raises:
-        CheckpointError: it cannot be read; names the file.
+        CheckpointError: it cannot be read; `place` is the path.
     """
     with reading(path):
         return _load_directory(path, weights_only) if path.is_dir() else _load_file(path)
@@ -68,7 +68,7 @@ def rule_in(path: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns whatever a damaged or foreign file makes the readers raise into a CheckpointError that names it."""
+    """Turns any error of the readers about a damaged or foreign file into a CheckpointError that names it."""
     try:
         yield
     except CheckpointError:
@@ -77,13 +77,14 @@ def reading(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {_reason(error)}.",
             "`trainyard verify` checks a run's checkpoints; choose another one.",
+            place=path,
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    # torch's own words for these tell how to run the code in the file
+    # torch's own message for these explains how to run the code in the file
     if isinstance(error, pickle.UnpicklingError | LookupError | EOFError):
-        return "it is no file of tensors"
+        return "it is not a file of tensors"
     return f"{type(error).__name__}: {(str(error).splitlines() or ['?'])[0].rstrip('.')}"
 
 
@@ -94,7 +95,9 @@ def _read(path: Path) -> Any:
 def _load_file(path: Path) -> Loaded:
     whole = _read(path)
     if not isinstance(whole, dict) or "model" not in whole:
-        raise CheckpointError(f"{path} holds no checkpoint of Trainyard's (no entry 'model').", "Choose another file.")
+        raise CheckpointError(
+            f"{path} is not a checkpoint of Trainyard: it has no entry 'model'.", "Choose another file.", place=path
+        )
     progress = whole.get("progress")
     return Loaded(
         whole["model"],
@@ -121,7 +124,7 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
     elif (path / names.PYTORCH_BIN).exists():
         model = _read(path / names.PYTORCH_BIN)
     else:
-        raise CheckpointError(f"{path} holds no model weights.", "Choose another checkpoint.")
+        raise CheckpointError(f"{path} contains no model weights.", "Choose another checkpoint.", place=path)
     if (path / names.ADAPTER).exists():
         model = {**model, **load_file(path / names.ADAPTER)}
     files = {

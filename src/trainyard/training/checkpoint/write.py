@@ -1,7 +1,7 @@
 """From captured tensors to the files of a checkpoint.
 
-What is written here is read back by `loading`; which files make a checkpoint, and when it exists, is
-`checkpoints`' matter. Weights that never change are written once, where that saves much.
+`read` reads what is written here; which files make a checkpoint, and when it exists, is decided in
+`trainyard.checkpoints`. Weights that never change are written once, where that saves enough.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from trainyard.training.checkpoint.capture import Capture
 _FROZEN_SHARD = "model-frozen.safetensors"
 _TRAINED_SHARD = "model-trained.safetensors"
 _WORTH_SHARING_BYTES = 1 << 16  # below this, a second shard costs more than it saves
-# Below this part of the model's bytes, checkpoints shrink by less than a half: then the one model.safetensors, which
-# people know and every tool takes, is worth more. Full fine-tuning freezes a speech encoder's convolutions alone.
+# With a smaller part of the bytes frozen, sharing shrinks checkpoints by less than half: then a single
+# model.safetensors, which every tool reads, is worth more. Full fine-tuning of a speech encoder freezes only its
+# convolutions.
 _WORTH_SHARING_PART = 0.5
 
 
 @dataclass(frozen=True)
 class Files:
-    """What `checkpoints.commit` takes: writers by file name, objects to link, bytes to expect."""
+    """The arguments of `checkpoints.commit`: writers by file name, objects to link, expected bytes."""
 
     writers: dict[str, FileWriter]
     linked: dict[str, str]
@@ -40,7 +41,7 @@ class Files:
 
 
 class FrozenShard:
-    """The frozen weights as one object of the yard, to which the checkpoints of one trainee link."""
+    """The frozen weights as one object of the yard, linked by all checkpoints of one trainee."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
@@ -51,7 +52,7 @@ class FrozenShard:
         """Digest of the object; it is written again only if a tensor was changed in place since.
 
         Args:
-            frozen: the live tensors, not copies: torch counts the changes of each.
+            frozen: the live tensors, not copies: torch counts the in-place changes of each.
         """
         versions = {name: tensor._version for name, tensor in frozen.items()}
         if not self._digest or versions != self._versions:
@@ -76,11 +77,11 @@ def encode(
     """The files of a checkpoint of `state`.
 
     Args:
-        capture: where `state` was taken.
-        state: what `Capture.take` returned.
+        capture: the capture that took `state`.
+        state: the result of `Capture.take`.
         progress: `Progress.to_dict()` at that moment.
         rng: `rng_state` of every process, in rank order.
-        format_: which files.
+        format_: which files to write.
         step: optimizer steps done.
         epoch: epochs done.
         metrics: validation metrics.
@@ -127,7 +128,7 @@ def encode(
 def _without_adapter(
     writers: dict[str, FileWriter], model: nn.Module, weights: Mapping[str, Tensor]
 ) -> Mapping[str, Tensor]:
-    """The weights of the model that other libraries load; adds the files that a model has besides."""
+    """The weights without the adapter, as other libraries load them; adds writers for the adapter and extra files."""
     if not isinstance(model, SavesItself):
         return weights
     added = {model.saved_name(name) for name in model.state_dict() if model.is_adapter(name)}
@@ -140,7 +141,7 @@ def _without_adapter(
 def _add_safetensors(
     writers: dict[str, FileWriter], linked: dict[str, str], capture: Capture, model: Mapping[str, Tensor]
 ) -> int:
-    """Adds the weights as one file, or as two shards of which the frozen one is linked. Returns bytes saved."""
+    """Adds the weights as one file, or as two shards with the frozen one linked. Returns the bytes saved."""
     frozen = {name: tensor for name, tensor in capture.frozen().items() if name in model}
     total, saved = _nbytes(model), _nbytes(frozen)
     if capture.single_file or saved < max(_WORTH_SHARING_BYTES, _WORTH_SHARING_PART * total):
@@ -177,7 +178,7 @@ def _nbytes(value: Any) -> int:
 
 
 def _trainer_state(progress: Mapping[str, Any], config: Mapping[str, Any], best: str | None) -> dict[str, Any]:
-    """trainer_state.json as transformers writes it; ours rides in `stateful_callbacks`."""
+    """trainer_state.json as transformers writes it, with our progress in `stateful_callbacks`."""
     training = config.get("training", {})
     return {
         "best_global_step": progress["best"]["step"] or None,
