@@ -87,7 +87,7 @@ def test_it_writes_files_and_keeps_those_that_are_there():
     ("words", "says"),
     [
         (["--dataset", "recanvoo"], ("`recanvoo`", "`recanvo`")),
-        (["--model", "whisper_bse"], ("fits `whisper_bse`", "did you mean `base`?")),
+        (["--model", "whisper_bse"], ("`whisper_bse`", "`base`")),
         (["--model", "*_lorra_*"], ("`*_lorra_*`",)),
         (["a_file"], ("is a file",)),
         (["mine", "--limit", "3"], ("--limit", "--offset", "--dataset")),

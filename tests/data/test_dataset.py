@@ -40,6 +40,16 @@ def test_columns_of_different_length_are_refused():
         make(ids=("a",))
 
 
+def test_preprocessing_is_recorded_and_does_not_tell_data_apart():
+    described = {"kind": "image", "item_shape": [1, 2, 2]}
+    plain, other = make().fingerprint(), make(preprocessing=described).fingerprint()
+    assert (plain["preprocessing"], other["preprocessing"]) == ({}, described)
+    assert other["digest"] == plain["digest"]
+    assert changes_of(preprocessing=described) == []
+    moved = {"preprocessing": described, "ids": ("a", "b", "c", "e")}
+    assert changes_of(**moved) == changes_of(ids=moved["ids"]) != []
+
+
 def test_a_fingerprint_counts_and_survives_json():
     fingerprint = make().fingerprint()
     assert json.loads(json.dumps(fingerprint)) == fingerprint

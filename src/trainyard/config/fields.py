@@ -63,9 +63,12 @@ def hints_of(cls: type[Any]) -> dict[str, Any]:
     """The resolved type hint of each field, in order; `data` and `model` are unions of what the packages list."""
     if cls not in _HINTS:
         _HINTS[cls] = get_type_hints(cls)
-    if cls is not Config:
-        return _HINTS[cls]
-    return {**_HINTS[cls], **{section: reduce(or_, kinds.members(section).values()) for section in SELECTORS}}
+    return _HINTS[cls] if cls is not Config else _config_hints(kinds.PACKAGES)
+
+
+@cache
+def _config_hints(packages: tuple[str, ...]) -> dict[str, Any]:
+    return {**_HINTS[Config], **{section: reduce(or_, kinds.members(section).values()) for section in SELECTORS}}
 
 
 def members_of(hint: Any) -> tuple[Any, ...]:

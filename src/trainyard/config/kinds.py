@@ -20,6 +20,7 @@ this package. What each module holds:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -50,8 +51,7 @@ def rules() -> Iterator[Any]:
 
 def members(section: str) -> dict[str, type[Any]]:
     """The dataclasses that `data` or `model` may be, by the value of their selector."""
-    selector, listed = SELECTORS[section], _LISTED[section]
-    return {getattr(member, selector): member for schema in schemas() for member in getattr(schema, listed)}
+    return {name: member for name, (_, member) in _listed(section, PACKAGES).items()}
 
 
 def default(section: str) -> Any:
@@ -69,11 +69,8 @@ def long_form(section: str, values: Any) -> Any:
 
 def package_of(section: str, name: str) -> str | None:
     """The package of a kind of data or of a model, by the value of its selector; None for an unknown one."""
-    selector, listed = SELECTORS[section], _LISTED[section]
-    for package, schema in zip(PACKAGES, schemas(), strict=True):
-        if any(getattr(member, selector) == name for member in getattr(schema, listed)):
-            return package
-    return None
+    package, _ = _listed(section, PACKAGES).get(name, (None, None))
+    return package
 
 
 def schema_of(section: str, name: str) -> Any:
@@ -92,6 +89,17 @@ def torch_side(section: str, name: str) -> ModuleType:
         KeyError: no package has it.
     """
     return _module(section, name, "kind")
+
+
+@cache
+def _listed(section: str, packages: tuple[str, ...]) -> Mapping[str, tuple[str, type[Any]]]:
+    """The package and the dataclass of everything that `data` or `model` may be."""
+    selector, listed = SELECTORS[section], _LISTED[section]
+    return {
+        getattr(member, selector): (package, member)
+        for package in packages
+        for member in getattr(import_module(f"{package}.schema"), listed)
+    }
 
 
 def _module(section: str, name: str, module: str) -> ModuleType:

@@ -141,7 +141,7 @@ def test_whisper_has_fifty_vectors_a_second(seconds: float, positions: int) -> N
 
 @pytest.mark.parametrize(
     ("seconds", "said", "remedy"),
-    [(30.02, "longer than the 30 s", "30 or less"), (0.33, "no whole number", "Use 0.32"), (0.0, "no whole", "0.02")],
+    [(30.02, "longer than the 30 s", "30 or less"), (0.33, "0.33", "Use 0.32"), (0.0, "=0 ", "0.02")],
 )
 def test_whisper_refuses_other_clips(seconds: float, said: str, remedy: str) -> None:
     with pytest.raises(ConfigError) as caught:
