@@ -32,7 +32,7 @@ def test_unsafe_names_are_refused_everywhere(name):
     for refused in (check_name, check_alias):
         with pytest.raises(BadNameError) as caught:
             refused(name)
-        assert repr(name[:60]) in caught.value.what
+        assert caught.value.value == name
         assert caught.value.remedy
     if "/" not in name:
         with pytest.raises(BadNameError):
@@ -61,7 +61,8 @@ def test_an_alias_cannot_look_like_a_version(alias):
 def test_paths_that_leave_the_artifact(path):
     with pytest.raises(BadNameError) as caught:
         check_path(path)
-    assert repr(path) in caught.value.what
+    assert caught.value.value == path
+    assert caught.value.remedy
 
 
 @pytest.mark.parametrize("run", [*HOSTILE_NAMES, "a:b", "x" * 255, "é" * 127], ids=ascii)

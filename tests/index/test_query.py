@@ -315,10 +315,10 @@ def test_times_ago(yard: Yard, put_run: Callable[..., Path]) -> None:
 # -- what cannot be read
 
 
-def _message(index: Index, query: str) -> tuple[str, str]:
+def _error(index: Index, query: str) -> QueryError:
     with pytest.raises(QueryError) as caught:
         index.query(query)
-    return caught.value.what, caught.value.remedy
+    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -358,22 +358,23 @@ def _message(index: Index, query: str) -> tuple[str, str]:
     ],
 )
 def test_an_error_marks_the_place_and_says_what_to_write(index: Index, query: str, marked: str, remedy: str) -> None:
-    what, hint = _message(index, query)
-    _, shown, carets = what.split("\n")
+    error = _error(index, query)
+    _, shown, carets = error.what.split("\n")
     assert shown == "    " + query
-    assert remedy in hint
+    assert remedy in error.remedy
+    assert error.place == f"filter, column {carets.index('^') - 3}"
     if marked:
-        assert shown[carets.index("^") : len(carets)] == marked
+        assert error.value == shown[carets.index("^") : len(carets)] == marked
 
 
 def test_carets_stand_under_wide_letters(index: Index) -> None:
-    what, _ = _message(index, "name:漢字 nope:3")
+    what = _error(index, "name:漢字 nope:3").what
     assert what.split("\n")[2] == "    " + " " * len("name:xxxx ") + "^^^^"
 
 
 def test_too_much_is_refused(index: Index) -> None:
-    assert "too many terms" in _message(index, "name:" + ",".join(["a"] * 401))[0]
-    assert "characters" in _message(index, "a" * 6000)[0]
+    assert "400" in _error(index, "name:" + ",".join(["a"] * 401)).remedy
+    assert "5,000" in _error(index, "a" * 6000).remedy
     assert index.query("name:" + ",".join(["cnn"] * 400)).total == sum(run["name"] == "cnn" for run in RUNS)
     assert index.query(" ".join(["-nope"] * 400)).total == len(RUNS)
 
@@ -381,4 +382,4 @@ def test_too_much_is_refused(index: Index) -> None:
 def test_a_yard_without_runs_takes_any_metric(yard: Yard) -> None:
     index = Index(yard)
     assert index.query("metrics.val_f1>0.9 config.a:b sort:-summary.x").total == 0
-    assert "No run has a field" in _message(index, "stat:finished")[0]
+    assert _error(index, "stat:finished").value == "stat"

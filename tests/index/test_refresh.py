@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from trainyard.errors import RunNotFoundError
 from trainyard.index import Index
 from trainyard.runs import RunReader, RunWriter, Yard, amend, resume_run
 from trainyard.runs.events import Progressed
@@ -174,8 +175,9 @@ def test_homes_that_are_gone_are_in_no_answer(yard: Yard, put_run: PutRun) -> No
     assert page.total == 4
     assert len(index.children("idparent")) == 4
     assert index.children("idother") == []
-    with pytest.raises(Exception, match="run-1"):
+    with pytest.raises(RunNotFoundError) as caught:
         index.find("run-1")
+    assert caught.value.value == "run-1"
 
 
 def test_a_home_that_was_moved_away_and_back(yard: Yard, put_run: PutRun) -> None:

@@ -1,6 +1,6 @@
-"""Reading a yard back: find runs and artifacts, read what they left, download it safely.
+"""Reading a yard: find runs and artifacts, read their files, download them safely.
 
-Everything but `DirectoryTransport` knows a `Transport` alone, so that a server can take the yard's place.
+Everything except `DirectoryTransport` knows only a `Transport`, so that a server can replace the directory.
 """
 
 from trainyard.api.artifacts import Artifact

@@ -1,4 +1,4 @@
-"""Versions of artifacts as the API gives them: their files, and the runs that made and used them."""
+"""Versions of artifacts in the API: their files, and the runs that logged and used them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class Artifact:
-    """A version of an artifact. What it holds never changes; its aliases may move.
+    """A version of an artifact. Its content never changes; its aliases may move.
 
     Attributes:
         project: the project it is in.
-        name: what all its versions are called.
+        name: the name of all its versions.
         version: "v0", "v1" …
         type: model, dataset …
-        digest: of all that it holds.
+        digest: SHA-256 of its content.
         size: bytes of its files.
-        metadata: what its maker said of it.
+        metadata: the description given when it was logged.
         aliases: other names of this version, such as "latest".
-        created: when, ISO-8601 in UTC.
-        inputs: paths of the versions that the run which made it had used by then.
+        created: the time, ISO-8601 in UTC.
+        inputs: paths of the versions that its run had used before.
     """
 
     def __init__(self, transport: Transport, document: Document) -> None:
@@ -51,7 +51,7 @@ class Artifact:
 
     @property
     def path(self) -> str:
-        """`project/name:version`, which `Api.artifact` finds it by."""
+        """`project/name:version`, by which `Api.artifact` finds it."""
         return f"{self.project}/{self.name}:{self.version}"
 
     def files(self, names: Words = None, *, pattern: str | None = None) -> list[File]:
@@ -59,16 +59,16 @@ class Artifact:
 
         Args:
             names: only those with these names.
-            pattern: only those whose name fits, such as "*.json".
+            pattern: only those whose name matches, such as "*.json".
 
         Raises:
-            UserError: a name that no file has.
+            UserError: no file has one of the names.
         """
         files = files_of(self._transport, self._key, f"artifact {self.path}")
         return select(files, f"artifact {self.path}", names=names, kinds=None, pattern=pattern)
 
     def file(self, name: str) -> File:
-        """The file of this name.
+        """The file with this name.
 
         Raises:
             UserError: there is none.
@@ -76,11 +76,11 @@ class Artifact:
         return self.files(name)[0]
 
     def download(self, root: Root | None = None, replace: bool = False, exist_ok: bool = False) -> Path:
-        """Writes its files into `root` and returns that directory. Nothing is written when one of them cannot be.
+        """Writes its files into `root` and returns that directory. Nothing is written if one of them is refused.
 
         Args:
             root: the directory; None: `artifacts/{name}-{version}` here.
-            replace: as `File.download` has it, for each of them; so are `exist_ok` and what is raised.
+            replace: as in `File.download`, for each file; so are `exist_ok` and the exceptions.
             exist_ok: see `replace`.
         """
         root = target_of("artifacts", f"{self.name}-{self.version}") if root is None else root
@@ -89,15 +89,15 @@ class Artifact:
         return Path(root)
 
     def logged_by(self) -> Run | None:
-        """The run that made it; None when it was made outside a run, or the run is gone."""
+        """The run that logged it first; None when it was logged outside a run, or the run was removed."""
         return next(self._runs([self._made_by]), None) if self._made_by is not None else None
 
     def used_by(self) -> list[Run]:
-        """The runs that used it and are still there."""
+        """The runs that used it and still exist."""
         return list(self._runs(self._used_by))
 
     def _runs(self, ids: Sequence[str]) -> Iterator[Run]:
-        from trainyard.api.runs import Run  # which imports this module: runs and artifacts lead to each other
+        from trainyard.api.runs import Run  # here, because that module imports this one
 
         for run_id in ids:
             for document in self._transport.list_runs(f'id:"{run_id}"', 0, 1)["runs"]:

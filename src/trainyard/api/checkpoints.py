@@ -1,6 +1,6 @@
-"""Checkpoints as the API gives them: their files, and what is in them.
+"""Checkpoints in the API: their files and contents.
 
-Needs no torch until tensors are read.
+Imports torch only when tensors are read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainyard.errors import CheckpointError, ConfigError, TrainyardError, UserE
 if TYPE_CHECKING:
     from trainyard.api.runs import Run
 
-_WEIGHTS = "pytorch_model.bin"  # transformers' name; its tensors are the model's, as those of .safetensors are
+_WEIGHTS = "pytorch_model.bin"  # transformers' name for the model's weights, like model.safetensors
 
 
 class Checkpoint:
@@ -29,7 +29,7 @@ class Checkpoint:
     Attributes:
         step: optimizer steps done.
         epoch: epochs done.
-        metrics: kept with it.
+        metrics: saved with it.
     """
 
     def __init__(self, run: Run, document: Document, place: str) -> None:
@@ -49,10 +49,10 @@ class Checkpoint:
 
     @property
     def local_path(self) -> Path:
-        """Where it is on this machine: its file or directory. Never write there.
+        """The path of its file or directory on this machine. Do not write there.
 
         Raises:
-            YardError: the yard is on another machine: `download` it.
+            YardError: the yard is on another machine; use `download`.
         """
         path = self._any_file().local_path
         return path if self.is_one_file else path.parent
@@ -64,14 +64,19 @@ class Checkpoint:
     def _any_file(self) -> File:
         for file in self.files():
             return file
-        raise UserError(f"{self!r} has no files any more.", "Look again with `checkpoints()`.")
+        raise UserError(
+            f"{self!r} has no files any more.",
+            "`checkpoints()` lists the current ones.",
+            value=self.step,
+            place=self._path,
+        )
 
     def download(self, root: Root | None = None, replace: bool = False, exist_ok: bool = False) -> Path:
-        """Writes its files straight into `root`; returns the path to load: that directory, or the single file.
+        """Writes its files directly into `root`; returns the path to load: that directory, or the single file.
 
         Args:
             root: the directory; None: one here with the checkpoint's own name (a single file: here).
-            replace: as in `File.download`, for each of them; so are `exist_ok` and what is raised.
+            replace: as in `File.download`, for each file; so are `exist_ok` and the exceptions.
             exist_ok: see `replace`.
         """
         if root is None:
@@ -82,15 +87,15 @@ class Checkpoint:
         return wanted[0][1] if self.is_one_file else Path(root)
 
     def load(self) -> dict[str, Any]:
-        """What was given to `save_checkpoint`, tensors on the CPU. Every byte is checked before it is read.
+        """The content given to `save_checkpoint`, with tensors on the CPU. Every byte is verified first.
 
-        Of a checkpoint that is a directory, each file of tensors is an entry: the weights are "model", and
+        For a checkpoint that is a directory, each file of tensors is an entry: the weights are "model", and
         `optimizer.pt` is "optimizer".
 
         Raises:
-            CorruptError: a file is missing or is not what was recorded; names it.
-            CheckpointError: a file does not hold tensors; names it.
-            ConfigError: PyTorch, which reads it, is not installed.
+            CorruptError: a file is missing or differs from its record; `place` names it.
+            CheckpointError: a file does not contain tensors; `place` names it.
+            ConfigError: PyTorch is not installed.
         """
         if self.is_one_file:
             whole: dict[str, Any] = load_tensors(self._any_file())
@@ -99,7 +104,7 @@ class Checkpoint:
         for file in self.files():
             name = _last(file.name)
             stem, _, suffix = name.rpartition(".")
-            if suffix == "safetensors":  # one, or the shards of frozen and trained weights
+            if suffix == "safetensors":  # a single file, or the shards of frozen and trained weights
                 loaded.setdefault("model", {}).update(load_tensors(file))
             elif suffix in ("pt", "pth", "bin"):
                 loaded["model" if name == _WEIGHTS else stem] = load_tensors(file)
@@ -107,11 +112,11 @@ class Checkpoint:
 
 
 def load_tensors(file: File) -> Any:
-    """What `torch.save` or safetensors wrote to a file, on the CPU, checked against the recorded digest; runs no code.
+    """The content of a file of `torch.save` or safetensors, on the CPU, verified by its digest; runs no code.
 
     Raises:
-        CorruptError: it is not what was recorded.
-        CheckpointError: it does not hold tensors and plain values alone.
+        CorruptError: it differs from its record.
+        CheckpointError: it contains something other than tensors and plain values.
         ConfigError: PyTorch is not installed.
     """
     try:
@@ -119,11 +124,11 @@ def load_tensors(file: File) -> Any:
         from safetensors.torch import load, load_file
     except ImportError:
         raise ConfigError(
-            [f"{file!r} is read by PyTorch, which is not installed"], "Run `pip install 'trainyard[train]'`."
+            [f"reading {file!r} needs PyTorch, which is not installed"], "Run `pip install 'trainyard[train]'`."
         ) from None
     path = file.path_here()
     if path is not None:
-        file.verify()  # and read from there: a large file is not held twice in memory
+        file.verify()  # then read in place, so that a large file is in memory only once
     data = b"" if path is not None else file.read()
     with _explained(file):
         if file.name.endswith(".safetensors"):
@@ -133,16 +138,18 @@ def load_tensors(file: File) -> Any:
 
 @contextlib.contextmanager
 def _explained(file: File) -> Iterator[None]:
-    """Turns whatever the readers of a foreign file raise into a CheckpointError that names it."""
+    """Turns any error of the readers of a foreign file into a CheckpointError that names it."""
     try:
         yield
     except TrainyardError:
         raise
     except Exception as error:
-        # torch's message about an unpickling error says how to run the code in the file
+        # torch's message about an unpickling error explains how to run the code in the file
         unsafe = isinstance(error, pickle.UnpicklingError | LookupError | EOFError)
         reason = "it is not a file of tensors" if unsafe else f"{type(error).__name__}: {error}".splitlines()[0]
-        raise CheckpointError(f"{file!r} cannot be read: {reason}.", "Choose another of `checkpoints()`.") from error
+        raise CheckpointError(
+            f"{file!r} cannot be read: {reason}.", "Choose another of `checkpoints()`.", place=file.source.title
+        ) from error
 
 
 def _last(name: str) -> str:

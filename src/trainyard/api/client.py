@@ -25,7 +25,7 @@ def open_yard(yard_or_url: str | os.PathLike[str] | None = None) -> Api:
             print(run.name, run.summary, run.best_checkpoint())
 
     Args:
-        yard_or_url: the directory of runs; None: TRAINYARD_YARD, else `outputs`.
+        yard_or_url: the directory of runs; None: TRAINYARD_YARD or `outputs`.
 
     Raises:
         YardError: there is no yard, or it is an HTTP URL, which is not supported yet.
@@ -34,9 +34,9 @@ def open_yard(yard_or_url: str | os.PathLike[str] | None = None) -> Api:
 
 
 class Api:
-    """Reads a yard: its runs, their files, and artifacts. Changes only the index there, which is disposable.
+    """Reads a yard: its runs, their files, and artifacts. Writes only the index there, which is disposable.
 
-    `trainyard.open` returns one, too. Works on read-only copies, and needs no torch before tensors are loaded.
+    `trainyard.open` returns one, too. Works on read-only copies, and imports torch only to load tensors.
 
         api = trainyard.Api()
         run = api.run("emotions/k3v9x0aq")
@@ -45,7 +45,7 @@ class Api:
                 file.download(root="./checkpoint")
 
     Args:
-        yard_or_url: the directory of runs; None: TRAINYARD_YARD, else `outputs`. Or a transport of your own.
+        yard_or_url: the directory of runs; None: TRAINYARD_YARD or `outputs`. Or your own transport.
 
     Raises:
         YardError: there is no yard, or it is an HTTP URL, which is not supported yet.
@@ -60,52 +60,52 @@ class Api:
     def run(self, path: str) -> Run:
         """The run that `path` names: `project/id`, `project/name`, an id, a name, or "last".
 
-        Of a longer path such as `user/project/id` the last two parts count.
+        Of a longer path such as `user/project/id`, the last two parts are used.
 
         Raises:
-            RunNotFoundError: it matches no run, or more than one; suggests which run may be meant.
+            RunNotFoundError: it matches no run, or several; the remedy suggests similar ones.
         """
         return Run(self._transport, self._transport.find_run(path))
 
     def runs(
         self, filters: Filters | None = None, *, order: str | Sequence[str] | None = None, per_page: int = 50
     ) -> Runs:
-        """The runs that meet the filters, newest first unless ordered; fetched a page at a time as they are used.
+        """The runs that match the filters, newest first unless ordered; fetched a page at a time as they are used.
 
         Args:
-            filters: as `trainyard runs` has them, "state:finished summary.test_accuracy>0.9", or as a dictionary:
+            filters: as for `trainyard runs`, "state:finished summary.test_accuracy>0.9", or as a dictionary:
                 {"state": "finished", "config.training.learning_rate": {"$lt": 0.01}} ($lte, $gt, $gte, $ne, $in,
                 $nin, $exists and $and, too).
-            order: fields to sort by, "-" before one that falls: "-summary.test_accuracy".
+            order: fields to sort by, with "-" for descending order: "-summary.test_accuracy".
             per_page: runs fetched at first; pages grow as more are used.
 
         Raises:
-            QueryError: they cannot be read, or name a field that no run has.
+            QueryError: they are malformed, or name a field that no run has.
         """
         return Runs(self._transport, to_text(filters, order), per_page)
 
     def artifact(self, reference: str) -> Artifact:
         """The version of an artifact that `project/name:version` names; without a version, the latest.
 
-        The version is "v3", "latest", "best" or an alias of yours; the project may be left out where only one
+        The version is "v3", "latest", "best" or your own alias; the project may be omitted if only one project
         has an artifact of that name.
 
         Raises:
-            UserError: there is no such artifact or version; lists what there is.
+            UserError: there is no such artifact or version; the remedy lists the existing ones.
         """
         return Artifact(self._transport, self._transport.find_artifact(reference))
 
     def use_artifact(self, reference: str) -> Artifact:
-        """The same as `artifact`: only a run that is being written records the use."""
+        """The same as `artifact`; only a run that is being written records the use."""
         return self.artifact(reference)
 
 
 class Runs(Sequence[Run]):
-    """Runs, fetched a page at a time as they are used. `len` is how many there were when this was made."""
+    """Runs, fetched a page at a time as they are used. `len` is their number when this object was created."""
 
     def __init__(self, transport: Transport, query: str, per_page: int) -> None:
         self._transport, self._query, self._per_page = transport, query, max(per_page, 1)
-        self._runs: dict[str, Run] = {}  # by key: a run that begins meanwhile moves others to the next page
+        self._runs: dict[str, Run] = {}  # by key: a run created meanwhile shifts others to the next page
         self._position = 0
         self._total: int = self._fetch()["total"]
 
@@ -115,7 +115,9 @@ class Runs(Sequence[Run]):
     def _fetch(self) -> Document:
         page = self._transport.list_runs(self._query, self._position, self._per_page)
         self._position += len(page["runs"])
-        self._per_page = max(self._per_page, min(2 * self._per_page, _LARGEST_PAGE))  # whoever wants many gets many
+        self._per_page = max(
+            self._per_page, min(2 * self._per_page, _LARGEST_PAGE)
+        )  # larger pages for those who read many runs
         for document in page["runs"]:
             self._runs.setdefault(document["key"], Run(self._transport, document))
         return page
@@ -124,11 +126,11 @@ class Runs(Sequence[Run]):
         return self._total
 
     def __iter__(self) -> Iterator[Run]:
-        given = 0
-        while given < len(self._runs) or self._fetch()["runs"]:
-            fresh = list(self._runs.values())[given:]
-            yield from fresh
-            given += len(fresh)
+        yielded = 0
+        while yielded < len(self._runs) or self._fetch()["runs"]:
+            new = list(self._runs.values())[yielded:]
+            yield from new
+            yielded += len(new)
 
     @overload
     def __getitem__(self, index: int) -> Run: ...
@@ -151,5 +153,6 @@ def _transport(yard_or_url: str | os.PathLike[str] | Transport | None) -> Transp
         raise YardError(
             f"{yard_or_url} is an HTTP URL; HTTP URLs are not supported yet.",
             "Give the directory of a yard: mount it here, or copy the runs you need.",
+            value=os.fspath(yard_or_url),
         )
     return DirectoryTransport(yard_or_url)

@@ -1,12 +1,11 @@
 """The transport of a yard in a directory of this machine: answers from its files, read-only.
 
-The one module of the API that knows runs, the index, checkpoints and artifacts. All its answers are JSON or bytes.
+The only module of the API that knows runs, the index, checkpoints and artifacts. All its answers are JSON or bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import os
 from collections.abc import Iterator
@@ -26,10 +25,11 @@ from trainyard.index import Index
 from trainyard.index.language import parse as parse_query
 from trainyard.layouts.kinds import SHAREABLE
 from trainyard.runs import CheckpointRecord, Record, RunReader, Yard
+from trainyard.wording import similar
 
 _PIECE = 1 << 22  # bytes read at once
-_NEAR = 2_000  # runs compared with a name that does not exist
-_PLACES = ("best", "final", "checkpoint")  # of a checkpoint: what is published for others first
+_NEAR = 2_000  # runs whose names are compared with an unknown one
+_PLACES = ("best", "final", "checkpoint")  # of a checkpoint: published ones first
 _OF_A_RUN = (
     *("id", "name", "project", "dataset", "model", "layout", "state", "config", "summary", "metrics", "best"),
     *("tags", "note", "created", "started", "ended", "seed", "step", "epoch", "size_bytes", "warnings", "error"),
@@ -60,11 +60,11 @@ class DirectoryTransport:
     # -- runs
 
     def find_run(self, reference: str) -> Document:
-        """As `Transport.find_run` has it."""
+        """See `Transport.find_run`."""
         return self.run_at(self._find(reference))
 
     def run_at(self, home: Path) -> Document:
-        """The run in a home directory of this yard, as `find_run` has it."""
+        """The run in a home directory of this yard, in the form of `find_run`."""
         return self._document(RunReader(self._yard, home))
 
     def _find(self, reference: str) -> Path:
@@ -74,18 +74,18 @@ class DirectoryTransport:
         project, last = parts[-2:]
         rows = self._index.query(f"id:{quoted(last)} project:{quoted(project)}").rows
         if len(rows) > 1:
-            return self._index.find(last)  # copies: the error lists where they are
+            return self._index.find(last)  # copies: the error lists their homes
         if rows:
             return self._yard.root / str(rows[0]["home"])
         try:
             return self._index.find(reference)
         except RunNotFoundError as error:
-            if len(parts) > 2:  # someone's name first, as servers have it
+            if len(parts) > 2:  # a user name first, as on servers
                 return self._find(f"{project}/{last}")
             self._not_found(error, project, last)
 
     def _not_found(self, error: RunNotFoundError, project: str, last: str) -> NoReturn:
-        """Raises the error again with the runs of this project, or of another, that may be meant."""
+        """Raises the error again, with similar runs of this or another project as suggestions."""
         titles: dict[str, str] = {}
         for row in self._index.query(limit=_NEAR).rows:
             for word in (row["id"], row["name"]):
@@ -94,20 +94,22 @@ class DirectoryTransport:
         near = [
             titles[found]
             for word in (last, f"{project}/{last}")
-            for found in difflib.get_close_matches(word, titles, n=3, cutoff=0.7)
+            for found in similar(word, titles, limit=3, cutoff=0.7)
         ]
         if not near:
             raise error
         choices = " or ".join(list(dict.fromkeys(near))[:3])
-        raise RunNotFoundError(error.what, f"Did you mean {choices}? `Api.runs()` lists what there is.") from None
+        raise RunNotFoundError(
+            error.what, f"Did you mean {choices}? `Api.runs()` lists all runs.", value=error.value, place=error.place
+        ) from None
 
     def list_runs(self, query: str, start: int, count: int) -> Document:
-        """As `Transport.list_runs` has it."""
+        """See `Transport.list_runs`."""
         parsed = parse_query(query)
         if parsed.limit is None and parsed.offset is None:
             page = self._index.query(query, limit=count, offset=start)
             rows, total = page.rows, page.total
-        else:  # a window of its own, in which the pages lie
+        else:  # the query has its own window; the pages are inside it
             inside = self._index.query(query).rows
             rows, total = inside[start : start + count], len(inside)
         readers = (RunReader(self._yard, self._yard.root / row["home"]) for row in rows)
@@ -122,15 +124,17 @@ class DirectoryTransport:
     def _reader(self, key: str) -> RunReader:
         kind, _, home = key.partition("/")
         if kind != "run" or not home or home.startswith("/") or ".." in PurePosixPath(home).parts:
-            raise RunNotFoundError(f"{key!r} is not the key of a run.", "Use the key of a run's document.")
+            raise RunNotFoundError(
+                f"{key!r} is not the key of a run.", "Use the key of a run's document.", value=key, place=self.place
+            )
         return RunReader(self._yard, self._yard.root / home)
 
     def history(self, run: str) -> list[Document]:
-        """As `Transport.history` has it."""
+        """See `Transport.history`."""
         return self._reader(run).history()
 
     def best_checkpoint(self, run: str, every_byte: bool) -> Document | None:
-        """As `Transport.best_checkpoint` has it."""
+        """See `Transport.best_checkpoint`."""
         reader = self._reader(run)
         best = reader.snapshot.best
         for checkpoint in reversed(reader.snapshot.checkpoints):
@@ -142,26 +146,26 @@ class DirectoryTransport:
                     if not faults(checkpoint, place, path, deep=every_byte):
                         return {**checkpoint_document(checkpoint), "place": place}
         if reader.snapshot.checkpoints:
-            choose(reader, step="best")  # raises an error that names what is wrong with each
+            choose(reader, step="best")  # raises an error that names the fault of each
         return None
 
     # -- artifacts
 
     def find_artifact(self, reference: str, project: str | None = None) -> Document:
-        """As `Transport.find_artifact` has it."""
+        """See `Transport.find_artifact`."""
         last_two = "/".join(reference.strip("/").split("/")[-2:])
         return self.artifact(self._artifacts.find(last_two, project=project))
 
     def run_artifacts(self, run: str) -> Document:
-        """As `Transport.run_artifacts` has it."""
+        """See `Transport.run_artifacts`."""
         found: dict[str, list[Document]] = {"logged": [], "used": []}
         for recorded in self._reader(run).snapshot.artifacts:
-            with contextlib.suppress(UserError):  # removed since
+            with contextlib.suppress(UserError):  # removed since then
                 found[recorded["role"]].append(self.artifact(self._artifacts.find(recorded["artifact"])))
         return found
 
     def artifact(self, version: Version) -> Document:
-        """A version of this yard, as `find_artifact` has it."""
+        """A version of this yard, in the form of `find_artifact`."""
         notes = self._artifacts.series(version).notes(version.number)
         return {
             "key": f"artifact/{version.reference}",
@@ -182,28 +186,30 @@ class DirectoryTransport:
     # -- files
 
     def files(self, key: str) -> list[Document]:
-        """As `Transport.files` has it."""
+        """See `Transport.files`."""
         return [document for document, _ in self._files(key).values()]
 
     def read(self, key: str, name: str, start: int) -> Iterator[bytes]:
-        """As `Transport.read` has it."""
+        """See `Transport.read`."""
         return _pieces(self._path(key, name), start)
 
     def local_path(self, key: str, name: str) -> str:
-        """As `Transport.local_path` has it; never None."""
+        """See `Transport.local_path`; never None."""
         return str(self._path(key, name) if name else self._reader(key).home)
 
     def _path(self, key: str, name: str) -> Path:
         found = self._files(key).get(name)
         if found is None:
             raise UserError(
-                f"There is no file {name!r} any more: it was removed since it was listed.",
-                "Look again with `files()`; `trainyard undo` brings back what was cleaned away.",
+                f"There is no file {name!r}; it may have been removed since it was listed.",
+                "`files()` lists the current files; `trainyard undo` restores what `trainyard clean` removed.",
+                value=name,
+                place=key,
             )
         return found[1]
 
     def _files(self, key: str) -> dict[str, tuple[Document, Path]]:
-        """Each file's document and where it is, by name."""
+        """Each file's document and path, by name."""
         kind, _, reference = key.partition("/")
         if kind != "artifact":
             return dict(sorted(_run_files(self._reader(key)).items()))
@@ -218,12 +224,12 @@ class DirectoryTransport:
 
 
 def checkpoint_document(checkpoint: CheckpointRecord) -> Document:
-    """A checkpoint as a run's document has it."""
+    """A checkpoint in the form of a run's document."""
     return {name: getattr(checkpoint, name) for name in ("step", "epoch", "metrics", "paths")}
 
 
 def _run_files(reader: RunReader) -> dict[str, tuple[Document, Path]]:
-    """What the run recorded: its files, those of its directories, and those of its checkpoints in each place."""
+    """All recorded files of a run: single files, those of directories, and those of checkpoints in each place."""
     snapshot = reader.snapshot
     found: dict[str, tuple[Document, Path]] = {}
     bases = (f"{snapshot.home}files/",) if snapshot.layout == "files" else ()
@@ -231,7 +237,7 @@ def _run_files(reader: RunReader) -> dict[str, tuple[Document, Path]]:
     def add(recorded: str, kind: str, size: int, sha256: str | None, modified: str, step: int | None = None) -> None:
         base = next((base for base in (*bases, snapshot.home) if recorded.startswith(base)), "")
         name = recorded.removeprefix(base)
-        name = recorded if name in found else name  # inside and outside of files/, or of the home
+        name = recorded if name in found else name  # the same name inside and outside of files/ or the home
         found[name] = _file_document(name, size, sha256, kind, modified, step), reader.resolve(recorded)
 
     for record in snapshot.records:
@@ -254,7 +260,7 @@ def _run_files(reader: RunReader) -> dict[str, tuple[Document, Path]]:
 
 
 def _has_files(checkpoint: CheckpointRecord, place: str) -> bool:
-    """Whether the checkpoint is in this place with a file that reading it needs: a published one may be empty."""
+    """Whether the checkpoint has loadable files in this place: a published one may be empty."""
     format_ = FORMATS[checkpoint.format]
     return place in checkpoint.paths and (
         place == "checkpoint" or any(format_.is_published(file["name"]) for file in checkpoint.files)
@@ -266,7 +272,7 @@ def _file_document(name: str, size: int, sha256: str | None, kind: str, modified
 
 
 def _present(record: Record, path: Path) -> tuple[int, str | None, str]:
-    """Size, digest and time: as recorded, but for a file that others may have added to since."""
+    """Size, digest and time: as recorded, or the current ones of a file that may have grown since."""
     if record.kind in _GROWING and path.is_file():
         size = path.stat().st_size
         if size != record.size or record.sha256 is None:
@@ -287,8 +293,9 @@ def _pieces(path: Path, start: int) -> Iterator[bytes]:
     except OSError as error:
         why = os.strerror(error.errno).lower() if error.errno else str(error)
         if error.errno in (errno.EACCES, errno.EPERM):
-            raise UserError(f"{path} cannot be read: {why}.", "Fix its permissions.") from error
+            raise UserError(f"{path} cannot be read: {why}.", "Fix its permissions.", place=path) from error
         raise CorruptError(
             f"{path} was recorded, but cannot be read: {why}.",
-            "`trainyard verify` names what else is damaged; restore it from a copy of the yard.",
+            "`trainyard verify` lists all damage; restore the file from a copy of the yard.",
+            place=path,
         ) from error

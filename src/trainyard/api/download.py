@@ -1,8 +1,8 @@
-"""The one way that bytes leave a yard: from a source to a file that is whole or not there.
+"""Downloads: the only way that bytes leave a yard. A target file is complete or does not exist.
 
-They are collected in a file beside the target, named by their digest: whoever asks for the same bytes again, after
-a kill too, continues where it ends. Only what has the right digest is renamed to the target. Knows no runs and no
-transport: a source is a size, a digest and a function that reads from a position.
+Bytes are collected in a file beside the target, named by their digest: another download of the same bytes, even
+after a kill, continues where it ended. Only a file with the right digest is renamed to the target. Knows no runs
+and no transport: a source is a size, a digest and a function that reads from a position.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trainyard.errors import BadNameError, CorruptError, DiskFullError, NameTake
 from trainyard.units import human_size
 
 _ELSEWHERE = "Choose another directory: root=…, on the command line --to."
-_CHUNK = 1 << 20  # bytes read at once of what is here already
+_CHUNK = 1 << 20  # bytes read at once from a partial download
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,21 @@ class Source:
     """A file to download.
 
     Args:
-        title: what it is, for messages.
+        title: its name in messages.
         size: bytes.
-        digest: SHA-256 in hexadecimal; None for a file that may change, of which whatever is there now is right.
+        digest: SHA-256 in hexadecimal; None for a file that may change, whose current content is accepted.
         read: the bytes from a position on.
-        remedy: what to do when it is damaged.
+        remedy: what to do if it is damaged.
     """
 
     title: str
     size: int
     digest: str | None
     read: Callable[[int], Iterator[bytes]]
-    remedy: str = "`trainyard verify` names what else is damaged; restore it from a copy of the yard."
+    remedy: str = "`trainyard verify` lists all damage; restore the file from a copy of the yard."
 
     def pieces(self, start: int = 0) -> Iterator[bytes]:
-        """The bytes from `start` on, exactly as many as were recorded.
+        """The bytes from `start`, up to exactly the recorded size.
 
         Raises:
             CorruptError: there are fewer or more.
@@ -54,71 +54,81 @@ class Source:
         for piece in self.read(start):
             position += len(piece)
             if position > self.size:
-                raise self._damaged(f"has more than the {self.size:,} bytes that were recorded")
+                raise self._damaged(f"has more than the recorded {self.size:,} bytes", position)
             yield piece
         if position < self.size:
-            raise self._damaged(f"ends after {position:,} of {self.size:,} bytes")
+            raise self._damaged(f"ends after {position:,} of {self.size:,} bytes", position)
 
     def check(self, digest: str) -> None:
-        """Raises CorruptError when this is not the digest of what was recorded."""
+        """Raises CorruptError when this is not the recorded digest."""
         if self.digest is not None and digest != self.digest:
-            raise self._damaged(f"has other bytes than were recorded (SHA-256 {digest[:12]}…, not {self.digest[:12]}…)")
+            raise self._damaged(
+                f"differs from its record (SHA-256 {digest[:12]}…, recorded {self.digest[:12]}…)", digest
+            )
 
-    def _damaged(self, how: str) -> CorruptError:
-        return CorruptError(f"{self.title} {how}. None of it was kept.", self.remedy)
+    def _damaged(self, how: str, value: int | str) -> CorruptError:
+        """The error; its value is the wrong size or digest."""
+        return CorruptError(f"{self.title} {how}. Nothing was saved.", self.remedy, value=value, place=self.title)
 
 
 def target_of(root: str | os.PathLike[str], name: str) -> Path:
-    """Where the file `name` goes below `root`.
+    """The path of the file `name` below `root`.
 
     Raises:
-        BadNameError: it would leave `root`.
+        BadNameError: it would be outside `root`.
     """
     parts = name.split("/")
     if "\0" in name or any(part in ("", ".", "..") for part in parts):
         raise BadNameError(
-            f"The file {name!r} would not lie inside {os.fspath(root)!r}: it was not downloaded.",
-            "Names from a trustworthy source are relative and without '..'.",
+            f"The file {name!r} would be outside {os.fspath(root)!r}; it was not downloaded.",
+            "Names must be relative and without '..'; do not trust this source.",
+            value=name,
+            place=root,
         )
     return Path(root, *parts)
 
 
 def download(wanted: Sequence[tuple[Source, Path]], *, replace: bool = False, exist_ok: bool = False) -> None:
-    """Puts each source at its path. What already is there with the same bytes stays untouched.
+    """Writes each source to its path. A file that has the same bytes already is not touched.
 
     All paths, and the free space on the disk, are checked before the first byte is fetched.
 
     Args:
-        wanted: sources and where they go.
-        replace: put them in the place of files that differ.
+        wanted: sources and their paths.
+        replace: replace files that differ.
         exist_ok: keep files that differ instead.
 
     Raises:
-        NameTakenError: something else is at a path; nothing was written.
-        DiskFullError: no room, known before or noticed on the way. No path holds part of a file, and
-            what arrived is kept beside it for the next try.
-        CorruptError: a source is not what was recorded; nothing is left of it.
+        NameTakenError: a path exists with other content; nothing was written.
+        DiskFullError: the disk is full, found before or while writing. No path holds a partial file; the
+            received bytes are kept beside it for the next try.
+        CorruptError: a source differs from its record; nothing of it is kept.
         YardError: a directory that cannot be written.
     """
     missing = [(source, target) for source, target in wanted if not _is_settled(source, target, replace, exist_ok)]
     needed = sum(max(source.size - _collected(source, target), 0) for source, target in missing)
-    for directory in {target.parent for _, target in missing}:  # as a rule on one file system
+    for directory in {target.parent for _, target in missing}:  # usually all on one file system
         try:
             durable.require_space(directory, needed)
         except DiskFullError as error:
             raise DiskFullError(
-                error.what, "Free some space, or choose a directory on another disk: root=…, --to."
+                error.what,
+                "Free some space, or choose a directory on another disk: root=…, --to.",
+                value=needed,
+                place=directory,
             ) from error
     for source, target in missing:
         _fetch(source, target, replace=replace, exist_ok=exist_ok)
 
 
 def _is_settled(source: Source, target: Path, replace: bool, exist_ok: bool) -> bool:
-    """Whether nothing is left to do, as the same bytes are there, or any that may stay."""
+    """Whether nothing is left to do: the target has the same bytes, or may stay as it is."""
     if not os.path.lexists(target):
         folder = next(folder for folder in target.absolute().parents if os.path.lexists(folder))
         if not folder.is_dir():
-            raise NameTakenError(f"{folder} is not a directory, so {target} cannot be written.", _ELSEWHERE)
+            raise NameTakenError(
+                f"{folder} is not a directory, so {target} cannot be written.", _ELSEWHERE, value=target, place=folder
+            )
         return False
     if target.is_file():
         if _is_same(source, target) or (exist_ok and not replace):
@@ -128,8 +138,10 @@ def _is_settled(source: Source, target: Path, replace: bool, exist_ok: bool) -> 
     elif replace and not target.is_dir():
         return False
     raise NameTakenError(
-        f"{target} exists and is not {source.title}. It was left as it is.",
+        f"{target} exists and is not {source.title}. It was not changed.",
         "Remove it." if target.is_dir() else "Choose another directory, or replace it: replace=True, --replace.",
+        value=source.title,
+        place=target,
     )
 
 
@@ -143,13 +155,15 @@ def _is_same(source: Source, target: Path) -> bool:
 
 
 def _collected(source: Source, target: Path) -> int:
-    """Bytes that an earlier try left, which need no more room."""
+    """Bytes received by an earlier try, which need no further space."""
     partial = _partial_of(source, target)
     return partial.stat().st_size if source.digest is not None and partial.exists() else 0
 
 
 def _partial_of(source: Source, target: Path) -> Path:
-    mark = hashlib.sha256(str(source.digest).encode()).hexdigest()[:32]  # of the digest: that is the source's own word
+    mark = hashlib.sha256(str(source.digest).encode()).hexdigest()[
+        :32
+    ]  # hash the digest, which an untrusted source supplies
     return target.parent / f".part-{mark}"
 
 
@@ -159,21 +173,21 @@ def _fetch(source: Source, target: Path, *, replace: bool, exist_ok: bool) -> No
         with _collecting(source, target) as (partial, fd):
             collected = os.fstat(fd).st_size
             digest = _fill(fd, source)
-            if collected and digest != source.digest:  # what was here may be what is wrong: a power cut leaves zeros
+            if collected and digest != source.digest:  # the earlier bytes may be at fault: a power cut can leave zeros
                 durable.calls.truncate(fd, 0)
                 digest = _fill(fd, source)
             source.check(digest)
             durable.settle(partial)
-            if not _is_settled(source, target, replace, exist_ok):  # another process may have been here meanwhile
+            if not _is_settled(source, target, replace, exist_ok):  # another process may have written it meanwhile
                 durable.calls.rename(partial, target)
         durable.fsync_path(target.parent)
 
 
 @contextlib.contextmanager
 def _collecting(source: Source, target: Path) -> Iterator[tuple[Path, int]]:
-    """The open file that the bytes are collected in: as far as it is there, unless another process is at work on it.
+    """The open file in which the bytes are collected: the partial one, unless another process is using it.
 
-    It stays after a failure, unless it is empty, damaged, or cannot be continued.
+    It is kept after a failure, unless it is empty, damaged, or cannot be continued.
     """
     partial, fd, continued = _open_partial(source, target)
     keep = False
@@ -185,17 +199,17 @@ def _collecting(source: Source, target: Path) -> Iterator[tuple[Path, int]]:
         keep = continued and os.fstat(fd).st_size > 0
         raise
     finally:
-        with contextlib.suppress(FileNotFoundError):  # renamed to the target; the name may be another process's now
+        with contextlib.suppress(FileNotFoundError):  # renamed to the target; another process may use the name now
             if not keep and os.path.samestat(os.fstat(fd), partial.stat()):
                 os.unlink(partial)
         os.close(fd)
 
 
 def _open_partial(source: Source, target: Path) -> tuple[Path, int, bool]:
-    if source.digest is not None:  # what may change meanwhile is not continued
+    if source.digest is not None:  # a file that may change is not continued
         partial = _partial_of(source, target)
         fd = durable.calls.open(partial, os.O_RDWR | os.O_CREAT)
-        with contextlib.suppress(OSError):  # locked, or a file system without locks; or renamed by another process
+        with contextlib.suppress(OSError):  # locked, no locks on this file system, or renamed by another process
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(fd), partial.stat()):
                 return partial, fd, True
@@ -206,7 +220,7 @@ def _open_partial(source: Source, target: Path) -> tuple[Path, int, bool]:
 
 
 def _fill(fd: int, source: Source) -> str:
-    """Adds what is missing to the open file; returns the digest of the whole."""
+    """Appends the missing bytes to the open file; returns the digest of the whole."""
     if os.fstat(fd).st_size > source.size:
         durable.calls.truncate(fd, 0)
     hasher = hashlib.sha256()
@@ -224,15 +238,17 @@ def _fill(fd: int, source: Source) -> str:
 
 @contextlib.contextmanager
 def _explained(source: Source, target: Path) -> Iterator[None]:
-    """Errors of the target's file system, said for a download."""
+    """Rewords errors of the target's file system for a download."""
     try:
         with durable.explained(target):
             yield
     except DiskFullError as error:
         raise DiskFullError(
-            f"The disk is full: {source.title} ({human_size(source.size)}) does not fit at {target}. "
-            "Nothing has that name.",
-            "Free some space and download it again: what arrived is kept beside it and continued.",
+            f"The disk is full: {source.title} ({human_size(source.size)}) does not fit at {target}, which was "
+            "not created.",
+            "Free some space and download it again: the received bytes are kept, and the download continues.",
+            value=source.size,
+            place=target,
         ) from error
     except YardError as error:
-        raise YardError(error.what, "Choose a directory that you may write to: root=…, --to.") from error
+        raise YardError(error.what, "Choose a writable directory: root=…, --to.", place=target) from error

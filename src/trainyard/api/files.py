@@ -1,8 +1,7 @@
-"""Files of runs and artifacts as the API gives them: named, selected, read and downloaded."""
+"""Files of runs and artifacts in the API: named, selected, read and downloaded."""
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import os
@@ -15,24 +14,25 @@ from trainyard.api.download import Source, download, target_of
 from trainyard.api.transport import Document, Transport
 from trainyard.errors import UserError, YardError
 from trainyard.units import human_size
+from trainyard.wording import similar
 
 Root = str | os.PathLike[str]
 _REMEDY_OF = {
-    "artifact": "Log the same content again, which repairs it, or use another version. A file that is written in place "
-    "after it was logged does this, unless it is logged with copy=True."
+    "artifact": "Log the same content again, which repairs it, or use another version. Writing to a logged file in "
+    "place causes this, unless it was logged with copy=True."
 }
-Words = str | Sequence[str] | None  # one or several
+Words = str | Sequence[str] | None  # one word or several
 
 
 class File:
     """A file of a run or of a version of an artifact.
 
     Attributes:
-        name: its path inside the run, with "/"; in the `files` layout inside files/, as Weights & Biases has it.
+        name: its path inside the run, with "/"; in the `files` layout inside files/, as in Weights & Biases.
         size: bytes.
         digest: SHA-256 in hexadecimal; None for a file that may still change, such as a log being written.
-        kind: what it is: checkpoint, best, final_predictions, log, extra …; "artifact" in an artifact.
-        modified: when it was written, ISO-8601.
+        kind: checkpoint, best, final_predictions, log, extra …; "artifact" in an artifact.
+        modified: the time it was written, ISO-8601.
         step: the step of the checkpoint it belongs to; None for other files.
     """
 
@@ -52,22 +52,22 @@ class File:
         return f"<file {self.name} of {self._owner}, {human_size(self.size)}>"
 
     def path_here(self) -> Path | None:
-        """Where it is on this machine; None when the yard is on another."""
+        """Its path on this machine; None when the yard is on another."""
         found = self._transport.local_path(self._key, self.name)
         return None if found is None else Path(found)
 
     @property
     def local_path(self) -> Path:
-        """Where it is on this machine. Never write there.
+        """Its path on this machine. Do not write there.
 
         Raises:
-            YardError: the yard is on another machine: `download` it.
+            YardError: the yard is on another machine; use `download`.
         """
         found = self.path_here()
         return found if found is not None else not_here(repr(self), self._transport.place)
 
     def verify(self) -> None:
-        """Reads it once and compares every byte with what was recorded.
+        """Reads it once and compares its size and digest with the record.
 
         Raises:
             CorruptError: it is missing, or has another size or digest.
@@ -81,28 +81,28 @@ class File:
         """Its bytes, checked against size and digest.
 
         Raises:
-            CorruptError: they are not what was recorded.
+            CorruptError: they differ from the record.
         """
         data = b"".join(self.source.pieces())
         self.source.check(hashlib.sha256(data).hexdigest())
         return data
 
     def download(self, root: Root = ".", replace: bool = False, exist_ok: bool = False) -> Path:
-        """Writes the file to `root/name` and returns that path. All of it is there with the right digest, or nothing.
+        """Writes the file to `root/name` and returns that path. It is complete with the right digest, or not there.
 
-        A download that was cut off, by a kill too, continues where it stopped. A file that is there already with the
-        same bytes is left as it is.
+        An interrupted download, even by a kill, continues where it stopped. An existing file with the same bytes is
+        not touched.
 
         Args:
-            root: the directory; made when missing.
-            replace: put it in the place of a different file.
+            root: the directory; created if missing.
+            replace: replace a different file.
             exist_ok: keep a different file instead, and return its path.
 
         Raises:
-            NameTakenError: a different file is there.
-            BadNameError: the name would leave `root`.
-            DiskFullError: no room; what arrived is kept for the next try.
-            CorruptError: the source is not what was recorded.
+            NameTakenError: a different file exists.
+            BadNameError: the file would be outside `root`.
+            DiskFullError: the disk is full; the received bytes are kept for the next try.
+            CorruptError: the source differs from its record.
         """
         target = target_of(root, self.name)
         download([(self.source, target)], replace=replace, exist_ok=exist_ok)
@@ -110,9 +110,12 @@ class File:
 
 
 def not_here(what: str, place: str) -> NoReturn:
-    """Raises the error for a path on this machine that was asked of a yard elsewhere."""
+    """Raises the error for a local path of a file in a remote yard."""
     raise YardError(
-        f"{what} has no path on this machine: its yard is {place}.", "Use `download`, and the path that it returns."
+        f"{what} has no path on this machine: its yard is {place}.",
+        "Use `download`, and the path that it returns.",
+        value=what,
+        place=place,
     )
 
 
@@ -122,10 +125,10 @@ def files_of(transport: Transport, key: str, owner: str) -> list[File]:
 
 
 def select(files: Iterable[File], owner: str, *, names: Words, kinds: Words, pattern: str | None) -> list[File]:
-    """The files with one of the names, of one of the kinds, whose name fits the pattern; None: any.
+    """The files with one of the names, of one of the kinds, whose name matches the pattern; None: any.
 
     Raises:
-        UserError: a name that no file has.
+        UserError: no file has one of the names.
     """
     files = list(files)
     names, kinds = ((words,) if isinstance(words, str) else words for words in (names, kinds))
@@ -143,9 +146,11 @@ def select(files: Iterable[File], owner: str, *, names: Words, kinds: Words, pat
 
 def _unknown(name: str, there: Sequence[str], owner: str) -> NoReturn:
     parts = {known.rpartition("/")[2]: known for known in there}
-    near = difflib.get_close_matches(name, [*there, *parts], n=3, cutoff=0.5)
-    near = list(dict.fromkeys(parts.get(word, word) for word in near))
+    found = similar(name, [*there, *parts], limit=3, cutoff=0.5)
+    near = list(dict.fromkeys(parts.get(word, word) for word in found))
     raise UserError(
         f"There is no file {name!r} in {owner}.",
-        f"Did you mean {' or '.join(near)}?" if near else "`files()` lists what there is.",
+        f"Did you mean {' or '.join(near)}?" if near else "`files()` lists all files.",
+        value=name,
+        place=owner,
     )

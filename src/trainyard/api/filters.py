@@ -1,6 +1,6 @@
-"""Filters given as a dictionary, in MongoDB's form as Weights & Biases takes them, to the language of `trainyard runs`.
+"""Filters as dictionaries, in MongoDB's form as in Weights & Biases, to the language of `trainyard runs`.
 
-Pure: text out; whether a field exists is for the index to say.
+Pure: returns text; the index checks whether a field exists.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _KNOWN = (*_COMPARISONS, "$eq", "$ne", "$in", "$nin", "$exists")
 
 
 def to_text(filters: Filters | None, order: str | Sequence[str] | None) -> str:
-    """The query that says the same.
+    """The equivalent query.
 
     Args:
         filters: a query already, or field to value, such as {"state": "finished", "config.lr": {"$lt": 0.01}}.
-        order: fields to sort by, "-" before one that falls: "-summary.test_accuracy".
+        order: fields to sort by, with "-" for descending order: "-summary.test_accuracy".
 
     Raises:
-        QueryError: an operator or a value that the language has nothing for.
+        QueryError: an operator or a value that the language does not have.
     """
     terms = [filters] if isinstance(filters, str) else list(_terms(filters or {}))
     for field in [order] if isinstance(order, str) else order or ():
-        falling = "-" if field.startswith("-") else ""
-        terms.append(f"sort:{falling}{_field(field.removeprefix('-').removeprefix('+'))}")
+        descending = "-" if field.startswith("-") else ""
+        terms.append(f"sort:{descending}{_field(field.removeprefix('-').removeprefix('+'))}")
     return " ".join(filter(None, terms))
 
 
@@ -44,8 +44,10 @@ def _terms(filters: Mapping[str, Any]) -> Iterator[str]:
                 yield from _terms(part)
         elif field.startswith("$"):
             raise QueryError(
-                f"A filter cannot have {field!r}.",
-                'All conditions must hold; alternatives of one field are {"field": {"$in": [a, b]}}.',
+                f"Filters do not support {field!r}.",
+                'All conditions must hold; write alternatives of one field as {"field": {"$in": [a, b]}}.',
+                value=field,
+                place="filter",
             )
         elif isinstance(wanted, Mapping):
             for operator, value in wanted.items():
@@ -62,13 +64,20 @@ def _comparison(field: str, operator: str, value: Any) -> Iterator[str]:
     elif operator in ("$in", "$nin"):
         choices = ",".join(map(_value, value))
         if operator == "$in" and not choices:
-            raise QueryError(f"{field} can be in no empty list.", "Give at least one value.")
+            raise QueryError(
+                f"$in of {field} is an empty list.", "Give at least one value.", value=value, place="filter"
+            )
         if choices:
             yield f"{'-' if operator == '$nin' else ''}{field}:{choices}"
     elif operator == "$exists":
         yield f"{'-' if value else ''}{field}:null"
     else:
-        raise QueryError(f"A filter cannot have {operator!r}.", f"Operators are {', '.join(_KNOWN)}.")
+        raise QueryError(
+            f"Filters do not support {operator!r}.",
+            f"Operators are {', '.join(_KNOWN)}.",
+            value=operator,
+            place="filter",
+        )
 
 
 def _field(name: str) -> str:
@@ -88,9 +97,14 @@ def _value(value: Any) -> str:
         return quoted(value)
     if isinstance(value, datetime):
         return quoted(value.isoformat(timespec="seconds"))
-    if isinstance(value, (list, tuple)):  # as the index keeps a list of scalars
+    if isinstance(value, (list, tuple)):  # the form in which the index stores a list of scalars
         return quoted(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
-    raise QueryError(f"A filter cannot compare with {value!r}.", "Compare with text, numbers, true, false or None.")
+    raise QueryError(
+        f"Filters cannot compare with {value!r}.",
+        "Compare with text, numbers, true, false or None.",
+        value=value,
+        place="filter",
+    )
 
 
 def quoted(text: str) -> str:

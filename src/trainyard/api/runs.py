@@ -1,6 +1,6 @@
-"""Runs read back: what they say of themselves, their files, checkpoints, history and artifacts.
+"""Runs in the API: their properties, files, checkpoints, history and artifacts.
 
-Knows a transport and the documents that come through it, and nothing of where those come from.
+Knows a transport and its documents, and nothing of where those come from.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from trainyard.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     import pandas
 
-_COLUMNS = ("step", "epoch", "split", "time")  # of every row of a history
+_COLUMNS = ("step", "epoch", "split", "time")  # in every row of a history
 _METRICS = "metrics.json"
-_PLACES = ("checkpoint", "best", "final")  # of a checkpoint: where resuming can go on first
+_PLACES = ("checkpoint", "best", "final")  # of a checkpoint: the resumable place first
 
 
 class Run:
-    """A run as it was when it was looked up. Its files and history are asked for anew each time.
+    """A run as it was when it was looked up. Its files and history are read again each time.
 
     Attributes:
         id: eight characters that never change.
-        name: what it is called.
+        name: its name.
         project: the group it is in.
-        dataset: what it trained on.
-        model: what it trained.
-        layout: how its files lie.
+        dataset: the name of its data.
+        model: the name of its model.
+        layout: the layout of its files.
         state: created, running, finished, failed, stopped or crashed.
         config: the resolved configuration.
         summary: final values.
         metrics: the latest values.
         best: {"step", "epoch", "metric", "value"} of the best so far, or None.
-        tags: words to find it by.
-        note: a sentence for people.
-        created: when, ISO-8601 in UTC; so are `started` and `ended`, which may be None.
-        seed: of every random number; None when it was not given.
+        tags: words for queries.
+        note: free text.
+        created: the time, ISO-8601 in UTC; so are `started` and `ended`, which may be None.
+        seed: the random seed; None if there was none.
         step: optimizer steps done.
         epoch: epochs done.
         size_bytes: of all its files.
-        warnings: what it warned of.
-        error: what ended it, or None.
+        warnings: its warnings.
+        error: the error that ended it, or None.
     """
 
     def __init__(self, transport: Transport, document: Document) -> None:
@@ -83,15 +83,15 @@ class Run:
 
     @property
     def path(self) -> str:
-        """`project/id`, which `Api.run` finds it by."""
+        """`project/id`, by which `Api.run` finds it."""
         return f"{self.project}/{self.id}"
 
     @property
     def home(self) -> Path:
-        """Its home directory on this machine. Never write there.
+        """Its home directory on this machine. Do not write there.
 
         Raises:
-            YardError: the yard is on another machine: `download` its files.
+            YardError: the yard is on another machine; `download` its files.
         """
         found = self._transport.local_path(self._key, "")
         return Path(found) if found is not None else not_here(repr(self), self._transport.place)
@@ -99,31 +99,31 @@ class Run:
     # -- files
 
     def files(self, names: Words = None, *, kinds: Words = None, pattern: str | None = None) -> list[File]:
-        """Every file that the run recorded, each file of its checkpoints among them, by name.
+        """Every file that the run recorded, including all files of its checkpoints, by name.
 
         Args:
             names: only those with these names.
             kinds: only those of these kinds, such as "best" or "final_predictions".
-            pattern: only those whose name fits, such as "predictions/*.csv".
+            pattern: only those whose name matches, such as "predictions/*.csv".
 
         Raises:
-            UserError: a name that no file has; offers what is named much like it.
+            UserError: no file has one of the names; the remedy suggests similar ones.
         """
         files = files_of(self._transport, self._key, f"run {self.path}")
         return select(files, f"run {self.path}", names=names, kinds=kinds, pattern=pattern)
 
     def file(self, name: str) -> File:
-        """The file of this name.
+        """The file with this name.
 
         Raises:
-            UserError: there is none; offers what is named much like it.
+            UserError: there is none; the remedy suggests similar names.
         """
         return self.files(name)[0]
 
     # -- checkpoints
 
     def checkpoints(self) -> list[Checkpoint]:
-        """The checkpoints there are, oldest first, each with all its files where it still has them."""
+        """The existing checkpoints, oldest first, with all their files where those still exist."""
         return [
             Checkpoint(self, found, next(place for place in _PLACES if place in found["paths"]))
             for found in self._checkpoints
@@ -132,11 +132,11 @@ class Run:
     def best_checkpoint(self) -> Checkpoint | None:
         """The best by the monitored metric, verified byte for byte; None when the run has no checkpoint.
 
-        When nothing was monitored it is the newest that is whole. Its files are those published as the best, where
-        the layout has a place for that: what using the model needs, without what resuming needs.
+        If nothing was monitored, it is the newest one that is complete. Its files are those published as the best, if
+        the layout has a place for that: enough to use the model, but not to resume.
 
         Raises:
-            CheckpointError: the best one was removed or is damaged, or none is whole.
+            CheckpointError: the best one was removed or is damaged, or none is complete.
         """
         return self._best(every_byte=True)
 
@@ -145,22 +145,22 @@ class Run:
         return Checkpoint(self, found, found["place"]) if found is not None else None
 
     def thresholds(self) -> dict[str, float] | None:
-        """Label to the probability from which on it is chosen, as tuned for the best checkpoint.
+        """Label to the least probability at which it is predicted, as tuned for the best checkpoint.
 
-        None when labels are not chosen by thresholds, or the run has no checkpoint that says so.
+        None when labels are not decided by thresholds, or no checkpoint records them.
 
         Raises:
-            ConfigError: they are in a checkpoint of one file, and PyTorch, which reads it, is not installed.
+            ConfigError: they are in a checkpoint of one file, which needs PyTorch, and that is not installed.
         """
-        best = self._best(every_byte=False)  # the one file that is read is checked
+        best = self._best(every_byte=False)  # the file that is read here is verified
         if best is None:
             return None
         if best.is_one_file:
-            with contextlib.suppress(CheckpointError):  # a user's own loop may keep anything in it
+            with contextlib.suppress(CheckpointError):  # a user's own loop may save anything in it
                 return _thresholds(best.load())
             return None
-        kept = [file for file in best.files() if file.name.rpartition("/")[2] == _METRICS]
-        return _thresholds(json.loads(kept[0].read())) if kept else None
+        found = [file for file in best.files() if file.name.rpartition("/")[2] == _METRICS]
+        return _thresholds(json.loads(found[0].read())) if found else None
 
     # -- history
 
@@ -175,15 +175,15 @@ class Run:
     def history(
         self, keys: Words = None, *, split: str | None = None, pandas: bool = False
     ) -> list[Document] | pandas.DataFrame:
-        """The metric rows that count, in order: {"step", "epoch", "split", "time", **values}.
+        """The valid metric rows, in order: {"step", "epoch", "split", "time", **values}.
 
         Args:
             keys: only these metrics, of rows that have one of them.
             split: only rows of train, val or test.
-            pandas: a frame instead, with a column a metric.
+            pandas: return a data frame instead, with a column per metric.
 
         Raises:
-            ConfigError: a frame was asked for, and pandas is not installed.
+            ConfigError: `pandas` is True, and pandas is not installed.
         """
         rows = list(self.scan_history(keys, split=split))
         if not pandas:
@@ -191,7 +191,9 @@ class Run:
         try:
             from pandas import DataFrame
         except ImportError:
-            raise ConfigError(["a frame needs pandas, which is not installed"], "Run `pip install pandas`.") from None
+            raise ConfigError(
+                ["a data frame needs pandas, which is not installed"], "Run `pip install pandas`."
+            ) from None
         return DataFrame(rows)
 
     def scan_history(self, keys: Words = None, *, split: str | None = None) -> Iterator[Document]:
@@ -208,7 +210,7 @@ class Run:
     # -- artifacts
 
     def logged_artifacts(self) -> list[Artifact]:
-        """The versions of artifacts that this run made."""
+        """The versions of artifacts that this run logged."""
         return [Artifact(self._transport, d) for d in self._transport.run_artifacts(self._key)["logged"]]
 
     def used_artifacts(self) -> list[Artifact]:
@@ -218,7 +220,7 @@ class Run:
     def use_artifact(self, reference: str) -> Artifact:
         """The version that `name:version` names, such as "model:latest" or "model:v3", in this run's project first.
 
-        Only looks: it is the run itself that records a use, with `ActiveRun.use_artifact`.
+        This records nothing; a run that is being written records its uses with `ActiveRun.use_artifact`.
 
         Raises:
             UserError: there is no such artifact or version.
@@ -226,7 +228,7 @@ class Run:
         return Artifact(self._transport, self._transport.find_artifact(reference, self.project))
 
 
-def _thresholds(kept: Any) -> dict[str, float] | None:
-    """Those of the decision in what a checkpoint keeps of itself."""
-    decision = kept.get("decision") if isinstance(kept, dict) else None
+def _thresholds(content: Any) -> dict[str, float] | None:
+    """The thresholds of the decision in a checkpoint's content."""
+    decision = content.get("decision") if isinstance(content, dict) else None
     return (decision or {}).get("thresholds") or None

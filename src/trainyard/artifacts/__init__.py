@@ -1,8 +1,8 @@
 """Artifacts: immutable versions of files, by name, with aliases and lineage.
 
-Everything lies below `.yard/artifacts/{project}/{name}/`: `v{N}/manifest.json` lists what is in a version,
-`v{N}/files/` holds it as hard links to the yard's objects, and `aliases.json` and `lineage.jsonl` beside
-the versions say what moves and what was done with them. Knows nothing of what the files are.
+Everything lies below `.yard/artifacts/{project}/{name}/`: `v{N}/manifest.json` lists the content of a
+version, `v{N}/files/` holds it as hard links to the yard's objects, and `aliases.json` and `lineage.jsonl`
+beside the versions record the aliases and the runs. Knows nothing of what the files contain.
 """
 
 from trainyard.artifacts.lineage import Lineage, UsedBy, trace

@@ -1,7 +1,7 @@
-"""Making a version on disk: its files linked to the yard's objects, its manifest, and one rename.
+"""Writing a version to disk: its files linked to the yard's objects, its manifest, and one rename.
 
-Every file is known to be what its entry says once it is in place; a blob that is damaged makes way for
-good bytes. Knows nothing of aliases, lineage or runs.
+Every file in place is verified against its entry; a damaged object is replaced by good bytes. Knows nothing of
+aliases, lineage or runs.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _TRIES = 3
 def commit(
     yard: Yard, series: Series, draft: Version, sources: Mapping[str, Path], known: Digests, *, copied: bool
 ) -> Version:
-    """Adds a version to a series, whole or not at all, and returns it with the number it has.
+    """Adds a complete version to a series, or nothing; returns it with its number.
 
     Args:
-        yard: whose objects.
-        series: which one grows.
+        yard: the yard of the objects.
+        series: the series to extend.
         draft: the version, with the first number to try.
         sources: path in the artifact to the file.
         known: digests of the sources.
         copied: copy them instead of linking them.
 
     Raises:
-        DiskFullError: no room for copies.
-        UserError: a source changes meanwhile.
+        DiskFullError: no space for copies.
+        UserError: a source changed meanwhile.
     """
     here = os.stat(series.folder).st_dev
     needed = sum(status.st_size for status in map(os.stat, sources.values()) if copied or status.st_dev != here)
@@ -50,13 +50,13 @@ def commit(
             with durable.staging(series.directory(number)) as staged:
                 for path, source in sources.items():
                     _place(yard.objects, source, staged / "files" / path, draft.files[path], known, copied=copied)
-                durable.write_json(staged / MANIFEST, version.manifest(), sync=False)  # all of it is synced at once
+                durable.write_json(staged / MANIFEST, version.manifest(), sync=False)  # everything is synced at once
         except FileExistsError:
             if not series.directory(number).exists():
                 raise
-            continue  # a process that does not see our lock was first
+            continue  # taken by a process that does not see our lock
         return version
-    raise AssertionError  # numbers do not end
+    raise AssertionError("the count is endless")
 
 
 def repair(series: Series, version: Version, sources: Mapping[str, Path], known: Digests, *, copied: bool) -> None:
@@ -68,10 +68,10 @@ def repair(series: Series, version: Version, sources: Mapping[str, Path], known:
 
 
 def _place(objects: Objects, source: Path, target: Path, entry: FileEntry, known: Digests, *, copied: bool) -> None:
-    """Makes `target` the object with the bytes of `source`, which becomes that object if there is none."""
+    """Links `target` to the object with the bytes of `source`, which becomes that object if there is none."""
     blob = objects.path(entry.sha256)
     for _ in range(_TRIES):
-        with contextlib.suppress(FileNotFoundError, CorruptError):  # the trash was emptied at this moment
+        with contextlib.suppress(FileNotFoundError, CorruptError):  # the object was deleted at this moment
             if blob.exists() and known.of(blob).sha256 == entry.sha256:
                 objects.link(entry.sha256, target)
             elif copied:
@@ -89,7 +89,7 @@ def _place(objects: Objects, source: Path, target: Path, entry: FileEntry, known
 
 
 def _keep(objects: Objects, file: Path, entry: FileEntry) -> None:
-    """Makes `file` the object of its digest, also in the place of one that is damaged."""
+    """Makes `file` the object of its digest, replacing a damaged one."""
     if objects.has(entry.sha256):
         durable.publish(file, objects.path(entry.sha256))
     else:

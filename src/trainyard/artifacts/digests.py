@@ -1,8 +1,8 @@
-"""Digests of files, without reading a file again that is known by now.
+"""Digests of files, without reading known files again.
 
-Known is a file that a run's journal has with its digest and that was not written since, and one that has
-the device, inode, size and times it had when it was hashed last. The latter are in a small cache,
-`.yard/cache/digests.json`, which can be lost without loss. Knows nothing of versions.
+A file is known if a run's journal has its digest and it was not written since, or if it has the same device,
+inode, size and times as when it was last hashed. The latter are in a small cache,
+`.yard/cache/digests.json`, which can be deleted without harm. Knows nothing of versions.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from trainyard.errors import CorruptError, RunNotFoundError, TrainyardError, Use
 from trainyard.runs import RunReader, RunWriter, Yard
 
 _CHUNK = 1 << 20
-_TICK_NS = 20_000_000  # file times may be this coarse: a file written later than that ago may change unseen
+_TICK_NS = 20_000_000  # file times may be this coarse: changes of a file written more recently can go unnoticed
 _MS_NS = 1_000_000  # journals record times in milliseconds
-_LIMIT = 20_000  # files that the cache remembers
+_LIMIT = 20_000  # files in the cache
 
-Recorded = dict[str, tuple[int, int, str]]  # path: size, when it was recorded (ns), SHA-256
+Recorded = dict[str, tuple[int, int, str]]  # path: size, time of recording (ns), SHA-256
 
 
 class Digests:
-    """The digests of files for one call of the store; `save` keeps them for the next.
+    """The digests of files for one call of the store; `save` caches them for the next.
 
     Args:
-        yard: whose cache and whose runs.
-        run: an open run whose records are known, too.
+        yard: the yard of the cache and the runs.
+        run: an open run whose records are used, too.
     """
 
     def __init__(self, yard: Yard, run: RunWriter | None = None) -> None:
@@ -49,7 +49,7 @@ class Digests:
         self._own = _recorded(run) if run is not None else {}
 
     def of(self, path: Path, *, md5: bool = False) -> FileEntry:
-        """The entry of a file's bytes as they are now; with its MD5 when that is asked for.
+        """The entry of a file's current bytes; with its MD5 if `md5`.
 
         Raises:
             UserError: the file changed while it was read.
@@ -58,7 +58,7 @@ class Digests:
         known = self._known(path, before)
         if known is None or (md5 and known.md5 is None):
             age_ns = time.time_ns() - before.st_mtime_ns
-            if 0 <= age_ns < _TICK_NS:  # a write at this moment would not change its time
+            if 0 <= age_ns < _TICK_NS:  # a write at this moment might not change its time
                 time.sleep((_TICK_NS - age_ns) / 1e9)
                 before = os.stat(path)
             known = FileEntry(before.st_size, *_hashed(path, md5=md5))
@@ -69,11 +69,11 @@ class Digests:
         return known
 
     def note(self, status: os.stat_result, entry: FileEntry) -> None:
-        """Takes it from the caller that the file of this status has these bytes."""
+        """Records, on the caller's word, that the file of this status has these bytes."""
         self._fresh[status.st_dev, status.st_ino] = (status.st_size, status.st_mtime_ns, entry)
 
     def last_sha256(self, path: Path) -> str | None:
-        """The SHA-256 that the file had when it was hashed last, whatever was written into it since."""
+        """The SHA-256 of the file when it was last hashed, even if it was written to since."""
         kept = self._kept.get(_key(os.stat(path)))
         return kept[3] if kept else None
 
@@ -90,7 +90,7 @@ class Digests:
         return None
 
     def _at_home(self, path: Path) -> Recorded:
-        """What the run in whose home the file lies has recorded."""
+        """The records of the run whose home contains the file."""
         if not path.is_relative_to(self._yard.root):
             return {}
         home = next((folder for folder in path.parents if (folder / ".run").is_dir()), None)
@@ -98,12 +98,12 @@ class Digests:
             return {}
         if home not in self._homes:
             self._homes[home] = {}
-            with contextlib.suppress(CorruptError, RunNotFoundError):  # then the file is hashed
+            with contextlib.suppress(CorruptError, RunNotFoundError):  # if so, the file is hashed
                 self._homes[home] = _recorded(RunReader(self._yard, home))
         return self._homes[home]
 
     def save(self, paths: Iterable[Path]) -> None:
-        """Remembers these files as they are now; a cache that cannot be written is not an error."""
+        """Caches the digests of these files as they are now; a cache that cannot be written is not an error."""
         changed = False
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
@@ -113,7 +113,7 @@ class Digests:
                     continue
                 value = [size, mtime_ns, status.st_ctime_ns, entry.sha256, entry.md5]
                 if self._kept.get(_key(status)) != value:
-                    self._kept.pop(_key(status), None)  # the newest go last
+                    self._kept.pop(_key(status), None)  # move the newest to the end
                     self._kept[_key(status)] = value
                     changed = True
         if changed:
@@ -125,7 +125,9 @@ class Digests:
 
 def changed(path: Path) -> UserError:
     """The error for a file that is being written while it is logged."""
-    return UserError(f"{path} changed while it was being logged; nothing was kept.", "Log it once it is complete.")
+    return UserError(
+        f"{path} changed while it was being logged; nothing was saved.", "Log it once it is complete.", place=path
+    )
 
 
 def copy_hashed(source: Path, target: Path) -> str:
@@ -162,14 +164,14 @@ def _key(status: os.stat_result) -> str:
 def _load(path: Path) -> dict[str, list[Any]]:
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):  # not there yet, or half-written by a power cut
+    except (OSError, ValueError):  # missing, or truncated by a power cut
         return {}
     sound = isinstance(content, dict) and all(isinstance(v, list) and len(v) == 5 for v in content.values())
     return content if sound else {}
 
 
 def _recorded(run: RunReader | RunWriter) -> Recorded:
-    """What the journal knows of the run's files, by where they are now."""
+    """The recorded sizes and digests of the run's files, by their current paths."""
     found: Recorded = {}
     for record in run.snapshot.records:
         if record.sha256:

@@ -1,4 +1,4 @@
-"""Where a version came from and what came of it, over runs and other artifacts. Reads; never writes."""
+"""The lineage of a version, up and down, over runs and other artifacts. Never writes."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from trainyard.artifacts.versions import Version
 
 @dataclass(frozen=True)
 class UsedBy:
-    """That a run used a version, when, and what it made afterwards."""
+    """A run that used a version, when, and what it logged afterwards."""
 
     run: str
     at: str
     made: tuple[Lineage, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """The form that `--json` prints."""
         return {"run": self.run, "at": self.at, "made": [one.to_dict() for one in self.made]}
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """A version in a lineage. Of the version that was asked for both sides are there, of others one.
+    """A version in a lineage. The traced version has inputs and uses, the others only one of them.
 
     Attributes:
-        reference: which version.
-        version: None when it is no longer there.
-        made_by: ids of the runs that logged it, the one that made it first.
-        inputs: the versions that this run had used, with theirs.
-        used_by: the runs that used it, and what they made.
+        reference: the version's reference.
+        version: the version; None when it was removed.
+        made_by: ids of the runs that logged it, the first one first.
+        inputs: the versions that this run had used, with their inputs.
+        used_by: the runs that used it, and what they logged.
     """
 
     reference: str
@@ -42,7 +42,7 @@ class Lineage:
     used_by: tuple[UsedBy, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """The form that `--json` prints."""
         return {
             "artifact": self.reference,
             "there": self.version is not None,
@@ -70,7 +70,7 @@ def _upstream(store: Artifacts, known: Mapping[str, Version], reference: str, ab
     version = known.get(reference)
     if version is None:
         return Lineage(reference, None)
-    seen = above | {reference}  # a run may use what has the content that it then logs again
+    seen = above | {reference}  # a run may use a version and log the same content again
     inputs = tuple(_upstream(store, known, one, seen) for one in version.inputs if one not in seen)
     return Lineage(reference, version, _makers(store, version), inputs)
 

@@ -1,4 +1,4 @@
-"""What artifacts, aliases and the files in them may be called, and how a version is referred to.
+"""Valid names of artifacts, aliases and their files, and references to versions.
 
 A reference is `[project/]name[:version]`, where the version is v0, v1 … or an alias; without one it is
 `latest`. Every name is one part of a path and can never leave its folder. Touches no disk.
@@ -19,12 +19,12 @@ from trainyard.layouts.facts import MAX_COMPONENT_BYTES, name_fault, shown
 LATEST = "latest"
 _NUMBER = re.compile(r"v(0|[1-9][0-9]*)")
 _NUMBERLIKE = re.compile(r"[vV]?[0-9]+")
-_MARK = 8  # hexadecimal digits that keep shortened names distinct
+_MARK = 8  # hexadecimal digits that make shortened names distinct
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What `[project/]name[:version]` says; `project` is None where it does not."""
+    """A parsed `[project/]name[:version]`; `project` is None if it has none."""
 
     name: str
     project: str | None = None
@@ -46,7 +46,7 @@ def parse(reference: str) -> Reference:
     """Reads `name`, `name:best`, `name:v3` or `project/name:v3`.
 
     Raises:
-        BadNameError: a part of it cannot be a name.
+        BadNameError: a part of it is not a valid name.
     """
     project, slash, rest = str(reference).rpartition("/")
     name, colon, version = rest.partition(":")
@@ -56,19 +56,19 @@ def parse(reference: str) -> Reference:
 
 
 def check_name(name: str, what: str = "artifact name") -> str:
-    """The name as it is kept (NFC).
+    """The name in its stored form (NFC).
 
     Raises:
-        BadNameError: it cannot be part of a path, or not of a reference.
+        BadNameError: it cannot be part of a path or of a reference.
     """
     name = _checked(what, name)
     if ":" in name:
-        raise _refused(what, name, "has a ':' in it, which parts a name from its version")
+        raise _refused(what, name, "contains a ':', which separates a name from its version")
     return name
 
 
 def check_project(project: str) -> str:
-    """The project as it is kept; any run's project will do."""
+    """The project in its stored form; every run's project is valid."""
     return _checked("project name", project)
 
 
@@ -76,7 +76,7 @@ def check_alias(alias: str) -> str:
     """An alias that a user may choose.
 
     Raises:
-        BadNameError: it could not be told from a version, or cannot be part of a reference.
+        BadNameError: it looks like a version, or cannot be part of a reference.
     """
     alias = check_name(alias, "alias")
     if _NUMBERLIKE.fullmatch(alias):
@@ -88,7 +88,7 @@ def check_path(path: str) -> str:
     """The name of a file inside an artifact: relative, `/` between its parts.
 
     Raises:
-        BadNameError: it would leave the artifact, or file systems do not allow it.
+        BadNameError: it would be outside the artifact, or file systems do not allow it.
     """
     for part in path.split("/"):
         if fault := _fault(part):
@@ -96,12 +96,13 @@ def check_path(path: str) -> str:
             raise BadNameError(
                 f"The file {shown(path)} cannot be in an artifact{where}: the name {fault}.",
                 "Give it a relative name such as data/train.csv, without '..', in a mapping {name: file}.",
+                value=path,
             )
     return path
 
 
 def derived_name(prefix: str, run: str) -> str:
-    """`{prefix}-{run}` as an artifact's name, whatever the run is called: shortened where it would be too long."""
+    """`{prefix}-{run}` as an artifact's name, valid for every run name; shortened if it is too long."""
     name = unicodedata.normalize("NFC", f"{prefix}-{run}".replace(":", "-").replace("/", "-"))
     if len(name.encode()) > MAX_COMPONENT_BYTES:
         mark = hashlib.sha256(name.encode()).hexdigest()[:_MARK]
@@ -120,14 +121,16 @@ def _fault(name: str) -> str | None:
     if fault := name_fault(name):
         return fault
     if durable.is_temporary(Path(name)):
-        return "is one that half-written files have"
+        return "is reserved for temporary files"
     size = len(unicodedata.normalize("NFC", name).encode())
-    return f"is {size} bytes long, and file systems take {MAX_COMPONENT_BYTES}" if size > MAX_COMPONENT_BYTES else None
+    return f"is {size} bytes long, and the limit is {MAX_COMPONENT_BYTES}" if size > MAX_COMPONENT_BYTES else None
 
 
 def _refused(what: str, name: object, fault: str) -> BadNameError:
     article = "an" if what[0] in "aeiou" else "a"
     return BadNameError(
         f"{shown(name)} cannot be {article} {what}: it {fault}.",
-        "Use letters, digits, '-', '_' and '.'; a version is written name:v3, a project before it project/name.",
+        "Use letters, digits, '-', '_' and '.'; write a version as name:v3 and a project as project/name.",
+        value=name,
+        place=what,
     )

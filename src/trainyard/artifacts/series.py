@@ -1,7 +1,7 @@
-"""One artifact's series of versions, in a folder: its numbers, where its aliases point, and what runs did with it.
+"""The versions of one artifact, in a folder: their numbers, the aliases, and the runs that logged or used them.
 
-`aliases.json` also holds the highest number ever given, so that a version that was removed leaves its
-number and its aliases behind, and fits where it was when it comes back. `lineage.jsonl` is append-only.
+`aliases.json` also holds the highest number ever used, so that a removed version's number and aliases stay
+reserved, and a restored one fits in its old place. `lineage.jsonl` is append-only.
 Knows nothing of the files in a version.
 """
 
@@ -29,7 +29,7 @@ _PATIENCE_S = 600.0  # another process may be copying a large file under the loc
 
 @dataclass
 class _State:
-    numbered: int = -1  # the highest number ever given, as far as it was noted
+    numbered: int = -1  # the highest number recorded as used
     aliases: dict[str, int] = field(default_factory=dict)
 
 
@@ -39,7 +39,7 @@ class Series:
 
     Args:
         root: the folder of all artifacts of a yard.
-        project: whose.
+        project: the project of the artifact.
         name: its name.
     """
 
@@ -49,7 +49,7 @@ class Series:
 
     @cached_property
     def folder(self) -> Path:
-        """Where its versions are."""
+        """The folder of its versions."""
         return self.root / self.project / self.name
 
     def directory(self, number: int) -> Path:
@@ -67,7 +67,7 @@ class Series:
             yield
 
     def numbers(self) -> list[int]:
-        """The versions there are, oldest first."""
+        """The numbers of the existing versions, oldest first."""
         try:
             found = os.listdir(self.folder)
         except (FileNotFoundError, NotADirectoryError):
@@ -75,7 +75,7 @@ class Series:
         return sorted(number for name in found if (number := version_number(name)) is not None)
 
     def read(self, number: int, aliases: Mapping[str, int] | None = None) -> Version:
-        """One version, with the aliases it has now (which can be given, for reading many).
+        """One version, with its current aliases (which can be passed in when reading many).
 
         Raises:
             CorruptError: its manifest is missing or damaged.
@@ -84,9 +84,14 @@ class Series:
         try:
             version = read_manifest(path.read_bytes(), str(path))
         except FileNotFoundError:
-            raise CorruptError(f"{path} is missing.", "Restore it from a copy of the yard.") from None
+            raise CorruptError(f"{path} is missing.", "Restore it from a copy of the yard.", place=path) from None
         if (version.project, version.name, version.number) != (self.project, self.name, number):
-            raise CorruptError(f"{path} is the manifest of {version.reference}.", "Put both back where they were.")
+            raise CorruptError(
+                f"{path} is the manifest of {version.reference}.",
+                "Move it back to its own version.",
+                value=version.reference,
+                place=path,
+            )
         pointed = self.aliases() if aliases is None else aliases
         names = [name for name, target in pointed.items() if target == number]
         return replace(version, aliases=tuple(sorted(names, key=lambda name: (name != LATEST, name))))
@@ -103,22 +108,23 @@ class Series:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CorruptError(
                 f"{path} is damaged ({type(error).__name__}: {error}).",
-                "Restore it from a copy of the yard; or remove it, and give the aliases again.",
+                "Restore it from a copy of the yard; or remove it, and set the aliases again.",
+                place=path,
             ) from None
 
     def aliases(self) -> dict[str, int]:
-        """Alias to the number of its version, of versions that are there; `latest` always is."""
+        """Alias to the number of its version, for existing versions; always contains `latest`."""
         there = self.numbers()
         if not there:
             return {}
         state = self._state()
         found = {name: number for name, number in state.aliases.items() if number in there}
-        if there[-1] > state.numbered:  # its writer was killed before it could say so
+        if there[-1] > state.numbered:  # its writer was killed before updating the aliases
             found[LATEST] = there[-1]
         return {LATEST: there[-1], **found}
 
     def next_number(self) -> int:
-        """A number that no version had before. Call it under the lock."""
+        """A number that no version ever had. Call it under the lock."""
         return max([self._state().numbered, *self.numbers()[-1:]]) + 1
 
     def set_aliases(self, number: int, *aliases: str) -> None:
@@ -130,7 +136,7 @@ class Series:
         self._change({}, aliases)
 
     def note_numbers(self) -> None:
-        """Makes sure that no number that is in use now is ever given again. Call it under the lock."""
+        """Ensures that no number in use now is ever reused. Call it under the lock."""
         self._change({}, ())
 
     def _change(self, add: dict[str, int], remove: tuple[str, ...]) -> None:
@@ -145,7 +151,7 @@ class Series:
     # -- lineage
 
     def notes(self, number: int | None = None) -> list[dict[str, Any]]:
-        """What runs did with a version (None: any), oldest first: {"version", "role", "run": its id, "at"}.
+        """The uses of a version by runs (None: of any version), oldest first: {"version", "role", "run": its id, "at"}.
 
         Raises:
             CorruptError: the file is damaged.
@@ -154,7 +160,7 @@ class Series:
         return [line for line in lines if number in (None, line["version"])]
 
     def note(self, number: int, role: Role, run_id: str) -> None:
-        """Keeps that a run did something with a version, once. Call it under the lock."""
+        """Records once that a run logged or used a version. Call it under the lock."""
         if any((line["role"], line["run"]) == (role, run_id) for line in self.notes(number)):
             return
         with contextlib.closing(jsonl.Appender(self.folder / "lineage.jsonl")) as lines:

@@ -1,6 +1,6 @@
-"""Which files go into an artifact, and under which names: mappings, folders and single files made one list.
+"""The files of an artifact and their names in it, from mappings, folders and single files.
 
-Everything that can be wrong with them is found here, before anything is written. Reads no file's bytes.
+All faults in them are found here, before anything is written. Does not read the content of files.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Files = AnyPath | Mapping[str, AnyPath]
 
 
 def list_files(files: Files) -> dict[str, Path]:
-    """Path in the artifact to the regular file (links followed) that it is, in the order of their names.
+    """Path in the artifact to regular file (links resolved), sorted by path.
 
     Args:
-        files: a file, which keeps its name; a folder, whose content lies at the top of the artifact; or
-            a mapping of names in the artifact to files and folders ("" for a folder: at the top).
+        files: a file, which keeps its name; a folder, whose content goes to the top of the artifact; or
+            a mapping of names in the artifact to files and folders ("" puts a folder at the top).
 
     Raises:
         UserError: a file is missing or is not a regular file, or no file was given.
-        BadNameError: a name cannot be in an artifact.
+        BadNameError: a name is not valid in an artifact.
     """
     if isinstance(files, Mapping):
         named = [(name, _path(path)) for name, path in files.items()]
@@ -40,18 +40,22 @@ def list_files(files: Files) -> dict[str, Path]:
             check_path(inner)
             if found.setdefault(inner, file) != file:
                 raise UserError(
-                    f"Two files would be {inner!r} in the artifact: {found[inner]} and {file}.",
+                    f"Two files have the name {inner!r} in the artifact: {found[inner]} and {file}.",
                     "Give one of them another name.",
+                    value=inner,
+                    place=file,
                 )
     if not found:
         what = f"{files} is an empty folder" if not isinstance(files, Mapping) else "no file was given"
-        raise UserError(f"An artifact cannot be empty: {what}.", "Give at least one file.")
+        raise UserError(f"An artifact cannot be empty: {what}.", "Give at least one file.", value=files)
     for inner in found:
         above = next((str(parent) for parent in PurePosixPath(inner).parents if str(parent) in found), None)
         if above is not None:
             raise UserError(
-                f"{above!r} would be a file of the artifact and the folder of {inner!r}.",
+                f"{above!r} would be both a file of the artifact and the folder of {inner!r}.",
                 "Give one of them another name.",
+                value=above,
+                place=found[above],
             )
     return dict(sorted(found.items()))
 
@@ -60,13 +64,14 @@ def _path(given: object) -> Path:
     if not isinstance(given, str | os.PathLike):
         raise UserError(
             f"A {type(given).__name__} cannot be put into an artifact: it is not a path.",
-            "Give a file, a folder, or a mapping {name: file}; run.save_file makes a file of bytes.",
+            "Give a file, a folder, or a mapping {name: file}; run.save_file writes bytes to a file.",
+            value=given,
         )
     return Path(given)
 
 
 def _expanded(name: str, path: Path) -> Iterator[tuple[str, Path]]:
-    """A file as it is; of a folder every file below it but those that are half-written."""
+    """The file itself; for a folder, every file below it except temporary ones."""
     if not path.is_dir():
         yield name, _regular(path)
         return
@@ -76,8 +81,9 @@ def _expanded(name: str, path: Path) -> Iterator[tuple[str, Path]]:
         for inner in folders:
             if os.path.islink(os.path.join(folder, inner)):
                 raise UserError(
-                    f"{os.path.join(folder, inner)} is a link to a folder, which an artifact does not follow.",
-                    "Name the folder it leads to in a mapping {name: folder}.",
+                    f"{os.path.join(folder, inner)} is a link to a folder; artifacts do not follow such links.",
+                    "Name the folder itself in a mapping {name: folder}.",
+                    place=os.path.join(folder, inner),
                 )
         for inner in sorted(names):
             file = Path(folder, inner)
@@ -91,10 +97,16 @@ def _regular(path: Path) -> Path:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(
-            f"{path} cannot be put into an artifact: {str(reason).lower()}.", "Check the path; nothing was logged."
+            f"{path} cannot be put into an artifact: {str(reason).lower()}.",
+            "Check the path; nothing was logged.",
+            place=path,
         ) from None
     if not stat.S_ISREG(mode):
-        raise UserError(f"{path} cannot be put into an artifact: it is not a regular file.", "Leave it out.")
+        raise UserError(
+            f"{path} cannot be put into an artifact: it is not a regular file.", "Leave it out.", place=path
+        )
     if not os.access(path, os.R_OK):
-        raise UserError(f"{path} cannot be put into an artifact: it may not be read.", "Fix its permissions.")
-    return Path(os.path.realpath(path))  # a hard link to a symbolic link would be one, too
+        raise UserError(
+            f"{path} cannot be put into an artifact: it is not readable.", "Fix its permissions.", place=path
+        )
+    return Path(os.path.realpath(path))  # a hard link to a symbolic link would be a symbolic link

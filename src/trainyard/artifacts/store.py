@@ -1,8 +1,8 @@
-"""The artifacts of a yard: logging versions, finding and naming them, and finding damage. `api` downloads them.
+"""The artifacts of a yard: logging, finding and verifying versions, and their aliases. `api` downloads them.
 
-A version appears whole by one rename of a staged directory, under a number that no other ever had, and
-never changes; its files are hard links to the yard's objects. What returned has happened, kill or power
-cut; what did not leaves the version or nothing. Deletes nothing.
+A version appears by one rename of a staged directory, under a number that no other ever had, and never
+changes; its files are hard links to the yard's objects. A call that returned survives a kill or power cut; an
+interrupted one leaves the complete version or nothing. Deletes nothing.
 """
 
 from __future__ import annotations
@@ -61,38 +61,37 @@ class Artifacts:
         copy: bool = False,
         md5: bool = False,
     ) -> Version:
-        """A new version of `name` that holds `files`; the one that holds the same already, where there is one.
+        """A new version of `name` with `files`, or the existing version with the same content.
 
-        `latest` and `aliases` point at it afterwards. Files are linked, not copied: they take no further
-        disk, and a file that is *written into* later (appended to, edited in place) changes in the version,
-        too. That is found out whenever the version is handed out or verified, but the bytes are lost: give
-        `copy=True` for such files, `torch.save` to the same name each epoch among them. Replacing a file, as
-        editors do, and new names are safe. A file that was written into is copied when it is logged again,
-        and a warning names the version it spoilt.
+        `latest` and `aliases` then point at it. Files are linked, not copied: they take no extra disk space,
+        but a file that is *written in place* later (appended to, edited) changes in the version, too. Reading or
+        verifying the version detects that, but the bytes are lost: pass `copy=True` for such files, for example
+        `torch.save` to the same name each epoch. Replacing a file, as editors do, and new names are safe. A file
+        that was written in place is copied when it is logged again, and a warning names the damage.
 
         Args:
             name: the artifact's name.
             files: a file, a folder, or a mapping of names in the artifact to files and folders.
-            type: what kind of thing it is: model, dataset …; the same in all versions.
-            metadata: a description of it, JSON-able; kept when a new version is made.
-            project: whose it is; None: the run's.
-            run: the open run that made it, whose journal records it, too.
-            aliases: names that are to mean this version from now on.
+            type: model, dataset …; the same in all versions.
+            metadata: a description, ready for JSON; stored if a new version is created.
+            project: its project; None: the run's.
+            run: the open run that logs it, whose journal records it, too.
+            aliases: names that point at this version from now on.
             copy: copy the files instead of linking them.
-            md5: take MD5 digests as well, for records that need them.
+            md5: compute MD5 digests as well.
 
         Returns:
-            The version; with `md5`, its entries have theirs.
+            The version; with `md5`, its entries have MD5 digests.
 
         Raises:
-            BadNameError: a name, alias or path in the artifact that cannot be one.
-            UserError: a file that is missing or changes meanwhile, another type than before, metadata that
-                is not JSON-able.
-            DiskFullError: no room for copies; nothing is left half-made.
+            BadNameError: an invalid name, alias or path in the artifact.
+            UserError: a file is missing or changed meanwhile, the type differs from earlier versions, or the
+                metadata cannot be encoded as JSON.
+            DiskFullError: no space for copies; nothing partial is left.
         """
         series = self._series(project or (run.snapshot.project if run else "default"), name)
         type = names.check_name(type, "artifact type")
-        given = [aliases] if isinstance(aliases, str) else aliases  # one name is no list of letters
+        given = [aliases] if isinstance(aliases, str) else aliases  # a single name, not a list of letters
         aliases = [alias if alias == LATEST else names.check_alias(alias) for alias in given]
         metadata = _plain(metadata)
         sources = list_files(files)
@@ -127,13 +126,13 @@ class Artifacts:
             version = replace(series.read(version.number), files=entries)
         known.save([*sources.values(), *(self.path(version, path) for path in entries)])
         if run is not None:
-            _tell(run, "logged", version)
+            _record(run, "logged", version)
         return version
 
     def _is_written_into(
         self, sources: Mapping[str, Path], entries: Mapping[str, FileEntry], known: Digests, run: RunWriter | None
     ) -> bool:
-        """Whether a source is one that is written into: it has other bytes than before. Tells what that spoilt."""
+        """Whether a source was written in place: its bytes differ from before. Warns of damaged versions."""
         others = {
             source: before
             for path, source in sources.items()
@@ -143,17 +142,17 @@ class Artifacts:
         spoilt = [str(source) for source, blob in blobs.items() if blob.exists() and blob.samefile(source)]
         if spoilt:
             text = (
-                f"{', '.join(spoilt)} was written into after it had been logged as an artifact, which lost those bytes "
+                f"{', '.join(spoilt)} was written in place after it was logged as an artifact, whose bytes are lost "
                 "(`trainyard verify` names the version). It is copied from now on; log such files with copy=True."
             )
             if run is not None:
                 run.warn(text)
-            warnings.warn(text, stacklevel=5)  # whoever wrote the script should not have to look it up
+            warnings.warn(text, stacklevel=5)  # points at the line in the user's script
         return bool(others)
 
     def _same(self, series: Series, digest: str) -> Version | None:
         for number in reversed(series.numbers()):
-            with contextlib.suppress(CorruptError):  # `verify` names it; the content is kept anew
+            with contextlib.suppress(CorruptError):  # `verify` reports it; the content is stored again
                 version = series.read(number, aliases={})
                 if version.digest == digest:
                     return version
@@ -165,12 +164,12 @@ class Artifacts:
         """The version that `name`, `name:best`, `name:v3` or `project/name:v3` means.
 
         Args:
-            reference: which; without a version, the latest.
-            project: where to look first when the reference names none, such as the run's own.
+            reference: without a version, the latest.
+            project: the project to try first if the reference has none, such as the run's own.
 
         Raises:
             UserError: there is no such version, or several projects have the name; lists them.
-            BadNameError: the reference cannot be one.
+            BadNameError: the reference is not valid.
             CorruptError: its manifest is damaged.
         """
         wanted = names.parse(reference)
@@ -182,6 +181,8 @@ class Artifacts:
             raise UserError(
                 f"{series.project}/{series.name} has no version or alias {wanted.version!r}.",
                 f"It has: {', '.join(known)}.",
+                value=wanted.version,
+                place=f"{series.project}/{series.name}",
             )
         return series.read(number)
 
@@ -197,7 +198,9 @@ class Artifacts:
             raise UserError(
                 f"{wanted.name!r} is an artifact of several projects: "
                 f"{', '.join(f'{series.project}/{series.name}' for series in found)}.",
-                "Write the project before it.",
+                "Write it as project/name.",
+                value=wanted.name,
+                place=self.yard.root,
             )
         return found[0] if found else self._unknown(wanted)
 
@@ -206,17 +209,21 @@ class Artifacts:
         name = f"{wanted.project}/{wanted.name}" if wanted.project else wanted.name
         if not known:
             raise UserError(
-                f"There is no artifact {name!r}: the yard {self.yard.root} has none.",
-                "A run makes one with run.log_artifact(…), or when it is trained with outputs.artifacts=true.",
+                f"There is no artifact {name!r}: the yard {self.yard.root} has no artifacts.",
+                "A run creates one with run.log_artifact(…), or when it is trained with outputs.artifacts=true.",
+                value=name,
+                place=self.yard.root,
             )
         choices = known if wanted.project else [one.partition("/")[2] for one in known]
         raise UserError(
             f"There is no artifact {name!r} in the yard {self.yard.root}.",
-            did_you_mean(name, choices, limit=3, then="`trainyard artifact list` lists what there is."),
+            did_you_mean(name, choices, limit=3, then="`trainyard artifact list` lists all artifacts."),
+            value=name,
+            place=self.yard.root,
         )
 
     def all_series(self) -> list[Series]:
-        """The artifacts that have a version, by project and name."""
+        """The artifacts that have versions, by project and name."""
         found = (
             Series(self.root, project, name)
             for project in _folders(self.root)
@@ -249,22 +256,22 @@ class Artifacts:
     # -- a version
 
     def path(self, version: Version, file: str = "") -> Path:
-        """Where a file of a version lies, or all of them. Never write there."""
+        """The path of a file of a version, or of their directory. Do not write there."""
         return self.series(version).files(version.number) / file
 
     def faults(self, version: Version) -> list[str]:
-        """What is wrong with a version's files, a sentence each; reads every byte."""
+        """The faults in a version's files, a phrase for each; reads every byte."""
         found = []
         for path, entry in version.files.items():
             stored = self.path(version, path)
             if not stored.is_file():
                 found.append(f"{stored} is missing")
             elif stored.stat().st_size != entry.size or durable.sha256_file(stored) != entry.sha256:
-                found.append(f"{stored} has other bytes than were logged (SHA-256 differs)")
+                found.append(f"{stored} differs from what was logged (SHA-256)")
         return found
 
     def use(self, reference: str, run: RunWriter) -> Version:
-        """The version that a reference means, with `run` in its lineage and it in the run's journal.
+        """The version that a reference names, recorded in its lineage and in the run's journal as used.
 
         Raises:
             UserError: there is no such version.
@@ -272,20 +279,25 @@ class Artifacts:
         version = self.find(reference, project=run.snapshot.project)
         series = self.series(version)
         with series.locked():
-            version = self.find(version.reference)  # it may have been removed since
-            series.note(version.number, "used", run.id)  # before the journal: what is used must not be removed
-        _tell(run, "used", version)
+            version = self.find(version.reference)  # it may have been removed meanwhile
+            series.note(version.number, "used", run.id)  # before the journal: a used version must not be removed
+        _record(run, "used", version)
         return version
 
     def alias(self, version: Version, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> Version:
-        """The version with more or fewer aliases; one that another version had moves here.
+        """The version with added and removed aliases; an alias of another version moves here.
 
         Raises:
-            UserError: `latest`, which moves by itself, or an alias to remove that it does not have.
-            BadNameError: a name that cannot be an alias.
+            UserError: `latest`, which cannot be set, or an alias to remove that it does not have.
+            BadNameError: a name is not a valid alias.
         """
         if LATEST in (*add, *remove):
-            raise UserError("latest moves by itself: it is the version that was logged last.", "Use another alias.")
+            raise UserError(
+                "The alias latest cannot be set: it is always the version that was logged last.",
+                "Use another alias.",
+                value=LATEST,
+                place=version.reference,
+            )
         added = [names.check_alias(alias) for alias in add]
         series = self.series(version)
         with series.locked():
@@ -293,7 +305,12 @@ class Artifacts:
             foreign = [alias for alias in remove if alias not in version.aliases]
             if foreign:
                 has = ", ".join(alias for alias in version.aliases if alias != LATEST) or "none"
-                raise UserError(f"{version.reference} has no alias {foreign[0]!r}.", f"It has: {has}.")
+                raise UserError(
+                    f"{version.reference} has no alias {foreign[0]!r}.",
+                    f"It has: {has}.",
+                    value=foreign[0],
+                    place=version.reference,
+                )
             series.set_aliases(version.number, *added)
             series.remove_aliases(*remove)
             return series.read(version.number)
@@ -312,7 +329,9 @@ def _plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(dict(metadata or {})))
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"The metadata of an artifact must be JSON-able: {error}.", "Use text, numbers, lists and tables."
+            f"The metadata of an artifact cannot be encoded as JSON: {error}.",
+            "Use text, numbers, lists and dictionaries.",
+            value=metadata,
         ) from None
     return plain
 
@@ -324,7 +343,9 @@ def _refuse_other_type(series: Series, type: str) -> None:
             if version.type != type:
                 raise UserError(
                     f"{version.reference} is of type {version.type!r}, so {series.name!r} cannot be of type {type!r}.",
-                    f"Say type={version.type!r}, or choose another name.",
+                    f"Use type={version.type!r}, or choose another name.",
+                    value=type,
+                    place=version.reference,
                 )
             return
 
@@ -334,8 +355,8 @@ def _used_by(run: RunWriter | None) -> tuple[str, ...]:
     return tuple(one["artifact"] for one in artifacts if one["role"] == "used")
 
 
-def _tell(run: RunWriter, role: Role, version: Version) -> None:
-    """Keeps in the run's journal what it did with a version, once."""
-    told = {"role": role, "artifact": version.reference, "type": version.type}
-    if told not in run.snapshot.artifacts:
-        run.event(ArtifactLinked(**told))
+def _record(run: RunWriter, role: Role, version: Version) -> None:
+    """Records once in the run's journal that it logged or used a version."""
+    link = {"role": role, "artifact": version.reference, "type": version.type}
+    if link not in run.snapshot.artifacts:
+        run.event(ArtifactLinked(**link))

@@ -1,7 +1,7 @@
-"""One version of an artifact: what its manifest says. Plain data, with the manifest as JSON and back.
+"""One version of an artifact as plain data, and its manifest as JSON.
 
-The digest of a version is that of its paths and their files' digests, so equal content is known by it,
-and a manifest that was changed is found out. Touches no disk.
+The digest of a version covers its paths and their files' digests, so it identifies equal content and reveals a
+changed manifest. Touches no disk.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One file: its size in bytes, its SHA-256 in hexadecimal, its MD5 in base64 where a record needs that."""
+    """One file: its size in bytes, its SHA-256 in hexadecimal, and optionally its MD5 in base64."""
 
     size: int
     sha256: str
     md5: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As manifests have it."""
+        """The form of a manifest."""
         return {"size": self.size, "sha256": self.sha256, **({"md5": self.md5} if self.md5 else {})}
 
 
@@ -39,14 +39,14 @@ class Version:
         project: the project it belongs to.
         name: the artifact's name.
         number: 3 for v3.
-        type: what kind of thing it is, the same in all versions: model, dataset …
-        digest: of the content: SHA-256 over paths and file digests.
-        metadata: what was said of it, JSON-able.
+        type: model, dataset …; the same in all versions.
+        digest: SHA-256 over paths and file digests.
+        metadata: its description, ready for JSON.
         files: path in the artifact to its entry.
-        made_by: the id of the run that logged it first; None: no run did.
-        created: when, UTC.
-        aliases: what it is called now, `latest` among them.
-        inputs: the references of the artifacts that the run had used when it made this.
+        made_by: the id of the run that logged it first; None: it was logged outside a run.
+        created: the time, in UTC.
+        aliases: its current aliases, which may include `latest`.
+        inputs: references of the artifacts that the run had used before.
     """
 
     project: str
@@ -68,7 +68,7 @@ class Version:
 
     @property
     def reference(self) -> str:
-        """Such as "project/name:v3": what names it anywhere in the yard, for good."""
+        """Such as "project/name:v3": its permanent name in the yard."""
         return f"{self.project}/{self.name}:{self.label}"
 
     @property
@@ -77,7 +77,7 @@ class Version:
         return sum(entry.size for entry in self.files.values())
 
     def manifest(self) -> dict[str, Any]:
-        """What `manifest.json` holds: everything but the aliases, which move."""
+        """The content of `manifest.json`: everything except the aliases, which move."""
         return {
             "format": FORMAT,
             "project": self.project,
@@ -93,7 +93,7 @@ class Version:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """The form that `--json` prints."""
         content = self.manifest()
         del content["format"]
         return {
@@ -106,7 +106,7 @@ class Version:
 
 
 def content_digest(files: Mapping[str, FileEntry]) -> str:
-    """SHA-256 over paths and file digests: the same for the same content, in whatever order it was given."""
+    """SHA-256 over paths and file digests: the same for the same content in any order."""
     pairs = sorted((path, entry.sha256) for path, entry in files.items())
     return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
 
@@ -115,7 +115,7 @@ def read_manifest(data: bytes, where: str) -> Version:
     """The version that a manifest describes, without aliases.
 
     Raises:
-        CorruptError: it is not what was written, or names files outside of the artifact.
+        CorruptError: it was changed, or names files outside of the artifact.
     """
     try:
         content = json.loads(data)
@@ -135,11 +135,13 @@ def read_manifest(data: bytes, where: str) -> Version:
     except (ValueError, KeyError, TypeError, AttributeError, BadNameError) as error:
         raise _damaged(where, f"it cannot be read ({type(error).__name__}: {error})") from None
     if not sound:
-        raise _damaged(where, "its files do not give its digest")
+        raise _damaged(where, "its digest does not match its files")
     return version
 
 
 def _damaged(where: str, why: str) -> CorruptError:
     return CorruptError(
-        f"The manifest {where} is damaged: {why}.", "Restore it from a copy of the yard, or log the artifact again."
+        f"The manifest {where} is damaged: {why}.",
+        "Restore it from a copy of the yard, or log the artifact again.",
+        place=where,
     )

@@ -1,4 +1,4 @@
-"""A version as the `wandb_manifest.json` that Weights & Biases keeps of an artifact, which its reader reads."""
+"""A version as `wandb_manifest.json`, the file that Weights & Biases reads for an artifact."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from trainyard.artifacts.versions import Version
 
 
 def wandb_manifest(version: Version) -> dict[str, Any]:
-    """The manifest, with MD5 digests as Weights & Biases has them and our SHA-256 beside.
+    """The manifest, with MD5 digests as in Weights & Biases, and our SHA-256 besides.
 
     Args:
-        version: every entry of it with its MD5.
+        version: every entry must have its MD5.
     """
     return {
         "version": 1,
@@ -26,5 +26,5 @@ def wandb_manifest(version: Version) -> dict[str, Any]:
 
 
 def artifact_id(version: Version) -> str:
-    """The name of the manifest's folder: sixteen characters that are this version's alone, and always the same."""
+    """The name of the manifest's folder: sixteen characters, unique and constant for this version."""
     return hashlib.sha256(version.reference.encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""The index: finding runs among many without opening them. Disposable; derived from the runs' own files.
+"""The index: finds runs among many without opening them. Disposable; derived from the runs' own files.
 
-Knows nothing of what trains, nor of how its answers are shown.
+Knows nothing of training, nor of how its answers are shown.
 """
 
 from trainyard.index.store import Index, Page, Row

@@ -1,7 +1,7 @@
-"""The tables of the index, filled from all runs of a yard at once or brought up to date.
+"""The tables of the index: filled from all runs of a yard, or updated.
 
-A finished run is read once; it is read again only when `.yard/changes.log` names it. A run that was
-working is looked at each time, since a killed process tells nobody. Knows nothing of queries.
+A finished run is read once; it is read again only when `.yard/changes.log` names it. A running run is checked
+each time, since a killed process writes nothing to the log. Knows nothing of queries.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from trainyard.index.entries import (
 from trainyard.runs import Yard, find_homes
 from trainyard.runs.lock import is_alive
 
-_TAIL = 64  # bytes of the log before the offset, kept to see whether it is still the same log
-_BATCH = 2000  # runs inserted together; sorted by key within, as the table is
+_TAIL = 64  # bytes of the log before the offset, kept to detect a replaced log
+_BATCH = 2000  # runs inserted together; their facts are sorted by key, like the table
 _INSERT = f"INSERT INTO runs (n, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
 
 
 def fill(db: sqlite3.Connection, yard: Yard) -> None:
-    """Puts every run of the yard into empty tables. Call inside a transaction."""
-    log = _read_log(yard, 0)  # before the walk: what changes during it is read again afterwards
+    """Reads every run of the yard into empty tables. Call inside a transaction."""
+    log = _read_log(yard, 0)  # before the walk: runs that change during it are read again later
     root = str(yard.root)
     writer = _Writer(db)
     for home in _homes(yard):
@@ -113,12 +113,12 @@ def _by_key(fact: tuple[int, int, Value]) -> int:
 
 @dataclass(slots=True)
 class _Log:
-    """The end of the log, as far as it was read."""
+    """The part of the log read this time."""
 
-    homes: list[str]  # that it names beyond the offset
+    homes: list[str]  # the homes it names after the old offset
     offset: int
     tail: bytes
-    continues: bool  # whether it is the log that was read before
+    continues: bool  # whether it is the same log as before
 
 
 def _read_log(yard: Yard, offset: int, tail: bytes = b"") -> _Log:
@@ -129,7 +129,7 @@ def _read_log(yard: Yard, offset: int, tail: bytes = b"") -> _Log:
             data = file.read()
     except FileNotFoundError:
         data = b""
-    if data[:back] != tail:  # lost, cut or replaced
+    if data[:back] != tail:  # deleted, truncated or replaced
         return _read_log_anew(yard)
     whole = data.rfind(b"\n") + 1
     if whole <= back:
@@ -149,7 +149,7 @@ def _read_log_anew(yard: Yard) -> _Log:
 
 
 def _normal(line: str) -> str:
-    """A home as the index names it; nothing for a line that names no place inside the yard."""
+    """A home as the index names it; empty for a line that is not a path inside the yard."""
     home = os.path.normpath(line) if line.strip() and "\0" not in line else ""
     return "" if home.startswith(("/", "..")) else home
 
@@ -159,10 +159,10 @@ def _remember(db: sqlite3.Connection, log: _Log) -> None:
 
 
 def _plan(db: sqlite3.Connection, yard: Yard) -> tuple[_Log, list[str], bool]:
-    """The log, the homes to read again, and whether there is nothing at all to do."""
+    """The log, the homes to read again, and whether nothing has changed."""
     meta: dict[str, Any] = dict(db.execute("SELECT key, value FROM meta"))
     if meta.keys() != {"offset", "tail"}:
-        raise sqlite3.DatabaseError("the index does not say how far it has read the log")
+        raise sqlite3.DatabaseError("the index does not record its position in the log")
     log = _read_log(yard, meta["offset"], meta["tail"])
     homes = dict.fromkeys(log.homes)
     for kept, stamp, state in db.execute(
@@ -171,7 +171,7 @@ def _plan(db: sqlite3.Connection, yard: Yard) -> tuple[_Log, list[str], bool]:
     ):
         home = from_text(kept)
         own = f"{yard.root}/{home}/.run"
-        # A resume writes to the lock file, so a crashed run is the same as long as its files are.
+        # A resume writes to the lock file, so a crashed run is unchanged as long as its files are.
         if stamp_of(own) != stamp or (state in LIVE and not _is_known_alive(own)):
             homes[home] = None
     return log, list(homes), log.continues and not homes and log.offset == meta["offset"]
@@ -185,10 +185,10 @@ def _is_known_alive(own: str) -> bool:
 
 
 def refresh(db: sqlite3.Connection, yard: Yard) -> int:
-    """Brings the index up to date; returns how many homes were read.
+    """Updates the index; returns how many homes were read.
 
-    Looks first, without a lock, whether there is anything to do, so that many processes can. What
-    there is to do is then found out and done under the write lock: nothing older replaces newer.
+    Checks first, without a lock, whether anything has changed, so that many processes can query at once. The
+    changes are then determined again and applied under the write lock: older data never replaces newer.
     """
     if _plan(db, yard)[-1]:
         return 0
@@ -200,7 +200,7 @@ def refresh(db: sqlite3.Connection, yard: Yard) -> int:
 
 
 def read_again(db: sqlite3.Connection, yard: Yard, homes: Iterable[str]) -> int:
-    """Reads these homes (relative, without a last slash) and puts what they hold in place of what was."""
+    """Reads these homes (relative, without a trailing slash) and replaces their entries."""
     root = str(yard.root)
     writer = _Writer(db)
     count = 0
@@ -223,7 +223,7 @@ def _forget(db: sqlite3.Connection, home: str) -> None:
 
 
 def _compare(db: sqlite3.Connection, yard: Yard) -> int:
-    """Walks the yard and reads what is new or changed: for when the log no longer says."""
+    """Walks the yard and reads new and changed homes: for when the log was lost."""
     stamps = {
         from_text(home): stamp for home, stamp in db.execute("SELECT home, stamp FROM runs JOIN documents USING (n)")
     }
@@ -234,8 +234,8 @@ def _compare(db: sqlite3.Connection, yard: Yard) -> int:
 
 
 def forget_missing(db: sqlite3.Connection, yard: Yard, homes: Iterable[str]) -> None:
-    """Drops those of these homes that are no longer there."""
-    with schema.transaction(db):  # looked at under the lock: one that has come back meanwhile stays
+    """Removes those of these homes that no longer exist."""
+    with schema.transaction(db):  # checked under the lock: a home that was restored meanwhile stays
         for home in homes:
             if not os.path.isdir(f"{yard.root}/{home}/.run"):
                 _forget(db, home)

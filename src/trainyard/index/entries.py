@@ -1,7 +1,7 @@
-"""What the index holds of one run, read from the run's own files.
+"""The index entry of one run, read from the run's own files.
 
-`run.json` is read as plain JSON, which is what makes ten thousand of them quick; where it is behind
-its journal or broken, the journal is folded instead. Knows no SQL and nothing of other runs.
+`run.json` is read as plain JSON, which is fast enough for ten thousand runs; if it is behind its journal or
+damaged, the journal is folded instead. Knows no SQL and nothing of other runs.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ _SHOWN = (
     "error",
 )
 _NEEDED = {*_SHOWN, "config", "data"}
-_LARGEST = 2**63 - 1  # of SQLite's integers
-_REMEMBERED = 10_000  # names, so that odd runs cannot fill the memory
+_LARGEST = 2**63 - 1  # the largest integer of SQLite
+_REMEMBERED = 10_000  # names; bounds the memory that unusual runs can take
 
 
 @dataclass(slots=True)
 class Entry:
-    """What the index holds of one run."""
+    """The index entry of one run."""
 
     columns: tuple[Value | bytes, ...]  # of COLUMNS
     stamp: str
@@ -98,9 +98,9 @@ class Damaged:
 
 
 def read_entry(root: str, home: str) -> Entry | Damaged | None:
-    """What `home` (relative, without a last slash) holds now; None when there is no run.
+    """The entry of `home` (relative, without a trailing slash) now; None when there is no run.
 
-    The state is as it stands now: a run that says it is running, with a free lock, is crashed.
+    The state is the current one: a run recorded as running whose lock is free is crashed.
     """
     own = f"{root}/{home}/.run"
     while True:
@@ -113,19 +113,19 @@ def read_entry(root: str, home: str) -> Entry | Damaged | None:
             state = written
             if written in LIVE and not is_alive(Path(own, "lock")):
                 if stamp_of(own) != stamp:
-                    continue  # it ended between the two looks
+                    continue  # it ended between the two checks
                 state = "crashed"
             return _entry(home, stamp, written in LIVE, state, data)
         except TrainyardError as error:
             reason = error.what
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"Its snapshot cannot be read ({type(error).__name__}: {error})."
-        if stamp_of(own) == stamp:  # else it changed or went while it was read
+        if stamp_of(own) == stamp:  # otherwise it changed or was removed while it was read
             return Damaged(home, stamp, reason)
 
 
 def stamp_of(own: str) -> str | None:
-    """When and how long the files are that say how a run stands; None when there is no run."""
+    """Times and sizes of the files that hold a run's state; None when there is no run."""
     parts: list[int] = []
     for name in ("run.json", "journal.jsonl", "lock"):
         try:
@@ -144,7 +144,7 @@ def _load(own: str, stamp: str) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(_read_file(f"{own}/run.json"))
         if data["journal_bytes"] == int(stamp.split(" ")[3]) and data.keys() >= _NEEDED:
             return data
-    return read_snapshot(Path(own).parent).to_dict()  # the journal is ahead, or run.json is broken
+    return read_snapshot(Path(own).parent).to_dict()  # the journal is ahead, or run.json is damaged
 
 
 def _read_file(path: str) -> bytes:
@@ -185,9 +185,9 @@ def _entry(home: str, stamp: str, live: bool, state: str, data: Mapping[str, Any
 
 
 def _flatten(prefix: str, items: Iterable[tuple[Any, Any]], facts: dict[str, Value]) -> None:
-    """Dotted names of all scalars. A list of scalars is one text, such as [128,64]; others are numbered.
+    """Adds all scalars under dotted names. A list of scalars becomes one text, such as [128,64]; others are numbered.
 
-    Ten thousand runs have a million of them, hence the order of the branches and the table of names.
+    Ten thousand runs have a million scalars, hence the order of the branches and the cache of names.
     """
     names = _names[prefix]
     for key, value in items:
@@ -218,7 +218,7 @@ def _name(prefix: str, key: object) -> str:
 
 
 def _scalar(value: Any) -> Value:
-    """A value as SQLite keeps it: true and false as text, integers beyond its own as floats."""
+    """A value as SQLite stores it: true and false as text, integers too large for it as floats."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -227,13 +227,13 @@ def _scalar(value: Any) -> Value:
 
 
 def text_of(value: object) -> str:
-    """Text that SQLite can keep: what is not Unicode becomes question marks."""
+    """Text that SQLite can store: lone surrogates become question marks."""
     text = str(value)
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def to_text(home: str) -> str | bytes:
-    """A path as the index keeps it: bytes when it is not UTF-8."""
+    """A path as the index stores it: bytes when it is not UTF-8."""
     try:
         home.encode()
     except UnicodeEncodeError:

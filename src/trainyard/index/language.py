@@ -1,22 +1,22 @@
 r"""The filter language of `trainyard runs`: text to terms. Pure; `query` turns the terms into SQL.
 
-A query is terms with spaces between them; a run must meet them all.
+A query is a list of terms separated by spaces; a run must match all of them.
 
-    state:finished  name:cnn*  note:"free text"     a field; * and ? stand for any text, any letter
+    state:finished  name:cnn*  note:"free text"     a field; * matches any text, ? any character
     state:failed,crashed                            either
-    -state:failed   !state:failed                   not (runs without the field are kept)
+    -state:failed   !state:failed                   not (runs without the field match)
     metrics.val_f1>0.9   config.training.epochs:10  numbers: : = != > >= < <=
-    test_accuracy>0.9                               a metric by its bare name: final, else latest value
+    test_accuracy>0.9                               a metric by its bare name: its final or else latest value
     size>1GB   duration<30m   age<7d                units; age is the time since the run was created
-    created>2026-11-01   created:today              dates are local; > means after all of that day
+    created>2026-11-01   created:today              dates are local; > means after the end of that day
     created>7d                                      later than seven days ago
-    ended:null   seed:null                          not there (NaN counts as not there)
-    cnn                                             in name, project or dataset, or the start of the id
-    sort:-metrics.val_loss,created                  - for falling; missing values last either way
+    ended:null   seed:null                          missing (NaN counts as missing)
+    cnn                                             in name, project or dataset, or at the start of the id
+    sort:-metrics.val_loss,created                  - for descending; missing values are always last
     limit:20 offset:40
 
-Text compares without regard to case in ASCII letters. `note` and `error` need only contain the
-text. Inside "quotes" nothing has a meaning but `\"` and `\\`. NaN meets no comparison.
+Text is compared without regard to the case of ASCII letters. `note` and `error` match if they contain the
+text. Inside "quotes" only `\"` and `\\` are special. NaN matches no comparison.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from trainyard.errors import QueryError
 from trainyard.index import values
 
 _OPERATOR = re.compile(r":?(>=|<=|>|<)|!=|==|=|:")
-_MOST_CONDITIONS = 400  # SQLite's expressions have a largest depth
+_MOST_CONDITIONS = 400  # SQLite limits the depth of expressions
 _LONGEST = 5_000  # characters of a query
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the query: its characters, which of them were quoted, and where it began."""
+    """A part of the query: its characters, which of them were quoted, and their positions."""
 
     text: str
     quoted: tuple[bool, ...]
-    starts: tuple[int, ...]  # of each character in the query, and of the end
+    starts: tuple[int, ...]  # the position of each character in the query, and of the end
 
     def part(self, start: int, stop: int) -> Part:
         """The characters from `start` up to `stop`."""
@@ -50,7 +50,7 @@ class Part:
 
     @property
     def bare(self) -> str:
-        """The text with a NUL for each quoted character, for finding what has a meaning."""
+        """The text with a NUL for each quoted character, to find special characters."""
         return "".join("\0" if quoted else char for char, quoted in zip(self.text, self.quoted, strict=True))
 
     @property
@@ -65,7 +65,7 @@ class Part:
 
     @property
     def pattern(self) -> str | None:
-        """For LIKE, with a backslash before what is literal; None when there is no wildcard."""
+        """A pattern for LIKE, with a backslash before literal % and _; None when there is no wildcard."""
         if not set("*?") & set(self.bare):
             return None
         parts = []
@@ -90,7 +90,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Query:
-    """A query that is well formed; whether its fields exist is seen when it is compiled."""
+    """A well-formed query; whether its fields exist is checked when it is compiled."""
 
     text: str
     terms: tuple[Term, ...]
@@ -103,14 +103,18 @@ def parse(text: str) -> Query:
     """Reads a query.
 
     Raises:
-        QueryError: it is malformed; shows where.
+        QueryError: it is malformed; `value` is the faulty part.
     """
     if len(text) > _LONGEST:
-        raise QueryError(f"The filter has {len(text):,} characters.", f"Keep it below {_LONGEST:,}.")
+        raise QueryError(
+            f"The filter has {len(text):,} characters.", f"Use at most {_LONGEST:,}.", value=text, place="filter"
+        )
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise QueryError(f"The filter {text!r} is not valid UTF-8.", "Type it again.") from None
+        raise QueryError(
+            f"The filter {text!r} is not valid UTF-8.", "Type it again.", value=text, place="filter"
+        ) from None
     terms: list[Term] = []
     sorts: list[Part] = []
     window: dict[str, int] = {}
@@ -121,7 +125,7 @@ def parse(text: str) -> Query:
         if name not in ("sort", "limit", "offset"):
             conditions += len(term.values)
             if conditions > _MOST_CONDITIONS:
-                fail(text, whole.span, "The filter has too many terms", f"Keep it to {_MOST_CONDITIONS}.")
+                fail(text, whole.span, "The filter has too many terms", f"Use at most {_MOST_CONDITIONS}.")
             terms.append(term)
             continue
         if term.negated or term.operator != ":":
@@ -131,7 +135,12 @@ def parse(text: str) -> Query:
         else:
             count = values.number(term.values[0].text)
             if len(term.values) > 1 or not isinstance(count, int) or count < 0:
-                fail(text, _span(term.values), f"{name} needs a whole number", f"Write {name}:20, for example.")
+                fail(
+                    text,
+                    _span(term.values),
+                    f"{name} must be a whole number of 0 or more",
+                    f"Write {name}:20, for example.",
+                )
             window[name] = count
     return Query(text, tuple(terms), tuple(sorts), window.get("limit"), window.get("offset"))
 
@@ -193,7 +202,7 @@ def _term(query: str, whole: Part) -> Term:
                 query,
                 (start, whole.span[1]),
                 "A value is missing",
-                'Write the value right after the sign, without spaces; "quotes" hold spaces.',
+                'Write the value right after the operator, without spaces; put values with spaces in "quotes".',
             )
     return Term(whole, negated, field, sign, tuple(alternatives))
 
@@ -203,20 +212,25 @@ def _span(parts: tuple[Part, ...]) -> tuple[int, int]:
 
 
 def fail(query: str, span: tuple[int, int], what: str, remedy: str) -> NoReturn:
-    """Raises a QueryError that shows the query with carets under `span`."""
+    """Raises a QueryError that shows the query with carets under `span`; its value is that part of the query."""
     shown = "".join(" " if char.isspace() or not char.isprintable() else char for char in query)
     start, end = span
     carets = "^" * max(1, _width(shown[start:end].rstrip()))
-    raise QueryError(f"{what}:\n    {shown}\n    {' ' * _width(shown[:start])}{carets}", remedy)
+    raise QueryError(
+        f"{what}:\n    {shown}\n    {' ' * _width(shown[:start])}{carets}",
+        remedy,
+        value=query[start:end],
+        place=f"filter, column {start + 1}",
+    )
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal."""
+    """The width of text in a terminal, in columns."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
 
 
 def escaped(text: str) -> str:
-    """Text that LIKE takes as it is, given a backslash as the escape."""
+    """Text that LIKE matches literally, with a backslash as the escape."""
     return re.sub(r"([%_\\])", r"\\\1", text)

@@ -1,7 +1,7 @@
-"""Terms to SQL: which fields there are, what their values may be, and how they compare. Pure.
+"""Terms to SQL: the fields, their types, and how their values compare. Pure.
 
-Values only ever become parameters; the SQL itself is made of this file's text and key numbers.
-Knows the tables of `schema`, and nothing of files or of runs.
+Values always become parameters; the SQL itself contains only this file's text and key numbers.
+Knows the tables of `schema`, and nothing of files or runs.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Kind = Literal["text", "contains", "number", "size", "seconds", "moment", "age",
 @dataclass(frozen=True)
 class _Field:
     kind: Kind
-    sql: str  # a column; unused where there are keys
-    keys: tuple[int, ...] = ()  # of `facts`; the first that a run has counts
+    sql: str  # a column; unused if there are keys
+    keys: tuple[int, ...] = ()  # of `facts`; the first one that a run has is used
 
     def value(self, only: Literal["text", "numbers"] | None = None) -> str:
-        """The SQL of a run's value, NULL where it has none; of a key, on request only a number or a text.
+        """The SQL of a run's value, NULL where it has none; for a key, optionally only numbers or only text.
 
-        SQLite has any text greater than any number, and turns numbers into text for LIKE.
+        In SQLite any text is greater than any number, and LIKE converts numbers to text.
         """
         if not self.keys:
             return self.sql
@@ -78,13 +78,13 @@ def compile_query(query: Query, keys: Mapping[str, int], *, now: float | None = 
     """The SQL of a query.
 
     Args:
-        query: what `parse` returned.
+        query: the result of `parse`.
         keys: the dotted names of all metrics, final values and configuration keys of the index, with
-            the numbers they have there. Empty in an index without runs: then any name is accepted.
+            their numbers. Empty in an index without runs: then any name is accepted.
         now: seconds since 1970, for ages and durations.
 
     Raises:
-        QueryError: a field is unknown, or a value is not what the field needs; shows where.
+        QueryError: a field is unknown, or a value does not fit its field; `value` is the faulty part.
     """
     return _Compiler(query, keys, time.time() if now is None else now).compile()
 
@@ -116,8 +116,8 @@ class _Compiler:
             if term.operator != ":" and field.kind in ("text", "contains", "state", "tag"):
                 self._fail(
                     term.whole,
-                    f"{term.field.text} is text, which {term.operator} cannot compare",
-                    f"Write {term.field.text}:VALUE; * stands for any text.",
+                    f"{term.field.text} is text and cannot be compared with {term.operator}",
+                    f"Write {term.field.text}:VALUE; * matches any text.",
                 )
             choices = [self._choice(term, field, value) for value in term.values]
         condition = f"({' OR '.join(choices)})"
@@ -134,7 +134,7 @@ class _Compiler:
         sources = [source for source in sources if source in self._keys]
         if not sources:
             if not self._keys and name.partition(".")[0] in _SECTIONS:
-                return _Field("mixed", "NULL")  # no run yet: nothing to know the names from
+                return _Field("mixed", "NULL")  # no runs yet, so no known names
             self._unknown(part, compared)
         only_numbers = all(source.startswith("metrics.") for source in sources)
         return _Field("number" if only_numbers else "mixed", "", tuple(self._keys[source] for source in sources))
@@ -147,9 +147,9 @@ class _Compiler:
         if near:
             remedy = f"Did you mean {' or '.join(map(repr, near))}?"
         else:
-            remedy = f"Fields are {', '.join(_FIELDS)}; metrics.…, summary.… and config.… as the runs have them."
+            remedy = f"Fields are {', '.join(_FIELDS)}, and the metrics.…, summary.… and config.… of the runs."
         if compared:
-            remedy += " To search for the text itself, put it in quotes."
+            remedy += " To search for this text, put it in quotes."
         self._fail(part, f"No run has a field {part.text!r}", remedy)
 
     # values
@@ -172,7 +172,7 @@ class _Compiler:
             return f"{sql} LIKE {self._parameter(f'%{pattern}%')} ESCAPE '\\'"
         if field.kind == "state" and value.pattern is None and value.text.lower() not in _STATES:
             remedy = did_you_mean(value.text, _STATES, then=f"States are {', '.join(_STATES)}.")
-            self._fail(value, f"There is no state {value.text!r}", remedy)
+            self._fail(value, f"{value.text!r} is not a state", remedy)
         if field.kind in ("text", "state"):
             return self._matches(sql, value)
         if operator == "=" and value.bare == "null":
@@ -217,14 +217,14 @@ class _Compiler:
         ago = values.duration(value.text)
         if ago is not None:
             if operator == "=":
-                self._fail(value, "A time ago is compared with < or >", f"Write >{value.text} for later than that.")
+                self._fail(value, "A relative time needs < or >", f"Write >{value.text} for later than that.")
             return f"{sql} {operator} {self._parameter(self._now - ago)}"
         span = values.moment(value.text, self._now)
         if span is None:
             self._fail(
                 value,
                 f"{value.text!r} is not a date",
-                "Write 2026-11-01, 2026-11, 2026-11-01T20:43, today, yesterday, or a time ago such as 7d.",
+                "Write 2026-11-01, 2026-11, 2026-11-01T20:43, today, yesterday, or a relative time such as 7d.",
             )
         if operator == "=":
             return f"({sql} >= {self._parameter(span.start)} AND {sql} < {self._parameter(span.end)})"
@@ -238,18 +238,18 @@ class _Compiler:
         if ago is None:
             self._fail(value, f"{value.text!r} is not a duration", "Write 30m, 12h, 7d, 2w or 1d12h.")
         if operator == "=":
-            self._fail(value, "An age is compared with < or >", f"Write age<{value.text} for younger than that.")
+            self._fail(value, "An age needs < or >", f"Write age<{value.text} for younger than that.")
         turned = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}[operator]
         return f"{sql} {turned} {self._parameter(self._now - ago)}"
 
     # order
 
     def _sort(self, part: Part) -> str:
-        falling = part.bare.startswith("-")
-        name = part.part(1, len(part.text)) if falling else part
+        descending = part.bare.startswith("-")
+        name = part.part(1, len(part.text)) if descending else part
         field = self._field(name, compared=False)
         if field.kind == "tag":
             self._fail(name, "Runs cannot be sorted by tag", "Sort by name, created, a metric …")
         if field.kind == "age":
-            falling = not falling
-        return f"{field.value()} COLLATE NOCASE {'DESC' if falling else 'ASC'} NULLS LAST"
+            descending = not descending
+        return f"{field.value()} COLLATE NOCASE {'DESC' if descending else 'ASC'} NULLS LAST"

@@ -1,6 +1,6 @@
-"""How a run is named on a command line: by id, name, path or part of one. Never guesses between two.
+"""References to runs: by id, name, path or part of one. Never guesses between several.
 
-Works on the rows of the index; knows nothing of how they come to be there.
+Reads the rows of the index; knows nothing of how they are written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trainyard.wording import did_you_mean
 LAST = ("last", "latest")
 _SHOWN = 10  # candidates in a message
 _SHORTEST_PREFIX = 4
-_COMPARED = 5_000  # names looked at for one that is near
+_COMPARED = 5_000  # names searched for a similar one
 
 _BY_NAME = """
 SELECT home, id, project, dataset, name, created FROM runs WHERE id = ?1 COLLATE BINARY
@@ -42,20 +42,20 @@ SELECT home, id, project, dataset, name, created FROM runs ORDER BY created DESC
 class Candidate:
     """A run that a reference may mean."""
 
-    home: str  # relative, without a last slash
+    home: str  # relative, without a trailing slash
     id: str
     title: str
     created: str
 
 
 def find_on_disk(yard: Yard, reference: str) -> str | None:
-    """The home that `reference` is the path of, from here or from the yard's root; None when it is not.
+    """The home at the path `reference`, relative to here or to the yard's root; None when there is none.
 
     Raises:
-        RunNotFoundError: it is a run's home outside of the yard.
+        RunNotFoundError: it is the home of a run outside of the yard.
     """
     bases = [str(yard.root)]
-    with contextlib.suppress(FileNotFoundError):  # this process's directory may have been removed
+    with contextlib.suppress(FileNotFoundError):  # the current directory may have been removed
         bases.insert(0, os.getcwd())
     for base in bases:
         path = os.path.normpath(os.path.join(base, os.path.expanduser(reference)))
@@ -64,16 +64,18 @@ def find_on_disk(yard: Yard, reference: str) -> str | None:
         for root, inner in ((str(yard.root), path), (os.path.realpath(yard.root), os.path.realpath(path))):
             if inner == root or inner.startswith(root.rstrip("/") + "/"):
                 home = os.path.relpath(inner, root)
-                return None if home.startswith(".yard/") else home  # what is in the trash is not a run
+                return None if home.startswith(".yard/") else home  # a run in the trash does not count
         raise RunNotFoundError(
             f"{path} is a run, but not in the yard {yard.root}.",
-            f"Name its yard, or make it one of its own: --yard {os.path.dirname(path)}",
+            f"Name its yard, or use its parent directory as one: --yard {os.path.dirname(path)}",
+            value=reference,
+            place=path,
         )
     return None
 
 
 def find_in_index(db: sqlite3.Connection, reference: str) -> list[Candidate]:
-    """The runs that `reference` may mean: by full name or id, else by the start of an id or end of a path."""
+    """The runs that match `reference`: by full name or id, otherwise by the start of an id or the end of a path."""
     if reference in LAST:
         return _candidates(db.execute(_LAST))
     text = reference.encode("utf-8", "replace").decode()
@@ -99,7 +101,7 @@ def _shown(created: float | None) -> str:
 
 
 def ambiguous(reference: str, candidates: list[Candidate]) -> NoReturn:
-    """Raises the error that lists what `reference` may mean."""
+    """Raises the error that lists the runs that `reference` matches."""
     ids = {candidate.id for candidate in candidates}
     lines = "".join(
         f"\n    {c.id}  {c.title}  created {c.created}" + (f"  in {c.home}" if len(ids) < len(candidates) else "")
@@ -107,23 +109,29 @@ def ambiguous(reference: str, candidates: list[Candidate]) -> NoReturn:
     )
     more = f"\n    … and {len(candidates) - _SHOWN} more" if len(candidates) > _SHOWN else ""
     raise RunNotFoundError(
-        f"{reference!r} may be any of {len(candidates)} runs:{lines}{more}",
+        f"{reference!r} matches {len(candidates)} runs:{lines}{more}",
         "Give the id." if len(ids) == len(candidates) else "Give the path: some are copies with the same id.",
+        value=reference,
     )
 
 
 def unknown(db: sqlite3.Connection, yard: Yard, reference: str) -> NoReturn:
-    """Raises the error that offers what is named much like `reference`."""
+    """Raises the error that suggests names similar to `reference`."""
     rows = db.execute(
         "SELECT DISTINCT name, project || '/' || name, id FROM runs ORDER BY created DESC LIMIT ?", (_COMPARED,)
     ).fetchall()
     if not rows:
         raise RunNotFoundError(
-            f"There is no run {reference!r}: the yard {yard.root} has none.",
-            "`trainyard train` makes one; `trainyard reindex` finds runs that were copied here.",
+            f"There is no run {reference!r}: the yard {yard.root} has no runs.",
+            "`trainyard train` creates one; `trainyard reindex` finds runs that were copied here.",
+            value=reference,
+            place=yard.root,
         )
     names = dict.fromkeys(name for row in rows for name in row)
-    listing = "`trainyard runs` lists what there is; `trainyard reindex` finds runs that were copied here."
+    listing = "`trainyard runs` lists all runs; `trainyard reindex` finds runs that were copied here."
     raise RunNotFoundError(
-        f"There is no run {reference!r} in the yard {yard.root}.", did_you_mean(reference, names, limit=3, then=listing)
+        f"There is no run {reference!r} in the yard {yard.root}.",
+        did_you_mean(reference, names, limit=3, then=listing),
+        value=reference,
+        place=yard.root,
     )

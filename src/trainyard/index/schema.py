@@ -1,8 +1,8 @@
 """The index's file: its tables, how it is opened, replaced, and copied into memory.
 
-Everything here can be thrown away: the file is derived from the runs' own snapshots. What must hold
-is that no process ever reads the pages of one file through the write-ahead log of another: files are
-swapped under an exclusive flock, and opened under a shared one. Knows nothing of what a run is.
+The file can be deleted at any time: it is derived from the runs' own snapshots. One invariant matters: no
+process ever reads the pages of one file with the write-ahead log of another. So files are swapped under an
+exclusive flock, and opened under a shared one. Knows nothing of runs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Literal
 from trainyard import durable
 from trainyard.runs import Yard
 
-APPLICATION_ID = 0x59415244  # "YARD": tells our file from a database of someone else's
+APPLICATION_ID = 0x59415244  # "YARD": distinguishes our file from other databases
 VERSION = 1
-_PATIENCE_S = 60.0  # for another process that writes to the index or builds it
+_PATIENCE_S = 60.0  # the longest wait for another process that writes or builds the index
 _COPY_ATTEMPTS = 3
-_CACHE_KIB = 64 * 1024  # at most; SQLite's own 2 MiB are less than the rows of ten thousand runs
+_CACHE_KIB = 64 * 1024  # at most; SQLite's default of 2 MiB is less than the rows of ten thousand runs
 
-# `runs` is narrow, so that scanning it is cheap; what is only shown lies in `documents`.
+# `runs` is narrow, so that scanning it is cheap; what is only displayed is in `documents`.
 # `facts` is clustered by key: a filter or a sort reads one metric of all runs, not all of one run.
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -61,7 +61,7 @@ Fill = Callable[[sqlite3.Connection], None]
 
 
 class UnusableError(Exception):
-    """The file cannot be written here and now; a copy in memory serves as well."""
+    """The file cannot be written now; an index in memory is used instead."""
 
 
 Trouble = Literal["damaged", "busy", "unusable", "fault"]
@@ -72,7 +72,7 @@ _TROUBLES: dict[int, Trouble] = {
     sqlite3.SQLITE_ERROR: "damaged",  # a table or column is missing: not the file we made
     sqlite3.SQLITE_SCHEMA: "damaged",
     sqlite3.SQLITE_MISMATCH: "damaged",
-    sqlite3.SQLITE_CONSTRAINT: "damaged",  # we never break one: its indexes contradict its tables
+    sqlite3.SQLITE_CONSTRAINT: "damaged",  # we never violate one: the file's indexes contradict its tables
     sqlite3.SQLITE_BUSY: "busy",
     sqlite3.SQLITE_LOCKED: "busy",
     sqlite3.SQLITE_PROTOCOL: "busy",
@@ -86,10 +86,10 @@ _TROUBLES: dict[int, Trouble] = {
 
 
 def trouble(error: sqlite3.Error) -> Trouble:
-    """What an error of SQLite's calls for: remaking the file, waiting, doing without it, or a report."""
+    """What to do about an error of SQLite: rebuild the file, wait, use memory instead, or raise it."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
-        # Raised in Python: a text that is not UTF-8, a document that is not JSON; or a wrong call.
+        # Raised in Python: for text that is not UTF-8, a document that is not JSON, or a programming error.
         return "fault" if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)) else "damaged"
     if code == sqlite3.SQLITE_IOERR_SHORT_READ:
         return "damaged"
@@ -112,7 +112,7 @@ def _flock(yard: Yard, how: int) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise UnusableError("another process has been building the index for a minute") from None
+                    raise UnusableError("another process has held the index lock for a minute") from None
                 time.sleep(0.005)
         yield
     finally:
@@ -138,7 +138,7 @@ def _try_open(path: Path) -> sqlite3.Connection | None:
     db = _connect(path, "mode=rw")
     try:
         if _is_ours(db):
-            # Without a sync at every commit a power cut may lose the last refreshes, and nothing else.
+            # Without a sync at every commit, a power cut may lose the last refreshes, but nothing else.
             db.execute("PRAGMA synchronous=NORMAL")
             db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
             return db
@@ -155,7 +155,7 @@ def _try_open(path: Path) -> sqlite3.Connection | None:
 
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
-    """Holds the write lock for the block: all of it counts, or nothing."""
+    """Holds the write lock for the block, which is committed as a whole or rolled back."""
     db.execute(begin)
     try:
         yield
@@ -167,12 +167,12 @@ def transaction(db: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Itera
 
 
 def reading(db: sqlite3.Connection) -> contextlib.AbstractContextManager[None]:
-    """Statements in the block see one state of the index, whatever others write meanwhile."""
+    """Statements in the block see one state of the index, even if others write meanwhile."""
     return transaction(db, "BEGIN")
 
 
 def open_index(yard: Yard, fill: Fill) -> sqlite3.Connection:
-    """A connection to the yard's index, which is built first (by one process) where there is none.
+    """A connection to the yard's index, which one process builds first if there is none.
 
     Raises:
         UnusableError: the index cannot be opened for writing.
@@ -183,18 +183,18 @@ def open_index(yard: Yard, fill: Fill) -> sqlite3.Connection:
         with _flock(yard, fcntl.LOCK_EX):
             db = _try_open(yard.index_path)  # another process may have been first
             if db is None:
-                durable.sweep(yard.own)  # what a process that was killed while building left
+                durable.sweep(yard.own)  # leftovers of a process killed while building
                 with durable.replacing(yard.index_path, sync=False) as temporary:
                     _build(temporary, fill)
                     _set_aside(yard, keep=True)
                 db = _try_open(yard.index_path)
     if db is None:
-        raise UnusableError(f"{yard.index_path} cannot be read back")
+        raise UnusableError(f"{yard.index_path} cannot be read after it was built")
     return db
 
 
 def replace_index(yard: Yard, fill: Fill) -> None:
-    """Builds the index anew and swaps it in; others go on with the old one meanwhile.
+    """Builds a new index and swaps it in; meanwhile, others use the old one.
 
     Raises:
         UnusableError: the index cannot be written.
@@ -215,7 +215,7 @@ def drop_index(yard: Yard, inode: int) -> None:
 
 
 def inode_of(path: Path) -> int:
-    """Which file has this name now; 0 when none has."""
+    """The inode of the file with this name; 0 when there is none."""
     try:
         return os.stat(path).st_ino
     except FileNotFoundError:
@@ -224,7 +224,7 @@ def inode_of(path: Path) -> int:
 
 def _build(path: Path, fill: Fill) -> None:
     with contextlib.closing(_connect(path, "mode=rwc")) as db:
-        db.execute("PRAGMA journal_mode=OFF")  # nobody sees the file before it is whole
+        db.execute("PRAGMA journal_mode=OFF")  # nobody sees the file before it is complete
         db.execute("PRAGMA synchronous=OFF")
         db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         db.executescript(TABLES)
@@ -233,15 +233,15 @@ def _build(path: Path, fill: Fill) -> None:
         db.execute(f"PRAGMA application_id={APPLICATION_ID}")
         db.execute(f"PRAGMA user_version={VERSION}")
         db.execute("COMMIT")
-        with contextlib.suppress(sqlite3.OperationalError):  # no shared memory here: locks of whole files do
+        with contextlib.suppress(sqlite3.OperationalError):  # no shared memory on this file system: use file locks
             db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
 
 
 def _set_aside(yard: Yard, *, keep: bool) -> None:
-    """Takes the old file away, then its log: a kill in between leaves no index, but never a mixed one.
+    """Removes the old file, then its log: a kill in between leaves no index, but never a mixed one.
 
-    A file that is damaged or not ours is kept under another name: it may be someone's.
+    With `keep`, a file that is damaged or not ours is renamed instead of deleted: it may belong to someone.
     """
     path = yard.index_path
     aside = path.with_name(f"{path.name}.aside-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
@@ -254,7 +254,7 @@ def _set_aside(yard: Yard, *, keep: bool) -> None:
 
 
 def _is_replaceable(path: Path) -> bool:
-    """Whether a file is empty, or an index of another version: nothing to keep."""
+    """Whether a file is empty or an index of another version, and can be deleted."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -264,7 +264,7 @@ def _is_replaceable(path: Path) -> bool:
 
 
 def in_memory(yard: Yard, fill: Fill, *, copy: bool = True) -> sqlite3.Connection:
-    """An index in memory: a copy of the yard's where there is a good one, else a new one. Writes nothing."""
+    """An index in memory: a copy of the yard's if that is usable, otherwise a new one. Writes nothing."""
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     for _ in range(_COPY_ATTEMPTS if copy else 0):
         with contextlib.suppress(OSError, sqlite3.Error):
@@ -282,8 +282,8 @@ def in_memory(yard: Yard, fill: Fill, *, copy: bool = True) -> sqlite3.Connectio
 def _copy(path: Path, target: sqlite3.Connection) -> bool:
     """Copies the index at `path`; False when it changed meanwhile.
 
-    SQLite would make files beside it to read it; `immutable` keeps it from that, and is safe as long
-    as there is no log and the file stays what it is. With a log there is shared memory to read along.
+    To read it, SQLite would create files beside it; `immutable` prevents that, and is safe as long as there is
+    no log and the file does not change. With a log, there is shared memory for read-only access.
     """
     log = path.with_name(path.name + "-wal")
     if log.exists():

@@ -1,8 +1,7 @@
-"""Index: what a yard's runs are, quickly, however many there are.
+"""Index: answers questions about all runs of a yard, quickly, however many there are.
 
-A cache that needs no care: it is built when it is missing, remade when it is damaged,
-brought up to date at each question, and kept in memory where it cannot be written. The runs' own
-files stay the truth.
+A cache that maintains itself: it is built when it is missing, rebuilt when it is damaged, updated at each
+query, and kept in memory where it cannot be written. The runs' own files remain the source.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from trainyard.runs import Yard
 
 Row = dict[str, Any]
 _T = TypeVar("_T")
-_ATTEMPTS = 4  # at an index that turns out damaged or busy
+_ATTEMPTS = 4  # with an index that is damaged or busy
 _TOGETHER = 500  # rows fetched with one statement
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some of the runs that meet a query, and how many meet it in all."""
+    """Some of the runs that match a query, and how many match in total."""
 
     rows: list[Row]
     total: int
@@ -41,12 +40,12 @@ class Page:
 class Index:
     """The index of one yard. Holds no file open between calls; several threads and processes may use it.
 
-    A row is the essence of a run's `run.json`: id, name, project, dataset, model, layout, state (as it
-    stands now, `crashed` included), created, started, ended, home (where it is now), seed, tags, note,
+    A row is an excerpt of a run's `run.json`: id, name, project, dataset, model, layout, state (the current
+    one, `crashed` included), created, started, ended, home (the current one), seed, tags, note,
     summary, metrics, best, size_bytes, step, epoch, parents, error.
 
     Args:
-        yard: the yard. Where it cannot be written, the index is kept in memory, as long as this object.
+        yard: the yard. If it is not writable, the index is kept in memory for the lifetime of this object.
     """
 
     def __init__(self, yard: Yard) -> None:
@@ -66,14 +65,14 @@ class Index:
         if memory is not None:
             memory.close()
 
-    # -- keeping it
+    # -- maintenance
 
     def refresh(self) -> int:
-        """Takes in what changed; returns how many runs were read. Every question does this by itself."""
+        """Reads what changed; returns how many runs were read. Every query does this automatically."""
         return self._do(lambda db, read: read)
 
     def rebuild(self) -> int:
-        """Walks the yard and reads every run anew, copies from elsewhere too; returns how many there are."""
+        """Walks the yard and reads every run again, including copied ones; returns how many there are."""
         with self._mutex:
             self.close()
             if self.yard.writable:
@@ -87,19 +86,19 @@ class Index:
         return int(self._do(lambda db, _: db.execute("SELECT count(*) FROM runs").fetchone()[0]))
 
     def problems(self) -> list[tuple[str, str]]:
-        """The homes whose runs cannot be read, and why; they are in no other answer."""
+        """The homes whose runs cannot be read, and why; no other answer contains them."""
         rows = self._do(lambda db, _: db.execute("SELECT home, reason FROM damaged ORDER BY home").fetchall())
         return [(from_text(home) + "/", reason) for home, reason in rows]
 
-    # -- asking it
+    # -- queries
 
     def query(self, text: str = "", limit: int | None = None, offset: int | None = None) -> Page:
-        """The runs that meet `text` (see `trainyard.index.language`), newest first unless it says otherwise.
+        """The runs that match `text` (see `trainyard.index.language`), newest first unless it has `sort:`.
 
         Args:
             text: the filter; empty for all runs.
-            limit: most rows to return, where the text has no `limit:`.
-            offset: rows to pass over, where the text has no `offset:`.
+            limit: the most rows to return, if the text has no `limit:`.
+            offset: rows to skip, if the text has no `offset:`.
 
         Raises:
             QueryError: the text is malformed, or names a field that no run has.
@@ -126,18 +125,20 @@ class Index:
     def find(self, reference: str) -> Path:
         """The home of the run that `reference` names.
 
-        That is an id or the first four or more letters of one, `name`, `project/name`,
-        `project/dataset/name`, a path of a home (from here, or from the yard's root) or the last parts
-        of one, or `last`: the run created last.
+        A reference is an id or the first four or more characters of one, `name`, `project/name`,
+        `project/dataset/name`, the path of a home (relative to here or to the yard's root) or the last
+        parts of one, or `last`: the run created last.
 
         Raises:
-            RunNotFoundError: it names no run, or more than one; lists what it may be.
+            RunNotFoundError: it matches no run, or several; lists the matches.
         """
         return self._do(lambda db, _: self._find(db, reference))
 
     def _find(self, db: sqlite3.Connection, reference: str) -> Path:
         if not reference.strip() or "\0" in reference:
-            raise RunNotFoundError(f"{reference!r} names no run.", "Give an id, a name or a path.")
+            raise RunNotFoundError(
+                f"{reference!r} is not a reference to a run.", "Give an id, a name or a path.", value=reference
+            )
         if reference not in references.LAST:
             home = references.find_on_disk(self.yard, reference)
             if home is not None:
@@ -155,7 +156,7 @@ class Index:
         return self.yard.root / candidates[0].home
 
     def children(self, run_id: str) -> list[Row]:
-        """The runs that name `run_id` as a parent: taught by it, or started from its weights."""
+        """The runs with `run_id` as a parent: it was their teacher, or they started from its weights."""
 
         def ask(db: sqlite3.Connection, _: int) -> list[Row]:
             while True:
@@ -167,13 +168,13 @@ class Index:
 
         return self._do(ask)
 
-    # -- the file, or memory
+    # -- the index on disk or in memory
 
     def _is_home(self, home: str) -> bool:
         return os.path.isdir(f"{self.yard.root}/{home}/.run")
 
     def _forget_missing(self, db: sqlite3.Connection, rows: Sequence[Row]) -> bool:
-        """Whether some of the rows' homes are gone; those are dropped."""
+        """Removes rows whose homes no longer exist; returns whether there were any."""
         gone = [row["home"].rstrip("/") for row in rows if not self._is_home(row["home"])]
         if gone:
             build.forget_missing(db, self.yard, gone)
@@ -183,7 +184,7 @@ class Index:
         build.fill(db, self.yard)
 
     def _do(self, work: Callable[[sqlite3.Connection, int], _T]) -> _T:
-        """What `work` returns, given an index that is up to date and how many runs were read for that.
+        """The result of `work`, called with an up-to-date index and how many runs were read for that.
 
         `work` may be called more than once.
         """
@@ -192,7 +193,7 @@ class Index:
                 try:
                     return self._on_disk(work)
                 except (schema.UnusableError, YardError, DiskFullError):
-                    pass  # a full disk, or a file system without locks: reading must still work
+                    pass  # a full disk, or a file system without locks: queries must still work
             if self._memory is None:
                 self._memory = schema.in_memory(self.yard, self._fill)
             try:
@@ -200,7 +201,7 @@ class Index:
             except sqlite3.Error as error:
                 if schema.trouble(error) != "damaged":
                     raise
-            self._memory.close()  # a copy of a file that was being broken
+            self._memory.close()  # a copy of a damaged file
             self._memory = schema.in_memory(self.yard, self._fill, copy=False)
             return work(self._memory, build.refresh(self._memory, self.yard))
 
@@ -233,7 +234,7 @@ def _documents(db: sqlite3.Connection, numbers: Sequence[int]) -> list[Row]:
             try:
                 rows[n] = json.loads(document)
             except ValueError as error:
-                raise sqlite3.DatabaseError("the index holds a damaged document") from error
+                raise sqlite3.DatabaseError("the index contains a damaged document") from error
     if len(rows) != len(numbers):
         raise sqlite3.DatabaseError("the index has lost a document")
     return [rows[n] for n in numbers]

@@ -1,4 +1,4 @@
-"""How the values of a query are read: numbers, sizes, durations, moments. Pure; times are local time."""
+"""The values of a query: numbers, sizes, durations, moments. Pure; times are local."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _LARGEST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Span:
-    """The time that a date means, in seconds since 1970: a day from its first to its last moment."""
+    """The time span of a date, in seconds since 1970: of a day, from its start to its end."""
 
     start: float
-    end: float  # not part of it
+    end: float  # exclusive
 
 
 def number(text: str) -> int | float | None:
@@ -39,7 +39,7 @@ def number(text: str) -> int | float | None:
 
 
 def size(text: str) -> float | None:
-    """Bytes of 1GB (10^9), 1GiB (2^30), 1.5M or 1000; None when it is no size."""
+    """Bytes of 1GB (10^9), 1GiB (2^30), 1.5M or 1000; None when it is not a size."""
     match = _SIZE.fullmatch(text)
     if match is None:
         return None
@@ -50,7 +50,7 @@ def size(text: str) -> float | None:
 
 
 def duration(text: str) -> float | None:
-    """Seconds of 90s, 30m, 12h, 7d, 2w, 1y or 1d12h; None when it is no duration."""
+    """Seconds of 90s, 30m, 12h, 7d, 2w, 1y or 1d12h; None when it is not a duration."""
     if not _DURATION.fullmatch(text):
         return None
     return sum(float(amount) * _SECONDS[unit.lower()] for amount, unit in _PART.findall(text))
@@ -63,7 +63,7 @@ def seconds(text: str) -> float | None:
 
 
 def moment(text: str, now: float) -> Span | None:
-    """The time of today, yesterday, 2026, 2026-11, 2026-11-01 or 2026-11-01T20:43; None for no date."""
+    """The span of today, yesterday, 2026, 2026-11, 2026-11-01 or 2026-11-01T20:43; None for anything else."""
     if text.lower() in _DAYS_BACK:
         today = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
         start = today - timedelta(days=_DAYS_BACK[text.lower()])
@@ -87,4 +87,4 @@ def moment(text: str, now: float) -> Span | None:
             end = start.replace(year=start.year + 1)
         return Span(start.timestamp(), end.timestamp())
     except (ValueError, OverflowError, OSError):
-        return None  # there is no such day
+        return None  # no such day
