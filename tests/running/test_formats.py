@@ -338,12 +338,12 @@ def test_tensorboard_reads_our_scalars(trained: Trained, layout: str) -> None:
 
 def test_tensorboard_has_no_step_twice_after_a_resume(tmp_path: Path, small: list[str], monkeypatch: Any) -> None:
     """The first attempt went beyond the checkpoint that the second one starts from."""
-    import trainyard.running.train as use
+    from trainyard.running import attempt
 
     class Crash(BaseException):
         pass
 
-    real = use._fit
+    real = attempt._fit
 
     def crashing(setup: Any, checkpointer: Any, sinks: Any, progress: Any, asked: Any) -> None:
         class Bomb:
@@ -357,7 +357,7 @@ def test_tensorboard_has_no_step_twice_after_a_resume(tmp_path: Path, small: lis
         real(setup, checkpointer, [*sinks, Bomb()], progress, asked)
 
     overrides = [*small, "checkpoint.every_steps=null"]
-    monkeypatch.setattr(use, "_fit", crashing)
+    monkeypatch.setattr(attempt, "_fit", crashing)
     with pytest.raises(Crash):
         train(compose("digits", overrides), tmp_path / "yard")
     yard = Yard(tmp_path / "yard")
@@ -519,12 +519,12 @@ def test_everything_that_is_recorded_has_its_digest(trained: Trained) -> None:
 
 
 def test_a_stopped_run_leaves_readable_files_too(tmp_path: Path, small: list[str], monkeypatch: Any) -> None:
-    import trainyard.running.train as use
+    from trainyard.running import attempt
 
     def stopped(*_: Any) -> None:
         raise Interrupted("Stopped on request.")
 
-    monkeypatch.setattr(use, "_fit", stopped)
+    monkeypatch.setattr(attempt, "_fit", stopped)
     with pytest.raises(Interrupted):
         train(compose("digits", [*small, "layout=files"]), tmp_path / "yard")
     (home,) = find_homes(Yard(tmp_path / "yard"))

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import erratic_cadence
 import pytest
 
 from trainyard.layouts import LAYOUTS
@@ -111,6 +112,43 @@ def kill_and_compare(tmp_path: Path, never_killed: dict[str, tuple[dict[str, Any
 @pytest.mark.parametrize("seed", range(5))
 def test_killed_and_resumed_is_bit_identical(tmp_path, never_killed, seed):
     kill_and_compare(tmp_path, never_killed, seed)
+
+
+AUTO = [option for option in OVERRIDES if not option.startswith(("checkpoint.every_steps", "checkpoint.keep_last"))] + [
+    "checkpoint.every_epochs=null",
+    "checkpoint.keep_last=null",
+]
+
+
+@pytest.fixture(scope="module")
+def never_killed_auto(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
+    """What an undisturbed run with a cadence leaves, and how long it takes."""
+    yard = tmp_path_factory.mktemp("auto") / "yard"
+    started = time.monotonic()
+    assert killing.run(yard, AUTO) == 0
+    return left_behind(yard), time.monotonic() - started
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_with_a_cadence_it_ends_with_the_same_bits(
+    tmp_path: Path, never_killed_auto: tuple[dict[str, Any], float], seed: int
+) -> None:
+    """Checkpoints are at other steps in each attempt, and the best one in memory is lost with the process."""
+    dice = random.Random(seed)
+    expected, duration_s = never_killed_auto
+    yard = tmp_path / "yard"
+    if seed % 2:
+        killing.run(yard, AUTO, kill_after_s=dice.uniform(0.4, 1) * duration_s, prepare=erratic_cadence.install)
+    else:
+        code = killing.run(yard, AUTO, kill_at_call=dice.randint(150, 400), prepare=erratic_cadence.install)
+        assert code == -signal.SIGKILL
+    homes = list(find_homes(Yard(yard))) if yard.exists() else []
+    if not homes or RunReader(Yard(yard), homes[0]).snapshot.state != "finished":
+        home = homes[0] if homes else None
+        assert killing.run(yard, AUTO, home=home, prepare=erratic_cadence.install) == 0
+    found = left_behind(yard)
+    assert found.pop("steps")[-1] == expected["steps"][-1]
+    assert found == {key: value for key, value in expected.items() if key != "steps"}
 
 
 @pytest.mark.stress

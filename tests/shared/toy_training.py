@@ -141,7 +141,13 @@ class Toy:
         loaded = Loaded(model_config={}, progress=progress, **parts)
         self.progress = restore(self.trainee, loaded, "memory")
 
-    def run(self, plan: Plan, *sinks: Any, should_stop: Callable[[], bool] = lambda: False) -> Progress:
+    def run(
+        self,
+        plan: Plan,
+        *sinks: Any,
+        should_stop: Callable[[], bool] = lambda: False,
+        is_due: Callable[[], bool] = lambda: False,
+    ) -> Progress:
         return fit(
             self.step,
             self.batches,
@@ -152,6 +158,7 @@ class Toy:
             sinks=sinks,
             save=self.keep,
             should_stop=should_stop,
+            is_due=is_due,
             describe=lambda indices: ", ".join(self.dataset.ids[int(i)] for i in indices),
         )
 

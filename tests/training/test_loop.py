@@ -333,6 +333,33 @@ def test_when_checkpoints_are_asked_for(every_epochs: int, every_steps: int | No
     assert inside == ([s for s in range(4, 50, 4) if s % 10] if every_steps else [])
 
 
+def test_with_a_cadence_the_best_is_offered_and_what_is_due_is_asked_for() -> None:
+    training, recorder = toy(), Recorder()
+    training.validate = Script([5.0, 6.0, 4.0, 7.0, 7.0])  # type: ignore[method-assign]
+    training.run(Plan(epochs=5, save_every_epochs=None), recorder, is_due=lambda: training.progress.step in (17, 20))
+    asked = [(r.due, r.improved, r.inside_epoch, state["progress"]["step"]) for r, state in training.saved]
+    assert asked == [
+        (False, True, False, 10),
+        (True, False, True, 17),
+        (True, False, False, 20),
+        (False, True, False, 30),
+        (True, False, False, 50),
+    ]
+    assert [event.checkpoint_follows for event in epochs(recorder)] == [False, True, False, False, True]
+
+
+def test_with_a_cadence_too_a_request_to_stop_is_due() -> None:
+    for step in (7, 10):
+        training = toy()
+        with pytest.raises(Interrupted):
+            training.run(
+                Plan(epochs=3, save_every_epochs=None),
+                should_stop=lambda at=step, of=training: of.progress.step == at,  # type: ignore[misc]
+            )
+        (saved,) = training.saved
+        assert (saved[0].due, saved[1]["progress"]["step"]) == (True, step)
+
+
 def test_asked_to_stop_it_saves_that_very_step_and_says_so() -> None:
     training = toy()
     with pytest.raises(Interrupted) as caught:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import traceback
+from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -16,7 +17,14 @@ CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["trainyard.running.train", "sklearn.datasets", "matplotlib.figure"])
 
 
-def _work(yard: str, overrides: list[str], home: str | None, kill_at_call: int | None, errors: str) -> None:
+def _work(
+    yard: str,
+    overrides: list[str],
+    home: str | None,
+    kill_at_call: int | None,
+    prepare: Callable[[], None] | None,
+    errors: str,
+) -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -26,6 +34,8 @@ def _work(yard: str, overrides: list[str], home: str | None, kill_at_call: int |
         from trainyard.running.train import train
         from trainyard.runs import Yard
 
+        if prepare is not None:
+            prepare()
         if kill_at_call is not None:
             durable.calls = KillingCalls(kill_at_call)
         if home is None:
@@ -44,12 +54,22 @@ def run(
     home: Path | None = None,
     kill_after_s: float | None = None,
     kill_at_call: int | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> int:
-    """Trains, or resumes `home`, and returns the exit code; -9 if it was killed."""
+    """Trains (or resumes `home`) and returns the exit code; -9 when it was killed.
+
+    Args:
+        yard: the yard.
+        overrides: of the digits recipe.
+        home: the run to resume; None trains a new one.
+        kill_after_s: kills the process after so many seconds.
+        kill_at_call: kills it at the n-th system call of a write.
+        prepare: called in the process before the training; must be importable by name.
+    """
     errors = yard.parent / "errors.txt"
     errors.unlink(missing_ok=True)
     process = CONTEXT.Process(
-        target=_work, args=(str(yard), overrides, str(home) if home else None, kill_at_call, str(errors))
+        target=_work, args=(str(yard), overrides, str(home) if home else None, kill_at_call, prepare, str(errors))
     )
     process.start()
     process.join(kill_after_s)

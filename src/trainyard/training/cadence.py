@@ -42,23 +42,26 @@ class Cadence:
     Args:
         clock: seconds since any fixed point in time.
         failures_s: the mean time between failures.
+
+    Attributes:
+        clock: the clock given.
     """
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, failures_s: float = TIME_BETWEEN_FAILURES_S
     ) -> None:
-        self._clock = clock
+        self.clock = clock
         self._failures_s = failures_s
         self._interval_s = best_interval_s(_FIRST_COST_S, failures_s)
         self._last = clock()
 
     def is_due(self) -> bool:
         """Whether enough time has passed since the last checkpoint."""
-        return self._clock() - self._last >= self._interval_s
+        return self.clock() - self._last >= self._interval_s
 
     def began(self) -> None:
         """Records that a checkpoint begins now."""
-        self._last = self._clock()
+        self._last = self.clock()
 
     def took(self, cost_s: float) -> None:
         """Records how many seconds the last checkpoint took, in the background or not."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy_training import ALONE, Toy, adamw, bits, linear, restless_toy
+from toy_training import ALONE, Toy, adamw, bits, linear, restless_toy, toy_dataset
 
 from trainyard import durable
 from trainyard.checkpoints import problems
@@ -21,6 +22,7 @@ from trainyard.runs.events import Progressed, Warned
 from trainyard.runs.journal import read_journal
 from trainyard.runs.snapshot import fold
 from trainyard.testing import faults
+from trainyard.training.cadence import Cadence, best_interval_s
 from trainyard.training.checkpoint.capture import Capture
 from trainyard.training.checkpoint.checkpointer import Checkpointer
 from trainyard.training.checkpoint.read import load
@@ -53,10 +55,12 @@ def make(toy: Toy) -> Iterator[Any]:
         one.close()
 
 
-def request(step: int, *, improved: bool = False, best: int | None = None, inside: bool = False) -> SaveRequest:
+def request(
+    step: int, *, improved: bool = False, best: int | None = None, inside: bool = False, due: bool = True
+) -> SaveRequest:
     epoch = step / 10
     progress = Progress(epoch=int(epoch), step=step, best=Best(0.5, best, best // 10) if best else Best())
-    return SaveRequest(progress, epoch, {VAL_LOSS: 100.0 - step}, inside, improved, last=False)
+    return SaveRequest(progress, epoch, {VAL_LOSS: 100.0 - step}, inside, improved, last=False, due=due)
 
 
 def reread(run: RunWriter) -> RunReader:
@@ -345,3 +349,161 @@ def test_a_process_that_keeps_no_run_takes_part_and_writes_nothing(tmp_path: Pat
     checkpointer.catch_up(done=True)
     checkpointer.close()
     assert list(tmp_path.iterdir()) == []
+
+
+# -- checkpoint.every=auto
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def steps_of(run: RunWriter) -> list[int]:
+    return [c.step for c in reread(run).snapshot.checkpoints]
+
+
+def train_a_little(toy: Toy) -> Any:
+    """Changes the weights; returns what they are then, to the bit."""
+    toy.step(list(toy.batches.epoch(0, 0))[:1])
+    return bits(dict(toy.model.state_dict()))
+
+
+def weights_at(run: RunWriter, step: int) -> Any:
+    reader = reread(run)
+    checkpoint = reader.snapshot.checkpoint(step)
+    assert checkpoint is not None
+    path = reader.locate(checkpoint)
+    assert path is not None
+    return bits(load(path).model)
+
+
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize("layout", ["grouped", "shared"])
+def test_the_best_is_in_memory_until_the_next_checkpoint_is_written(
+    new_run, make, toy, layout: str, background: bool
+) -> None:
+    """Of two that are the best so far the first is never written; training goes on after each."""
+    run = new_run(layout)
+    checkpointer = make(run, cadence=Cadence(Clock()), background=background)
+    train_a_little(toy)
+    checkpointer.save(request(10, improved=True, best=10, due=False))
+    best = train_a_little(toy)
+    checkpointer.save(request(20, improved=True, best=20, due=False))
+    train_a_little(toy)
+    checkpointer.wait()
+    assert steps_of(run) == []
+    newest = train_a_little(toy)
+    checkpointer.save(request(33, best=20, inside=True))
+    train_a_little(toy)
+    checkpointer.wait()
+    assert steps_of(run) == [20, 33]
+    assert (weights_at(run, 20), weights_at(run, 33)) == (best, newest)
+    assert best != newest
+    if layout == "shared":
+        assert "best" in reread(run).snapshot.checkpoint(20).paths
+
+
+def test_a_better_one_that_is_due_takes_the_place_of_that_in_memory(new_run, make) -> None:
+    run = new_run()
+    checkpointer = make(run, cadence=Cadence(Clock()))
+    checkpointer.save(request(10, improved=True, best=10, due=False))
+    checkpointer.save(request(20, improved=True, best=20))
+    checkpointer.wait()
+    assert steps_of(run) == [20]
+
+
+def test_closed_after_a_failed_training_the_best_is_written(new_run, make, toy) -> None:
+    run = new_run()
+    checkpointer = make(run, cadence=Cadence(Clock()))
+    best = train_a_little(toy)
+    first = BestStep(10, 1, 90.0, "val_loss")
+    checkpointer.write_event(Progressed(10, 1.0, {"val_loss": 90.0}, first))
+    checkpointer.save(request(10, improved=True, best=10, due=False))
+    train_a_little(toy)
+    checkpointer.write_event(Progressed(20, 2.0, {"val_loss": 95.0}, first))
+    checkpointer.close()
+    found = reread(run).snapshot
+    assert [c.step for c in found.checkpoints] == [10]
+    assert (found.step, found.best) == (20, first)
+    assert weights_at(run, 10) == best
+
+
+def test_without_a_cadence_everything_offered_is_written(new_run, make) -> None:
+    run = new_run()
+    checkpointer = make(run)
+    checkpointer.save(request(10, improved=True, best=10, due=False))
+    checkpointer.wait()
+    assert steps_of(run) == [10]
+    assert not checkpointer.is_due()
+
+
+def test_the_journal_is_at_most_a_second_behind(new_run, make) -> None:
+    """Epochs of 0.3 s, then one that is long, with a step every 0.1 s."""
+    run, clock = new_run(), Clock()
+    checkpointer = make(run, cadence=Cadence(clock), background=False)
+    ended: list[tuple[float, int]] = [(clock.now, 0)]
+    written: set[int] = set()
+    for tenth in range(1, 60):
+        clock.now += 0.1
+        checkpointer.check()
+        if tenth % 3 == 0 and tenth <= 30:
+            ended.append((clock.now, 10 * len(ended)))
+            checkpointer.write_event(Progressed(ended[-1][1], float(len(ended)), {"val_loss": 1.0}))
+        written.add(run.snapshot.step)
+        old_enough = max(step for when, step in ended if when <= clock.now - 1.0001) if tenth > 10 else 0
+        assert run.snapshot.step >= old_enough, f"{tenth / 10} s"
+    assert run.snapshot.step == ended[-1][1]
+    assert 3 <= len(written) < len(ended), "not each of them"
+    assert reread(run).snapshot.step == ended[-1][1]
+
+
+def test_inside_a_long_epoch_checkpoints_are_written_when_they_are_due(new_run, tmp_path: Path) -> None:
+    """A step takes a second, a checkpoint half of one."""
+    run, clock = new_run(), Clock()
+    model = linear()
+    toy = Toy(model, adamw(model), dataset=toy_dataset(train=1200))
+    cost_s, began = 0.5, []
+
+    def taking_time() -> dict[int, str]:
+        clock.now += cost_s
+        return {}
+
+    checkpointer = Checkpointer(
+        run,
+        Capture(toy.trainee, run.yard.objects),
+        ALONE,
+        ALL,
+        monitor="val_loss",
+        mode="min",
+        protected=taking_time,
+        background=False,
+        cadence=Cadence(clock),
+    )
+
+    def save(wanted: SaveRequest) -> None:
+        began.append((clock.now, wanted.progress.step, wanted.inside_epoch))
+        checkpointer.save(wanted)
+
+    def second(*_: Any) -> None:
+        clock.now += 1.0
+
+    toy.keep = save  # type: ignore[method-assign]
+    toy.optimizer.register_step_post_hook(second)
+    toy.run(Plan(epochs=1, save_every_epochs=None), is_due=checkpointer.is_due)
+    checkpointer.close()
+    assert [step for _, step, _ in began] == steps_of(run)
+    assert [inside for *_, inside in began] == [True] * (len(began) - 1) + [False]
+    assert began[-1][1] == 300
+    interval_s = best_interval_s(cost_s)
+    assert 40 < interval_s < 70
+    times = [when for when, *_ in began]
+    assert times[0] - 1000 == pytest.approx(best_interval_s(0.05), abs=1)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert len(gaps) >= 4
+    assert gaps[:-1] == pytest.approx([interval_s] * (len(gaps) - 1), abs=1)

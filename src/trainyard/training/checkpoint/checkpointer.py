@@ -57,6 +57,7 @@ class Checkpointer:
     ) -> None:
         self._run = run
         self._cadence = cadence
+        self._clock = time.monotonic if cadence is None else cadence.clock
         self._best_capture: Capture | None = None  # separate memory: the best outlives the next checkpoint
         self._best: Callable[[], None] | None = None  # writes the best so far, which is in memory only
         self._newest: Event | None = None  # the last event of an epoch, where epochs are too short to write each
@@ -86,7 +87,8 @@ class Checkpointer:
     def write_event(self, event: Event, with_next: bool = False) -> None:
         """Writes `event` to the journal in the background; `with_next`: together with the next checkpoint.
 
-        With a cadence, at most one event per second is written, the newest; the others are dropped.
+        With a cadence, at most one event per second is written, the newest, by `check` at the latest; the others are
+        dropped.
 
         Raises:
             Exception: the error of an earlier job that failed.
@@ -96,16 +98,20 @@ class Checkpointer:
         if with_next:
             self.check()
             self._waiting.append(event)
-        elif self._cadence is None or time.monotonic() - self._last_event >= _EVENTS_S:
-            self._last_event, self._newest = time.monotonic(), None
+        elif self._cadence is None:
             self.do(lambda: run.event(event))
         else:
             self._newest = event
+            self.check()
 
     def check(self) -> None:
-        """Raises the error of a finished job, if it failed; nearly free."""
+        """Raises the error of a finished job, and writes an event that was held back for a second; nearly free."""
         while self._jobs and self._jobs[0].done():
             self._jobs.pop(0).result()
+        run, newest, now = self._run, self._newest, self._clock()
+        if run is not None and newest is not None and now - self._last_event >= _EVENTS_S:
+            self._last_event, self._newest = now, None
+            self.do(lambda: run.event(newest))
 
     def wait(self) -> None:
         """Returns when all jobs so far are done, or raises the error of the first that failed."""
@@ -135,7 +141,7 @@ class Checkpointer:
         self.flush()
         if self._cadence is not None:
             self._cadence.began()
-        began = time.monotonic()
+        began = self._clock()
         state = self._capture.take()
         progress = request.progress.to_dict()
         waiting = self._take_waiting()
@@ -143,7 +149,7 @@ class Checkpointer:
         def write() -> None:
             self._write(request, state, progress, rng, waiting)
             if self._cadence is not None:
-                self._cadence.took(time.monotonic() - began)
+                self._cadence.took(self._clock() - began)
 
         self.do(write)
 
