@@ -271,6 +271,7 @@ def test_a_flipped_byte(tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyP
 
 def test_all_damaged(crashed: Path) -> None:
     run = only_run(crashed)
+    steps = [checkpoint.step for checkpoint in run.snapshot.checkpoints]
     for checkpoint in run.snapshot.checkpoints:
         faults.flip_byte(run.resolve(checkpoint.paths["checkpoint"]) / "model.safetensors", -3)
     before = (run.home / ".run/journal.jsonl").read_bytes()
