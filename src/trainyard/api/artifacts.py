@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,11 @@ class Artifact:
         inputs: paths of the versions that its run had used before.
     """
 
-    def __init__(self, transport: Transport, document: Document) -> None:
+    def __init__(
+        self, transport: Transport, document: Document, make_run: Callable[[Transport, Document], Run]
+    ) -> None:
         self._transport = transport
+        self._make_run = make_run  # handed in: the module of runs imports this one
         self._key: str = document["key"]
         self._made_by: str | None = document["made_by"]
         self._used_by: list[str] = document["used_by"]
@@ -97,8 +100,6 @@ class Artifact:
         return list(self._runs(self._used_by))
 
     def _runs(self, ids: Sequence[str]) -> Iterator[Run]:
-        from trainyard.api.runs import Run  # here, because that module imports this one
-
         for run_id in ids:
             for document in self._transport.list_runs(f'id:"{run_id}"', 0, 1)["runs"]:
-                yield Run(self._transport, document)
+                yield self._make_run(self._transport, document)

@@ -93,7 +93,7 @@ class Api:
         Raises:
             UserError: there is no such artifact or version; the remedy lists the existing ones.
         """
-        return Artifact(self._transport, self._transport.find_artifact(reference))
+        return Artifact(self._transport, self._transport.find_artifact(reference), Run)
 
     def use_artifact(self, reference: str) -> Artifact:
         """The same as `artifact`; only a run that is being written records the use."""

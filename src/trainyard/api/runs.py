@@ -211,11 +211,11 @@ class Run:
 
     def logged_artifacts(self) -> list[Artifact]:
         """The versions of artifacts that this run logged."""
-        return [Artifact(self._transport, d) for d in self._transport.run_artifacts(self._key)["logged"]]
+        return [Artifact(self._transport, d, Run) for d in self._transport.run_artifacts(self._key)["logged"]]
 
     def used_artifacts(self) -> list[Artifact]:
         """The versions of artifacts that this run used."""
-        return [Artifact(self._transport, d) for d in self._transport.run_artifacts(self._key)["used"]]
+        return [Artifact(self._transport, d, Run) for d in self._transport.run_artifacts(self._key)["used"]]
 
     def use_artifact(self, reference: str) -> Artifact:
         """The version that `name:version` names, such as "model:latest" or "model:v3", in this run's project first.
@@ -225,7 +225,7 @@ class Run:
         Raises:
             UserError: there is no such artifact or version.
         """
-        return Artifact(self._transport, self._transport.find_artifact(reference, self.project))
+        return Artifact(self._transport, self._transport.find_artifact(reference, self.project), Run)
 
 
 def _thresholds(content: Any) -> dict[str, float] | None:

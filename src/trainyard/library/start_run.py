@@ -235,7 +235,7 @@ class ActiveRun:
             self._writer, files, name, type=type, aliases=aliases, metadata=metadata, copy=copy
         )
         transport = DirectoryTransport(self._writer.yard.root)
-        return Artifact(transport, transport.artifact(version))
+        return Artifact(transport, transport.artifact(version), Run)
 
     def use_artifact(self, reference: str) -> Artifact:
         """The artifact that `name`, `name:best`, `name:v3` or `project/name:v3` means, without a version the latest.
@@ -246,7 +246,7 @@ class ActiveRun:
             UserError: there is no such artifact; lists what there is.
         """
         transport = DirectoryTransport(self._writer.yard.root)
-        return Artifact(transport, transport.artifact(Artifacts(self._writer.yard).use(reference, self._writer)))
+        return Artifact(transport, transport.artifact(Artifacts(self._writer.yard).use(reference, self._writer)), Run)
 
     def resume_from(self, step: int | str | None = None) -> Checkpoint | None:
         """The newest whole checkpoint to continue from; None when there is none: begin at the beginning.
