@@ -2,6 +2,7 @@
 # changing pyproject.toml or constraints.txt brings it up to date.
 #   make demo     train a real classifier in seconds, then look at what it left
 #   make test     the tests           make check   formatting, lint, types, import layers, tests
+#   make docs     the generated parts of ARCHITECTURE.md
 #   make stress   the long tests      make bench   figures beside other tools (own environment)
 # PYTHON=… chooses the interpreter, ARGS=… is passed on (make test ARGS="-k journal").
 
@@ -30,7 +31,7 @@ help:
 
 else
 
-.PHONY: help venv demo test lint check format stress bench clean-venv
+.PHONY: help venv demo test lint check format docs stress bench clean-venv
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -69,6 +70,9 @@ lint: $(STAMP)
 	@.venv/bin/lint-imports --no-cache
 
 check: lint test
+
+docs: $(STAMP)
+	@PYTHONPATH=tests/shared $(VENV_PYTHON) tests/shared/architecture.py
 
 format: $(STAMP)
 	@.venv/bin/ruff check --quiet --fix-only .

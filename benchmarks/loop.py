@@ -284,7 +284,9 @@ def trainyard() -> Measure:
     """
     import numpy as np
 
-    from trainyard.config.schema import Config, MlpModel, NpzData, OutputsSection, TrainingSection
+    from trainyard.config.schema import Config, OutputsSection, TrainingSection
+    from trainyard.images.schema import NpzData
+    from trainyard.models.schema import MlpModel
     from trainyard.running import train as app
 
     x, y, val_x, val_y = images()

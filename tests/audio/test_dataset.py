@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +12,33 @@ import pytest
 import soundfile
 import torch
 
+from trainyard.audio import kind
 from trainyard.audio.augment.spectrogram import SpecAugment
 from trainyard.audio.augment.waveform import WaveformAugment
 from trainyard.audio.dataset import burst_dataset, file_dataset
 from trainyard.audio.features.log_mel import LogMel
-from trainyard.audio.inputs import Frontend, Listening
+from trainyard.audio.inputs import ClipOptions, Frontend
+from trainyard.config.convert import from_dict
+from trainyard.config.schema import SplitOptions
 from trainyard.data.batches import Batch, Batches
 from trainyard.data.dataset import Dataset
 from trainyard.data.found import FoundFile
-from trainyard.data.unlabelled import load_clips
+from trainyard.data.items import Items
 from trainyard.errors import DataError, LeakError
 
 RATE = 8000
-LISTENING = Listening(RATE, clip_seconds=0.25)
+OPTIONS = ClipOptions(RATE, clip_seconds=0.25)
 SPEAKERS = ("ann", "bob", "cleo", "dan")
 
 
-def log_mel(listening: Listening = LISTENING) -> Frontend:
-    compute = LogMel(listening.sample_rate, n_fft=256, hop_length=100, n_mels=20)
-    shape = (1, 20, compute.frames(listening.length))
+def log_mel(options: ClipOptions = OPTIONS) -> Frontend:
+    compute = LogMel(options.sample_rate, n_fft=256, hop_length=100, n_mels=20)
+    shape = (1, 20, compute.frames(options.length))
     return Frontend("log-mel", compute.parameters, shape, lambda clips, lengths: compute(clips))
 
 
-def waves(listening: Listening = LISTENING) -> Frontend:
-    return Frontend("waveform", {}, (listening.length,), lambda clips, lengths: clips, kept=False, masked=True)
+def waves(options: ClipOptions = OPTIONS) -> Frontend:
+    return Frontend("waveform", {}, (options.length,), lambda clips, lengths: clips, kept=False, masked=True)
 
 
 def write(
@@ -62,16 +67,15 @@ def files(tmp_path: Path) -> list[FoundFile]:
 @pytest.fixture
 def load(tmp_path: Path, files: list[FoundFile]) -> Any:
     def made(**changes: Any) -> Dataset:
-        listening = changes.pop("listening", LISTENING)
+        options = changes.pop("options", OPTIONS)
         given: dict[str, Any] = {
-            "listening": listening,
-            "frontend": log_mel(listening),
+            "options": options,
+            "frontend": log_mel(options),
             "cache_dir": tmp_path / "cache",
             "cache_mb": 64,
-            "val_fraction": 0.25,
-            "test_fraction": 0.25,
             **changes,
         }
+        given["split"] = replace(SplitOptions(val_fraction=0.25, test_fraction=0.25), **given.pop("split", {}))
         return file_dataset("tones", "the tones", ["low", "high"], given.pop("files", files), **given)
 
     return made
@@ -100,8 +104,8 @@ def test_speakers_stay_on_one_side(load: Any) -> None:
 def test_features_are_those_of_the_clip(load: Any, files: list[FoundFile]) -> None:
     data = load()
     sound, _ = soundfile.read(files[5].path, dtype="float32")
-    begin = (len(sound) - LISTENING.length) // 2
-    clip = sound[begin : begin + LISTENING.length] if begin > 0 else np.pad(sound, (0, LISTENING.length - len(sound)))
+    begin = (len(sound) - OPTIONS.length) // 2
+    clip = sound[begin : begin + OPTIONS.length] if begin > 0 else np.pad(sound, (0, OPTIONS.length - len(sound)))
     wanted = LogMel(RATE, n_fft=256, hop_length=100, n_mels=20)(torch.from_numpy(clip)[None])
     [position] = [index for index, name in enumerate(data.ids) if name == files[5].id]
     assert torch.equal(data.fetch(np.array([position])), wanted)
@@ -131,15 +135,15 @@ def test_without_a_cache_the_numbers_are_the_same(load: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("change", [{"clip_seconds": 0.3}, {"crop": "start"}, {"pad": "tile"}, {"sample_rate": 16000}])
-def test_a_parameter_changes_the_key_of_the_cache(load: Any, change: dict[str, Any]) -> None:
-    usual, other = load(), load(listening=Listening(**{**vars(LISTENING), **change}))
+def test_a_parameter_changes_what_is_kept(load: Any, change: dict[str, Any]) -> None:
+    usual, other = load(), load(options=ClipOptions(**{**vars(OPTIONS), **change}))
     epoch(usual), epoch(other)
     assert usual.cache()["log-mel"]["directory"] != other.cache()["log-mel"]["directory"]
 
 
 AUGMENTS = {
     "spectrogram": {"spectrogram": SpecAugment(time_masks=1, freq_masks=1, time_shift=0.2, freq_stretch=0.1)},
-    "random crop": {"listening": Listening(RATE, clip_seconds=0.15, crop="random")},
+    "random crop": {"options": ClipOptions(RATE, clip_seconds=0.15, crop="random")},
     "waveform": {"waveform": WaveformAugment(lambda samples, rate: samples * np.random.uniform(0.2, 0.9), RATE)},
     "waveform, not kept": {
         "waveform": WaveformAugment(lambda samples, rate: samples * np.random.uniform(0.2, 0.9), RATE),
@@ -198,15 +202,15 @@ def test_bad_files_are_all_named(load: Any, files: list[FoundFile], tmp_path: Pa
     paths.append(write(tmp_path / "long.wav", 3.0))
     paths.append(tmp_path / "gone.wav")
     found = [*files, *(FoundFile(path, path.name, 0, group="ann") for path in paths)]
-    listening = Listening(RATE, clip_seconds=0.25, max_seconds=2.0)
+    options = ClipOptions(RATE, clip_seconds=0.25, max_seconds=2.0)
     with pytest.raises(DataError) as caught:
-        load(files=found, listening=listening)
+        load(files=found, options=options)
     named = [path for path in paths if path.name in str(caught.value)]
     assert named == paths[:5]  # the first five
     assert "6 recordings " in caught.value.what
     assert any("long.wav" in line and " 2 s" in line for line in caught.value.what.splitlines())
     assert "data.on_bad_file=skip" in caught.value.remedy
-    data = load(files=found, listening=listening, on_bad_file="skip")
+    data = load(files=found, options=options, on_bad_file="skip")
     assert len(data) == len(files)
     assert "6 recordings" in data.warnings[0]
 
@@ -254,12 +258,12 @@ def test_a_file_that_changed_since_loading_is_refused(load: Any, files: list[Fou
 
 
 def test_speakers_can_be_held_out_by_name(load: Any) -> None:
-    data = load(test_groups=["bob"], val_fraction=0.0)
+    data = load(split={"test_groups": ("bob",), "val_fraction": 0.0})
     tested = {data.groups[index] for index in data.indices("test")}
     assert tested == {"bob"}
     assert "bob" not in {data.groups[index] for index in data.indices("train")}
     with pytest.raises(DataError) as caught:
-        load(test_groups=["bab"])
+        load(split={"test_groups": ("bab",)})
     assert (caught.value.value, caught.value.place) == ("bab", "data.split.test_groups")
     assert "ann, bob, cleo, dan" in caught.value.what
     assert "'bob'" in caught.value.remedy
@@ -270,7 +274,7 @@ def test_a_speaker_in_two_official_splits_is_a_leak(load: Any, files: list[Found
         file.split = ("train", "val", "test")[number % 3]
     assert any("ann in train, val, test" in warning for warning in load().warnings)
     with pytest.raises(LeakError) as caught:
-        load(on_leak="error")
+        load(split={"on_leak": "error"})
     assert {group for group, _ in caught.value.value.groups} == set(SPEAKERS)
 
 
@@ -281,7 +285,7 @@ def test_a_class_with_one_file_trains(load: Any, files: list[FoundFile]) -> None
 
 
 def test_vocal_bursts_need_no_files(tmp_path: Path) -> None:
-    listening = Listening(RATE, clip_seconds=0.5)
+    options = ClipOptions(RATE, clip_seconds=0.5)
 
     def bursts() -> Dataset:
         return burst_dataset(
@@ -289,12 +293,11 @@ def test_vocal_bursts_need_no_files(tmp_path: Path) -> None:
             speakers=4,
             takes=1,
             classes=("hum", "cough"),
-            listening=listening,
-            frontend=log_mel(listening),
+            options=options,
+            frontend=log_mel(options),
             cache_dir=tmp_path,
             cache_mb=16,
-            val_fraction=0.25,
-            test_fraction=0.25,
+            split=SplitOptions(val_fraction=0.25, test_fraction=0.25),
         )
 
     data = bursts()
@@ -307,24 +310,46 @@ def test_vocal_bursts_need_no_files(tmp_path: Path) -> None:
             speakers=2,
             takes=1,
             classes=("hmm", "cough"),
-            listening=listening,
-            frontend=log_mel(listening),
+            options=options,
+            frontend=log_mel(options),
             cache_dir=tmp_path,
             cache_mb=16,
-            val_fraction=0.0,
-            test_fraction=0.0,
+            split=SplitOptions(val_fraction=0.0, test_fraction=0.0),
         )
 
 
 def test_recordings_to_predict(files: list[FoundFile], load: Any, tmp_path: Path) -> None:
-    data = load()
-    folder = files[0].path.parent
-    items = load_clips(folder, LISTENING, log_mel(), tmp_path / "cache", 64)
+    folder, cache = files[0].path.parent, tmp_path / "cache"
+    config = from_dict(
+        {
+            "data": {
+                "source": "audio",
+                "corpus": "folder",
+                "path": str(folder.parent),
+                "sample_rate": RATE,
+                "clip_seconds": 0.25,
+                "n_fft": 256,
+                "hop_length": 100,
+                "n_mels": 20,
+            },
+            "system": {"cache_dir": str(cache)},
+        }
+    )
+    data = kind.load(config)
+    described = json.loads(json.dumps(data.preprocessing))
+
+    def read(path: Path) -> Items:
+        return kind.read_new(path, described, files={}, cache_dir=tmp_path / "another", cache_mb=0)
+
+    items = read(folder)
     assert items.ids == tuple(sorted(path.name for path in folder.iterdir()))
-    [position] = [index for index, name in enumerate(data.ids) if name == f"0/{items.ids[0]}"]
-    assert torch.equal(items.fetch(np.array([0])), data.fetch(np.array([position])))
+    for number, name in enumerate(items.ids):
+        position = data.ids.index(f"{folder.name}/{name}")
+        assert torch.equal(items.fetch(np.array([number])), data.fetch(np.array([position])))
     (folder / "bad.wav").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"bad\.wav"):
-        load_clips(folder, LISTENING, log_mel(), tmp_path / "cache", 64)
-    with pytest.raises(DataError, match="cache"):
-        load_clips(tmp_path / "cache", LISTENING, log_mel(), tmp_path / "cache", 64)
+    with pytest.raises(DataError) as caught:
+        read(folder)
+    assert (caught.value.value, caught.value.place) == (["bad.wav"], str(folder))
+    with pytest.raises(DataError) as caught:
+        read(cache)
+    assert caught.value.place == str(cache)

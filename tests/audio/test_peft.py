@@ -15,7 +15,7 @@ from trainyard.audio.encoders import EncoderClassifier
 from trainyard.audio.encoders.build import build as build_encoder
 from trainyard.audio.peft import base_of, export_adapter, export_merged, merge
 from trainyard.errors import ConfigError, UserError
-from trainyard.models import from_model_config, library, model_config
+from trainyard.models import from_model_config, huggingface, model_config
 
 PEFTS_OWN = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 FILES = [
@@ -50,7 +50,7 @@ def names_in(folder: Path) -> list[str]:
 
 def published(type_: str, path: Path, **more: Any) -> dict[str, Any]:
     """Has transformers save an encoder in half precision; returns what `build_encoder` takes to begin with it."""
-    with library.quiet():
+    with huggingface.errors_only():
         theirs(type_, path, **more).half().save_pretrained(path)
     return {"type": type_, "path": str(path), "classes": CLASSES, "clip_seconds": SECONDS, "projector": 8}
 
@@ -60,7 +60,7 @@ def as_told(folder: Path, sound: np.ndarray[Any, Any]) -> dict[str, Any]:
     names: dict[str, Any] = {"sound": sound}
     lines = "".join(re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL))
     assert "trainyard" not in lines.replace(str(folder.parent), "")
-    with library.quiet(), library.without_torchao():
+    with huggingface.errors_only(), huggingface.without_torchao():
         exec(compile(lines, "README.md", "exec"), names)
     return names
 
@@ -87,7 +87,7 @@ def test_merged_equals_unmerged_and_loads_without_peft(
         "model.safetensors",
         "preprocessor_config.json",
     ]
-    with library.quiet():
+    with huggingface.errors_only():
         loaded, info = AutoModelForAudioClassification.from_pretrained(tmp_path / "merged", output_loading_info=True)
         AutoFeatureExtractor.from_pretrained(tmp_path / "merged")
     assert not any(info.values())
@@ -176,7 +176,7 @@ def test_a_published_encoder_is_named_by_its_hub_id(size: str, base: str) -> Non
 @PEFTS_OWN
 @pytest.mark.parametrize("type_", TYPES)
 def test_peft_puts_the_adapter_on_the_encoder(type_: str, tmp_path: Path) -> None:
-    with library.without_torchao():
+    with huggingface.without_torchao():
         from peft import PeftModel
 
         model = a_few_steps(tiny(type_, layers="0"))

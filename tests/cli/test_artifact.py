@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Kept, trainyard, tree
+from fresh_process import HEAVY, MAIN, imported
 
 from trainyard.artifacts import Artifacts
 from trainyard.errors import UserError
@@ -220,6 +221,4 @@ def test_a_broken_version_does_not_hide_the_others(stocked: Kept):
 
 @pytest.mark.parametrize("words", ["list", "show rows", "lineage rows", "get rows", "rm rows:v0 --force --dry-run"])
 def test_looking_needs_no_heavy_library(stocked: Kept, words: str):
-    from imported_modules import HEAVY, MAIN, imported
-
     assert not imported(MAIN, "artifact", *words.split(), "--yard", str(stocked.root)) & {*HEAVY, "hydra", "rich"}

@@ -599,9 +599,9 @@ def test_items_of_another_shape(yard):
 
 
 def test_nothing_to_predict(yard, tmp_path):
-    refused(yard, "predict", "done", "none.png", says=("no images at none.png",))
+    refused(yard, "predict", "done", "none.png", says=("none.png",))
     Path("bare").mkdir()
-    refused(yard, "predict", "done", "bare", says=("no images at bare",))
+    refused(yard, "predict", "done", "bare", says=("bare",))
     Path("bad.png").write_text("x")
     refused(yard, "predict", "done", "bad.png", says=("bad.png", "not an image"))
 

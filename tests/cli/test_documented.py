@@ -14,7 +14,7 @@ import torch
 from command_line import in_a_process, trainyard
 
 from trainyard.audio.corpora.recanvo import LABELS
-from trainyard.models import library
+from trainyard.models import huggingface
 
 
 def write_recanvo(root: Path) -> None:
@@ -33,7 +33,7 @@ def write_recanvo(root: Path) -> None:
 
 def write_hub_cache(hub: Path) -> None:
     """A Whisper called openai/whisper-base, but tiny, where huggingface_hub keeps what it downloaded."""
-    config_class, model_class = library.model_classes("WhisperConfig", "WhisperModel")
+    config_class, model_class = huggingface.model_classes("WhisperConfig", "WhisperModel")
     torch.manual_seed(0)
     config = config_class(
         d_model=16,
@@ -52,7 +52,7 @@ def write_hub_cache(hub: Path) -> None:
     home = hub / "models--openai--whisper-base"
     (home / "refs").mkdir(parents=True)
     (home / "refs" / "main").write_text("0" * 40)
-    with library.quiet():
+    with huggingface.errors_only():
         model_class(config).save_pretrained(home / "snapshots" / ("0" * 40))
 
 

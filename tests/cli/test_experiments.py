@@ -86,9 +86,9 @@ def test_it_writes_files_and_keeps_those_that_are_there():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--dataset", "recanvoo"], ("`recanvoo` is no corpus", "did you mean `recanvo`?")),
+        (["--dataset", "recanvoo"], ("`recanvoo`", "`recanvo`")),
         (["--model", "whisper_bse"], ("fits `whisper_bse`", "did you mean `base`?")),
-        (["--model", "*_lorra_*"], ("no name of the grid fits `*_lorra_*`",)),
+        (["--model", "*_lorra_*"], ("`*_lorra_*`",)),
         (["a_file"], ("is a file",)),
         (["mine", "--limit", "3"], ("--limit", "--offset", "--dataset")),
         (["--limit", "0"], ("--limit",)),

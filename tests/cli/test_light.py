@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Kept
-from imported_modules import HEAVY, MAIN, imported
+from fresh_process import HEAVY, MAIN, imported
 
 
 @pytest.mark.parametrize("statement", ["import trainyard", "import trainyard.cli.main"])

@@ -179,8 +179,8 @@ def test_show_tells_of_the_cache_and_evaluate_and_predict_work(empty: Kept, fold
     assert len(predicted.out.splitlines()) == 13
     assert predicted.out.startswith("id,pred_label,pred_prob_cough,pred_prob_hum,pred_prob_sigh\r\n")
     for path, words in (
-        (tmp_path / "here", "There are no recordings"),
-        (tmp_path / "gone.wav", "There are no recordings"),
+        (tmp_path / "here", f"{tmp_path / 'here'}"),
+        (tmp_path / "gone.wav", f"{tmp_path / 'gone.wav'}"),
     ):
         outcome = empty("predict", "first", path)
         assert outcome.code == 2

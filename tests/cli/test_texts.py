@@ -52,7 +52,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a metric that is none": (("training.monitor=val_f1_makro",), ("val_f1_makro", "Did you mean val_f1_macro?")),
     "a network that reads no text": (
         ("model=mlp", "training.head_learning_rate=null"),
-        ("mlp, which reads no text", "distilbert"),
+        ("`model.name` is mlp", "distilbert"),
     ),
     "a checkpoint that is not there": (("run.checkpoint_path=none.pth",), ("run.checkpoint_path", "none.pth")),
     "weights that nobody published": (("model.pretrained=true",), ("mini", "model.pretrained=false")),
@@ -119,7 +119,7 @@ def test_bad_files(empty: Kept, tmp_path: Path) -> None:
     refused(empty, *of(tmp_path), says=("train", "bad.csv"))
     for data in ("text", "goemotions"):
         kept = (word for word in SHORT if not word.startswith("data."))
-        refused(empty, "emotions", f"data={data}", *kept, says=("nothing says where the texts lie", "data.path=…"))
+        refused(empty, "emotions", f"data={data}", *kept, says=("`data.corpus`", "data.path=…"))
 
 
 def test_a_folder_with_a_test_split_alone(empty: Kept, tmp_path: Path) -> None:
@@ -282,8 +282,8 @@ def test_what_cannot_be_predicted(hard: Kept, tmp_path: Path) -> None:
 
     for path, says in (
         (tmp_path / "none.txt", ("none.txt cannot be read", "No such file")),
-        (file("picture.png", "x"), ("no file of texts", ".txt")),
-        (tmp_path, ("no file of texts",)),
+        (file("picture.png", "x"), ("picture.png", ".txt")),
+        (tmp_path, (str(tmp_path), ".txt")),
         (file("blank.txt", "\n \n"), ("has no texts",)),
         (file("other.csv", "said,label\nfine,sad\n"), ("'text'", "said, label")),
         (file("empty.csv", "text,id\nfine,1\n ,2\n"), ("row 3: it has no text",)),

@@ -15,8 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trainyard.config.compose import compose, from_dict, shipped_recipes, to_dict, to_yaml
-from trainyard.config.schema import CnnModel, Config, DigitsData, ImageFolderData, MlpModel, NpzData, SplitOptions
+from trainyard.config.schema import Config, SplitOptions
 from trainyard.errors import ConfigError, UnsafeTargetError
+from trainyard.images.schema import DigitsData, ImageFolderData, NpzData
+from trainyard.models.schema import CnnModel, MlpModel
 
 ADAMW = {"_target_": "torch.optim.AdamW"}
 
@@ -287,7 +289,7 @@ class TestOverrides:
             ("augmentations=lite", ["`augmentations` has no choice `lite`", "light"]),
             ("system.audio_directory=x", ["did you mean `system.audio_dir`?"]),
             ("data=nzp", ["no choice `nzp`", "did you mean `npz`?"]),
-            ("model=3", ["`model` is 3, expected a section with `name`", "model=mlp|cnn"]),
+            ("model=3", ["`model` is 3, expected a section with `name`", "mlp|cnn"]),
             ("training/optimizer=adamww", ["no choice `adamww`", "did you mean `adamw`?"]),
             ("training/optimiser=sgd", ["no group `training/optimiser`", "did you mean `training/optimizer`?"]),
             ("training/epochs=3", ["the key is written `training.epochs`"]),
@@ -489,7 +491,7 @@ class TestManners:
         run_python("""
             import sys
             from trainyard.config.compose import compose
-            import trainyard.config.targets, trainyard.audio.study.names
+            import trainyard.config.targets, trainyard.config.names
             assert not {"hydra", "omegaconf"} & set(sys.modules)
             compose("digits")
             assert "hydra" not in sys.modules

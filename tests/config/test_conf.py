@@ -14,14 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from trainyard.audio.study.names import ENCODERS, TEXT_ENCODERS
+from trainyard.audio.schema import ENCODERS, AudioData
 from trainyard.config.compose import compose
 from trainyard.config.fields import hints_of
 from trainyard.config.recipes import groups
-from trainyard.config.schema import AudioData, EfficientNetV2Model, TextData
 from trainyard.config.shipped import compose_shipped
 from trainyard.config.targets import build_target, validate_target
 from trainyard.config.yamlfile import YamlFile
+from trainyard.models.schema import EfficientNetV2Model
+from trainyard.text.schema import TEXT_ENCODERS, TextData
 
 CHOICES = [(group, option) for group, options in groups().items() for option in options if group != "recipe"]
 TEXTS = ("text", "sentences", "goemotions", "text_encoder", *TEXT_ENCODERS, "bce", "focal")

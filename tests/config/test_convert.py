@@ -11,32 +11,24 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainyard.audio.schema import AudioData, EncoderModel
 from trainyard.config.convert import from_dict, to_dict, to_yaml
 from trainyard.config.schema import (
-    AudioData,
     AugmentationsSection,
     CheckpointSection,
-    CnnModel,
     Config,
-    CsvData,
-    DigitsData,
     DistillationOptions,
     EarlyStopping,
-    EfficientNetV2Model,
-    EncoderModel,
-    ImageFolderData,
     MarginOptions,
-    MlpModel,
-    MobileNetV2Model,
-    NpzData,
     OutputsSection,
-    PannsCnn14Model,
     RunSection,
     SplitOptions,
     TrainingSection,
 )
 from trainyard.config.yamlfile import YamlFile
 from trainyard.errors import ConfigError, UnsafeTargetError
+from trainyard.images.schema import CsvData, DigitsData, ImageFolderData, NpzData
+from trainyard.models.schema import CnnModel, EfficientNetV2Model, MlpModel, MobileNetV2Model, PannsCnn14Model
 
 FAST = settings(deadline=None, max_examples=60)
 

@@ -189,12 +189,16 @@ def test_bounds_of_networks(good: list[str], bad: list[str]) -> None:
     ("good", "bad", "words"),
     [
         (WHISPER, ["model=whisper"], ["`model.name` is encoder", "`data.source` is digits", "data=vocal_bursts"]),
-        ([*WHISPER, "data.sample_rate=16000"], [*WHISPER, "data.sample_rate=8000"], ["hears 16000 Hz"]),
-        ([*WHISPER, "data.clip_seconds=30"], [*WHISPER, "data.clip_seconds=31"], ["whisper hears 30 s"]),
+        (
+            [*WHISPER, "data.sample_rate=16000"],
+            [*WHISPER, "data.sample_rate=8000"],
+            ["`data.sample_rate` is 8000", "16000 Hz"],
+        ),
+        ([*WHISPER, "data.clip_seconds=30"], [*WHISPER, "data.clip_seconds=31"], ["`data.clip_seconds` is 31", "30 s"]),
         (
             [*SOUND, "model=wavlm", "data.clip_seconds=31"],
             [*SOUND, "model=wavlm", "model.size=tiny"],
-            ["wavlm has not"],
+            ['`model.size` is "tiny"', "wavlm"],
         ),
         (
             [*WHISPER, "model.pretrained=false"],
@@ -228,7 +232,7 @@ def test_bounds_of_networks(good: list[str], bad: list[str]) -> None:
         (
             ["data=audio_csv", "data.path=x", "data.group_column=who"],
             ["data=audio_folder", "data.path=x", "data.group_column=who"],
-            ['`data.group_column` is "who"', "data.corpus=folder is no CSV", "data.corpus=csv"],
+            ['`data.group_column` is "who"', "data.corpus=folder", "data.corpus=csv"],
         ),
         (
             [*SOUND, "data.fmin=7999"],
@@ -253,12 +257,12 @@ def test_bounds_of_networks(good: list[str], bad: list[str]) -> None:
         (
             [*SOUND, "data.split.test_groups=[a]"],
             ["data.split.test_groups=[a]"],
-            ["`data.split.test_groups`", "data.source=digits knows no groups"],
+            ["`data.split.test_groups`", "data.source=digits"],
         ),
         (
             ["data=csv", "data.path=x", "data.split.test_groups=[a]", "data.group_column=who"],
             ["data=csv", "data.path=x", "data.split.test_groups=[a]"],
-            ["no column says the group", "data.group_column=…"],
+            ["`data.split.test_groups`", "data.group_column=…"],
         ),
         ([*NET, "training.use_arcface=arcface"], [*WHISPER, "training.use_arcface=circle"], ["has no cosine head"]),
         (
@@ -317,7 +321,7 @@ def test_a_waveform_has_no_spectrogram_to_mask() -> None:
     with pytest.raises(ConfigError) as caught:
         compose("digits", [*WAVLM, masks])
     (told,) = caught.value.problems
-    assert "wavlm hears the waveform; use augmentations.waveform" in told
+    assert "use augmentations.waveform" in told
 
 
 def test_all_of_them_are_told_at_once() -> None:

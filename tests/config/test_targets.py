@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from trainyard.config.convert import from_dict
 from trainyard.config.targets import build_target, target_accepts, validate_target
 from trainyard.errors import ConfigError, UnsafeTargetError
 
@@ -120,7 +121,7 @@ ESCAPES = [
     "trainyard.errors.TrainyardError",
     "trainyard.config.compose.compose",
     "trainyard.models.build_model",
-    "trainyard.models.build.math.prod",
+    "trainyard.models.kind.math.prod",
     "trainyard.models.mlp.torch.load",
 ]
 
@@ -215,3 +216,10 @@ def test_target_accepts() -> None:
     assert not target_accepts({"_target_": "torch.nn.MSELoss"}, "label_smoothing")
     with pytest.raises(UnsafeTargetError):
         target_accepts({"_target_": "os.system"}, "command")
+
+
+def test_a_saved_configuration_may_name_targets_where_they_used_to_be() -> None:
+    saved = {"training": {"criterion": {"_target_": "trainyard.tasks.losses.FocalLoss", "gamma": 1.5}}}
+    config = from_dict({"data": {"source": "text"}, "model": {"name": "text_encoder", "pretrained": False}, **saved})
+    assert config.training.criterion == {"_target_": "trainyard.tasks.losses.FocalLoss", "gamma": 1.5}
+    assert build_target(config.training.criterion).gamma == 1.5

@@ -11,6 +11,7 @@ from trainyard.data.arrays import InMemory
 from trainyard.data.batches import Batches
 from trainyard.data.dataset import Dataset
 from trainyard.errors import DataError
+from trainyard.images.schema import ImageFolderData
 from trainyard.images.sources import image_folder
 from trainyard.testing.data import image_tree
 from trainyard.text.sources import Tokens
@@ -150,7 +151,7 @@ def tree(tmp_path_factory):
 
 
 def images(tree, cache_mb):
-    return image_folder.load(tree, image_size=(9, 10), cache_mb=cache_mb)
+    return image_folder.load(ImageFolderData(str(tree), image_size=(9, 10)), cache_mb=cache_mb)
 
 
 @pytest.mark.parametrize("cache_mb", [0, 512])

@@ -22,7 +22,7 @@ from trainyard.audio.vocal_bursts import synthesise
 from trainyard.config.compose import compose
 from trainyard.data.batches import Batches
 from trainyard.errors import ConfigError
-from trainyard.models import library
+from trainyard.models import huggingface
 from trainyard.running.evaluate import evaluate_run
 from trainyard.running.predict import predict_items
 from trainyard.runs import RunReader, Yard
@@ -189,7 +189,7 @@ def theirs(checkpoint: Path) -> tuple[Any, Any]:
     """What plain transformers makes of a checkpoint: its extractor and its model."""
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-    with library.quiet(), library.without_torchao():
+    with huggingface.errors_only(), huggingface.without_torchao():
         return (
             AutoFeatureExtractor.from_pretrained(checkpoint),
             AutoModelForAudioClassification.from_pretrained(checkpoint).eval(),
@@ -296,7 +296,7 @@ def test_one_seed_is_one_run_and_another_is_another(tmp_path: Path) -> None:
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
     """A Whisper that transformers wrote."""
-    config_class, model_class = library.model_classes("WhisperConfig", "WhisperModel")
+    config_class, model_class = huggingface.model_classes("WhisperConfig", "WhisperModel")
     torch.manual_seed(5)
     config = config_class(
         d_model=16,
@@ -310,7 +310,7 @@ def published(tmp_path: Path) -> Path:
         num_mel_bins=80,
         pad_token_id=0,
     )
-    with library.quiet():
+    with huggingface.errors_only():
         model_class(config).save_pretrained(tmp_path / "published")
     return tmp_path / "published"
 

@@ -51,7 +51,7 @@ from trainyard.running.predict import predict_items
 from trainyard.running.resume import resume
 from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.testing import killing
-from trainyard.text import load as text_app
+from trainyard.text import kind as text_kind
 from trainyard.text.encoders import train_tokenizer
 
 # -- the recipe and its files
@@ -353,7 +353,7 @@ def test_resumed_inside_an_epoch_it_ends_with_the_same_bits(
     whole = trained("emotions", overrides, new(tmp_path / "whole"))
     broken = broken_off("emotions", overrides, new(tmp_path / "broken"), steps=7)
     with monkeypatch.context() as patch:
-        patch.setattr(text_app, "train_tokenizer", lambda texts, size: train_tokenizer(["something else"], 100))
+        patch.setattr(text_kind, "train_tokenizer", lambda texts, size: train_tokenizer(["something else"], 100))
         ended = resumed(broken)
         found = evaluate_run(ended, "test", device="cpu")
     assert ended.snapshot.attempts[1].resumed_from == 6, "inside the second epoch of four steps"

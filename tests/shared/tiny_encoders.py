@@ -11,7 +11,7 @@ from torch import Tensor
 from trainyard.audio.encoders import EncoderClassifier
 from trainyard.audio.encoders.build import build as build_encoder
 from trainyard.audio.encoders.families import FAMILIES
-from trainyard.models import library
+from trainyard.models import huggingface
 
 TYPES = ("whisper", "wav2vec2", "hubert", "wavlm", "unispeech_sat")
 WAVEFORM = TYPES[1:]
@@ -33,7 +33,7 @@ def tiny(type_: str, *, seed: int = 0, **more: Any) -> EncoderClassifier:
 def theirs(type_: str, path: Path, kind: str = "Model", **more: Any) -> Any:
     """A tiny random model that transformers saves."""
     stem = FAMILIES[type_].stem
-    config_class, model_class = library.model_classes(f"{stem}Config", f"{stem}{kind}")
+    config_class, model_class = huggingface.model_classes(f"{stem}Config", f"{stem}{kind}")
     torch.manual_seed(5)
     if type_ == "whisper":
         config = config_class(
@@ -54,7 +54,7 @@ def theirs(type_: str, path: Path, kind: str = "Model", **more: Any) -> Any:
             hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=(16,) * 7, **more
         )
     model = model_class(config).eval()
-    with library.quiet():
+    with huggingface.errors_only():
         model.save_pretrained(path)
     return model
 

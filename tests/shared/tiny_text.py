@@ -16,7 +16,7 @@ import pandas
 import torch
 from tiny_runs import QUIET
 
-from trainyard.models import library
+from trainyard.models import huggingface
 from trainyard.running.predict import predict_items
 from trainyard.runs import RunReader, Yard
 
@@ -154,7 +154,7 @@ def thresholds_of(run: RunReader) -> dict[str, float]:
 @contextlib.contextmanager
 def in_transformers() -> Iterator[None]:
     """Its libraries say nothing and try nothing that is not needed."""
-    with library.quiet(), library.without_torchao():
+    with huggingface.errors_only(), huggingface.without_torchao():
         yield
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainyard.models import library
+from trainyard.models import huggingface
 from trainyard.text.encoders import TextClassifier, Tokenizer, train_tokenizer
 from trainyard.text.encoders.build import build as build_text_encoder
 
@@ -76,7 +76,7 @@ def batch(texts: list[str], of: Tokenizer | None = None, max_tokens: int = 32) -
 
 def write_byte_bpe(path: Path, **config: Any) -> None:
     """The files of a tokenizer like RoBERTa's."""
-    library_ = library.tokenizers()
+    library_ = huggingface.tokenizers()
     made = library_.Tokenizer(library_.models.BPE())
     made.pre_tokenizer = library_.pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = library_.trainers.BpeTrainer(
@@ -98,7 +98,7 @@ def write_byte_bpe(path: Path, **config: Any) -> None:
 def theirs(type_: str, path: Path, kind: str = "Model", **more: Any) -> Any:
     """A tiny random model that transformers saves, with the files of a tokenizer."""
     stem = {"distilbert": "DistilBert", "bert": "Bert", "roberta": "Roberta", "gpt2": "GPT2"}[type_]
-    config_class, model_class = library.model_classes(f"{stem}Config", f"{stem}{kind}")
+    config_class, model_class = huggingface.model_classes(f"{stem}Config", f"{stem}{kind}")
     torch.manual_seed(5)
     sizes: dict[str, Any] = {
         "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
@@ -108,7 +108,7 @@ def theirs(type_: str, path: Path, kind: str = "Model", **more: Any) -> Any:
     padding = {"roberta": {"pad_token_id": 1}, "gpt2": {}}.get(type_, {"pad_token_id": 0})
     config = config_class(vocab_size=vocabulary, **{"max_position_embeddings": 42, **sizes, **padding, **more})
     model = model_class(config).eval()
-    with library.quiet():
+    with huggingface.errors_only():
         model.save_pretrained(path)
     if vocabulary == 400:
         write_byte_bpe(path)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from parameter_counts import count_parameters
 from torch import nn
 
-from trainyard.models import count_parameters
 from trainyard.testing.tiny import FrozenBackbone, tiny_cnn, tiny_mlp
 
 MODELS = [tiny_mlp, tiny_cnn, FrozenBackbone]

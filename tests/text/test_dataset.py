@@ -1,15 +1,17 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from trainyard.config.schema import SplitOptions
 from trainyard.data.dataset import explain_change
-from trainyard.data.unlabelled import load_texts
 from trainyard.errors import DataError, LeakError
-from trainyard.text.dataset import split_texts, text_dataset, with_tokens
+from trainyard.text.dataset import split_texts, with_tokens
+from trainyard.text.kind import read_texts
 from trainyard.text.sources import Texts
 
-SPLIT = {"val_fraction": 0.2, "test_fraction": 0.2}
+SPLIT = SplitOptions(val_fraction=0.2, test_fraction=0.2)
 
 
 def encode(texts, max_tokens):
@@ -32,16 +34,17 @@ def texts(count=20, **changes):
 
 
 def make(source=None, **options):
-    options = {"pad_id": 256, "name": "t", "max_tokens": 30, **SPLIT} | options
-    return text_dataset(source or texts(), encode, **options)
+    of_split = {name: options.pop(name) for name in ("label_name", "split") if name in options}
+    options = {"pad_id": 256, "max_tokens": 30} | options
+    return with_tokens(split_texts(source or texts(), **({"name": "t", "split": SPLIT} | of_split)), encode, **options)
 
 
 def test_a_dataset_of_texts_is_ragged_and_holds_them():
-    data = make(label_name="emotion", tokenizer="mine")
+    data = make(label_name="emotion", model_arguments={"tokenizer": "mine"})
     assert data.ragged
     assert data.multi_label
     assert data.label_name == "emotion"
-    assert data.tokenizer == "mine"
+    assert data.model_arguments == {"tokenizer": "mine"}
     assert data.item_shape == (30,)
     assert data.texts == texts().texts
     np.testing.assert_array_equal(data.lengths, np.arange(1, 21))
@@ -52,8 +55,8 @@ def test_a_dataset_of_texts_is_ragged_and_holds_them():
 
 
 def test_tokens_can_come_after_the_splits():
-    data = split_texts(texts(), name="t", **SPLIT)
-    with pytest.raises(ValueError, match="tokens"):
+    data = split_texts(texts(), name="t", split=SPLIT)
+    with pytest.raises(ValueError, match="no tokens yet"):
         data.fetch(np.array([0]))
     whole = with_tokens(data, encode, pad_id=256, max_tokens=30)
     assert whole.fingerprint() == make().fingerprint()
@@ -67,7 +70,7 @@ def test_truncated_and_empty_texts_are_reported():
     assert "data.max_tokens=19" in warning
     with pytest.raises(DataError, match="t0, t1, t2, … "):
         with_tokens(
-            split_texts(texts(), name="t", **SPLIT), lambda t, m: encode([""] * len(t), m), pad_id=0, max_tokens=9
+            split_texts(texts(), name="t", split=SPLIT), lambda t, m: encode([""] * len(t), m), pad_id=0, max_tokens=9
         )
     with pytest.raises(ValueError, match="digits"):
         with_tokens(_without_texts(), encode, pad_id=0, max_tokens=9)
@@ -84,8 +87,8 @@ def test_the_same_text_in_two_splits_leaks():
     source = texts(texts=same, splits=("train", "train", "test") + ("train",) * 15 + ("val",) * 2)
     assert any("t0 (train) = t2 (test)" in warning for warning in make(source).warnings)
     with pytest.raises(LeakError):
-        make(source, on_leak="error")
-    kept = make(source, on_leak="drop")
+        make(source, split=replace(SPLIT, on_leak="error"))
+    kept = make(source, split=replace(SPLIT, on_leak="drop"))
     assert kept.ids == tuple(f"t{i}" for i in range(1, 20))
     assert kept.texts == same[1:]
     assert kept.fetch(np.array([1])).tolist() == [[97]]
@@ -122,15 +125,14 @@ def test_a_text_that_changed_is_explained():
 def test_new_texts_come_from_lines_and_from_tables(tmp_path):
     lines = tmp_path / "new.txt"
     lines.write_bytes('\ufeffone "quoted"\r\n\n two\ttabs \n'.encode())
-    assert load_texts(lines) == (("new.txt:1", "new.txt:3"), ('one "quoted"', " two\ttabs "))
+    assert read_texts(lines) == (("new.txt:1", "new.txt:3"), ('one "quoted"', " two\ttabs "))
     table = tmp_path / "new.csv"
     table.write_text('name,text\na," x,\ny"\nb,z\n')
-    assert load_texts(table) == (("new.csv:2", "new.csv:3"), (" x,\ny", "z"))
-    assert load_texts(table, id_column="name")[0] == ("a", "b")
-    assert load_texts(table, text_column="name")[1] == ("a", "b")
+    assert read_texts(table) == (("new.csv:2", "new.csv:3"), (" x,\ny", "z"))
+    assert read_texts(table, text_column="name")[1] == ("a", "b")
     rows = tmp_path / "new.jsonl"
     rows.write_text('{"text": "a", "label": 1.5}\n{"text": "b"}\n')
-    assert load_texts(rows) == (("new.jsonl:1", "new.jsonl:2"), ("a", "b"))
+    assert read_texts(rows) == (("new.jsonl:1", "new.jsonl:2"), ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_new_texts_that_cannot_be_read_are_refused(tmp_path, name, content, valu
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as raised:
-        load_texts(path)
+        read_texts(path)
     assert (raised.value.value, raised.value.place) == (value, f"{path}:{row}")
 
 
@@ -157,7 +159,7 @@ def test_new_texts_that_cannot_be_used_are_refused(tmp_path, name, content, word
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(DataError) as raised:
-        load_texts(path)
+        read_texts(path)
     assert words in raised.value.what
     assert raised.value.remedy
 
@@ -165,5 +167,5 @@ def test_new_texts_that_cannot_be_used_are_refused(tmp_path, name, content, word
 def test_missing_files_of_new_texts_are_refused(tmp_path):
     for name in ("new.txt", "new.csv", "new"):
         with pytest.raises(DataError) as raised:
-            load_texts(tmp_path / name)
+            read_texts(tmp_path / name)
         assert str(tmp_path / name) in raised.value.what

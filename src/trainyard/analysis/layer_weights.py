@@ -1,6 +1,6 @@
-"""How much the heads of runs listen to each layer of their encoders: reading it back, side by side.
+"""The weights that the heads of runs give to the layers of their encoders: read back, side by side.
 
-A run leaves its shares as a table of layers; here they are gathered over runs. Draws nothing and
+A run writes them as a table of layers; here they are collected over runs. Draws nothing and
 needs no array library, so that it starts at once.
 """
 

@@ -74,7 +74,10 @@ class Scoring(Protocol):
         """For every metric that `metrics` gives, whether less or more is better."""
 
     def tune(self, columns: Columns, targets: Targets) -> tuple[Rule | None, list[str]]:
-        """The rule that all of validation suggests, and a sentence for what validation could not decide."""
+        """The rule that all of validation suggests, and a sentence for what validation could not decide.
+
+        Without validation there are no columns, and no targets.
+        """
 
     def untuned(self) -> Rule | None:
         """The rule where there is no validation; None for a task that has no choice to make."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +15,22 @@ from torch import nn
 
 from trainyard.analysis.classification import scoring
 from trainyard.analysis.scoring import Rule
+from trainyard.config import kinds
 from trainyard.config.convert import to_dict
 from trainyard.config.faults import show
-from trainyard.config.schema import (
-    AudioData,
-    Config,
-    DistillationOptions,
-    EncoderModel,
-    Target,
-    TextData,
-    TextEncoderModel,
-    TrainingSection,
-)
+from trainyard.config.fields import plain
+from trainyard.config.schema import Config, DistillationOptions, Target, TrainingSection
 from trainyard.config.targets import build_target, target_accepts
 from trainyard.data.batches import Batches
 from trainyard.data.dataset import Dataset
 from trainyard.errors import CheckpointError, ConfigError
-from trainyard.images.sources import csv, digits, image_folder, npz
 from trainyard.metric import Direction, Metric
 from trainyard.models import build_model, from_model_config, model_config
+from trainyard.models.protocols import HasHead, StartsAtPrior
 from trainyard.tasks import classification
 from trainyard.tasks.losses import build_criterion, class_weights
 from trainyard.tasks.margins import build_margin
 from trainyard.tasks.task import Task
-from trainyard.text.encoders import TextClassifier
 from trainyard.training.checkpoint.capture import Trainee, load_weights, seed_everything
 from trainyard.training.checkpoint.read import Loaded, load
 from trainyard.training.distill import Distillation, class_differences, load_teacher
@@ -52,44 +44,23 @@ from trainyard.wording import nearest
 
 
 def load_dataset(
-    config: Config, *, trust: bool = False, heard: Sequence[int] | None = None, saved: Loaded | None = None
+    config: Config, *, trust: bool = False, item_shape: Sequence[int] | None = None, saved: Loaded | None = None
 ) -> Dataset:
-    """The data that `config` describes.
+    """The data that `config` describes, as its model takes it.
 
     Args:
-        config: its `data` section, and for sound and text what the model takes in of it.
+        config: what to load.
         trust: accept augmentations outside the allow-list.
-        heard: the shape of an item as a run recorded it, so that a published encoder need not be asked again.
+        item_shape: of an item as a run recorded it, so that a published encoder need not be read.
         saved: the checkpoint that the data is for, whose tokenizer reads texts.
 
     Raises:
         ConfigError: settings that do not fit the data.
         DataError: it cannot be read or trained on.
     """
-    data = config.data
-    split: dict[str, Any] = asdict(data.split)
-    if isinstance(data, AudioData):
-        from trainyard.audio.load import load_sound  # asks for the libraries of sound
-
-        with _advising("Correct the settings it names, or choose another model."):
-            return load_sound(config, data, split, trust=trust, heard=heard)
-    if isinstance(data, TextData):
-        from trainyard.text.load import load_text  # asks for the libraries of text
-
-        with _advising("Correct the settings it names, or choose another model."):
-            return load_text(config, data, split, saved.files if saved else None)
-    if data.source in ("digits", "image_folder"):
-        if split.pop("test_groups"):
-            raise ConfigError(
-                [f"`data.split.test_groups` is set, but {data.source} has no groups"],
-                "Use data=csv with data.group_column, or unset it.",
-            )
-        del split["by_group"]
-    plain: dict[str, Any] = {
-        k: v for k, v in asdict(data).items() if k not in ("source", "dataset", "split", "workers")
-    }
-    sources = {"digits": digits, "npz": npz, "image_folder": image_folder, "csv": csv}
-    dataset: Dataset = sources[data.source].load(**plain, **split, name=data.dataset)
+    kind = kinds.torch_side("data", config.data.source)
+    with _advising("Correct the settings it names, or choose another model."):
+        dataset: Dataset = kind.load(config, trust=trust, item_shape=item_shape, files=saved.files if saved else None)
     return dataset
 
 
@@ -205,7 +176,7 @@ def build(
     with _advising("Choose another model, or other sizes in model.*."):
         model, described, notes = _model(config, dataset, margin.scale if margin else None, saved)
     task = _task(config, dataset, trust=trust)
-    if saved is None and isinstance(model, TextClassifier) and getattr(config.model, "prior_bias", False):
+    if saved is None and isinstance(model, StartsAtPrior) and getattr(config.model, "prior_bias", False):
         prior = task.prior(torch.from_numpy(dataset.labels[dataset.indices("train")]))
         if prior is not None:
             model.start_at_prior(prior)
@@ -247,20 +218,15 @@ def build(
 def _model(
     config: Config, dataset: Dataset, cosine_scale: float | None, saved: Loaded | None
 ) -> tuple[nn.Module, dict[str, Any], tuple[str, ...]]:
-    """The model, its config.json, and what to tell of its first weights."""
+    """The model, its config.json, and notes on its first weights."""
     if saved is not None and saved.model_config:
         return from_model_config(saved.model_config, saved.files), dict(saved.model_config), ()
-    parameters = {key: value for key, value in asdict(config.model).items() if key not in ("name", "weights", "qat")}
-    described: dict[str, Any] = {"item_shape": dataset.item_shape, "classes": dataset.classes, **parameters}
-    if isinstance(config.model, EncoderModel) and isinstance(config.data, AudioData):
-        described["clip_seconds"] = config.data.clip_seconds
-    if isinstance(config.model, TextEncoderModel):
-        del described["prior_bias"]
-        described |= {"tokenizer": dataset.tokenizer, "multi_label": dataset.multi_label}
+    settings = {key: value for key, value in plain(config.model).items() if key not in ("name", "weights")}
+    described: dict[str, Any] = {"item_shape": dataset.item_shape, "classes": dataset.classes, **settings}
+    if kinds.package_of("model", config.model.name) == kinds.package_of("data", config.data.source):
+        described |= dataset.model_arguments  # the model is made for this kind of data
     if cosine_scale is not None:
         described |= {"head": "cosine", "head_scale": cosine_scale}
-    if getattr(config.model, "qat", False):
-        described["qat"] = True
     notes: list[str] = []
     model = build_model(
         config.model.name,
@@ -373,12 +339,12 @@ def load_initial_weights(setup: Setup) -> None:
         raise ConfigError([f"`run.checkpoint_path`: {error.what}"], error.remedy) from error
     remedy = "Test it on data of its own classes, in their order (data.classes), or train from it with run.train=true."
     problems = []
-    if isinstance(setup.model, TextClassifier):
+    if getattr(setup.config.data, "reads_with_checkpoint", False):
         remedy = (
             "Use the model.* settings and the labels that it was trained with. A directory of a checkpoint can be "
             "fine-tuned on other labels: model=text_encoder model.type=auto model.path=…"
         )
-        problems = _other_texts(setup, loaded)
+        problems = _other_settings(setup, loaded)
     elif setup.config.run.train:
         return
     labels = loaded.model_config.get("id2label")
@@ -389,12 +355,16 @@ def load_initial_weights(setup: Setup) -> None:
         raise ConfigError([f"`run.checkpoint_path` is {show(path)}: {problem}" for problem in problems], remedy)
 
 
-def _other_texts(setup: Setup, loaded: Loaded) -> list[str]:
-    """What the config says otherwise than a text encoder's checkpoint, after which the model was built."""
+def _other_settings(setup: Setup, loaded: Loaded) -> list[str]:
+    """Where the config differs from the checkpoint after which the model was built."""
     theirs, config = loaded.model_config.get("trainyard", {}), setup.config
-    keys = ["type", "size", "hidden_size", "num_layers", "num_heads", "ffn_size"]
-    keys += ["dropout"] if config.run.train else []
-    pairs = [(f"model.{key}", getattr(config.model, key), theirs[key]) for key in keys if key in theirs]
+    # The weights are the checkpoint's, wherever its own came from, and dropout is of training alone.
+    passed_over = {"name", "pretrained", "path", *(() if config.run.train else ("dropout",))}
+    pairs = [
+        (f"model.{key}", ours, theirs[key])
+        for key, ours in plain(config.model).items()
+        if key in theirs and key not in passed_over
+    ]
     pairs.append(("data.multi_label", setup.dataset.multi_label, theirs.get("multi_label")))
     return [
         f"`{name}` is {show(ours)}, the checkpoint's is {show(other)}" for name, ours, other in pairs if ours != other
@@ -419,10 +389,10 @@ def _optimizer(config: Config, model: nn.Module, device: torch.device, *, trust:
 
 
 def _parameter_groups(config: Config, model: nn.Module) -> list[Any]:
-    """What is trained; what starts from random weights apart, where it has a learning rate of its own."""
+    """The trainable parameters; those that start from random weights apart, where they have a rate of their own."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rate = config.training.head_learning_rate
-    if rate is None or not isinstance(model, TextClassifier):
+    if rate is None or not isinstance(model, HasHead):
         return trainable
     if not getattr(config.model, "pretrained", True):
         return [{"params": trainable, "lr": rate}]

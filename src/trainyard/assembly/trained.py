@@ -8,15 +8,18 @@ is read when it is asked for, and refused when it is no longer what the run was 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from trainyard.analysis.scoring import Rule
 from trainyard.assembly.setup import Setup, build, load_dataset, open_task
 from trainyard.checkpoints import Choice, choose
+from trainyard.config import kinds
 from trainyard.config.convert import from_dict
 from trainyard.config.schema import Config
 from trainyard.data.dataset import Dataset, explain_change
@@ -95,6 +98,19 @@ class Trained:
         """How predictions become decisions: the checkpoint's rule, or the untuned one of a first checkpoint."""
         return self.loaded.decision or self.task.scoring.untuned()
 
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """How a raw item becomes the network's input, as the run recorded it; see `config.kinds`."""
+        recorded = self.run.snapshot.data
+        if "preprocessing" in recorded:
+            described: Mapping[str, Any] = recorded["preprocessing"]
+            return described
+        # A run of version 0.1 recorded none: it follows from the config.
+        kind = kinds.torch_side("data", self.config.data.source)
+        item_shape = recorded.get("item_shape") or self.loaded.model_config.get("item_shape")
+        computed: Mapping[str, Any] = kind.preprocessing(self.config, item_shape)
+        return computed
+
     @cached_property
     def setup(self) -> Setup:
         """The run's training on its own data, with the checkpoint's weights, not to be trained on.
@@ -140,7 +156,7 @@ def dataset_of(run: RunReader, config: Config, saved: Loaded | None, *, trust: b
         ChangedDataError: it is not what the run began with; says what changed.
         DataError: it cannot be read.
     """
-    dataset = load_dataset(config, trust=trust, heard=run.snapshot.data.get("item_shape"), saved=saved)
+    dataset = load_dataset(config, trust=trust, item_shape=run.snapshot.data.get("item_shape"), saved=saved)
     changes = explain_change(run.snapshot.data, dataset.fingerprint()) if run.snapshot.data else []
     if changes:
         raise ChangedDataError(

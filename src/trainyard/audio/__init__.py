@@ -1,1 +1,1 @@
-"""Recordings as data: decoding, clips, features, augmentation, corpora, and the encoders that hear them."""
+"""Recordings as data: decoding, clips, features, augmentation, corpora, and speech encoders."""

@@ -1,7 +1,7 @@
-"""Recordings as a dataset: files that are looked at once, or synthetic bursts.
+"""Recordings as a dataset: files that are scanned once, or synthetic bursts.
 
-What becomes of a recording until a model hears it is the matter of `hearing`; which files there are, of
-`corpora`. Knows no models.
+How a recording becomes a model's input is the business of `inputs`; which files there are, of `corpora`.
+Knows no models.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from trainyard.audio.augment.spectrogram import SpecAugment
 from trainyard.audio.augment.waveform import WaveformAugment
 from trainyard.audio.clips import is_silent
 from trainyard.audio.decode import UnreadableAudio, decode
-from trainyard.audio.inputs import Augmented, Clips, Frontend, Listening
+from trainyard.audio.features import VERSION
+from trainyard.audio.inputs import Augmented, ClipOptions, Clips, Frontend
 from trainyard.audio.recordings import BurstRecording, FileRecording, Waveform, file_digest
 from trainyard.audio.vocal_bursts import KINDS
+from trainyard.config.schema import SplitOptions
 from trainyard.data.build import build_dataset, describe_bad, listed
 from trainyard.data.cache import FeatureCache
 from trainyard.data.dataset import Dataset, View
@@ -39,7 +41,7 @@ def file_dataset(
     classes: Sequence[str],
     files: Sequence[FoundFile],
     *,
-    listening: Listening,
+    options: ClipOptions,
     frontend: Frontend,
     waveform: WaveformAugment | None = None,
     spectrogram: SpecAugment | None = None,
@@ -47,40 +49,50 @@ def file_dataset(
     cache_mb: float,
     on_bad_file: str = "error",
     warnings: Sequence[str] = (),
-    **split: Any,
+    split: SplitOptions,
+    **extra: Any,
 ) -> Dataset:
-    """The dataset of the files that hold sound within the limits; every file is read once to see.
+    """The dataset of the files that hold sound within the limits; every file is read once to check.
 
-    `split` is as `build_dataset` takes it, from `val_fraction` to `by_group`.
+    `extra` are further attributes of the `Dataset`.
 
     Raises:
         DataError: a file is unreadable, too short or too long and `on_bad_file` is "error"; all are
             silent; or what `build_dataset` refuses.
     """
     if on_bad_file not in ON_BAD_FILE:
-        raise DataError(f"on_bad_file is {on_bad_file!r}, which is no choice.", f"Use one of {', '.join(ON_BAD_FILE)}.")
-    looked = look_at([file.path for file in files], listening, frontend, cache_dir, cache_mb)
-    good = [index for index, fault in enumerate(looked.faults) if not fault]
+        raise DataError(
+            f"data.on_bad_file is {on_bad_file!r}, which is not one of {', '.join(ON_BAD_FILE)}.",
+            f"Use one of {', '.join(ON_BAD_FILE)}.",
+            value=on_bad_file,
+            place="data.on_bad_file",
+        )
+    scan = scan_files([file.path for file in files], options, frontend, cache_dir, cache_mb)
+    good = [index for index, fault in enumerate(scan.faults) if not fault]
     notes = list(warnings)
     if len(good) < len(files):
         bad = [
             (f"{file.where}: {file.id}" if file.where else file.id, fault)
-            for file, fault in zip(files, looked.faults, strict=True)
+            for file, fault in zip(files, scan.faults, strict=True)
             if fault
         ]
         count = "1 recording" if len(bad) == 1 else f"{len(bad)} recordings"
         if on_bad_file == "error":
             raise DataError(
                 f"{where}: {count} cannot be used:{describe_bad(bad)}",
-                "Mend or remove them, or set data.on_bad_file=skip; data.min_seconds and data.max_seconds "
-                "say how long a recording may be.",
+                "Fix or remove them, or set data.on_bad_file=skip; data.min_seconds and data.max_seconds "
+                "limit the length of a recording.",
+                value=[name for name, _ in bad],
+                place=where,
             )
         notes.append(f"Skipped {count}:{describe_bad(bad)}")
-    silent = [files[index].id for index in good if looked.silent[index]]
+    silent = [files[index].id for index in good if scan.silent[index]]
     if silent and len(silent) == len(good):
         raise DataError(
             f"{where}: all {len(silent)} recordings that can be used are silent: {listed(silent, 3)}.",
-            "There is nothing to learn from. Check how they were recorded or converted.",
+            "Check how they were recorded or converted.",
+            value=silent,
+            place=where,
         )
     if silent:
         what = "1 recording is" if len(silent) == 1 else f"{len(silent)} recordings are"
@@ -92,49 +104,50 @@ def file_dataset(
         classes,
         [file.id for file in kept],
         [file.label for file in kept],
-        looked.clips.subset(np.array(good, dtype=np.int64)),
+        scan.clips.subset(np.array(good, dtype=np.int64)),
         waveform,
         spectrogram,
         official=[file.split for file in kept] if any(file.split for file in kept) else None,
         groups=[file.group for file in kept] if any(file.group for file in kept) else None,
         warnings=notes,
-        **split,
+        split=split,
+        extra=extra,
     )
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What reading every file once told: `faults` and `silent` have one entry a file."""
+class Scan:
+    """The result of reading every file once: `faults` and `silent` have one entry a file."""
 
     clips: Clips
     faults: list[str]
     silent: list[bool]
 
 
-def look_at(
-    paths: Sequence[Path], listening: Listening, frontend: Frontend, cache_dir: Path, cache_mb: float
-) -> Looked:
+def scan_files(
+    paths: Sequence[Path], options: ClipOptions, frontend: Frontend, cache_dir: Path, cache_mb: float
+) -> Scan:
     """Reads every file: its digest, whether it is sound within the limits, whether it is silent.
 
-    A file whose bytes were seen before is not decoded again.
+    A file whose bytes are in the cache is not decoded again.
     """
-    limits = [listening.min_seconds, listening.max_seconds]
+    limits = [options.min_seconds, options.max_seconds]
     known = FeatureCache(
         cache_dir,
-        {"what": "length and silence", "sample_rate": listening.sample_rate, "limits_s": limits},
+        {"what": "length and silence", "sample_rate": options.sample_rate, "limits_s": limits, "version": VERSION},
         limit_mb=cache_mb,
     )
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(file_digest, paths))
         recordings = [FileRecording(path, digest) for path, digest in zip(paths, digests, strict=True)]
-        clips = Clips(recordings, listening, frontend, cache_dir, cache_mb)
+        clips = Clips(recordings, options, frontend, cache_dir, cache_mb)
         seen = known.has(digests)
         faults = [""] * len(paths)
         facts = np.zeros((len(paths), 2), dtype=np.float32)
         new = np.flatnonzero(~seen).tolist()
         for start in range(0, len(new), _TOGETHER):
             part = new[start : start + _TOGETHER]
-            read = dict(zip(part, pool.map(lambda index: _read(paths[index], listening), part), strict=True))
+            read = dict(zip(part, pool.map(lambda index: _read(paths[index], options), part), strict=True))
             for index, found in read.items():
                 faults[index] = found if isinstance(found, str) else ""
             sound = {index: found for index, found in read.items() if not isinstance(found, str)}
@@ -148,12 +161,12 @@ def look_at(
         old,
         known.get(  # read once more only if another process emptied the cache since
             [digests[index] for index in old],
-            lambda missing: [_facts(recordings[old[i]].read(listening.sample_rate)) for i in missing],
+            lambda missing: [_facts(recordings[old[i]].read(options.sample_rate)) for i in missing],
         ),
         strict=True,
     ):
         facts[index] = fact
-    return Looked(clips.with_lengths(facts[:, 0].astype(np.int64)), faults, facts[:, 1].astype(bool).tolist())
+    return Scan(clips.with_lengths(facts[:, 0].astype(np.int64)), faults, facts[:, 1].astype(bool).tolist())
 
 
 def burst_dataset(
@@ -162,17 +175,18 @@ def burst_dataset(
     speakers: int,
     takes: int,
     classes: Sequence[str] | None = None,
-    listening: Listening,
+    options: ClipOptions,
     frontend: Frontend,
     waveform: WaveformAugment | None = None,
     spectrogram: SpecAugment | None = None,
     cache_dir: Path,
     cache_mb: float,
-    **split: Any,
+    split: SplitOptions,
+    **extra: Any,
 ) -> Dataset:
     """Synthetic vocal bursts: `takes` of each class by each of `speakers`, who are the groups.
 
-    `split` is as `build_dataset` takes it, from `val_fraction` to `by_group`.
+    `extra` are further attributes of the `Dataset`.
 
     Raises:
         DataError: a class that cannot be synthesised, or what `build_dataset` refuses.
@@ -181,12 +195,15 @@ def burst_dataset(
     for kind in names:
         if kind not in KINDS:
             raise DataError(
-                f"data.classes names {kind!r}, which is no vocal burst.", f"Choose among {', '.join(KINDS)}."
+                f"data.classes names {kind!r}, which is not a vocal burst.",
+                f"Choose among {', '.join(KINDS)}.",
+                value=kind,
+                place="data.classes",
             )
     bursts = [
         BurstRecording(kind, speaker, take) for kind in names for speaker in range(speakers) for take in range(takes)
     ]
-    clips = Clips(bursts, listening, frontend, cache_dir, cache_mb)
+    clips = Clips(bursts, options, frontend, cache_dir, cache_mb)
     samples = [len(sound) for sound in clips.wholes(np.arange(len(bursts), dtype=np.int64))]
     return _assemble(
         name,
@@ -198,7 +215,8 @@ def burst_dataset(
         waveform,
         spectrogram,
         groups=[f"s{burst.speaker:02d}" for burst in bursts],
-        **split,
+        split=split,
+        extra=extra,
     )
 
 
@@ -219,7 +237,7 @@ def _assemble(
     )
     kept = dataset.fetch
     assert isinstance(kept, Clips)
-    augments = waveform is not None or spectrogram is not None or clips.listening.crop == "random"
+    augments = waveform is not None or spectrogram is not None or clips.options.crop == "random"
 
     def augment(seed: int, epoch: int) -> View:
         return Augmented(kept, seed, epoch, waveform, spectrogram).view()
@@ -233,14 +251,11 @@ def _assemble(
     )
 
 
-def _read(path: Path, listening: Listening) -> Waveform | str:
+def _read(path: Path, options: ClipOptions) -> Waveform | str:
     """The sound, or what is wrong with the file."""
     try:
         return decode(
-            path.read_bytes(),
-            listening.sample_rate,
-            min_seconds=listening.min_seconds,
-            max_seconds=listening.max_seconds,
+            path.read_bytes(), options.sample_rate, min_seconds=options.min_seconds, max_seconds=options.max_seconds
         ).waveform
     except UnreadableAudio as error:
         return str(error)

@@ -1,7 +1,7 @@
-"""From recordings to what a model hears: clips, their features, and how training changes them.
+"""From recordings to a model's input: clips, their features, and how training changes them.
 
 Decoded sound and features are kept in `cache`, so that an epoch after the first one neither reads files nor
-computes. How features are computed is the matter of `features`; which recordings there are, of `audio`.
+computes. How features are computed is the business of `features`; which recordings there are, of `dataset`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from trainyard.audio.augment.seeds import item_seeds
 from trainyard.audio.augment.spectrogram import SpecAugment
 from trainyard.audio.augment.waveform import WaveformAugment
 from trainyard.audio.clips import fit, signal_length
+from trainyard.audio.features import VERSION
 from trainyard.audio.recordings import Recording, Waveform
 from trainyard.data.cache import FeatureCache
 from trainyard.data.dataset import Indices, View
 
 
 @dataclass(frozen=True)
-class Listening:
+class ClipOptions:
     """How a recording becomes a clip; see the settings of the same names."""
 
     sample_rate: int = 16000
@@ -44,7 +45,7 @@ class Listening:
 
 @dataclass(frozen=True)
 class Frontend:
-    """What a model hears of a clip.
+    """The features of a clip that are a model's input.
 
     Attributes:
         name: of the features.
@@ -68,33 +69,35 @@ class Clips:
 
     Args:
         recordings: one an item.
-        listening: how they become clips.
-        frontend: what a model hears.
-        cache_dir: where the cache lies; made when something is put there.
+        options: how they become clips.
+        frontend: the features.
+        cache_dir: where the cache is; created when something is put there.
         cache_mb: its limit; 0 for none.
     """
 
     def __init__(
         self,
         recordings: Sequence[Recording],
-        listening: Listening,
+        options: ClipOptions,
         frontend: Frontend,
         cache_dir: Path,
         cache_mb: float,
     ) -> None:
-        self.listening, self.frontend = listening, frontend
+        self.options, self.frontend = options, frontend
         self._recordings = tuple(recordings)
         # A random crop needs the whole; any other is cut before it is kept.
-        whole = listening.crop == "random"
-        heard = {"sample_rate": listening.sample_rate, "clip": None if whole else [listening.length, listening.crop]}
-        self._waves = FeatureCache(cache_dir, {"what": "waveform", **heard}, limit_mb=cache_mb)
+        whole = options.crop == "random"
+        stored = {"sample_rate": options.sample_rate, "clip": None if whole else [options.length, options.crop]}
+        versioned = {"version": VERSION}
+        self._waves = FeatureCache(cache_dir, {"what": "waveform", **stored, **versioned}, limit_mb=cache_mb)
         self._features = FeatureCache(
             cache_dir,
             {
                 "what": frontend.name,
                 **frontend.parameters,
-                "sample_rate": listening.sample_rate,
-                "clip": [listening.length, "center" if whole else listening.crop, listening.pad],
+                "sample_rate": options.sample_rate,
+                "clip": [options.length, "center" if whole else options.crop, options.pad],
+                **versioned,
             },
             limit_mb=cache_mb,
         )
@@ -108,9 +111,9 @@ class Clips:
 
     def finish(self, fetched: Tensor, indices: Indices) -> Tensor:
         """The features of what `__call__` fetched."""
-        return fetched if self.frontend.kept else self.hear(fetched, indices)
+        return fetched if self.frontend.kept else self.features(fetched, indices)
 
-    def hear(self, waveforms: Tensor, indices: Indices) -> Tensor:
+    def features(self, waveforms: Tensor, indices: Indices) -> Tensor:
         """The features of clips float32 [B, T], on their device."""
         return self.frontend.compute(waveforms, torch.from_numpy(self.lengths(indices)).to(waveforms.device))
 
@@ -123,7 +126,7 @@ class Clips:
         """The sound that is kept of each recording, of different lengths."""
 
         def read(missing: Sequence[int]) -> list[Waveform]:
-            return [self._cut(self._recordings[index].read(self.listening.sample_rate)) for index in indices[missing]]
+            return [self._cut(self._recordings[index].read(self.options.sample_rate)) for index in indices[missing]]
 
         return self._waves.get(self.digests(indices), read)
 
@@ -136,23 +139,23 @@ class Clips:
         )
 
     def waveforms(self, indices: Indices) -> Tensor:
-        """The clips as evaluation hears them, float32 [B, T]: of a random crop, the centre."""
-        crop = "center" if self.listening.crop == "random" else self.listening.crop
-        clips = [fit(whole, self.listening.length, crop, self.listening.pad) for whole in self.wholes(indices)]
-        return _stack(clips, (self.listening.length,))
+        """The clips of an evaluation, float32 [B, T]: where the crop is random, the centre."""
+        crop = "center" if self.options.crop == "random" else self.options.crop
+        clips = [fit(whole, self.options.length, crop, self.options.pad) for whole in self.wholes(indices)]
+        return _stack(clips, (self.options.length,))
 
     def lengths(self, indices: Indices) -> Indices:
         """Samples of sound in each clip before its padding, int64 [B]."""
         return self._lengths[indices]
 
     def with_lengths(self, lengths: Indices) -> Clips:
-        """Itself, knowing the samples of each recording, int64 [N]."""
-        length, pad = self.listening.length, self.listening.pad
+        """Itself, with the number of samples of each recording, int64 [N], set."""
+        length, pad = self.options.length, self.options.pad
         self._lengths = np.array([signal_length(int(n), length, pad) for n in lengths], dtype=np.int64)
         return self
 
     def subset(self, keep: Indices) -> Clips:
-        """The kept recordings alone, numbered anew."""
+        """The kept recordings alone, renumbered."""
         other = object.__new__(Clips)
         other.__dict__.update(self.__dict__)
         other._recordings = tuple(self._recordings[index] for index in keep)
@@ -166,13 +169,13 @@ class Clips:
 
     def _cut(self, waveform: Waveform) -> Waveform:
         """What is kept of a recording: all of it for random crops, else no more than a clip."""
-        length, crop = self.listening.length, self.listening.crop
+        length, crop = self.options.length, self.options.crop
         if crop == "random" or len(waveform) <= length:
             return waveform
-        return fit(waveform, length, crop, self.listening.pad)
+        return fit(waveform, length, crop, self.options.pad)
 
     def _compute(self, indices: Indices) -> list[npt.NDArray[np.float32]]:
-        return list(self.hear(self.waveforms(indices), indices).numpy())
+        return list(self.features(self.waveforms(indices), indices).numpy())
 
     def digests(self, indices: Indices) -> list[str]:
         """Of the recordings' content."""
@@ -181,7 +184,7 @@ class Clips:
 
 @dataclass(frozen=True)
 class Augmented:
-    """What training sees of clips in one epoch; every draw depends on seed, epoch and item alone.
+    """The clips of one epoch of training; every draw depends on seed, epoch and item alone.
 
     `waveform` and a random crop change the sound, and features are then computed on the device;
     otherwise they come from the cache. `spectrogram` changes features.
@@ -195,8 +198,8 @@ class Augmented:
 
     @property
     def changes_sound(self) -> bool:
-        """Whether features have to be computed anew."""
-        return self.waveform is not None or self.clips.listening.crop == "random"
+        """Whether features have to be computed again."""
+        return self.waveform is not None or self.clips.options.crop == "random"
 
     def view(self) -> View:
         """For `Batches`."""
@@ -204,17 +207,17 @@ class Augmented:
 
     def __call__(self, indices: Indices) -> Tensor:
         """Changed clips, float32 [B, T]."""
-        listening = self.clips.listening
+        options = self.clips.options
         seeds = item_seeds(self.seed, self.epoch, indices)
         clips = []
         for whole, seed in zip(self.clips.wholes(indices), seeds.tolist(), strict=True):
-            clip = fit(whole, listening.length, listening.crop, listening.pad, offset_draw=seed / 2**64)
+            clip = fit(whole, options.length, options.crop, options.pad, offset_draw=seed / 2**64)
             clips.append(clip if self.waveform is None else self.waveform(clip, seed))
-        return _stack(clips, (listening.length,))
+        return _stack(clips, (options.length,))
 
     def finish(self, fetched: Tensor, indices: Indices) -> Tensor:
         """Changed features, float32 [B, *item_shape], on the device of `fetched`."""
-        features = self.clips.hear(fetched, indices) if self.changes_sound else self.clips.finish(fetched, indices)
+        features = self.clips.features(fetched, indices) if self.changes_sound else self.clips.finish(fetched, indices)
         if self.spectrogram is None:
             return features
         return self.spectrogram(features, item_seeds(self.seed + 1, self.epoch, indices))

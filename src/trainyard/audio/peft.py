@@ -15,9 +15,10 @@ from torch import Tensor
 
 from trainyard import durable
 from trainyard.audio.encoders import EncoderClassifier
-from trainyard.audio.encoders.build import OURS, Settings
+from trainyard.audio.encoders.build import OURS, source_of
 from trainyard.audio.encoders.families import SAMPLE_RATE
 from trainyard.audio.encoders.methods import LORA_NAME
+from trainyard.audio.schema import EncoderModel
 from trainyard.errors import ConfigError, UserError
 from trainyard.models.tensor_files import safetensors_file
 
@@ -40,7 +41,7 @@ A LoRA that Trainyard trained on a speech encoder, and its head. The encoder is 
 | `{adapter}`, `{adapter_config}` | the LoRA, as peft keeps it, and the encoder it belongs to |
 | `{head}` | layer weights, projector and classifier{positions}, under transformers' names |
 | `{config}` | transformers' config of encoder and head with the labels; `{ours}` in it holds Trainyard's settings |
-| `preprocessor_config.json` | what the encoder hears |
+| `preprocessor_config.json` | the input of the encoder |
 
 These lines load them. Transformers reports weights that are new or of another size: all of them are then read
 from `{head}`.
@@ -83,16 +84,40 @@ def base_of(config: Mapping[str, Any]) -> str | None:
         config: the contents of its checkpoint's `config.json`.
     """
     ours = config.get(OURS, {})
-    settings = Settings(**{key: value for key, value in ours.items() if key in Settings.__dataclass_fields__})
-    if not settings.pretrained:
+    model = EncoderModel(**{key: value for key, value in ours.items() if key in EncoderModel.__dataclass_fields__})
+    if not model.pretrained:
         return None
-    return str(Path(settings.source).absolute()) if Path(settings.source).is_dir() else settings.source
+    source = source_of(model)
+    return str(Path(source).absolute()) if Path(source).is_dir() else source
+
+
+def export(model: EncoderClassifier, format_: str, folder: Path, config: Mapping[str, Any], *, has_base: bool) -> str:
+    """Writes one of the two formats and returns what it holds, for people.
+
+    Args:
+        model: trained.
+        format_: `adapter` or `merged`.
+        folder: must not exist.
+        config: the contents of its checkpoint's `config.json`.
+        has_base: whether the encoder is the one that `config` names; otherwise an adapter brings it along.
+
+    Raises:
+        ConfigError: the model's method does not allow the format.
+        UserError: the folder exists.
+    """
+    if format_ == "merged":
+        export_merged(model, folder)
+        return "AutoModelForAudioClassification.from_pretrained loads it"
+    base = base_of(config) if has_base else None
+    export_adapter(model, folder, config, base)
+    where = f"in {BASE}/ beside them" if base is None else base
+    return f"peft's LoRA and {HEAD}; the encoder is {where}; {README} has the lines of Python that load all"
 
 
 def export_adapter(model: EncoderClassifier, directory: Path, config: Mapping[str, Any], base: str | None) -> None:
     """Writes what was trained, without the encoder: `PeftModel.from_pretrained(base, directory)` takes the LoRA.
 
-    The head lies beside it in `head.safetensors`, under transformers' names: the layer weights are no
+    The head lies beside it in `head.safetensors`, under transformers' names: the layer weights are not a
     module, and peft keeps only modules besides its own weights. `config.json` describes the whole
     classifier, and README.md has the lines of Python that put base, LoRA and head together.
 
@@ -109,8 +134,9 @@ def export_adapter(model: EncoderClassifier, directory: Path, config: Mapping[st
     """
     if model.method != "lora":
         raise ConfigError(
-            [f"the encoder was trained with the method {model.method!r}, which is none of peft's"],
+            [f"the encoder was trained with the method {model.method!r}, not lora"],
             "Export an encoder that was trained with model.method=lora.",
+            keys=["model.method"],
         )
     weights = _saved(model)
     adapter = {name: tensor for name, tensor in weights.items() if name.startswith(_PEFT)}
@@ -135,12 +161,13 @@ def merge(model: EncoderClassifier) -> dict[str, Tensor]:
     Of a LoRA, W + alpha / r * B A takes the place of each W it changes (Hu et al., 2021, eq. 3).
 
     Raises:
-        ConfigError: bottlenecks and prompts are no change of weights, and cannot be merged.
+        ConfigError: bottlenecks and prompts are not changes of weights and cannot be merged.
     """
     if model.method in ("adapter", "prompt"):
         raise ConfigError(
             [f"the method {model.method!r} adds parts to the encoder that no plain model of its kind has"],
             "Keep the checkpoint, or train with model.method=lora to merge.",
+            keys=["model.method"],
         )
     weights = {name: tensor for name, tensor in _saved(model).items() if not name.startswith(_PEFT)}
     for name, module in model.named_modules():
@@ -209,5 +236,5 @@ def _write(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], texts: 
                 durable.write_text(staged / name, text)
     except FileExistsError as error:
         raise UserError(
-            f"{directory} exists already, and nothing is overwritten.", "Name another directory."
+            f"{directory} exists already, and nothing is overwritten.", "Name another directory.", place=directory
         ) from error

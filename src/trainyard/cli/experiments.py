@@ -88,7 +88,7 @@ def _finished(yard_root: Path) -> Counter[tuple[str, str]]:
 
 def _described(experiment: Experiment, finished: Counter[tuple[str, str]]) -> dict[str, object]:
     from trainyard.audio.study.grid import layers_of
-    from trainyard.audio.study.names import parse_name
+    from trainyard.config.names import parse_name
 
     return {
         "dataset": experiment.dataset,

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trainyard.audio.study.experiments import read_experiment
-from trainyard.audio.study.names import EXPERIMENT
 from trainyard.config.convert import from_dict, to_dict, to_yaml
+from trainyard.config.experiments import read_experiment
 from trainyard.config.faults import Fault, raise_all, show
 from trainyard.config.fields import SELECTORS, all_keys, fill, section_keys
+from trainyard.config.names import EXPERIMENT
 from trainyard.config.overrides import Said, parse
 from trainyard.config.reader import read
 from trainyard.config.recipes import Choice, Layer, read_recipe, shipped_recipes

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from trainyard.config import kinds
 from trainyard.config.schema import Config
 
-# Which field tells the members of a union apart.
-SELECTORS: Mapping[str, str] = {"data": "source", "model": "name"}
+SELECTORS = kinds.SELECTORS  # which field tells the members of a union apart
 MISSING = "???"  # OmegaConf's and Hydra's mark of a value that must be given
 _UNSAID: Any = object()
 _HINTS: dict[type[Any], dict[str, Any]] = {}
@@ -54,10 +55,12 @@ def words(hint: Any) -> str:
 
 
 def hints_of(cls: type[Any]) -> dict[str, Any]:
-    """The resolved type hint of each field, in order."""
+    """The resolved type hint of each field, in order; `data` and `model` are unions of what the packages list."""
     if cls not in _HINTS:
         _HINTS[cls] = get_type_hints(cls)
-    return _HINTS[cls]
+    if cls is not Config:
+        return _HINTS[cls]
+    return {**_HINTS[cls], **{section: reduce(or_, kinds.members(section).values()) for section in SELECTORS}}
 
 
 def members_of(hint: Any) -> tuple[Any, ...]:
@@ -98,8 +101,12 @@ def _word(member: Any) -> str:
     return _WORDS.get(member, "a section")
 
 
-@cache
 def _all_keys() -> tuple[tuple[str, Any], ...]:
+    return _all_keys_with(kinds.PACKAGES)
+
+
+@cache
+def _all_keys_with(packages: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
     return tuple(dict.fromkeys(_keys_of(Config, "")))
 
 

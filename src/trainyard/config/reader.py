@@ -14,8 +14,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from trainyard.config.faults import Fault, show
 from trainyard.config.fields import MISSING, SELECTORS, all_keys, default_of, hints_of, members_of, selected_by, words
-from trainyard.config.rules import check
+from trainyard.config.rules import check, section_faults
 from trainyard.config.schema import Config
+from trainyard.config.targets import with_current_targets
 from trainyard.wording import FEW, nearest, suggestion
 
 _BAD: Any = object()
@@ -33,7 +34,7 @@ def read(
         trust: accept `_target_` objects outside the allow-list.
     """
     reader = _Reader(texts or {})
-    config: Config = reader.section(Config, tree, "")
+    config: Config = reader.section(Config, with_current_targets(tree), "")
     wrong = {key for fault in reader.faults for key in fault.keys}
     broken = [
         fault
@@ -41,6 +42,22 @@ def read(
         if not any(key == bad or key.startswith(f"{bad}.") for key in fault.keys for bad in wrong)
     ]
     return config, reader.faults + broken
+
+
+def read_section(section: str, values: Mapping[str, Any]) -> tuple[Any, list[Fault]]:
+    """`data` or `model` alone, and what is wrong with its single values; usable only when nothing is.
+
+    Args:
+        section: `data` or `model`.
+        values: plain ones, the selector among them; what is left out has its default.
+    """
+    reader = _Reader({})
+    hint = hints_of(Config)[section]
+    chosen = reader.value(hint, values, section)
+    if chosen is _BAD:
+        return None, reader.faults
+    wrong = {key for fault in reader.faults for key in fault.keys}
+    return chosen, reader.faults + [fault for fault in section_faults(section, chosen) if not wrong & set(fault.keys)]
 
 
 class _Reader:

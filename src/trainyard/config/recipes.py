@@ -57,6 +57,15 @@ def groups() -> Mapping[str, tuple[str, ...]]:
     return dict(_groups(files("trainyard.conf"), ""))
 
 
+@cache
+def selected_by_choice(section: str, option: str) -> str | None:
+    """Which kind of data, or which model, a shipped choice of `data` or `model` is: `audio` of `fsdd`."""
+    if option not in groups()[section]:
+        return None
+    text = (files("trainyard.conf") / section / f"{option}.yaml").read_text(encoding="utf-8")
+    return str(YamlFile(option, text).values[SELECTORS[section]])
+
+
 def read_recipe(
     recipe: str, faults: list[Fault], *, folder: Path = Path(), seen: tuple[str, ...] = (), place: str | None = None
 ) -> list[Layer]:

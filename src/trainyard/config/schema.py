@@ -1,7 +1,7 @@
-"""The resolved configuration of a run, as frozen dataclasses.
+"""The resolved configuration of a run, as frozen dataclasses: the sections that every training has.
 
-One class a section; `model` and `data` are unions told apart by `name` and `source`. Everything
-below `app` takes plain arguments, never these objects. A field's comment is its documentation.
+One class a section. What `data` and `model` may be is the business of the packages in `kinds`; each lists
+dataclasses of its own, distinguished by `source` and `name`. A field's comment is its documentation.
 `compose` builds them from YAML and reports every fault at once. Imports nothing heavy.
 """
 
@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Protocol
+
+from trainyard.config import kinds
 
 Target = Mapping[str, Any]  # {"_target_": "torch.optim.AdamW", **keyword arguments}
 
@@ -41,227 +44,36 @@ class SplitOptions:
     on_leak: Literal["warn", "error", "drop"] = "warn"  # identical items or groups across splits
 
 
-@dataclass(frozen=True)
-class DigitsData:
-    """scikit-learn's handwritten digits: 1,797 images of 8 x 8, ten classes."""
+class DataSection(Protocol):
+    """What every kind of data has in `data`.
 
-    source: Literal["digits"] = "digits"
-    dataset: str = "digits"  # the name used in paths and queries
-    split: SplitOptions = SplitOptions()
+    A class attribute `reads_with_checkpoint`, where it is true, means that the files of a checkpoint are needed
+    to read the data for it.
+    """
 
+    @property
+    def source(self) -> str:
+        """Which kind it is."""
 
-@dataclass(frozen=True)
-class NpzData:
-    """An .npz with `images`, `labels` (or `{split}_images`, `{split}_labels`; x/y likewise)."""
+    @property
+    def dataset(self) -> str | None:
+        """The name used in paths and queries; None: a name of the source's choice."""
 
-    path: str
-    source: Literal["npz"] = "npz"
-    dataset: str | None = None  # null: the file's stem
-    classes: tuple[str, ...] | None = None  # names in label order; null: the labels themselves
-    split: SplitOptions = SplitOptions()
-
-
-@dataclass(frozen=True)
-class ImageFolderData:
-    """A folder of images per class, optionally below train/ val/ test/ folders."""
-
-    path: str
-    source: Literal["image_folder"] = "image_folder"
-    dataset: str | None = None  # null: the folder's name
-    image_size: tuple[int, int] = (64, 64)  # height, width after resizing
-    channels: Literal[1, 3] = 3
-    classes: tuple[str, ...] | None = None  # null: the folders, sorted
-    workers: int = 0  # processes that decode images; 0: the training process
-    on_bad_file: Literal["error", "skip"] = "error"
-    split: SplitOptions = SplitOptions()
+    @property
+    def split(self) -> SplitOptions:
+        """How items are shared out."""
 
 
-@dataclass(frozen=True)
-class CsvData:
-    """A CSV of image paths and labels; paths are relative to the CSV."""
+class ModelSection(Protocol):
+    """What every model has in `model`.
 
-    path: str
-    source: Literal["csv"] = "csv"
-    dataset: str | None = None  # null: the file's stem
-    path_column: str = "path"
-    label_column: str = "label"
-    group_column: str | None = None  # items of one group stay on one side of a split
-    split_column: str | None = None  # official splits: train, val, test
-    image_size: tuple[int, int] = (64, 64)
-    channels: Literal[1, 3] = 3
-    classes: tuple[str, ...] | None = None
-    workers: int = 0
-    on_bad_file: Literal["error", "skip"] = "error"
-    split: SplitOptions = SplitOptions()
+    Class attributes may add: `has_own_head = True` where the network names the parameters of its head, and
+    `takes_cosine_head = False` where that head cannot be replaced.
+    """
 
-
-@dataclass(frozen=True)
-class AudioData:
-    """Recordings: a corpus in its own folders, a folder per class, a CSV, or made-up vocal bursts."""
-
-    source: Literal["audio"] = "audio"
-    corpus: Literal[
-        "vocal_bursts",
-        "folder",
-        "csv",
-        "asvp_esd",
-        "asvp_esd_babies",
-        "cnvve",
-        "nonverbal_vocalization_dataset",
-        "recanvo",
-        "vivae",
-        "donateacry",
-        "fsdd",
-        "esc",
-    ] = "vocal_bursts"  # how files are named and labelled; vocal_bursts are synthesised
-    path: str | None = None  # the corpus; null: the folder of its name in system.audio_dir
-    dataset: str | None = None  # the name used in paths and queries; null: the corpus, the folder or the file's stem
-    classes: tuple[str, ...] | None = None  # names in label order; null: those found
-    speakers: int = 20  # of vocal_bursts
-    takes: int = 4  # of each class by each speaker of vocal_bursts
-    path_column: str = "path"  # of a csv, like the three below
-    label_column: str = "label"
-    group_column: str | None = None  # items of one group (a speaker) stay on one side of a split
-    split_column: str | None = None  # official splits: train, val, test
-    sample_rate: int = 16000  # Hz; everything is resampled to it
-    clip_seconds: float = 7.0  # what a model hears of each file
-    crop: Literal["start", "center", "random"] = "center"  # which part of a longer file; random in training alone
-    pad: Literal["end", "center", "tile"] = "end"  # a shorter file: silence after it, around it, or itself again
-    min_seconds: float = 0.01  # shorter files are bad files
-    max_seconds: float = 300.0  # longer files are bad files
-    n_fft: int = 400  # samples of a window of the log-mel spectrogram
-    hop_length: int = 160  # samples between windows
-    n_mels: int = 64
-    fmin: float = 0.0  # Hz
-    fmax: float | None = None  # Hz; null: half the sample rate
-    top_db: float | None = 80.0  # dynamic range below the loudest; null: all
-    normalise: Literal["none", "clip"] = "clip"  # clip: each spectrogram to mean 0 and deviation 1
-    workers: int = 0  # processes that decode and augment; 0: the training process
-    on_bad_file: Literal["error", "skip"] = "error"
-    split: SplitOptions = SplitOptions(test_fraction=0.1)
-
-
-@dataclass(frozen=True)
-class TextData:
-    """Texts with one label or several: tables, GoEmotions in its own files, or made-up sentences."""
-
-    source: Literal["text"] = "text"
-    corpus: Literal["sentences", "table", "goemotions"] = "sentences"  # sentences are made up
-    path: str | None = None  # a .tsv, .csv or .jsonl, or a folder of them called train, val (or dev) and test
-    dataset: str | None = None  # the name used in paths and queries; null: the corpus, or the path's stem
-    classes: tuple[str, ...] | None = None  # names in label order; null: those found
-    multi_label: bool = True  # an item may have several labels, or none
-    sentences: int = 1600  # how many are made up
-    text_column: str = "text"  # of a table, like the five below
-    label_column: str = "label"
-    label_separator: str = ","  # between the labels of an item
-    id_column: str | None = None  # null: items are called by file and row
-    group_column: str | None = None  # items of one group stay on one side of a split
-    split_column: str | None = None  # official splits: train, val, test
-    label_name: str = "label"  # what a class is called in the table of per-class statistics
-    max_tokens: int = 128  # longer texts are cut
-    on_bad_item: Literal["error", "skip"] = "error"  # no text, or a label that is none
-    split: SplitOptions = SplitOptions(test_fraction=0.1)
-
-
-@dataclass(frozen=True)
-class MlpModel:
-    """A multi-layer perceptron on the flattened item; hidden=[453] on 28 x 28 is 784-453-10."""
-
-    name: Literal["mlp"] = "mlp"
-    hidden: tuple[int, ...] = (128,)
-    dropout: float = 0.0
-
-
-@dataclass(frozen=True)
-class CnnModel:
-    """Convolution, batch norm, ReLU and max-pooling per entry of `channels`."""
-
-    name: Literal["cnn"] = "cnn"
-    channels: tuple[int, ...] = (32, 64, 64)
-    dropout: float = 0.1
-
-
-@dataclass(frozen=True)
-class EncoderModel:
-    """A speech encoder of transformers, a way to fine-tune it, and a head on the weighted sum of its layers."""
-
-    name: Literal["encoder"] = "encoder"
-    type: Literal["whisper", "wav2vec2", "hubert", "wavlm", "unispeech_sat"] = "whisper"
-    size: str = "base"  # whisper: tiny, base, small, medium, large; the others: base, large
-    method: Literal["frozen", "lora", "adapter", "prompt", "full"] = "lora"
-    layers: str | None = None  # which layers the method changes: 012 or 7-12, from 0; null: all
-    pretrained: bool = True  # false: random weights
-    path: str | None = None  # a hub id or a directory; null: the size's usual hub id
-    projector: int = 256  # width of the head
-    dropout: float = 0.0  # before the classifier
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
-    lora_dropout: float = 0.0
-    lora_targets: Literal["ffn", "attention", "both"] = "both"
-    adapter_size: int = 64  # width of the bottleneck
-    prompt_length: int = 8  # learned vectors a layer
-    hidden_size: int | None = None  # of a random encoder, instead of its size's; with the three below
-    num_layers: int | None = None
-    num_heads: int | None = None
-    ffn_size: int | None = None
-
-
-@dataclass(frozen=True)
-class EfficientNetV2Model:
-    """EfficientNetV2 (Tan & Le, 2021) on spectrograms or images."""
-
-    name: Literal["efficientnet_v2"] = "efficientnet_v2"
-    size: Literal["small", "s", "m", "l"] = "small"  # small: 2.6 M parameters; s, m and l as published
-    norm: Literal["batch", "group", "instance"] = "batch"
-    dropout: float = 0.2
-    trainable_blocks: int | None = None  # the last n stages train, with the head; null: all
-    weights: str | None = None  # a state dict to start from, where names and shapes match
-    qat: bool = False  # quantisation-aware training, and an int8 export at the end
-
-
-@dataclass(frozen=True)
-class PannsCnn14Model:
-    """CNN14 of PANNs (Kong et al., 2020) on spectrograms."""
-
-    name: Literal["panns_cnn14"] = "panns_cnn14"
-    width: int = 64  # channels of the first of six blocks, doubled in each; 64 as published (80 M parameters)
-    norm: Literal["batch", "group", "instance"] = "batch"
-    dropout: float = 0.2
-    trainable_blocks: int | None = None
-    weights: str | None = None
-    qat: bool = False
-
-
-@dataclass(frozen=True)
-class MobileNetV2Model:
-    """MobileNetV2 (Sandler et al., 2018) on spectrograms or images."""
-
-    name: Literal["mobilenet_v2"] = "mobilenet_v2"
-    width: float = 1.0  # multiplies the channels
-    norm: Literal["batch", "group", "instance"] = "batch"
-    dropout: float = 0.2
-    trainable_blocks: int | None = None
-    weights: str | None = None
-    qat: bool = False
-
-
-@dataclass(frozen=True)
-class TextEncoderModel:
-    """A text encoder of transformers with its sequence-classification head."""
-
-    name: Literal["text_encoder"] = "text_encoder"
-    type: Literal["distilbert", "bert", "roberta", "minilm", "auto"] = "distilbert"  # auto: what lies at path
-    size: Literal["mini", "base", "large"] = "base"  # mini is random only
-    pretrained: bool = True  # false: random weights, and a tokenizer of its own made from the training texts
-    path: str | None = None  # a hub id or a directory; null: the usual hub id of type and size; minilm: its package
-    dropout: float | None = None  # in the encoder and before the classifier; null: the model's own
-    prior_bias: bool = True  # outputs start at how frequent each label is
-    vocabulary: int = 4000  # words and pieces of a tokenizer of its own
-    hidden_size: int | None = None  # of a random encoder, instead of its size's; with the three below
-    num_layers: int | None = None
-    num_heads: int | None = None
-    ffn_size: int | None = None
+    @property
+    def name(self) -> str:
+        """Which model it is."""
 
 
 @dataclass(frozen=True)
@@ -307,7 +119,7 @@ class TrainingSection:
     batch_size: int = 64  # per optimizer step and process, before accumulation
     learning_rate: float = 1e-3
     head_learning_rate: float | None = (
-        None  # of what starts from random weights in an encoder with a head; null: as all
+        None  # of what starts from random weights in a model with a head of its own; null: as all
     )
     optimizer: Target = field(default_factory=lambda: {"_target_": "torch.optim.AdamW"})
     scheduler: Target | None = None  # null: constant learning rate
@@ -330,7 +142,7 @@ class TrainingSection:
 
 @dataclass(frozen=True)
 class SpectrogramAugmentations:
-    """What is changed in each spectrogram of the training split, drawn anew every epoch."""
+    """What is changed in each spectrogram of the training split, drawn again every epoch."""
 
     time_masks: int = 0
     time_width: float = 0.1  # of the widest time mask, as a share of the frames
@@ -387,10 +199,8 @@ class OutputsSection:
 class Config:
     """Everything a run was asked to do. Saved with the run; `from_dict(to_dict(c)) == c`."""
 
-    data: DigitsData | NpzData | ImageFolderData | CsvData | AudioData | TextData = DigitsData()
-    model: (
-        MlpModel | CnnModel | EncoderModel | EfficientNetV2Model | PannsCnn14Model | MobileNetV2Model | TextEncoderModel
-    ) = CnnModel()
+    data: DataSection = field(default_factory=partial(kinds.default, "data"))
+    model: ModelSection = field(default_factory=partial(kinds.default, "model"))
     # A `Task` of your own; null: classes, with one label an item or several, as the data has them.
     task: Target | None = None
     run: RunSection = RunSection()

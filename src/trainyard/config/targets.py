@@ -45,7 +45,26 @@ FUNCTIONS = frozenset(
         "wsd_schedule",
     )
 )
+# Where targets of configurations that older versions saved are now.
+_MOVED: Mapping[str, str] = {"trainyard.tasks.losses.": "trainyard.tasks.losses."}
 _CONTROLS = frozenset({"_target_", "_partial_"})
+
+
+def with_current_targets(tree: Any) -> Any:
+    """A copy of plain values in which every `_target_` that an older version wrote has its current name."""
+    if isinstance(tree, Mapping):
+        return {
+            key: _current(value) if key == "_target_" and isinstance(value, str) else with_current_targets(value)
+            for key, value in tree.items()
+        }
+    return [with_current_targets(value) for value in tree] if isinstance(tree, list | tuple) else tree
+
+
+def _current(name: str) -> str:
+    for old, new in _MOVED.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
 
 
 def validate_target(spec: Mapping[str, Any], *, trust: bool = False) -> None:

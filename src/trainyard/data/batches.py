@@ -19,10 +19,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from trainyard.data.arrays import InMemory, to_unit
-from trainyard.data.dataset import Dataset, Fetch, Indices, Remembers, View
+from trainyard.data.dataset import Dataset, Fetch, Fetches8Bit, Indices, Remembers, View
 from trainyard.data.order import shuffled
 from trainyard.errors import TrainyardError
-from trainyard.images.files import ImageFiles
 
 # Items in memory move to an accelerator once, as a whole, up to this size.
 RESIDENT_LIMIT_BYTES = 2**31
@@ -68,8 +67,8 @@ class Batches:
 
     Ragged items are put together by length, because what a batch costs is its longest item. Training
     deals the shuffled items into pools, sorts each by length, and takes the steps in a shuffled order;
-    without shuffling the items come sorted by length, whatever the order of `indices`. All that is
-    said above still holds, as the order is made of whole steps of all processes; but another
+    without shuffling the items come sorted by length, whatever the order of `indices`. The
+    guarantees above still hold, as the order is made of whole steps of all processes; but another
     `batch_size * world` gives other steps, not the same items cut elsewhere.
 
     Args:
@@ -192,9 +191,10 @@ class Batches:
 
     def _read(self, fetch: Fetch, shards: Sequence[Indices]) -> Iterator[torch.Tensor]:
         in_memory = _has(fetch, shards)
-        if isinstance(fetch, ImageFiles):
-            # Pixels travel between processes as 8 bits and become floats here: a quarter of the bytes.
-            fetch = fetch.raw
+        source: object = fetch
+        if isinstance(source, Fetches8Bit):
+            # Items travel between processes as 8 bits and become floats here: a quarter of the bytes.
+            fetch = source.raw
         if self._workers == 0 or in_memory or not shards:
             yield from map(fetch, shards)
             return

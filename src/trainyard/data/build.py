@@ -6,12 +6,14 @@ folder or a CSV. Knows no file format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trainyard.config.schema import SplitOptions
 from trainyard.data.dataset import SPLITS, Dataset, Fetch, Indices, Labels, Splits, count_labels
 from trainyard.data.splits import Leaks, assign_splits, find_leaks, without_leaks
 from trainyard.errors import DataError, LeakError
@@ -66,12 +68,8 @@ def build_dataset(
     groups: Sequence[str] | None = None,
     texts: Sequence[str] | None = None,
     warnings: Sequence[str] = (),
-    test_groups: Sequence[str] = (),
-    by_group: bool = True,
-    val_fraction: float,
-    test_fraction: float,
-    seed: int = 0,
-    on_leak: str = "warn",
+    split: SplitOptions,
+    extra: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Builds a checked `Dataset` from what a source has read.
 
@@ -87,45 +85,41 @@ def build_dataset(
         official: the official split of each item; a val or test split that is missing is cut from train.
         groups: one per item, "" for none.
         texts: one per item, where the items are texts.
-        warnings: the warnings of the source.
-        test_groups: groups that make up the test split, in place of any official split.
-        by_group: keep groups on one side of the splits made here.
-        val_fraction: share of the val split, if it is made here.
-        test_fraction: share of the test split, if it is made here.
-        seed: of the split.
-        on_leak: "warn", "error" or "drop".
+        warnings: of the source.
+        split: how items are shared out.
+        extra: attributes of the `Dataset` that do not depend on which items are kept.
 
     Raises:
         DataError: fewer than two classes, no items in train, or a class without items in train; the last
             is a warning where an item may have several labels.
         LeakError: something leaks and `on_leak` is "error".
     """
-    if on_leak not in ON_LEAK:
+    if split.on_leak not in ON_LEAK:
         raise DataError(
-            f"data.split.on_leak={on_leak!r} is not one of {', '.join(ON_LEAK)}.",
+            f"data.split.on_leak is {split.on_leak!r}, which is not one of {', '.join(ON_LEAK)}.",
             f"Use one of {', '.join(ON_LEAK)}.",
-            value=on_leak,
+            value=split.on_leak,
             place="data.split.on_leak",
         )
     several = np.ndim(labels) == 2
     labels = np.asarray(labels, dtype=np.bool_ if several else np.int64)
     notes = list(warnings)
     _check_classes(where, classes, labels)
-    if test_groups:
-        official = _test_groups(where, groups, test_groups)
-    splits, made = _complete(labels, official, groups if by_group else None, digests, val_fraction, test_fraction, seed)
+    if split.test_groups:
+        official = _test_groups(where, groups, split.test_groups)
+    splits, made = _complete(labels, official, groups if split.by_group else None, digests, split)
     notes += _missed_shares(splits, made)
 
     leaks = find_leaks(ids, digests, groups, splits)
     keep = np.arange(len(ids), dtype=np.int64)
-    if leaks and on_leak == "error":
+    if leaks and split.on_leak == "error":
         raise LeakError(
             f"{where}: {' '.join(leaks.describe())}",
             "Fix the data, or set data.split.on_leak to drop (keeps test complete) or to warn.",
             value=leaks,
             place=where,
         )
-    if leaks and on_leak == "drop":
+    if leaks and split.on_leak == "drop":
         kept = without_leaks(digests, groups, splits)
         notes.append(_dropped_note(splits, kept, leaks))
         keep = np.flatnonzero(kept).astype(np.int64)
@@ -146,6 +140,7 @@ def build_dataset(
         fetch=fetch(keep),
         warnings=tuple(notes),
         texts=None if texts is None else _pick(keep, texts)[0],
+        **(extra or {}),
     )
 
 
@@ -205,26 +200,24 @@ def _complete(
     official: Sequence[str] | Splits | None,
     groups: Sequence[str] | None,
     digests: Sequence[str],
-    val_fraction: float,
-    test_fraction: float,
-    seed: int,
+    split: SplitOptions,
 ) -> tuple[Splits, dict[str, tuple[float, int]]]:
     """The splits, and for each one made here its requested share and the number of items it was taken from."""
     splits = np.array(["train"] * len(labels) if official is None else list(official), dtype="<U5")
     present = set(splits.tolist())
-    requested = {"val": val_fraction, "test": test_fraction}
-    made = {split: share for split, share in requested.items() if split not in present and share > 0}
+    asked = {"val": split.val_fraction, "test": split.test_fraction}
+    ours = {name: share for name, share in asked.items() if name not in present and share > 0}
     train = np.flatnonzero(splits == "train")
-    if made and len(train):
+    if ours and len(train):
         splits[train] = assign_splits(
             labels[train],
             None if groups is None else [groups[index] for index in train.tolist()],
             [digests[index] for index in train.tolist()],
-            made.get("val", 0.0),
-            made.get("test", 0.0),
-            seed,
+            ours.get("val", 0.0),
+            ours.get("test", 0.0),
+            split.seed,
         )
-    return splits, {split: (share, len(train)) for split, share in made.items()}
+    return splits, {name: (share, len(train)) for name, share in ours.items()}
 
 
 def _missed_shares(splits: Splits, made: dict[str, tuple[float, int]]) -> list[str]:

@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from trainyard import durable
-from trainyard.audio.features import VERSION
 from trainyard.data import cache_files
 from trainyard.data.cache_files import Array, Store
 from trainyard.errors import TrainyardError
@@ -34,6 +33,19 @@ _FOLDER = re.compile(r"[0-9a-f]{32}")
 _LOCK_TIMEOUT_S = 10.0
 
 
+def cache_directory(chosen: str | None) -> Path:
+    """Where decoded sound and features are kept; nothing is created yet.
+
+    Args:
+        chosen: `system.cache_dir`; None for $TRAINYARD_CACHE, or else the user's cache directory.
+    """
+    if chosen:
+        return Path(chosen)
+    if variable := os.environ.get("TRAINYARD_CACHE"):
+        return Path(variable)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainyard"
+
+
 class FeatureCache:
     """Float32 arrays of any shape, stored by item digest for one set of parameters.
 
@@ -42,8 +54,8 @@ class FeatureCache:
 
     Args:
         directory: holds the folders of all parameter sets. It may be deleted at any time.
-        parameters: everything but the item's content that an entry depends on, JSON-serialisable. The
-            version of the feature code is added.
+        parameters: everything but the item's content that an entry depends on, JSON-serialisable, including
+            the version of the code that computes it.
         limit_mb: mebibytes that all folders in `directory` may use together. To stay below it, folders of
             other parameters are deleted, least recently used first, except those that a process has open;
             if that is not enough, nothing more is stored.
@@ -51,7 +63,7 @@ class FeatureCache:
 
     def __init__(self, directory: Path, parameters: Mapping[str, Any], *, limit_mb: float) -> None:
         self._directory = directory
-        self._key = {"format": _FORMAT, "features": VERSION, "parameters": dict(parameters)}
+        self._key = {"format": _FORMAT, "parameters": dict(parameters)}
         text = json.dumps(self._key, sort_keys=True, allow_nan=False)
         self._folder = directory / hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         self._limit_bytes = int(limit_mb * 2**20)

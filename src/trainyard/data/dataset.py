@@ -1,7 +1,7 @@
 """The central noun: labelled items, the split of each, and how to fetch them.
 
 A `Dataset` knows its items by content digest, so that a resume can refuse data that changed and
-a comparison can say what changed. It must not know where the items came from (`sources`), how
+a comparison can name what changed. It does not know where the items came from (`sources`), how
 the splits were made (`splits`) or in which order they are read (`batches`).
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -31,7 +31,15 @@ class Remembers(Protocol):
     """A fetch that keeps what it read, so that workers may not be worth starting."""
 
     def cached(self, indices: Indices) -> bool:
-        """Whether those items can be had without reading or computing."""
+        """Whether nothing needs to be read or computed for those items."""
+
+
+@runtime_checkable
+class Fetches8Bit(Protocol):
+    """A fetch of items that are 8-bit numbers before they become floats: between processes they are a quarter."""
+
+    def raw(self, indices: Indices) -> torch.Tensor:
+        """The items at `indices`, uint8 [B, *item_shape]; `to_unit` of them is what the fetch itself returns."""
 
 
 @dataclass(frozen=True)
@@ -55,25 +63,27 @@ class Dataset:
     Attributes:
         name: the name used in paths and queries.
         classes: names in label order.
-        ids: what a person would call each item: a relative file path, or `digits[12]`.
+        ids: a readable name of each item: a relative file path, or `digits[12]`.
         labels: int64 [N], positions in `classes`; or bool [N, C], where an item has any number of them.
         splits: str [N], "train", "val" or "test".
         groups: the group of each item (a speaker, a patient), "" for an item in none; or None.
         digests: hex digest of each item's own bytes, before any resizing or scaling.
         item_shape: of one fetched item, channels first, e.g. (1, 8, 8).
         fetch: int64 indices [B] -> float32 [B, *item_shape]; see `ragged`.
-        warnings: what a person should know about this data, one sentence or more each.
+        warnings: what users should know about this data, one sentence or more each.
         finish: what is left to do after `fetch`, see `View`.
         lengths: int64 [N], samples of sound before an item's padding, or tokens of a ragged item; None: nothing
             is padding.
         augment: (seed, epoch) -> what the training sees in that epoch; None: the items as they are.
             Every draw depends on the seed, the epoch and the item alone.
-        cache: what the cache of this data holds and did so far; None: there is none.
-        texts: what the items say, where they are texts, in full; None: they are not.
-        label_name: what a class is called, where a table has a column of them.
+        cache: returns what the cache of this data holds and did so far; None: there is none.
+        texts: the items in full, where they are texts; None: they are not.
+        label_name: the header of a column of classes.
         ragged: items differ in length: `fetch` gives int64 [B, T] padded to the longest of the batch, `lengths`
             is there, and `item_shape` is the longest that an item may be, (max_tokens,).
-        tokenizer: what made tokens of the texts; handed on to whoever keeps the model.
+        preprocessing: how a raw item becomes the model's input, plain JSON values: enough to read new items, and
+            for a program outside to do the same.
+        model_arguments: what a model made for this kind of data is built with besides shape and classes.
     """
 
     name: str
@@ -93,7 +103,8 @@ class Dataset:
     texts: tuple[str, ...] | None = None
     label_name: str = "label"
     ragged: bool = False
-    tokenizer: Any = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    model_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {len(self.ids), len(self.labels), len(self.splits), len(self.digests)}
@@ -128,7 +139,8 @@ class Dataset:
         `digest` covers every item in order (name, content, label name, group, split), the classes
         in order and the shape: equal digests mean that a resumed run sees the very same data.
         The other digests each cover one aspect and do not depend on the items' order. With several
-        labels an item, `class_counts` counts labels and `splits` items.
+        labels an item, `class_counts` counts labels and `splits` items. `preprocessing` is recorded and in no
+        digest: it belongs to the model's input, not to the data.
         """
         names = self._label_names()
         splits = self.splits.tolist()
@@ -153,10 +165,11 @@ class Dataset:
             "label_digest": _digest(sorted(zip(self.ids, names, strict=True))),
             "group_digest": _digest(sorted(zip(self.ids, groups, strict=True))),
             "split_digest": _digest(sorted(zip(self.ids, splits, strict=True))),
+            "preprocessing": dict(self.preprocessing),
         }
 
     def _label_names(self) -> list[str]:
-        """What the fingerprint says of each item's label, or labels."""
+        """How the fingerprint writes each item's label, or labels."""
         if not self.multi_label:
             return [self.classes[label] for label in self.labels]
         chosen: list[list[str]] = [[] for _ in self.ids]
@@ -204,7 +217,7 @@ def explain_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         lines.append(
             "The content of the items changed: their names are the same, the bytes of one or more are not."
             if "id_digest" not in changed
-            else "The items are others: names and content both changed."
+            else "The items are different: names and content both changed."
         )
     elif "id_digest" in changed:
         lines.append("Items were renamed or moved; their content is the same.")

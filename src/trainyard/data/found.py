@@ -18,7 +18,7 @@ class FoundFile:
         label: the position of its class.
         group: "" for none.
         split: "train", "val" or "test"; "" when the data has no splits of its own.
-        where: how to point at it in messages, such as a row of a CSV; "" when the id says it all.
+        where: where it was found, for messages, such as a row of a CSV; "" when the id suffices.
     """
 
     path: Path

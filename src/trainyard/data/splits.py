@@ -17,7 +17,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from trainyard.data.dataset import SPLITS, Indices, Splits
-from trainyard.data.dealing import Floats, deal_classes, deal_label_sets
+from trainyard.data.stratify import Floats, stratify_classes, stratify_label_sets
 from trainyard.errors import DataError
 
 
@@ -65,9 +65,9 @@ def assign_splits(
         (np.ones(len(items)), (units[items], classes)), shape=shape
     ).tocsr()  # items of each class in each unit
     if labels.ndim == 2:
-        chosen = deal_label_sets(labels.astype(bool), units, counts, sizes, shares, seed)
+        chosen = stratify_label_sets(labels.astype(bool), units, counts, sizes, shares, seed)
     else:
-        chosen = deal_classes(counts, sizes, shares, seed)
+        chosen = stratify_classes(counts, sizes, shares, seed)
     _give_train_every_class(chosen, counts, sizes)
     _fill_empty(chosen, counts, sizes, np.flatnonzero(shares > 0))
     return np.array(SPLITS)[chosen[units]]

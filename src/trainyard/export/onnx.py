@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from trainyard import durable
 from trainyard.errors import ConfigError, TrainyardError
+from trainyard.models.exporter_noise import without_exporter_noise
 from trainyard.models.quantize import QuantAware, converted, unquantised
-from trainyard.models.quiet import quiet
 
 _OPSET = 18  # the newest that torch writes without converting
 _AT_ONCE = 64  # items
@@ -188,7 +188,7 @@ def exported(
         import onnxruntime  # noqa: F401  (asked for before the minutes an export may take)
         import onnxscript  # noqa: F401
     try:
-        with quiet(), torch.random.fork_rng(devices=[]):
+        with without_exporter_noise(), torch.random.fork_rng(devices=[]):
             program = torch.onnx.export(
                 model,
                 example,

@@ -11,51 +11,62 @@ from trainyard.data.dataset import Dataset
 from trainyard.data.found import ON_BAD_FILE, FoundFile
 from trainyard.errors import DataError
 from trainyard.images.files import ImageFiles
+from trainyard.images.schema import CsvData, DigitsData, ImageFolderData
 
 
 def build_from_files(
+    data: ImageFolderData | CsvData,
     name: str,
-    where: str,
     classes: Sequence[str],
     files: Sequence[FoundFile],
     *,
-    image_size: tuple[int, int],
-    channels: int,
-    on_bad_file: str,
     cache_mb: float,
-    warnings: Sequence[str],
-    test_groups: Sequence[str] = (),
-    by_group: bool = True,
-    val_fraction: float,
-    test_fraction: float,
-    seed: int,
-    on_leak: str,
+    warnings: Sequence[str] = (),
 ) -> Dataset:
-    """Builds the dataset of the files that are complete images; see `build_dataset` for the other arguments.
+    """The dataset of the files that are whole images.
+
+    Args:
+        data: how images are read and split.
+        name: the dataset's name.
+        classes: names in label order.
+        files: what the source found.
+        cache_mb: megabytes of decoded pixels to keep in memory.
+        warnings: of the source.
 
     Raises:
         DataError: a file is missing or damaged and `on_bad_file` is "error", or skipping the bad files
             leaves a class empty.
     """
-    if on_bad_file not in ON_BAD_FILE:
+    if data.on_bad_file not in ON_BAD_FILE:
         raise DataError(
-            f"data.on_bad_file={on_bad_file!r} is not one of {', '.join(ON_BAD_FILE)}.",
+            f"data.on_bad_file={data.on_bad_file!r} is not one of {', '.join(ON_BAD_FILE)}.",
             f"Use one of {', '.join(ON_BAD_FILE)}.",
-            value=on_bad_file,
+            value=data.on_bad_file,
             place="data.on_bad_file",
         )
-    if channels not in (1, 3):
+    if data.channels not in (1, 3):
         raise DataError(
-            f"data.channels={channels} is not supported.", "Use 1 or 3.", value=channels, place="data.channels"
+            f"data.channels={data.channels} is not supported.",
+            "Use 1 or 3.",
+            value=data.channels,
+            place="data.channels",
         )
-    if min(image_size) < 1:
+    if min(data.image_size) < 1:
         raise DataError(
-            f"data.image_size={tuple(image_size)} is not a valid size.",
+            f"data.image_size={tuple(data.image_size)} is not a valid size.",
             "Use a height and a width of at least 1.",
-            value=tuple(image_size),
+            value=tuple(data.image_size),
             place="data.image_size",
         )
-    height, width = image_size
+    if data.channels not in (1, 3) or min(data.image_size) < 1:
+        raise DataError(
+            f"Images of {data.channels} channels and size {tuple(data.image_size)} are not supported.",
+            "Use 1 or 3 channels, and a height and a width of at least 1.",
+            value=(data.channels, *data.image_size),
+            place="data.channels" if data.channels not in (1, 3) else "data.image_size",
+        )
+    where, channels = data.path, data.channels
+    height, width = data.image_size
     images = ImageFiles([file.path for file in files], [file.id for file in files], (height, width), channels, cache_mb)
     read = images.read_all()
     good = np.array([index for index, (_, fault) in enumerate(read) if not fault], dtype=np.int64)
@@ -64,7 +75,7 @@ def build_from_files(
         faulty = [(file, fault) for file, (_, fault) in zip(files, read, strict=True) if fault]
         bad = [(f"{file.where}: {file.id}" if file.where else file.id, fault) for file, fault in faulty]
         count = "1 image is" if len(bad) == 1 else f"{len(bad)} images are"
-        if on_bad_file == "error":
+        if data.on_bad_file == "error":
             raise DataError(
                 f"{where}: {count} missing or unreadable:{describe_bad(bad)}",
                 "Replace or remove them, or set data.on_bad_file=skip.",
@@ -87,13 +98,23 @@ def build_from_files(
         official=[file.split for file in kept] if any(file.split for file in files) else None,
         groups=[file.group for file in kept] if any(file.group for file in files) else None,
         warnings=notes,
-        test_groups=test_groups,
-        by_group=by_group,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        on_leak=on_leak,
+        split=data.split,
     )
+
+
+def require_no_groups(data: DigitsData | ImageFolderData) -> None:
+    """Refuses `split.test_groups` for a source without groups.
+
+    Raises:
+        DataError: it is set.
+    """
+    if data.split.test_groups:
+        raise DataError(
+            f"data.split.test_groups is set, but {data.source} has no groups.",
+            "Use data=csv with data.group_column, or unset it.",
+            value=data.split.test_groups,
+            place="data.split.test_groups",
+        )
 
 
 def _check_left(where: str, classes: Sequence[str], files: Sequence[FoundFile], good: np.ndarray) -> None:

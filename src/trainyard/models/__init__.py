@@ -2,18 +2,23 @@
 
 `build` turns a name, an item's shape and the class names into an `nn.Module`, and a module's recipe
 into the `config.json` that lies beside its weights. The networks take plain numbers. Nothing here
-knows of runs, files, datasets or training.
+knows of runs, files, datasets or training. Importing this package imports nothing heavy.
 """
 
-from trainyard.models.build import build_model, from_model_config, model_config
-from trainyard.models.cnn import CNN
-from trainyard.models.efficientnet import EfficientNetV2
-from trainyard.models.mlp import MLP
-from trainyard.models.mobilenet import MobileNetV2
-from trainyard.models.panns import PannsCnn14
-from trainyard.models.parameters import count_parameters, freeze
-from trainyard.models.quantize import QuantAware, converted, quantization_aware, unquantised
-from trainyard.models.weights import Report, load_matching, read_weights
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainyard.models.build import build_model, from_model_config, model_config
+    from trainyard.models.cnn import CNN
+    from trainyard.models.efficientnet import EfficientNetV2
+    from trainyard.models.mlp import MLP
+    from trainyard.models.mobilenet import MobileNetV2
+    from trainyard.models.panns import PannsCnn14
+    from trainyard.models.parameters import freeze
+    from trainyard.models.quantize import QuantAware, converted, quantization_aware, unquantised
+    from trainyard.models.weights import Report, load_matching, read_weights
 
 __all__ = [
     "CNN",
@@ -25,7 +30,6 @@ __all__ = [
     "Report",
     "build_model",
     "converted",
-    "count_parameters",
     "freeze",
     "from_model_config",
     "load_matching",
@@ -34,3 +38,25 @@ __all__ = [
     "read_weights",
     "unquantised",
 ]
+
+_MODULES = {
+    "build": ("build_model", "from_model_config", "model_config"),
+    "cnn": ("CNN",),
+    "efficientnet": ("EfficientNetV2",),
+    "mlp": ("MLP",),
+    "mobilenet": ("MobileNetV2",),
+    "panns": ("PannsCnn14",),
+    "parameters": ("freeze",),
+    "quantize": ("QuantAware", "converted", "quantization_aware", "unquantised"),
+    "weights": ("Report", "load_matching", "read_weights"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The package's names, imported when they are first used."""
+    from importlib import import_module
+
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,15 +8,14 @@ published code, so that published weights load. Nothing here knows names of mode
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from trainyard.errors import ConfigError
+from trainyard.models.schema import Norm
 
-Norm = Literal["batch", "group", "instance"]
-NORMS: tuple[Norm, ...] = ("batch", "group", "instance")
 _GROUP_CHANNELS = 16  # a group's, at least: as good as a fixed number of groups (Wu & He, 2018, table 3)
 
 
@@ -142,6 +141,47 @@ class SpectrogramNetwork(nn.Module):
         self._frozen = [part for block in blocks[: len(blocks) - trainable] for part in block]
         for part in self._frozen:
             part.requires_grad_(False)
+
+
+class PooledNetwork(SpectrogramNetwork):
+    """Blocks of convolutions, the average over pixels, dropout, and a linear layer.
+
+    Args:
+        features: the blocks in order; the last is the convolution that makes the embedding.
+        embedding_size: channels of the last block.
+        n_classes: width of the output.
+        dropout: share of the embedding dropped in training.
+        trainable_blocks: how many of the blocks before the last train besides the last and the classifier; None: all.
+
+    Raises:
+        ConfigError: more trainable blocks than there are.
+    """
+
+    published_names: ClassVar[Mapping[str, str]] = {"classifier.1.": "classifier."}
+
+    def __init__(
+        self,
+        features: Sequence[nn.Module],
+        embedding_size: int,
+        n_classes: int,
+        *,
+        dropout: float,
+        trainable_blocks: int | None,
+    ) -> None:
+        super().__init__()
+        self.embedding_size = embedding_size
+        self.features = nn.Sequential(*features)
+        # No module at all for 0: nn.Dropout(0) would still draw random numbers.
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.classifier = nn.Linear(embedding_size, n_classes)
+        init_convolutions(self)
+        nn.init.zeros_(self.classifier.bias)
+        self._train_last(trainable_blocks, [[block] for block in features[:-1]])
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embeddings: float32 [B, embedding_size] of float32 [B, C, H, W]."""
+        dropped: Tensor = self.dropout(self.features(images).mean(dim=(2, 3)))
+        return dropped
 
 
 def check_size(name: str, size: tuple[int, int], *, halvings: int, norm: Norm, rounds_up: bool) -> None:

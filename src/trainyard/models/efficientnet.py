@@ -6,14 +6,13 @@ and shapes are torchvision's, so that its weights load. It knows sizes only, no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from trainyard.models.blocks import ConvNorm, Norm, SpectrogramNetwork, StochasticDepth, check_size, init_convolutions
+from trainyard.models.blocks import ConvNorm, PooledNetwork, StochasticDepth, check_size
+from trainyard.models.schema import EfficientNetSize, Norm
 
-Size = Literal["small", "s", "m", "l"]
 _EPS = 1e-3  # of the norms, in the published weights
 _STOCHASTIC_DEPTH = 0.2  # of the last residual; the first has 0
 
@@ -26,7 +25,7 @@ class _Stage(NamedTuple):
     layers: int
 
 
-_STAGES: dict[Size, tuple[_Stage, ...]] = {
+_STAGES: dict[EfficientNetSize, tuple[_Stage, ...]] = {
     "small": (
         _Stage(True, 1, 1, 16, 1),
         _Stage(True, 4, 2, 32, 2),
@@ -62,7 +61,6 @@ _STAGES: dict[Size, tuple[_Stage, ...]] = {
         _Stage(False, 6, 1, 640, 7),
     ),
 }
-SIZES: tuple[Size, ...] = tuple(_STAGES)
 
 
 class _SqueezeExcitation(nn.Module):
@@ -104,7 +102,7 @@ class _Residual(nn.Module):
         return images + self.stochastic_depth(result) if self.adds else result
 
 
-class EfficientNetV2(SpectrogramNetwork):
+class EfficientNetV2(PooledNetwork):
     """EfficientNetV2: a strided stem, six or seven stages, a 1x1 convolution, the average over pixels, a linear layer.
 
     Args:
@@ -121,11 +119,9 @@ class EfficientNetV2(SpectrogramNetwork):
         ConfigError: more trainable blocks than there are, or images too small for the norm.
     """
 
-    published_names: ClassVar[Mapping[str, str]] = {"classifier.1.": "classifier."}
-
     def __init__(
         self,
-        size: Size,
+        size: EfficientNetSize,
         in_channels: int,
         n_classes: int,
         *,
@@ -134,7 +130,6 @@ class EfficientNetV2(SpectrogramNetwork):
         dropout: float = 0.2,
         trainable_blocks: int | None = None,
     ) -> None:
-        super().__init__()
         check_size("efficientnet_v2", image_size, halvings=5, norm=norm, rounds_up=True)
         stages = _STAGES[size]
         width = stages[0].channels
@@ -147,17 +142,7 @@ class EfficientNetV2(SpectrogramNetwork):
                 layers.append(_Residual(stage, width, 1 if layer else stage.stride, norm, drop))
                 width, built = stage.channels, built + 1
             features.append(nn.Sequential(*layers))
-        self.embedding_size = 1280 if size != "small" else 640
-        features.append(ConvNorm(width, self.embedding_size, norm=norm, kernel=1, eps=_EPS, activation=nn.SiLU))
-        self.features = nn.Sequential(*features)
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.classifier = nn.Linear(self.embedding_size, n_classes)
-        init_convolutions(self)
-        nn.init.uniform_(self.classifier.weight, -(n_classes**-0.5), n_classes**-0.5)
-        nn.init.zeros_(self.classifier.bias)
-        self._train_last(trainable_blocks, [[stage] for stage in features[:-1]])
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Embeddings: float32 [B, embedding_size] of float32 [B, C, H, W]."""
-        dropped: Tensor = self.dropout(self.features(images).mean(dim=(2, 3)))
-        return dropped
+        embedding_size = 1280 if size != "small" else 640
+        features.append(ConvNorm(width, embedding_size, norm=norm, kernel=1, eps=_EPS, activation=nn.SiLU))
+        super().__init__(features, embedding_size, n_classes, dropout=dropout, trainable_blocks=trainable_blocks)
+        nn.init.uniform_(self.get_parameter("classifier.weight"), -(n_classes**-0.5), n_classes**-0.5)

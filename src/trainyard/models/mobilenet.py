@@ -6,12 +6,10 @@ activation. Names and shapes are torchvision's. It knows sizes only, no class na
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from torch import Tensor, nn
 
-from trainyard.models.blocks import ConvNorm, Norm, SpectrogramNetwork, check_size, init_convolutions
+from trainyard.models.blocks import ConvNorm, PooledNetwork, check_size
+from trainyard.models.schema import Norm
 
 # expansion, channels, layers, stride: table 2 of the paper
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -37,7 +35,7 @@ class _InvertedResidual(nn.Module):
         return images + result if self.adds else result
 
 
-class MobileNetV2(SpectrogramNetwork):
+class MobileNetV2(PooledNetwork):
     """MobileNetV2: a strided stem, 17 inverted residuals, a 1x1 convolution, the average over pixels, a linear layer.
 
     Args:
@@ -54,8 +52,6 @@ class MobileNetV2(SpectrogramNetwork):
         ConfigError: more trainable blocks than there are, or images too small for the norm.
     """
 
-    published_names: ClassVar[Mapping[str, str]] = {"classifier.1.": "classifier."}
-
     def __init__(
         self,
         width: float,
@@ -67,7 +63,6 @@ class MobileNetV2(SpectrogramNetwork):
         dropout: float = 0.2,
         trainable_blocks: int | None = None,
     ) -> None:
-        super().__init__()
         check_size("mobilenet_v2", image_size, halvings=5, norm=norm, rounds_up=True)
         inputs = _divisible(_STEM * width)
         features: list[nn.Module] = [ConvNorm(in_channels, inputs, norm=norm, stride=2, activation=nn.ReLU6)]
@@ -77,20 +72,10 @@ class MobileNetV2(SpectrogramNetwork):
                 stride = 1 if layer else first_stride
                 features.append(_InvertedResidual(inputs, outputs, expansion=expansion, stride=stride, norm=norm))
                 inputs = outputs
-        self.embedding_size = _divisible(_LAST * max(1.0, width))
-        features.append(ConvNorm(inputs, self.embedding_size, norm=norm, kernel=1, activation=nn.ReLU6))
-        self.features = nn.Sequential(*features)
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.classifier = nn.Linear(self.embedding_size, n_classes)
-        init_convolutions(self)
-        nn.init.normal_(self.classifier.weight, 0.0, 0.01)
-        nn.init.zeros_(self.classifier.bias)
-        self._train_last(trainable_blocks, [[block] for block in features[:-1]])
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Embeddings: float32 [B, embedding_size] of float32 [B, C, H, W]."""
-        dropped: Tensor = self.dropout(self.features(images).mean(dim=(2, 3)))
-        return dropped
+        embedding_size = _divisible(_LAST * max(1.0, width))
+        features.append(ConvNorm(inputs, embedding_size, norm=norm, kernel=1, activation=nn.ReLU6))
+        super().__init__(features, embedding_size, n_classes, dropout=dropout, trainable_blocks=trainable_blocks)
+        nn.init.normal_(self.get_parameter("classifier.weight"), 0.0, 0.01)
 
 
 def _divisible(channels: float) -> int:

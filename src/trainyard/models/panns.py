@@ -12,7 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainyard.models.blocks import Norm, SpectrogramNetwork, check_size, make_norm
+from trainyard.models.blocks import SpectrogramNetwork, check_size, make_norm
+from trainyard.models.schema import Norm
 
 _BLOCKS = 6
 

@@ -1,4 +1,4 @@
-"""Which weights of a network train, and how many there are.
+"""Which weights of a network train.
 
 Freezing is by name, so that a config can say it. It knows `nn.Module` only, not what a network is for.
 """
@@ -25,7 +25,7 @@ def freeze(model: nn.Module, names: Sequence[str]) -> list[str]:
             parameter below them. `stages.1` is not a prefix of `stages.10`.
 
     Raises:
-        ConfigError: a name that is no parameter and no module with parameters. Nothing is frozen then.
+        ConfigError: a name that is neither a parameter nor a module with parameters. Nothing is frozen then.
     """
     parameters = dict(model.named_parameters())
     modules = [name for name, module in model.named_modules() if name and any(True for _ in module.parameters())]
@@ -43,12 +43,3 @@ def freeze(model: nn.Module, names: Sequence[str]) -> list[str]:
     for key in chosen:
         parameters[key].requires_grad_(False)
     return list(chosen)
-
-
-def count_parameters(model: nn.Module) -> dict[str, int]:
-    """How many numbers the model learns: `total`, and `trainable` of them. Tied weights count once."""
-    total = trainable = 0
-    for parameter in model.parameters():
-        total += parameter.numel()
-        trainable += parameter.numel() if parameter.requires_grad else 0
-    return {"total": total, "trainable": trainable}

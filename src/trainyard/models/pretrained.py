@@ -1,4 +1,4 @@
-"""What somebody has trained and published: from a local directory, or by hub id from the cache or the network.
+"""Loads published models: from a local directory, or by hub id from the cache or the network.
 
 Weights that should be there and are not are an error, because transformers would go on with random
 ones. Without a network a hub id fails in seconds. Which encoders there are, and what for, is not known here.
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from trainyard.errors import ConfigError
-from trainyard.models.library import quiet, transformers, without_torchao
+from trainyard.models.huggingface import errors_only, transformers, without_torchao
 
 _ADAPTER = "adapter_config.json"
 _REACH_S = 10.0  # seconds to wait for an answer of the hub
@@ -32,9 +32,9 @@ def load_from(source: str, what: str, load: Callable[[bool], T]) -> T:
         load: loads it.
 
     Raises:
-        ConfigError: it cannot be had; says why and what to do.
+        ConfigError: it cannot be loaded; says why and what to do.
     """
-    with quiet(), without_torchao():
+    with errors_only(), without_torchao():
         if Path(source).exists():
             return _explained(source, what, lambda: load(True))
         with contextlib.suppress(OSError, ValueError):  # not in the cache

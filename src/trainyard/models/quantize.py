@@ -21,7 +21,7 @@ from torch.fx import GraphModule, Node
 
 from trainyard.errors import ConfigError, UserError
 from trainyard.models.blocks import StochasticDepth
-from trainyard.models.quiet import quiet
+from trainyard.models.exporter_noise import without_exporter_noise
 
 _BATCH_NORM = torch.ops.aten.batch_norm.default
 _CONV = torch.ops.aten.conv2d.default
@@ -93,13 +93,13 @@ class QuantAware(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> QuantAware:
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        with quiet():
+        with without_exporter_noise():
             twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
 
 
 def _follow_mode(model: QuantAware, _keys: object) -> None:
-    model.train(model.training)  # what was loaded says how the saved one rounded
+    model.train(model.training)  # the loaded state holds how the saved one rounded
 
 
 def quantization_aware(model: nn.Module, item_shape: Sequence[int]) -> QuantAware:
@@ -123,7 +123,7 @@ def quantization_aware(model: nn.Module, item_shape: Sequence[int]) -> QuantAwar
     model.train()
     device = next(model.parameters()).device
     norms = {name: module for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    with quiet(), torch.random.fork_rng(devices=[]):
+    with without_exporter_noise(), torch.random.fork_rng(devices=[]):
         example = torch.zeros(2, *item_shape, device=device)
         exported = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
         graph = _usable(prepare(exported.module(), quantizer))
@@ -155,7 +155,7 @@ def converted(model: QuantAware) -> nn.Module:
     with torch.no_grad():
         model(torch.zeros(1, *model.item_shape))  # the last step moved the weights: their ranges follow
         _fold_batch_norms(model.graph)
-    with quiet():
+    with without_exporter_noise():
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
         graph: GraphModule = convert_pt2e(model.graph)
@@ -188,7 +188,7 @@ def _torchao() -> tuple[Any, Any]:
     one. The plain ones use the conversion's own function.
     """
     try:
-        with quiet():
+        with without_exporter_noise():
             from torchao.quantization.pt2e import fake_quantize, observer
             from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
             from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
@@ -290,7 +290,7 @@ def _fold_batch_norms(graph: GraphModule) -> None:
     After a convolution, the graph has `bn(conv(x, round(weight * s)) / s)` with s = gamma / sqrt(var + eps)
     per output channel; that is `conv(x, round(weight * s)) + beta - mean * s`. Elsewhere it has `bn(x)`,
     which is `x * s + beta - mean * s`. torchao's own folding finds the first by a hundred patterns that
-    it builds anew each time, which takes a minute, and it assumes eps 1e-5.
+    it builds again each time, which takes a minute, and it assumes eps 1e-5.
     """
     for number, node in enumerate(list(graph.graph.nodes)):
         if node.target is not _BATCH_NORM:

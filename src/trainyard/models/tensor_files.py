@@ -1,4 +1,4 @@
-"""Writers of files of tensors, whose failures say what the system said.
+"""Writers of files of tensors that raise the system's own error when they fail.
 
 Everything they write loads with `torch.load(weights_only=True)` or safetensors. Knows nothing of checkpoints.
 """
@@ -21,7 +21,7 @@ from trainyard import durable
 FileWriter = Callable[[Path], None]  # writes one file to the given path
 
 
-def torch_file(value: Any) -> FileWriter:
+def torch_file(value: Any) -> Callable[[Path], None]:
     """A writer of what `torch.load` reads. Its bytes do not depend on the path it is written to."""
 
     def write(path: Path) -> None:
@@ -31,7 +31,7 @@ def torch_file(value: Any) -> FileWriter:
     return write
 
 
-def safetensors_file(tensors: Mapping[str, Tensor]) -> FileWriter:
+def safetensors_file(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
     """A writer of tensors that safetensors and transformers read."""
 
     def write(path: Path) -> None:
@@ -43,17 +43,17 @@ def safetensors_file(tensors: Mapping[str, Tensor]) -> FileWriter:
 
 @contextlib.contextmanager
 def _system_errors(path: Path) -> Iterator[None]:
-    """Brings out what the system said, such as that the disk is full; torch and safetensors wrap it in their own."""
+    """Raises the system's error, such as that the disk is full, which torch and safetensors wrap in their own."""
     with durable.explained(path):
         try:
             yield
         except Exception as error:
-            said: BaseException | None = error
-            while said is not None and not isinstance(said, OSError):
-                said = said.__context__
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__context__
             number = re.search(r"os error (\d+)", str(error))
-            if said is None and number is not None:
-                said = OSError(int(number[1]), os.strerror(int(number[1])), str(path))
-            if said is None or said is error:
+            if cause is None and number is not None:
+                cause = OSError(int(number[1]), os.strerror(int(number[1])), str(path))
+            if cause is None or cause is error:
                 raise
-            raise said from error
+            raise cause from error

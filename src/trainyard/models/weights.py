@@ -1,4 +1,4 @@
-"""Starting from weights that somebody else trained: reading them, and fitting what fits.
+"""Starting from published weights: reading them, and loading those that fit.
 
 A published file rarely matches a network in full (other classes, three channels instead of one), and
 a silent partial load looks like a bad hyper-parameter. So every tensor is accounted for in a report.
@@ -66,7 +66,7 @@ def read_weights(path: Path | str) -> dict[str, Any]:
     """The contents of a `.safetensors` file, or of a file of torch.save's, on the CPU.
 
     Raises:
-        ConfigError: nothing is there, or it is no such file (one that would run code when read included).
+        ConfigError: there is no file, or it does not hold weights (or would run code when read).
     """
     path = Path(path)
     if not path.is_file():
@@ -85,7 +85,7 @@ def read_weights(path: Path | str) -> dict[str, Any]:
 
 
 def load_matching(model: nn.Module, state: Mapping[str, Any], where: str) -> Report:
-    """Puts into `model` every tensor of `state` whose name and shape fit; says what became of all others.
+    """Puts into `model` every tensor of `state` whose name and shape fit; reports what became of all others.
 
     Names lose the prefixes of common wrappers, and take this network's spelling where it differs from
     the published one (`model.published_names`). The first convolution of weights for colour images fits

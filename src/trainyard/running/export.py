@@ -16,13 +16,10 @@ from torch import Tensor, nn
 from trainyard import durable
 from trainyard.assembly.setup import Setup
 from trainyard.assembly.trained import Trained
-from trainyard.audio.encoders import EncoderClassifier
-from trainyard.audio.load import heard_by
-from trainyard.config.schema import AudioData
 from trainyard.errors import DiskFullError, TrainyardError, UserError
+from trainyard.models.protocols import ExportsFolder, WritesOnnx
 from trainyard.models.quantize import QuantAware
 from trainyard.runs import RunReader, RunWriter, amend
-from trainyard.text.encoders import TextClassifier
 
 FORMATS = ("onnx", "int8", "adapter", "merged")
 _COMPARED = 64  # items that an exported file is checked on
@@ -51,8 +48,8 @@ def export_run(
             return _encoder(opened.model, run, format_, opened.step, opened.loaded.model_config)
     setup = opened.setup
     with amend(reader.yard, reader.home) as run:
-        if isinstance(setup.model, TextClassifier):
-            return _texts(setup, run, format_, opened.step, opened.loaded.decision)
+        if isinstance(setup.model, WritesOnnx):
+            return _own_onnx(setup, run, format_, opened.step, opened.loaded.decision)
         return _write(setup, run, format_, opened.step)
 
 
@@ -72,28 +69,25 @@ def export_quantised(setup: Setup, run: RunWriter, step: int) -> list[tuple[Path
         return []
 
 
-def _texts(
+def _own_onnx(
     setup: Setup, run: RunWriter, format_: str, step: int, decision: Mapping[str, Any] | None
 ) -> list[tuple[Path, str]]:
-    """A text encoder as ONNX, with its thresholds beside it."""
-    from trainyard.text.onnx import export_text_onnx
-
+    """The ONNX file of a model with several inputs, its decision described beside it."""
     if format_ != "onnx":
         raise _not_for_int8(run)
     model, dataset, split = setup.model, setup.dataset, _compared_on(setup)
-    assert isinstance(model, TextClassifier)
+    assert isinstance(model, WritesOnnx)
     assert dataset.lengths is not None
     chosen = dataset.indices(split)[:_COMPARED]
     path = _stem(run, step)
     path = path.with_name(f"{path.name}.onnx")
-    parity = export_text_onnx(
-        model,
+    parity = model.write_onnx(
         dataset.fetch(chosen),
         torch.from_numpy(dataset.lengths[chosen]),
         path,
         classes=dataset.classes,
         decision=decision,
-        details={"run": run.id, "step": step, "compared_on": split},
+        details={"run": run.id, "step": step, "compared_on": split, "preprocessing": dict(dataset.preprocessing)},
     )
     run.note_record("exports", path.parent)
     return [(path, f"{parity.max_abs_error:.1g} from the model on {parity.items} texts; takes ids and a mask")]
@@ -119,9 +113,12 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
         raise _not_for_int8(run)
     split = _compared_on(setup)
     inputs, labels = _items(setup, split)
-    details: dict[str, Any] = {"run": run.id, "step": step, "compared_on": split}
-    if isinstance(setup.config.data, AudioData):
-        details["sound"] = heard_by(setup.config, setup.dataset.item_shape)
+    details: dict[str, Any] = {
+        "run": run.id,
+        "step": step,
+        "compared_on": split,
+        "preprocessing": dict(setup.dataset.preprocessing),
+    }
     told = ""
     if setup.dataset.lengths is not None:  # the run leaves the padding of short clips out of the mean
         details["padding"] = "counted as sound: the graph takes no lengths"
@@ -156,9 +153,7 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
 def _encoder(
     model: nn.Module, run: RunWriter, format_: str, step: int, config: Mapping[str, Any]
 ) -> list[tuple[Path, str]]:
-    from trainyard.audio.peft import BASE, HEAD, README, base_of, export_adapter, export_merged
-
-    if not isinstance(model, EncoderClassifier):
+    if not isinstance(model, ExportsFolder):
         raise UserError(
             f"Run {run.name} trained no speech encoder, which --format {format_} is for.", "Use --format onnx."
         )
@@ -166,16 +161,9 @@ def _encoder(
     folder = stem.with_name(f"{stem.name}_{format_}")
     if folder.exists():
         raise UserError(f"{folder} is there already.", "Use it, or remove it and export again.")
-    if format_ == "merged":
-        export_merged(model, folder)
-        what = "AutoModelForAudioClassification.from_pretrained loads it"
-    else:
-        # weights of another run took the place of the base's, whatever that run had begun from
-        begun = (run.snapshot.config.get("run") or {}).get("checkpoint_path")
-        base = None if begun else base_of(config)
-        export_adapter(model, folder, config, base)
-        of = f"in {BASE}/ beside them" if base is None else base
-        what = f"peft's LoRA and {HEAD}; the encoder is {of}; {README} has the lines of Python that load all"
+    # The weights of another run took the place of the base's, whatever that run had begun from.
+    begun = (run.snapshot.config.get("run") or {}).get("checkpoint_path")
+    what = model.export_folder(format_, folder, config, has_base=not begun)
     run.note_record("exports", stem.parent)
     return [(folder, what)]
 

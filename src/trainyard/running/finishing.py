@@ -12,6 +12,7 @@ from trainyard.analysis.scoring import Rule
 from trainyard.assembly.setup import Setup
 from trainyard.checkpoints import Choice, choose
 from trainyard.metric import Metric
+from trainyard.models.protocols import HasLayerWeights
 from trainyard.running import records
 from trainyard.running.artifacts import log_run_artifacts
 from trainyard.running.logs import tell
@@ -42,7 +43,9 @@ def finish(
     if run is None:
         return {}
     if config.run.train:
-        for note in found["val"].tuned(scoring)[1] if "val" in found else ():
+        val = found.get("val")
+        columns, targets = ({}, setup.dataset.labels[:0]) if val is None else (val.columns, val.targets)
+        for note in scoring.tune(columns, targets)[1]:
             run.warn(note)
             tell(console, note, label="warning: ", logger=logger)
     with_plots = config.outputs.plots
@@ -50,9 +53,8 @@ def finish(
     for split, predictions in found.items():
         records.write_predictions(run, predictions, setup.dataset, scoring, split, with_plots=with_plots)
         further = scoring.final_values(predictions.columns, predictions.targets, predictions.rule)
-    shares = getattr(setup.model, "layer_weights", None)
-    if shares is not None:
-        records.write_layer_weights(run, shares(), with_plots=with_plots)
+    if isinstance(setup.model, HasLayerWeights):
+        records.write_layer_weights(run, setup.model.layer_weights(), with_plots=with_plots)
     if getattr(config.model, "qat", False) and config.run.train:
         _export_int8(setup, run, best.checkpoint.step if best is not None else run.snapshot.step, console, logger)
     if setup.dataset.cache is not None:

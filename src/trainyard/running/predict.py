@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainyard.assembly.trained import Trained, config_of
-from trainyard.config.schema import AudioData
+from trainyard.assembly.trained import Trained
+from trainyard.config import kinds
 from trainyard.data.batches import Batch
-from trainyard.data.unlabelled import Items, load_clips, load_items
+from trainyard.data.cache import cache_directory
+from trainyard.data.items import Items
 from trainyard.runs import RunReader
 from trainyard.training.evaluate import infer
 
@@ -37,24 +38,28 @@ def predict_items(
         CheckpointError: it is damaged.
     """
     opened = Trained.open(reader, checkpoint, device=device, trust=trust)
-    texts: tuple[str, ...] | None = None
-    config = opened.config
-    if isinstance(config.data, AudioData):
-        items = _clips(reader, path)
-    elif config.data.source == "text":
-        from trainyard.text.load import load_new  # asks for the libraries of text
-
-        items, texts = load_new(path, config.data.text_column, config.data.max_tokens, opened.loaded.files)
-    else:
-        items = load_items(path, opened.loaded.model_config["item_shape"])
-    where = opened.process.device
+    items = _read(opened, path)
+    where, precision = opened.process.device, opened.config.training.precision
     predicted = [
         {name: column.cpu().numpy() for name, column in opened.task.predict(outputs).items()}
-        for _, outputs in infer(opened.model, _batches(items, where), config.training.precision, where)
+        for _, outputs in infer(opened.model, _batches(items, where), precision, where)
     ]
     columns = {name: np.concatenate([part[name] for part in predicted]) for name in predicted[0]}
-    named, column = (items.ids, "id") if texts is None else (texts, "text")
+    named, column = (items.ids, "id") if items.texts is None else (items.texts, "text")
     return opened.task.scoring.table(named, None, columns, opened.rule, column)
+
+
+def _read(opened: Trained, path: Path) -> Items:
+    """The items at `path`, read as the run read its own."""
+    system = opened.config.system
+    items: Items = kinds.torch_side("data", opened.config.data.source).read_new(
+        path,
+        opened.preprocessing,
+        files=opened.loaded.files,
+        cache_dir=cache_directory(system.cache_dir),
+        cache_mb=system.cache_mb,
+    )
+    return items
 
 
 def _batches(items: Items, device: torch.device) -> Iterator[Batch]:
@@ -67,13 +72,3 @@ def _batches(items: Items, device: torch.device) -> Iterator[Batch]:
             inputs = items.finish(inputs, indices)
         lengths = None if items.lengths is None else torch.from_numpy(items.lengths[indices]).to(device)
         yield Batch(inputs, torch.empty(0), indices, len(indices), lengths)
-
-
-def _clips(reader: RunReader, path: Path) -> Items:
-    """Recordings as the run's model hears them."""
-    from trainyard.audio.load import cache_dir, frontend_of, listening_of  # asks for the libraries of sound
-
-    config = config_of(reader, trust=True)  # builds none of its targets
-    assert isinstance(config.data, AudioData)
-    frontend = frontend_of(config, reader.snapshot.data.get("item_shape"))
-    return load_clips(path, listening_of(config.data), frontend, cache_dir(config), config.system.cache_mb)

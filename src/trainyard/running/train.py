@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from trainyard.assembly.setup import Setup, build, load_dataset, load_initial_weights
-from trainyard.audio.study.names import default_run_name, model_label
 from trainyard.config.convert import to_dict
-from trainyard.config.schema import Config, TextEncoderModel
+from trainyard.config.names import default_run_name, model_label
+from trainyard.config.schema import Config
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.layouts import Layout, load_layout
 from trainyard.running.attempt import ShouldStop, attempt, starting_processes
@@ -133,7 +133,7 @@ def tested_model(config: Config) -> Loaded | None:
     That is a text encoder's tokenizer; and of one to test, what building it anew would fetch.
     """
     path = config.run.checkpoint_path
-    reads = isinstance(config.model, TextEncoderModel)
+    reads = getattr(config.data, "reads_with_checkpoint", False)
     if path is None or not (reads or (not config.run.train and getattr(config.model, "pretrained", False))):
         return None
     try:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from trainyard.config.schema import SplitOptions
 from trainyard.data.build import build_dataset, listed
 from trainyard.data.dataset import Dataset, Fetch, Indices
 from trainyard.errors import DataError
@@ -24,40 +25,20 @@ from trainyard.text.sources import Texts, Tokens
 Encode = Callable[[Sequence[str], int], tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]]
 
 
-def text_dataset(
-    texts: Texts,
-    encode: Encode,
-    *,
-    pad_id: int,
-    name: str,
-    max_tokens: int,
-    label_name: str = "label",
-    tokenizer: Any = None,
-    **split: Any,
-) -> Dataset:
-    """The ragged dataset of texts: `with_tokens` of `split_texts`.
-
-    Raises:
-        DataError: what those two refuse.
-    """
-    dataset = split_texts(texts, name=name, label_name=label_name, **split)
-    return with_tokens(dataset, encode, pad_id=pad_id, max_tokens=max_tokens, tokenizer=tokenizer)
-
-
-def split_texts(texts: Texts, *, name: str, label_name: str = "label", **split: Any) -> Dataset:
+def split_texts(texts: Texts, *, name: str, label_name: str = "label", split: SplitOptions) -> Dataset:
     """The texts with their splits, checked; they cannot be fetched before `with_tokens`.
 
     Args:
         texts: what a source has read. Texts that are the same bytes are the same item, wherever they lie.
         name: the dataset's name.
-        label_name: what a class is called in tables.
-        split: as `build_dataset` takes it, from `test_groups` to `on_leak`.
+        label_name: the header of a column of classes.
+        split: how items are shared out.
 
     Raises:
         DataError: what `build_dataset` refuses.
     """
     digests = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts.texts]
-    dataset = build_dataset(
+    return build_dataset(
         name,
         texts.where,
         texts.classes,
@@ -70,12 +51,12 @@ def split_texts(texts: Texts, *, name: str, label_name: str = "label", **split: 
         groups=texts.groups,
         texts=texts.texts,
         warnings=texts.warnings,
-        **split,
+        split=split,
+        extra={"label_name": label_name},
     )
-    return replace(dataset, label_name=label_name)
 
 
-def with_tokens(dataset: Dataset, encode: Encode, *, pad_id: int, max_tokens: int, tokenizer: Any = None) -> Dataset:
+def with_tokens(dataset: Dataset, encode: Encode, *, pad_id: int, max_tokens: int, **extra: Any) -> Dataset:
     """The dataset of `split_texts` with every text as tokens.
 
     Args:
@@ -83,7 +64,7 @@ def with_tokens(dataset: Dataset, encode: Encode, *, pad_id: int, max_tokens: in
         encode: as `Encode`; cuts each text to `max_tokens` tokens.
         pad_id: the token that fills a batch up.
         max_tokens: the most tokens of a text, those that every text gets included.
-        tokenizer: kept in the dataset for whoever saves the model.
+        extra: further attributes of the dataset.
 
     Raises:
         DataError: a text that becomes no token.
@@ -95,23 +76,17 @@ def with_tokens(dataset: Dataset, encode: Encode, *, pad_id: int, max_tokens: in
     if none:
         raise DataError(
             f"{dataset.name}: the tokenizer makes no token of {listed(none, 3)}.",
-            "Take these texts out, or use another tokenizer.",
+            "Remove these texts, or use another tokenizer.",
+            value=none,
+            place=dataset.name,
         )
     warnings = dataset.warnings
     full = int((tokens.lengths >= max_tokens).sum())
     if full:
         verb = "fills" if full == 1 else "fill"
-        warnings += (
-            f"{full} of {len(dataset)} texts {verb} data.max_tokens={max_tokens}: what is beyond is not read.",
-        )
+        warnings += (f"{full} of {len(dataset)} texts {verb} data.max_tokens={max_tokens}: the rest is cut off.",)
     return replace(
-        dataset,
-        fetch=tokens,
-        lengths=tokens.lengths,
-        item_shape=(max_tokens,),
-        ragged=True,
-        tokenizer=tokenizer,
-        warnings=warnings,
+        dataset, fetch=tokens, lengths=tokens.lengths, item_shape=(max_tokens,), ragged=True, warnings=warnings, **extra
     )
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainyard.export.onnx import Parity, exported, parity_of, publish, require_parity, session
-from trainyard.text.encoders import TextClassifier
+from trainyard.text.encoders.classifier import TextClassifier
 
 _AT_ONCE = 16  # texts
 _INPUTS = ("input_ids", "attention_mask")

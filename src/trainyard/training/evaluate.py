@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from trainyard.analysis.scoring import Rule, Scoring
+from trainyard.analysis.scoring import Rule
 from trainyard.data.batches import Batch, Batches
 from trainyard.tasks.task import Task
 from trainyard.training.forward import autocast, forward
@@ -39,10 +39,6 @@ class Predictions:
     columns: Mapping[str, npt.NDArray[Any]]
     metrics: dict[str, float]
     rule: Rule | None = None
-
-    def tuned(self, scoring: Scoring) -> tuple[Rule | None, list[str]]:
-        """The rule that these predictions suggest, and what they could not decide; `untuned` where N is 0."""
-        return scoring.tune(self.columns, self.targets) if len(self.indices) else (scoring.untuned(), [])
 
 
 def infer(

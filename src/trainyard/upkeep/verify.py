@@ -101,9 +101,8 @@ def verify_run(reader: RunReader, tally: Tally, *, trust: bool = False) -> Itera
             if changed:
                 remedy = "Remove that file: the journal holds everything in it and is read instead."
                 kept, keys = str(reader.home / ".run" / "run.json"), ", ".join(changed)
-                yield Finding(
-                    home, f"{kept} differs from the journal: {keys}", remedy, fault="snapshot", path=kept, where=keys
-                )
+                what = f"{kept} differs from the journal: {keys}"
+                yield Finding(home, what, remedy, fault="snapshot", path=kept, where=keys)
     except CorruptError as error:
         yield _unreadable(home, error)
     try:

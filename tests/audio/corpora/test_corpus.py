@@ -7,7 +7,7 @@ import pytest
 
 from trainyard.audio.corpora import CORPORA, find
 from trainyard.audio.decode import decode
-from trainyard.config.schema import AudioData
+from trainyard.audio.schema import AudioData
 from trainyard.errors import DataError
 
 APP = "0c8f14a9-6999-485b-97a2-913c1cbf099c"

@@ -7,6 +7,7 @@ import pytest
 
 from trainyard.audio.corpora import find
 from trainyard.audio.decode import decode
+from trainyard.config.schema import SplitOptions
 from trainyard.data.build import build_dataset
 
 SPEAKERS = ("jackson", "theo")
@@ -42,10 +43,7 @@ def test_shared_speakers_are_a_warning_of_the_split_not_an_error(tmp_path, tree)
         lambda _: None,
         official=[file.split for file in corpus.files],
         groups=[file.group for file in corpus.files],
-        val_fraction=0.0,
-        test_fraction=0.0,
-        seed=0,
-        on_leak="warn",
+        split=SplitOptions(val_fraction=0.0, test_fraction=0.0),
     )
     assert Counter(data.splits.tolist()) == {"test": 100, "train": 40}
     assert any(note.startswith("2 groups") for note in data.warnings)

@@ -10,24 +10,16 @@ import torch
 from tiny_encoders import CLASSES, TYPES, settings, tiny
 
 from trainyard.audio.encoders import EncoderClassifier, whisper_positions
-from trainyard.audio.encoders.build import Settings
 from trainyard.audio.encoders.build import build as build_encoder
 from trainyard.audio.encoders.build import describe as encoder_config
 from trainyard.audio.encoders.families import FAMILIES
-from trainyard.config.schema import EncoderModel
 from trainyard.errors import CheckpointError, ConfigError
-from trainyard.models import build_model, from_model_config, library, model_config
+from trainyard.models import build_model, from_model_config, huggingface, model_config
 
 
 def described(type_: str, **more: Any) -> dict[str, Any]:
     shape = (80, 10) if type_ == "whisper" else (1600,)
     return {**settings(type_, **more), "item_shape": shape}
-
-
-def test_the_settings_are_those_of_the_schema() -> None:
-    ours = {key: field.default for key, field in Settings.__dataclass_fields__.items()}
-    theirs = {key: field.default for key, field in EncoderModel.__dataclass_fields__.items() if key != "name"}
-    assert ours == theirs
 
 
 @pytest.mark.parametrize("type_", TYPES)
@@ -76,37 +68,37 @@ def test_sizes_are_as_published_unless_given(type_: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "key"),
     [
-        ({"type": "wisper"}, "model.type has no choice 'wisper'; did you mean 'whisper'?"),
-        ({"size": "medium"}, "model.size has no choice 'medium'; there are mini, base, large"),
-        ({"method": "ia3"}, "model.method has no choice 'ia3'; there are frozen, lora, adapter, prompt, full"),
-        ({"lora_targets": "fnn"}, "did you mean 'ffn'?"),
-        ({"layers": "4"}, "names layer 4 of an encoder with 3 layers"),
-        ({"layers": "first"}, "names no layers"),
-        ({"num_heads": 3}, "model.hidden_size=16 is no multiple of model.num_heads=3"),
-        ({"num_layers": 0}, "model.num_layers=0 is not a whole number above 0"),
-        ({"projector": None}, "model.projector=None is not a whole number"),
-        ({"lora_rank": -1}, "model.lora_rank=-1"),
-        ({"lora_alpha": float("nan")}, "model.lora_alpha=nan"),
-        ({"dropout": 1.0}, "model.dropout=1.0 is not in [0, 1)"),
-        ({"lora_dropout": -0.1}, "model.lora_dropout=-0.1"),
-        ({"path": "there"}, "model.path='there' is set, but model.pretrained=false"),
-        ({"pretrained": True}, "model.hidden_size=16 is of a random encoder"),
-        ({"rank": 8}, "model=encoder has no parameter 'rank'; did you mean 'lora_rank'?"),
-        ({"classes": ["one"]}, "2 classes or more"),
-        ({"classes": ["a", "a"]}, "'a' occur more than once"),
-        ({"clip_seconds": 0.02, "item_shape": (320,)}, "data.clip_seconds=0.02 is too short for hubert"),
-        ({"item_shape": (3200,)}, "hubert takes items of shape (1600,), the data's are (3200,)"),
-        ({"item_shape": (1, 64, 101)}, "the data's are (1, 64, 101)"),
+        ({"type": "wisper"}, "model.type"),
+        ({"size": "medium"}, "model.size"),
+        ({"method": "ia3"}, "model.method"),
+        ({"lora_targets": "fnn"}, "model.lora_targets"),
+        ({"layers": "4"}, "model.layers"),
+        ({"layers": "first"}, "model.layers"),
+        ({"num_heads": 3}, "model.num_heads"),
+        ({"num_layers": 0}, "model.num_layers"),
+        ({"projector": None}, "model.projector"),
+        ({"lora_rank": -1}, "model.lora_rank"),
+        ({"lora_alpha": float("nan")}, "model.lora_alpha"),
+        ({"dropout": 1.0}, "model.dropout"),
+        ({"lora_dropout": -0.1}, "model.lora_dropout"),
+        ({"path": "there"}, "model.path"),
+        ({"pretrained": True}, "model.hidden_size"),
+        ({"rank": 8}, "model.rank"),
+        ({"classes": ["one"]}, "data.classes"),
+        ({"classes": ["a", "a"]}, "data.classes"),
+        ({"clip_seconds": 0.02, "item_shape": (320,)}, "data.clip_seconds"),
+        ({"item_shape": (3200,)}, "data"),
+        ({"item_shape": (1, 64, 101)}, "data"),
     ],
 )
-def test_what_cannot_be_is_told(change: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_is_refused_with_its_key(change: dict[str, Any], key: str) -> None:
     arguments = {**described("hubert"), **change}
     for use in (build_model, model_config):
         with pytest.raises(ConfigError) as caught:
             use("encoder", **arguments)
-        assert said in caught.value.what
+        assert key in caught.value.keys
 
 
 def test_all_faults_are_told_at_once() -> None:
@@ -116,17 +108,20 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 def test_a_misspelt_model_is_told_of_the_encoder() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'encoder'"):
+    with pytest.raises(ConfigError) as caught:
         build_model("encodr", item_shape=(4,), classes=CLASSES)
+    assert caught.value.keys == ("model.name",)
+    assert "'encoder'" in caught.value.what
 
 
 def test_a_config_without_our_settings_is_refused() -> None:
     config = model_config("encoder", **described("wavlm"))
     broken = {**config, "trainyard": {"name": "encoder", "type": "other"}}
-    with pytest.raises(CheckpointError, match="lacks the key 'trainyard'"):
+    with pytest.raises(CheckpointError):
         from_model_config(broken)
-    with pytest.raises(ConfigError, match="no choice 'looora'"):
+    with pytest.raises(ConfigError) as caught:
         from_model_config({**config, "trainyard": {**config["trainyard"], "method": "looora"}})
+    assert caught.value.keys == ("model.method",)
 
 
 # -- Whisper, cut to the clip
@@ -160,9 +155,9 @@ def test_whisper_refuses_other_clips(seconds: float, said: str, remedy: str) -> 
 
 @pytest.mark.parametrize("name", ["transformers", "peft"])
 def test_a_missing_library_is_told_with_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = library.importlib.util.find_spec
+    found = huggingface.importlib.util.find_spec
     monkeypatch.setattr(
-        library.importlib.util, "find_spec", lambda module, *rest: None if module == name else found(module, *rest)
+        huggingface.importlib.util, "find_spec", lambda module, *rest: None if module == name else found(module, *rest)
     )
     with pytest.raises(ConfigError) as caught:
         tiny("whisper", method="lora")

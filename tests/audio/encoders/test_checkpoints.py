@@ -17,7 +17,7 @@ from trainyard.audio.encoders import EncoderClassifier
 from trainyard.audio.encoders.build import build as build_encoder
 from trainyard.audio.peft import export_merged
 from trainyard.checkpoints import FORMATS, commit
-from trainyard.models import from_model_config, library, model_config
+from trainyard.models import from_model_config, huggingface, model_config
 from trainyard.retention import KeepPolicy, rotate
 from trainyard.training.checkpoint.capture import Capture, Trainee, load_weights, restore, rng_state
 from trainyard.training.checkpoint.read import load
@@ -95,7 +95,7 @@ def test_plain_transformers_computes_the_same(
     shared = layout == "grouped" and (method != "full" or 2 * frozen_bytes(model) >= whole_bytes(model))
     assert ("model-frozen.safetensors" in names) == shared
     assert ("model.safetensors" in names) == (layout == "grouped" and not shared)
-    with library.quiet(), library.without_torchao():
+    with huggingface.errors_only(), huggingface.without_torchao():
         loaded, info = AutoModelForAudioClassification.from_pretrained(path, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
@@ -111,7 +111,7 @@ def test_transformers_takes_no_lora_beside_a_wav2vec2(new_run: Callable[..., Any
     from transformers import AutoModelForAudioClassification
 
     model, path = saved(new_run(), "wav2vec2", method="lora", **SHARED)
-    with library.quiet(), library.without_torchao():
+    with huggingface.errors_only(), huggingface.without_torchao():
         with pytest.raises(ValueError, match="Cannot load_adapter"):
             AutoModelForAudioClassification.from_pretrained(path)
         export_merged(model, tmp_path / "merged")
@@ -141,7 +141,7 @@ def test_what_transformers_cannot_run_lies_beside_what_it_can(method: str, new_r
     from transformers import AutoModelForAudioClassification
 
     model, path = saved(new_run(), "hubert", method=method, **SHARED)
-    with library.quiet(), library.without_torchao():
+    with huggingface.errors_only(), huggingface.without_torchao():
         loaded, info = AutoModelForAudioClassification.from_pretrained(path, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]

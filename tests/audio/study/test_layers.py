@@ -30,29 +30,14 @@ def test_a_range_that_ends_one_past_the_last_layer_is_clipped_with_a_warning() -
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("7-13", "names layer 12, 13 of an encoder with 12 layers"),
-        ("12-12", "names layer 12 of"),
-        ("8-9999", "names layer 12 to 9999 of"),
-        ("10", "reads as layers 1, 0, which do not ascend"),
-        ("011", "reads as layers 0, 1, 1, which do not ascend"),
-        ("5-3", "ends before it begins"),
-        ("", "names no layers"),
-        ("all", "names no layers"),
-        ("-1", "names no layers"),
-        ("1-", "names no layers"),
-        ("1,2", "names no layers"),
-        (" 1", "names no layers"),
-        ("٣", "names no layers"),
-        ("0-2-4", "names no layers"),
-    ],
+    "text", ["7-13", "12-12", "8-9999", "10", "011", "5-3", "", "all", "-1", "1-", "1,2", " 1", "٣", "0-2-4"]
 )
-def test_other_texts_are_refused_with_the_layers_there_are(text: str, said: str) -> None:
+def test_other_texts_are_refused_with_the_layers_there_are(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_layers(text, 12)
-    assert said in caught.value.what
-    assert "The layers are 0 to 11" in caught.value.remedy
+    assert caught.value.keys == ("model.layers",)
+    assert repr(text) in caught.value.what
+    assert "0 to 11" in caught.value.remedy
 
 
 def test_a_digit_too_many_is_named() -> None:

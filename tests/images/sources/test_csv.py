@@ -5,14 +5,16 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from sections import data_section
 
 from trainyard.errors import DataError
+from trainyard.images.schema import CsvData
 from trainyard.images.sources import csv
 from trainyard.testing.data import image_csv
 
 
 def load(table, **options):
-    return csv.load(table, **({"image_size": (8, 8)} | options))
+    return csv.load(data_section(CsvData, path=str(table), **({"image_size": (8, 8)} | options)))
 
 
 def rows_of(table):

@@ -1,6 +1,8 @@
 import numpy as np
+from sections import data_section
 from sklearn.datasets import load_digits
 
+from trainyard.images.schema import DigitsData
 from trainyard.images.sources import digits
 
 
@@ -19,15 +21,15 @@ def test_the_items_are_scikit_learns():
 
 
 def test_the_splits_have_their_shares_and_depend_on_the_seed():
-    data = digits.load(val_fraction=0.1, test_fraction=0.2)
+    data = digits.load(data_section(DigitsData, val_fraction=0.1, test_fraction=0.2))
     assert data.fingerprint()["splits"] == {"train": 1258, "val": 180, "test": 359}
     assert data.fingerprint() == digits.load().fingerprint()
-    other = digits.load(seed=1).fingerprint()
+    other = digits.load(data_section(DigitsData, seed=1)).fingerprint()
     assert other["content_digest"] == data.fingerprint()["content_digest"]
     assert other["split_digest"] != data.fingerprint()["split_digest"]
 
 
 def test_a_split_may_be_left_out():
-    data = digits.load(val_fraction=0.0)
+    data = digits.load(data_section(DigitsData, val_fraction=0.0))
     assert len(data.indices("val")) == 0
     assert data.warnings == ("The val split is empty.",)

@@ -3,14 +3,16 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from sections import data_section
 
 from trainyard.errors import DataError, LeakError
+from trainyard.images.schema import ImageFolderData
 from trainyard.images.sources import image_folder
 from trainyard.testing.data import image_tree
 
 
 def load(root, **options):
-    return image_folder.load(root, **({"image_size": (8, 8)} | options))
+    return image_folder.load(data_section(ImageFolderData, path=str(root), **({"image_size": (8, 8)} | options)))
 
 
 def test_folders_are_classes_and_pixels_are_pillows(tmp_path):

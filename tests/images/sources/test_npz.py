@@ -3,13 +3,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sections import data_section
 from sklearn.datasets import load_digits
 
 from trainyard.errors import DataError, LeakError
-from trainyard.images.sources import npz
+from trainyard.images.schema import NpzData
 from trainyard.testing.data import tiny_npz
 
 RNG = np.random.default_rng(0)
+
+
+def load(path, **options):
+    return load(data_section(NpzData, path=str(path), **options))
 
 
 def images(count=30, seed=0, shape=(6, 5), dtype=np.uint8):
@@ -27,7 +32,7 @@ def save(path, **arrays):
 
 def test_grey_bytes_become_one_channel_between_0_and_1(tmp_path):
     raw = images()
-    data = npz.load(save(tmp_path, images=raw, labels=labels()))
+    data = load(save(tmp_path, images=raw, labels=labels()))
     assert data.name == "data"
     assert data.item_shape == (1, 6, 5)
     assert data.classes == ("0", "1", "2")
@@ -37,7 +42,7 @@ def test_grey_bytes_become_one_channel_between_0_and_1(tmp_path):
 
 def test_colours_become_channels_first(tmp_path):
     raw = images(shape=(6, 5, 3))
-    data = npz.load(save(tmp_path, images=raw, labels=labels()))
+    data = load(save(tmp_path, images=raw, labels=labels()))
     assert data.item_shape == (3, 6, 5)
     np.testing.assert_array_equal(
         data.fetch(np.array([7])).numpy()[0, 2], raw[7, :, :, 2].astype(np.float32) / np.float32(255)
@@ -57,20 +62,20 @@ def test_colours_become_channels_first(tmp_path):
 )
 def test_official_splits_under_the_names_people_use(tmp_path, keys):
     arrays = (images(60), labels(60), images(15, seed=1), labels(15))
-    data = npz.load(save(tmp_path, **dict(zip(keys, arrays, strict=True))), val_fraction=0.1, test_fraction=0.5)
-    # The official test split is used whatever test_fraction is; val is cut from train.
+    data = load(save(tmp_path, **dict(zip(keys, arrays, strict=True))), val_fraction=0.1, test_fraction=0.5)
+    # The test split is theirs whatever was asked for; val is cut from train.
     assert data.fingerprint()["splits"] == {"train": 54, "val": 6, "test": 15}
     assert [data.ids[index] for index in data.indices("test")] == [f"{keys[2]}[{index}]" for index in range(15)]
 
 
 def test_three_official_splits_stay_as_they_are(tmp_path):
-    data = npz.load(tiny_npz(tmp_path / "d.npz", splits={"train": 6, "val": 2, "test": 3}), seed=5)
+    data = load(tiny_npz(tmp_path / "d.npz", splits={"train": 6, "val": 2, "test": 3}), seed=5)
     assert data.fingerprint()["splits"] == {"train": 18, "val": 6, "test": 9}
 
 
 def test_scikit_learns_digits_as_an_npz(tmp_path):
     bunch = load_digits()
-    data = npz.load(save(tmp_path, data=bunch.images, target=bunch.target))
+    data = load(save(tmp_path, data=bunch.images, target=bunch.target))
     np.testing.assert_array_equal(data.fetch(np.arange(9)).numpy()[:, 0], bunch.images[:9].astype(np.float32))
 
 
@@ -88,7 +93,7 @@ def test_scikit_learns_digits_as_an_npz(tmp_path):
     ],
 )
 def test_labels_of_every_kind(tmp_path, values, classes, names):
-    data = npz.load(save(tmp_path, images=images(), labels=values), classes=classes)
+    data = load(save(tmp_path, images=images(), labels=values), classes=classes)
     assert data.classes == names
     flat = values.reshape(-1)
     for index in range(30):
@@ -102,7 +107,7 @@ def test_labels_of_every_kind(tmp_path, values, classes, names):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16, ">u2", np.int64, ">f4"])
 def test_other_numbers(tmp_path, dtype):
     raw = images().astype(dtype)
-    data = npz.load(save(tmp_path, images=raw, labels=labels()))
+    data = load(save(tmp_path, images=raw, labels=labels()))
     scale = 65535 if np.dtype(dtype).kind == "u" else 1
     np.testing.assert_allclose(data.fetch(np.arange(30)).numpy()[:, 0], raw / scale, rtol=1e-6)
     assert any("used unscaled" in line for line in data.warnings) == (dtype is np.int64)
@@ -110,7 +115,7 @@ def test_other_numbers(tmp_path, dtype):
 
 def test_groups_beside_the_images_are_kept_together(tmp_path):
     groups = np.repeat(np.arange(10), 3)
-    data = npz.load(save(tmp_path, images=images(), labels=labels(), groups=groups))
+    data = load(save(tmp_path, images=images(), labels=labels(), groups=groups))
     for group in set(data.groups):
         assert len({data.splits[index] for index in range(30) if data.groups[index] == group}) == 1
 
@@ -158,7 +163,7 @@ BAD = {
 def test_faults_are_reported_with_their_place_and_value(tmp_path, arrays, where, value):
     path = save(tmp_path, **arrays)
     with pytest.raises(DataError) as raised:
-        npz.load(path)
+        load(path)
     assert (raised.value.value, raised.value.place) == (value, f"{path}{where}")
     assert raised.value.remedy
 
@@ -166,13 +171,13 @@ def test_faults_are_reported_with_their_place_and_value(tmp_path, arrays, where,
 def test_missing_arrays_are_named_with_the_nearest_key(tmp_path):
     for name, missing in (("no labels", "labels for images"), ("no train", "train_images")):
         with pytest.raises(DataError) as raised:
-            npz.load(save(tmp_path, **BAD[name][0]))
+            load(save(tmp_path, **BAD[name][0]))
         assert missing in raised.value.what
     with pytest.raises(DataError) as raised:
-        npz.load(save(tmp_path, **BAD["no images"][0]))
+        load(save(tmp_path, **BAD["no images"][0]))
     assert raised.value.remedy.endswith("'images'?")
     with pytest.raises(DataError) as raised:
-        npz.load(save(tmp_path, **BAD["one-hot"][0]))
+        load(save(tmp_path, **BAD["one-hot"][0]))
     assert "argmax" in raised.value.remedy
 
 
@@ -187,7 +192,7 @@ def test_missing_arrays_are_named_with_the_nearest_key(tmp_path):
 def test_classes_that_do_not_fit_are_refused(tmp_path, classes, where, value):
     path = save(tmp_path, images=images(), labels=labels())
     with pytest.raises(DataError) as raised:
-        npz.load(path, classes=classes)
+        load(path, classes=classes)
     assert (raised.value.value, raised.value.place) == (value, where.format(path=path))
 
 
@@ -200,7 +205,7 @@ def test_an_unknown_name_is_reported_with_its_place_and_the_nearest(tmp_path):
         y_test=np.array(["dog", "dgo"]),
     )
     with pytest.raises(DataError) as raised:
-        npz.load(path, classes=("cat", "dog"))
+        load(path, classes=("cat", "dog"))
     assert (raised.value.value, raised.value.place) == ("dgo", f"{path}:y_test[1]")
     assert "'dog'" in raised.value.remedy
 
@@ -208,7 +213,7 @@ def test_an_unknown_name_is_reported_with_its_place_and_the_nearest(tmp_path):
 def test_files_that_are_not_an_npz_are_refused(tmp_path):
     def refusal(path):
         with pytest.raises(DataError) as raised:
-            npz.load(path)
+            load(path)
         assert raised.value.place == str(path)
         assert raised.value.remedy
         return raised.value.value
@@ -227,7 +232,7 @@ def test_files_that_are_not_an_npz_are_refused(tmp_path):
 def test_python_objects_are_never_loaded(tmp_path):
     path = save(tmp_path, images=images(), labels=np.array([object()] * 30))
     with pytest.raises(DataError) as raised:
-        npz.load(path)
+        load(path)
     assert (raised.value.value, raised.value.place) == ("object", str(path))
 
 
@@ -239,7 +244,7 @@ def leaky(tmp_path):
 
 
 def test_leaks_are_warned_of(tmp_path):
-    data = npz.load(leaky(tmp_path), val_fraction=0.2)
+    data = load(leaky(tmp_path), val_fraction=0.2)
     text = "\n".join(data.warnings)
     assert "2 items of val or test" in text
     assert "x_test[0] (test)" in text
@@ -248,7 +253,7 @@ def test_leaks_are_warned_of(tmp_path):
 
 def test_leaks_are_an_error_with_examples_when_asked(tmp_path):
     with pytest.raises(LeakError) as caught:
-        npz.load(leaky(tmp_path), val_fraction=0.0, on_leak="error")
+        load(leaky(tmp_path), val_fraction=0.0, on_leak="error")
     assert (("x_train[0]", "train"), ("x_test[0]", "test")) in caught.value.value.identical
     assert "x_test[0] (test)" in caught.value.what
     assert caught.value.place == str(tmp_path / "data.npz")
@@ -256,7 +261,7 @@ def test_leaks_are_an_error_with_examples_when_asked(tmp_path):
 
 
 def test_leaks_are_dropped_from_train_when_asked(tmp_path):
-    data = npz.load(leaky(tmp_path), on_leak="drop", val_fraction=0.2)
+    data = load(leaky(tmp_path), on_leak="drop", val_fraction=0.2)
     assert len(data.indices("test")) == 12
     assert len(data) == 40
     assert not {"x_train[0]", "x_train[1]"} & set(data.ids)
@@ -270,7 +275,7 @@ def test_leaks_are_dropped_from_train_when_asked(tmp_path):
 
 def test_an_unknown_on_leak_is_refused(tmp_path):
     with pytest.raises(DataError) as raised:
-        npz.load(leaky(tmp_path), on_leak="ignore")
+        load(leaky(tmp_path), on_leak="ignore")
     assert (raised.value.value, raised.value.place) == ("ignore", "data.split.on_leak")
 
 
@@ -283,7 +288,7 @@ def real(name):
 
 
 def test_a_real_medical_set_and_its_known_leaks():
-    data = npz.load(real("pneumoniamnist.npz"), classes=("normal", "pneumonia"))
+    data = load(real("pneumoniamnist.npz"), classes=("normal", "pneumonia"))
     assert data.fingerprint()["splits"] == {"train": 4708, "val": 524, "test": 624}
     text = "\n".join(data.warnings)
     assert "8 items of val or test " in text
@@ -291,6 +296,6 @@ def test_a_real_medical_set_and_its_known_leaks():
 
 
 def test_real_clothes_with_a_val_split_cut_from_train():
-    data = npz.load(real("fashion_mnist_12k.npz"))
+    data = load(real("fashion_mnist_12k.npz"))
     assert data.fingerprint()["splits"] == {"train": 9000, "val": 1000, "test": 2000}
     assert data.warnings == ()

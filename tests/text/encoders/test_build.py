@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny_texts import CLASSES, SIZES, TEXTS, TYPES, batch, settings, theirs, tiny, tokenizer
 
 from trainyard.errors import CheckpointError, ConfigError
-from trainyard.models import build_model, from_model_config, library, model_config
+from trainyard.models import build_model, from_model_config, huggingface, model_config
 from trainyard.text.encoders import TextClassifier, load_tokenizer, text_source
 from trainyard.text.encoders.build import build as build_text_encoder
 
@@ -188,11 +188,11 @@ def test_another_family_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_no_text_encoder_is_told(tmp_path: Path) -> None:
-    config_class, model_class = library.model_classes("Wav2Vec2Config", "Wav2Vec2Model")
+    config_class, model_class = huggingface.model_classes("Wav2Vec2Config", "Wav2Vec2Model")
     config = config_class(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, conv_dim=(16,) * 7
     )
-    with library.quiet():
+    with huggingface.errors_only():
         model_class(config).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="no classifier of texts for a model of type 'wav2vec2'"):
         loaded_with_own(tmp_path)
@@ -216,28 +216,29 @@ def test_a_tokenizer_of_another_model_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "problem"),
+    ("more", "key"),
     [
-        ({"type": "distillbert"}, "did you mean 'distilbert'"),
-        ({"size": "huge"}, r"model\.size has no choice 'huge'"),
-        ({"layers": 3}, "has no parameter 'layers'"),
-        ({"hidden_size": 15}, "is no multiple of model.num_heads=2"),
-        ({"num_layers": 0}, r"model\.num_layers=0 is not a whole number"),
-        ({"dropout": 1.0}, r"model\.dropout=1\.0 is not in"),
-        ({"path": "x"}, "starts from random weights"),
-        ({"pretrained": True, "path": "x"}, r"model\.hidden_size=16 is of a random encoder"),
-        ({"type": "auto", **dict.fromkeys(SIZES)}, "model.pretrained=false wants distilbert, bert"),
-        ({"classes": ["a", "a"]}, "'a' occur more than once"),
-        ({"classes": ["a"], "multi_label": False}, "needs 2 classes or more"),
-        ({"classes": []}, "needs 1 class or more"),
-        ({"tokenizer": None}, "takes texts, and the data has none"),
-        ({"head": "cosine", "head_scale": 3.0}, "model=text_encoder cannot have a cosine head"),
+        ({"type": "distillbert"}, "model.type"),
+        ({"size": "huge"}, "model.size"),
+        ({"layers": 3}, "model.layers"),
+        ({"hidden_size": 15}, "model.hidden_size"),
+        ({"num_layers": 0}, "model.num_layers"),
+        ({"dropout": 1.0}, "model.dropout"),
+        ({"path": "x"}, "model.path"),
+        ({"pretrained": True, "path": "x"}, "model.hidden_size"),
+        ({"type": "auto", **dict.fromkeys(SIZES)}, "model.type"),
+        ({"classes": ["a", "a"]}, "data.classes"),
+        ({"classes": ["a"], "multi_label": False}, "data.classes"),
+        ({"classes": []}, "data.classes"),
+        ({"tokenizer": None}, "data"),
+        ({"head": "cosine", "head_scale": 3.0}, "head"),
     ],
 )
-def test_settings_that_cannot_be(more: dict[str, Any], problem: str) -> None:
+def test_settings_that_cannot_be(more: dict[str, Any], key: str) -> None:
     for use in (build_model, model_config):
-        with pytest.raises(ConfigError, match=problem):
+        with pytest.raises(ConfigError) as caught:
             use("text_encoder", item_shape=(8,), **settings("bert", **more))
+        assert key in caught.value.keys
 
 
 def test_a_single_label_of_several_is_a_classifier_too() -> None:

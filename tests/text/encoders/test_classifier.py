@@ -14,11 +14,12 @@ from torch.nn import functional
 
 from trainyard.checkpoints import FORMATS, commit
 from trainyard.errors import ConfigError
-from trainyard.models import from_model_config, library, model_config
+from trainyard.models import from_model_config, huggingface, model_config
+from trainyard.models.protocols import SavesItself
 from trainyard.text.encoders import TextClassifier, load_tokenizer, text_source
 from trainyard.text.encoders.build import build as build_text_encoder
 from trainyard.text.encoders.build import describe as text_config
-from trainyard.training.checkpoint.capture import Capture, SavesItself, Trainee, load_weights, rng_state
+from trainyard.training.checkpoint.capture import Capture, Trainee, load_weights, rng_state
 from trainyard.training.checkpoint.read import load
 from trainyard.training.checkpoint.write import encode
 from trainyard.training.guard import ExpectsZeros, check_gradients
@@ -62,8 +63,8 @@ def save(run: Any, model: TextClassifier, config: dict[str, Any]) -> Path:
 
 
 def assert_transformers_answers_the_same(path: Path, model: TextClassifier) -> None:
-    with library.quiet(), library.without_torchao():
-        library_ = library.transformers()
+    with huggingface.errors_only(), huggingface.without_torchao():
+        library_ = huggingface.transformers()
         tokenizer = library_.AutoTokenizer.from_pretrained(path)
         network, info = library_.AutoModelForSequenceClassification.from_pretrained(path, output_loading_info=True)
     assert not info["missing_keys"]
@@ -121,8 +122,8 @@ def test_a_checkpoint_is_transformers_own(
 
 def test_transformers_cuts_texts_to_what_the_model_takes(new_run: Callable[..., Any]) -> None:
     path = save(new_run("files"), tiny("bert"), model_config("text_encoder", item_shape=(32,), **settings("bert")))
-    with library.quiet(), library.without_torchao():
-        tokenizer = library.transformers().AutoTokenizer.from_pretrained(path)
+    with huggingface.errors_only(), huggingface.without_torchao():
+        tokenizer = huggingface.transformers().AutoTokenizer.from_pretrained(path)
     assert tokenizer.model_max_length == 512
     assert len(tokenizer("cat " * 1000, truncation=True)["input_ids"]) == 512
 
@@ -264,8 +265,8 @@ def test_minilm(layout: str, new_run: Callable[..., Any]) -> None:
     assert given["tokenizer"].vocab_size == 30522
     model = build_text_encoder(**given).eval().requires_grad_(False)
     assert (model.longest, model.tokenizer.longest if model.tokenizer else None) == (512, 512)
-    with library.quiet(), library.without_torchao():
-        base = library.transformers().AutoModel.from_pretrained(source).eval().requires_grad_(False)
+    with huggingface.errors_only(), huggingface.without_torchao():
+        base = huggingface.transformers().AutoModel.from_pretrained(source).eval().requires_grad_(False)
     ids, lengths = batch(TEXTS, model.tokenizer)
     mask = (torch.arange(ids.shape[1]) < lengths.unsqueeze(1)).long()
     pooled = base(input_ids=ids, attention_mask=mask).pooler_output

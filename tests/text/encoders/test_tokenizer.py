@@ -19,14 +19,14 @@ import pytest
 from tiny_texts import HARD, TEXTS, TYPES, theirs, tokenizer, write_byte_bpe
 
 from trainyard.errors import CheckpointError, ConfigError, DataError
-from trainyard.models import library
+from trainyard.models import huggingface
 from trainyard.text.encoders import Tokenizer, load_tokenizer, tokenizer_from_files, train_tokenizer
 
 
 def auto(path: Path) -> Any:
     """The tokenizer that transformers finds in a directory."""
-    with library.quiet(), library.without_torchao():
-        return library.transformers().AutoTokenizer.from_pretrained(path)
+    with huggingface.errors_only(), huggingface.without_torchao():
+        return huggingface.transformers().AutoTokenizer.from_pretrained(path)
 
 
 def write(files: dict[str, str], path: Path) -> Path:
@@ -87,7 +87,7 @@ def test_the_vocabulary_files_alone_give_the_same_ids(tmp_path: Path) -> None:
 
 def test_padding_and_truncation_of_the_published_file_are_not_kept(tmp_path: Path) -> None:
     theirs("bert", tmp_path)
-    backend = library.tokenizers().Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    backend = huggingface.tokenizers().Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     backend.enable_truncation(3)
     backend.enable_padding(length=9)
     backend.save(str(tmp_path / "tokenizer.json"))
@@ -207,7 +207,12 @@ def test_the_same_texts_make_the_same_bytes_in_other_processes() -> None:
             capture_output=True,
             text=True,
             check=True,
-            env={**os.environ, "PYTHONHASHSEED": str(number), "TOKENIZERS_PARALLELISM": str(number == 1).lower()},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "PYTHONHASHSEED": str(number),
+                "TOKENIZERS_PARALLELISM": str(number == 1).lower(),
+            },
         )
         digests.add(found.stdout.strip())
     files = train_tokenizer(corpus(), 1500).files()

@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.multiclass import OneVsRestClassifier
 
+from trainyard.config.schema import SplitOptions
 from trainyard.errors import DataError
 from trainyard.text.dataset import split_texts
 from trainyard.text.sources import find
@@ -50,7 +51,7 @@ def test_an_unknown_emotion_is_refused():
 
 
 def test_words_tell_most_of_it_and_not_all():
-    data = split_texts(load(1600), name="s", val_fraction=0.0, test_fraction=0.25)
+    data = split_texts(load(1600), name="s", split=SplitOptions(val_fraction=0.0, test_fraction=0.25))
     train, test = data.indices("train"), data.indices("test")
     texts = np.array(data.texts, dtype=object)
     words = TfidfVectorizer(ngram_range=(1, 2)).fit(texts[train])

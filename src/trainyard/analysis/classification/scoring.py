@@ -146,13 +146,13 @@ class MultiLabel(_Classes):
 
     def tune(self, columns: Columns, targets: Targets) -> tuple[Rule | None, list[str]]:
         """Thresholds, or the number of labels, as the constructor was asked for; see `decisions.tune`."""
-        decision, notes = tune(columns[PROBABILITIES], targets, self._mode, self.classes, value=self._value, k=self._k)
+        probabilities = columns.get(PROBABILITIES, np.empty((0, len(self.classes))))
+        decision, notes = tune(probabilities, targets, self._mode, self.classes, value=self._value, k=self._k)
         return decision.to_dict(self.classes), notes
 
     def untuned(self) -> Rule | None:
         """Thresholds of 0.5, or the one of fixed; for top_k the number asked for, else one label an item."""
-        nothing = np.empty((0, len(self.classes)))
-        return self.tune({PROBABILITIES: nothing}, nothing)[0]
+        return self.tune({}, np.empty((0, len(self.classes)), dtype=np.bool_))[0]
 
     def metrics(self, columns: Columns, targets: Targets, rule: Rule | None) -> dict[str, float]:
         """What `multi_label_metrics` measures of the labels that the rule chooses; `untuned` without one."""

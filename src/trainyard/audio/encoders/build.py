@@ -7,55 +7,26 @@ needs neither a network nor the weights that training began with.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from trainyard.audio.encoders import methods
 from trainyard.audio.encoders.classifier import EncoderClassifier
 from trainyard.audio.encoders.families import FAMILIES, SAMPLE_RATE, Family, fit_config, random_config, receptive_field
 from trainyard.audio.encoders.pretrained import cut_to, pretrained_config, pretrained_model, whisper_positions
+from trainyard.audio.schema import ENCODERS, EncoderModel
 from trainyard.audio.study.layers import parse_layers
+from trainyard.config.faults import raise_all
 from trainyard.errors import CheckpointError, ConfigError
-from trainyard.models.library import without_torchao
-from trainyard.models.settings import class_problems, misfits, override_problems, sizes_of, unknown
+from trainyard.models.encoder_settings import class_faults, head_faults, read_encoder, sizes_of
+from trainyard.models.huggingface import without_torchao
 
 OURS = "trainyard"  # our key in config.json
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What `build` takes besides the data, with what each is when left out."""
-
-    type: str = "whisper"
-    size: str = "base"
-    method: str = "lora"
-    layers: str | None = None
-    pretrained: bool = True
-    path: str | None = None
-    projector: int = 256
-    dropout: float = 0.0
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
-    lora_dropout: float = 0.0
-    lora_targets: str = "both"
-    adapter_size: int = 64
-    prompt_length: int = 8
-    hidden_size: int | None = None
-    num_layers: int | None = None
-    num_heads: int | None = None
-    ffn_size: int | None = None
-
-    @property
-    def family(self) -> Family:
-        """Of the encoder."""
-        return FAMILIES[self.type]
-
-    @property
-    def source(self) -> str:
-        """Where pretrained weights come from."""
-        return self.path or self.family.hub[self.size]
+def source_of(model: EncoderModel) -> str:
+    """The directory or hub id that pretrained weights come from."""
+    return model.path or FAMILIES[model.type].hub[model.size]
 
 
 def build(
@@ -67,7 +38,7 @@ def build(
         classes: class names, in the order of the outputs.
         clip_seconds: length of a clip; a Whisper is cut to it.
         item_shape: shape of an input, without the batch, to check: (n_mels, frames) or (samples,).
-        settings: the fields of `Settings`, which are those of `model` in a config.
+        settings: the fields of `EncoderModel`.
 
     Raises:
         ConfigError: settings that cannot be, weights that cannot be had or lack parts of the encoder.
@@ -75,15 +46,15 @@ def build(
     chosen = _checked(settings, classes)
     config = _config(chosen, classes, clip_seconds)
     layers = parse_layers(chosen.layers, config.num_hidden_layers)  # better known before the weights are read
-    _check_input(chosen.family, config, clip_seconds, item_shape)
-    _, model_class = chosen.family.classes()
-    if chosen.pretrained and chosen.family.is_whisper:
+    _check_input(_family(chosen), config, clip_seconds, item_shape)
+    _, model_class = _family(chosen).classes()
+    if chosen.pretrained and _family(chosen).is_whisper:
         positions = config.max_source_positions
-        config.max_source_positions = pretrained_config(chosen.family, chosen.source).max_source_positions
-        model = pretrained_model(chosen.family, chosen.source, config)
+        config.max_source_positions = pretrained_config(_family(chosen), source_of(chosen)).max_source_positions
+        model = pretrained_model(_family(chosen), source_of(chosen), config)
         cut_to(model, positions)
     elif chosen.pretrained:
-        model = pretrained_model(chosen.family, chosen.source, config)
+        model = pretrained_model(_family(chosen), source_of(chosen), config)
     else:
         model = _fresh(model_class, config)
     return _apply(model, chosen, *layers)
@@ -100,10 +71,10 @@ def describe(
     chosen = _checked(settings, classes)
     config = _config(chosen, classes, clip_seconds)
     parse_layers(chosen.layers, config.num_hidden_layers)
-    _check_input(chosen.family, config, clip_seconds, item_shape)
+    _check_input(_family(chosen), config, clip_seconds, item_shape)
     plain: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
-    ours = {"name": "encoder", "item_shape": [int(size) for size in item_shape], "clip_seconds": float(clip_seconds)}
-    return {**plain, OURS: {**ours, **vars(chosen)}}
+    ours = {"item_shape": [int(size) for size in item_shape], "clip_seconds": float(clip_seconds)}
+    return {**plain, OURS: {"name": chosen.name, **ours, **vars(chosen)}}
 
 
 def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None) -> EncoderClassifier:
@@ -119,9 +90,9 @@ def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None) -
             f"config.json of a {config.get('model_type')} lacks the key {OURS!r} with Trainyard's settings.",
             "Use the config.json that was saved with the weights, or load the model with transformers.",
         )
-    fields = {key: value for key, value in ours.items() if key in Settings.__dataclass_fields__}
+    fields = {key: value for key, value in ours.items() if key in EncoderModel.__dataclass_fields__}
     chosen = _checked({**fields, "pretrained": False, "path": None}, list(config["id2label"].values()))
-    config_class, model_class = chosen.family.classes()
+    config_class, model_class = _family(chosen).classes()
     plain = config_class.from_dict({key: value for key, value in config.items() if key != OURS})
     return _apply(_fresh(model_class, plain), chosen, *parse_layers(chosen.layers, plain.num_hidden_layers))
 
@@ -131,9 +102,9 @@ def _fresh(model_class: Any, config: Any) -> Any:
         return model_class(config)
 
 
-def _apply(model: Any, chosen: Settings, layers: tuple[int, ...], clipped: str | None) -> EncoderClassifier:
+def _apply(model: Any, chosen: EncoderModel, layers: tuple[int, ...], clipped: str | None) -> EncoderClassifier:
     """The classifier with its method: what trains, and what is added."""
-    family, warnings = chosen.family, [clipped] if clipped else []
+    family, warnings = _family(chosen), [clipped] if clipped else []
     methods.merge_masks(model, family)
     methods.freeze_all_but_head(model, family)
     match chosen.method:
@@ -155,11 +126,11 @@ def _apply(model: Any, chosen: Settings, layers: tuple[int, ...], clipped: str |
     return EncoderClassifier(model, family, method=chosen.method, dropout=chosen.dropout, warnings=warnings)
 
 
-def _config(chosen: Settings, classes: Sequence[str], clip_seconds: float) -> Any:
+def _config(chosen: EncoderModel, classes: Sequence[str], clip_seconds: float) -> Any:
     """transformers' config of the whole classifier, cut to the clip."""
-    family = chosen.family
+    family = _family(chosen)
     if chosen.pretrained:
-        config = pretrained_config(family, chosen.source)
+        config = pretrained_config(family, source_of(chosen))
     else:
         config = random_config(family, chosen.size, sizes_of(chosen, family.sizes[chosen.size]))
     fit_config(family, config, classes, chosen.projector)
@@ -178,47 +149,26 @@ def _check_input(family: Family, config: Any, clip_seconds: float, item_shape: S
             raise ConfigError(
                 [f"data.clip_seconds={clip_seconds:g} is too short for {family.type}"],
                 f"It takes clips of {shortest / SAMPLE_RATE:g} s or more.",
+                keys=["data.clip_seconds", "model.type"],
             )
     if item_shape is not None and tuple(item_shape) != wanted:
         raise ConfigError(
             [f"{family.type} takes items of shape {wanted}, the data's are {tuple(item_shape)}"],
             f"Use data=… with sound, data.sample_rate={SAMPLE_RATE} and one data.clip_seconds for data and model.",
+            keys=["data", "model.type"],
         )
 
 
-def _checked(settings: Mapping[str, Any], classes: Sequence[str]) -> Settings:
-    """The settings, if they can be; all faults are told at once."""
-    known = Settings.__dataclass_fields__
-    problems = [unknown(key, known, "model=encoder has no parameter") for key in settings if key not in known]
-    chosen = Settings(**{key: value for key, value in settings.items() if key in known})
-    valid: dict[str, Sequence[str]] = {
-        "type": tuple(FAMILIES),
-        "method": methods.METHODS,
-        "lora_targets": methods.TARGETS,
-    }
-    if chosen.type in FAMILIES:
-        valid["size"] = tuple(chosen.family.sizes)
-    for key, values in valid.items():
-        if getattr(chosen, key) not in values:
-            problems.append(unknown(str(getattr(chosen, key)), values, f"model.{key} has no choice"))
-    for key in ("projector", "lora_rank", "adapter_size", "prompt_length"):
-        value = getattr(chosen, key)
-        if not (type(value) is int and value > 0):
-            problems.append(f"model.{key}={value!r} is not a whole number above 0")
-    for key in ("dropout", "lora_dropout"):
-        value = getattr(chosen, key)
-        if not (isinstance(value, int | float) and 0 <= value < 1):
-            problems.append(f"model.{key}={value!r} is not in [0, 1)")
-    alpha: Any = chosen.lora_alpha
-    if not (isinstance(alpha, int | float) and math.isfinite(alpha) and alpha > 0):
-        problems.append(f"model.lora_alpha={alpha!r} is not a number above 0")
-    problems += [*override_problems(chosen), *class_problems(classes)]
-    if not problems and chosen.pretrained and chosen.path is None and chosen.size not in chosen.family.hub:
-        problems.append(
-            f"there are no published weights of a {chosen.type} of size {chosen.size!r}; "
-            f"there are of {', '.join(chosen.family.hub)} (or set model.pretrained=false, or model.path)"
-        )
-    problems = problems or misfits(chosen, chosen.family.sizes[chosen.size])
-    if problems:
-        raise ConfigError(problems)
-    return chosen
+def _checked(settings: Mapping[str, Any], classes: Sequence[str]) -> EncoderModel:
+    """The encoder's section; all faults are raised together."""
+    model, faults = read_encoder("encoder", settings, ENCODERS)
+    if not faults:
+        sizes = sizes_of(model, _family(model).sizes[model.size])
+        faults += head_faults(sizes.hidden, sizes.heads)
+    raise_all([*faults, *class_faults(classes)])
+    checked: EncoderModel = model
+    return checked
+
+
+def _family(model: EncoderModel) -> Family:
+    return FAMILIES[model.type]

@@ -1,4 +1,4 @@
-"""A speech encoder with a head that listens to all of its layers, and the names its weights are kept under.
+"""A speech encoder with a head on all of its layers, and the names its weights are kept under.
 
 The network is the classifier of transformers, so that a checkpoint loads there; the forward pass is ours,
 so that padding is left out of the mean. It knows no files: what a checkpoint needs besides weights it
@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class EncoderClassifier(nn.Module):
 
     A waveform encoder with layer norm in its convolutions gets an attention mask, as its authors did;
     one with group norm gets none, because that norm mixes padding into the clip before attention does:
-    there, and in Whisper, which hears padding as silence, only the mean leaves padding out.
+    there, and in Whisper, to which padding is silence, only the mean leaves padding out.
 
     With the method `frozen` the encoder stays in evaluation mode, so that the head learns from the
     features it will see.
@@ -63,7 +64,7 @@ class EncoderClassifier(nn.Module):
 
     @property
     def n_mels(self) -> int | None:
-        """Rows of the features that a Whisper hears; None for waveforms."""
+        """Rows of the features that a Whisper takes; None for waveforms."""
         return int(self.model.config.num_mel_bins) if self.family.is_whisper else None
 
     def train(self, mode: bool = True) -> EncoderClassifier:
@@ -87,8 +88,8 @@ class EncoderClassifier(nn.Module):
         if samples is None:
             pooled = features.mean(dim=1)
         else:
-            heard = torch.arange(features.shape[1], device=features.device) < self._vectors(samples).unsqueeze(1)
-            pooled = (features * heard.unsqueeze(2)).sum(dim=1) / heard.sum(dim=1, keepdim=True)
+            signal = torch.arange(features.shape[1], device=features.device) < self._vectors(samples).unsqueeze(1)
+            pooled = (features * signal.unsqueeze(2)).sum(dim=1) / signal.sum(dim=1, keepdim=True)
         logits: Tensor = self.model.classifier(self.dropout(pooled))
         return logits
 
@@ -103,7 +104,7 @@ class EncoderClassifier(nn.Module):
         return hidden
 
     def _vectors(self, samples: Tensor) -> Tensor:
-        """How many of the encoder's vectors hear signal, at least 1: int64 [B] of int64 [B]."""
+        """How many of the encoder's vectors depend on signal, at least 1: int64 [B] of int64 [B]."""
         if self.family.is_whisper:
             step = SAMPLE_RATE // POSITIONS_PER_SECOND
             return torch.div(samples + step - 1, step, rounding_mode="floor")
@@ -113,7 +114,7 @@ class EncoderClassifier(nn.Module):
         return samples.clamp(min=1)
 
     def layer_weights(self) -> list[float]:
-        """How much the head listens to the input of the first layer and to the output of each; sums to 1."""
+        """The head's weight of the input of the first layer and of the output of each; they sum to 1."""
         return torch.softmax(self.model.layer_weights.detach().double(), dim=-1).tolist()
 
     # -- what a checkpoint of it needs
@@ -145,6 +146,12 @@ class EncoderClassifier(nn.Module):
                 {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
             )
         return files
+
+    def export_folder(self, format_: str, folder: Path, config: Mapping[str, Any], *, has_base: bool) -> str:
+        """Writes the LoRA for peft, or a plain encoder for transformers; see `ExportsFolder`."""
+        from trainyard.audio.peft import export  # it imports this module
+
+        return export(self, format_, folder, config, has_base=has_base)
 
     def _preprocessor(self) -> dict[str, Any]:
         if not self.family.is_whisper:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainyard.models.library import model_classes
-from trainyard.models.settings import Sizes
+from trainyard.models.encoder_settings import Sizes
+from trainyard.models.huggingface import model_classes
 
 SAMPLE_RATE = 16_000  # Hz, of all of them
 POSITIONS_PER_SECOND = 50  # vectors that Whisper makes of a second; its features have two frames a vector
@@ -35,7 +35,7 @@ class Family:
 
     @property
     def is_whisper(self) -> bool:
-        """Whether it hears log-mel features; the others hear waveforms."""
+        """Whether its input is log-mel features; that of the others is the waveform."""
         return self.type == "whisper"
 
     def classes(self) -> tuple[Any, Any]:
@@ -48,7 +48,7 @@ _BASE, _LARGE = Sizes(768, 12, 12, 3072), Sizes(1024, 24, 16, 4096)
 _MELS = {"large": 128}  # of Whisper; 80 otherwise
 
 
-_MINI = Sizes(96, 3, 4, 384)  # nobody published one: small enough to learn from scratch in a minute
+_MINI = Sizes(96, 3, 4, 384)  # not published: small enough to learn from scratch in a minute
 
 
 def _waveform_family(type_: str, stem: str, base: str, large: str, **more: Any) -> Family:
@@ -105,7 +105,7 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def default_mels(size: str) -> int:
-    """Rows of the log-mel features that the published Whisper of a size hears."""
+    """Rows of the log-mel features that the published Whisper of a size takes."""
     return _MELS.get(size, 80)
 
 
@@ -113,7 +113,7 @@ def random_config(family: Family, size: str, sizes: Sizes) -> Any:
     """transformers' config of a new encoder: the family's and size's ways, with these numbers.
 
     Of the waveform families, `base` normalises its first convolution over the whole clip (group norm) and
-    `large` each frame for itself (layer norm), as the published ones mostly do. The convolutions are no wider
+    `large` each frame for itself (layer norm), as the published ones mostly do. The convolutions are not wider
     than the layers, so that a tiny encoder is tiny.
     """
     config_class, _ = family.classes()
@@ -164,7 +164,7 @@ def fit_config(family: Family, config: Any, classes: Sequence[str], projector: i
 
 
 def receptive_field(config: Any) -> int:
-    """Samples that one vector of a waveform encoder hears: the shortest clip it takes."""
+    """Samples that one vector of a waveform encoder depends on: the shortest clip it takes."""
     samples = 1
     for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
         samples = (samples - 1) * stride + kernel

@@ -8,7 +8,7 @@
 
 The head, that is layer weights, projector and classifier, trains with each. Convolutions and positions
 never train. All works on the classifiers of transformers, in place; it knows no files. From a checkpoint,
-transformers runs the first three by itself; of the others it loads encoder and head without what was added.
+transformers runs the first three by itself; of the other two it loads encoder and head without the added parts.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ from torch.nn import functional
 
 from trainyard.audio.encoders.families import Family
 from trainyard.errors import ConfigError
-from trainyard.models.library import peft, without_torchao
+from trainyard.models.huggingface import peft, without_torchao
 
-METHODS = ("frozen", "lora", "adapter", "prompt", "full")
-TARGETS = ("ffn", "attention", "both")
 LORA_NAME = "default"  # peft's name for the one adapter of a model
 HEAD = ("layer_weights", "projector", "classifier")
 _POSITIONS = ("embed_positions", "pos_conv_embed", "rel_attn_embed")  # of Whisper, of the others, of WavLM
@@ -73,10 +71,10 @@ def unfreeze(model: Any, family: Family, layers: Sequence[int] | None) -> None:
 
 
 def lora_targets(family: Family, targets: str) -> tuple[tuple[str, ...], str | None]:
-    """The linear maps of a layer that LoRA changes, and a warning where that is not all that was asked for.
+    """The linear maps of a layer that LoRA changes, and a warning where those are fewer than requested.
 
     Raises:
-        ConfigError: the family's attention was asked for alone, and a LoRA on it would do nothing.
+        ConfigError: the attention alone was requested, and a LoRA on it would do nothing in this family.
     """
     if not family.attention_is_bypassed:
         return {"ffn": family.ffn, "attention": family.attention, "both": family.attention + family.ffn}[targets], None
@@ -99,7 +97,7 @@ def add_lora(
     """Adds `alpha / rank * B A x` to the chosen linear maps of the chosen layers; B is 0 at first.
 
     Args:
-        model: changed in place by peft; its `peft_config` says what was done.
+        model: changed in place by peft; its `peft_config` describes the change.
         family: whose modules it has.
         layers: which layers.
         maps: which linear maps, named within a layer.

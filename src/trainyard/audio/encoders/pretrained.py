@@ -1,4 +1,4 @@
-"""Speech encoders that somebody has trained, and a Whisper cut to clips shorter than those it was trained on.
+"""Published speech encoders, and a Whisper cut to clips shorter than those it was trained on.
 
 What happens to an encoder afterwards is not known here.
 """
@@ -61,24 +61,26 @@ def whisper_positions(clip_seconds: float, most: int = POSITIONS_PER_SECOND * WH
         most: what the encoder at hand takes.
 
     Raises:
-        ConfigError: a clip that is too long, or no whole number of vectors.
+        ConfigError: a clip that is too long, or not a whole number of vectors.
     """
     positions = round(clip_seconds * POSITIONS_PER_SECOND)
     if abs(clip_seconds * POSITIONS_PER_SECOND - positions) > 1e-6 or positions < 1:
         raise ConfigError(
-            [f"data.clip_seconds={clip_seconds:g} is no whole number of Whisper's steps of 0.02 s"],
+            [f"data.clip_seconds={clip_seconds:g} is not a multiple of Whisper's steps of 0.02 s"],
             f"Use {max(positions, 1) / POSITIONS_PER_SECOND:g}.",
+            keys=["data.clip_seconds"],
         )
     if positions > most:
         raise ConfigError(
             [f"data.clip_seconds={clip_seconds:g} is longer than the {most / POSITIONS_PER_SECOND:g} s Whisper takes"],
             f"Set data.clip_seconds to {most / POSITIONS_PER_SECOND:g} or less, or choose another model.type.",
+            keys=["data.clip_seconds", "model.type"],
         )
     return positions
 
 
 def whisper_mels(size: str, path: str | None = None) -> int:
-    """Rows of the log-mel features that a Whisper hears.
+    """Rows of the log-mel features that a Whisper takes.
 
     Args:
         size: its size.

@@ -1,7 +1,7 @@
 """Every experiment of the speech encoders: type x size x method x layers x corpus, by the grammar of names.
 
-The grid is computed, not kept: an experiment's file holds nothing that its path does not say, so it need not
-be there, and is written only to be changed. Knows no runs and no yard.
+The grid is computed, not kept: an experiment's file holds nothing that its path does not imply, so it need
+not exist, and is written only to be edited. Knows no runs and no yard.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from trainyard.audio.schema import ENCODERS, METHODS
 from trainyard.audio.study.layers import parse_layers
-from trainyard.audio.study.names import ENCODERS, EXPERIMENT, METHODS, explain_name, parse_name
 from trainyard.config.faults import suggestion
+from trainyard.config.names import EXPERIMENT, explain_name, parse_name
 from trainyard.errors import ConfigError, DiskFullError, UserError
 
 DATASETS = ("asvp_esd", "asvp_esd_babies", "cnvve", "nonverbal_vocalization_dataset", "recanvo", "vivae", "donateacry")
@@ -78,18 +79,18 @@ def grid(datasets: Iterable[str] = (), models: Iterable[str] = ()) -> list[Exper
             one: `whisper_base` is every `whisper_base_…`. All of them when empty.
 
     Raises:
-        ConfigError: a corpus that is none of the grid, or a pattern that no name fits.
+        ConfigError: a corpus that is not in the grid, or a pattern that no name matches.
     """
     datasets, patterns, known = tuple(datasets), tuple(models), tuple(names())
     problems = [
-        f"`{dataset}` is no corpus of the grid{suggestion(dataset, DATASETS)}"
+        f"`{dataset}` is not a corpus of the grid{suggestion(dataset, DATASETS)}"
         for dataset in datasets
         if dataset not in DATASETS
     ]
     for pattern in patterns:
         if not any(_fits(name, pattern) for name in known):
             why = "" if set(pattern) & _SIGNS or parse_name(pattern) else f": {explain_name(pattern)}"
-            problems.append(f"no name of the grid fits `{pattern}`{why}")
+            problems.append(f"no name of the grid matches `{pattern}`{why}")
     if problems:
         raise ConfigError(problems, "`trainyard experiments` lists the grid; names outside it train, too.")
     kept = [name for name in known if not patterns or any(_fits(name, pattern) for pattern in patterns)]
@@ -105,7 +106,7 @@ def layers_of(name: str) -> tuple[int, ...]:
 
 
 def experiment_text(dataset: str, name: str) -> str:
-    """The contents of the file of an experiment: what its path says, to be changed.
+    """The contents of the file of an experiment: what its path implies, to be edited.
 
     Raises:
         ConfigError: the name is not a model's.
@@ -147,7 +148,7 @@ def write_experiments(folder: Path, experiments: Iterable[Experiment]) -> Writte
 
 
 def _write_new(path: Path, text: str) -> None:
-    """Writes a file that must not be there, not even since it was looked for; leaves none when it fails."""
+    """Writes a file that must not exist yet; leaves none when it fails."""
     with path.open("x", encoding="utf-8") as file:
         try:
             file.write(text)
@@ -173,7 +174,7 @@ def _fits(name: str, pattern: str) -> bool:
 def _model(name: str) -> dict[str, Any]:
     model = parse_name(name)
     if model is None:
-        raise ConfigError([f"`{name}` is no model's name"], "Names are {type}_{size}_{method}[_{layers}].")
+        raise ConfigError([f"`{name}` is not a model's name"], "Names are {type}_{size}_{method}[_{layers}].")
     return model
 
 

@@ -38,7 +38,9 @@ def parse_layers(text: str | None, n_layers: int) -> tuple[tuple[int, ...], str 
     if found := _RANGE.fullmatch(text):
         first, end = int(found[1]), int(found[2])
         if first > end:
-            raise ConfigError([f"model.layers={text!r} is a range that ends before it begins"], remedy)
+            raise ConfigError(
+                [f"model.layers={text!r} is a range that ends before it begins"], remedy, keys=["model.layers"]
+            )
         if end == n_layers and first < n_layers:
             warning = f"model.layers={text!r} ends one past the last layer, {last}: layers {first} to {last} are used."
             end = last
@@ -51,11 +53,16 @@ def parse_layers(text: str | None, n_layers: int) -> tuple[tuple[int, ...], str 
             raise ConfigError(
                 [f"model.layers={text!r} reads as layers {spelled}, which do not ascend"],
                 f"Write them as {''.join(map(str, sorted(set(layers))))}{one}. {remedy}",
+                keys=["model.layers"],
             )
     else:
-        raise ConfigError([f"model.layers={text!r} names no layers"], remedy)
+        raise ConfigError([f"model.layers={text!r} does not name layers"], remedy, keys=["model.layers"])
     absent = [layer for layer in layers if layer > last]
     if absent:
         which = ", ".join(map(str, absent)) if len(absent) < 4 else f"{absent[0]} to {absent[-1]}"
-        raise ConfigError([f"model.layers={text!r} names layer {which} of an encoder with {n_layers} layers"], remedy)
+        raise ConfigError(
+            [f"model.layers={text!r} names layer {which} of an encoder with {n_layers} layers"],
+            remedy,
+            keys=["model.layers"],
+        )
     return layers, warning

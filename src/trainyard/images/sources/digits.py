@@ -12,34 +12,32 @@ from sklearn.datasets import load_digits
 from trainyard.data.arrays import InMemory, row_digests
 from trainyard.data.build import build_dataset
 from trainyard.data.dataset import Dataset
+from trainyard.images.reading import require_no_groups
+from trainyard.images.schema import DigitsData
 
 
-def load(
-    *, name: str = "digits", val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0, on_leak: str = "warn"
-) -> Dataset:
-    """Loads the digits as float32 [1, 8, 8] in [0, 1].
+def load(data: DigitsData | None = None) -> Dataset:
+    """The digits as float32 [1, 8, 8] in [0, 1].
 
     Args:
-        name: the dataset's name.
-        val_fraction: share of the items for validation.
-        test_fraction: share of the items for testing.
-        seed: of the split.
-        on_leak: "warn", "error" or "drop".
+        data: the name of the data and how it is split; None for the defaults.
+
+    Raises:
+        DataError: `split.test_groups`, which the digits do not have.
     """
+    data = data or DigitsData()
+    require_no_groups(data)
     bunch = load_digits()
     images = np.ascontiguousarray(bunch.images)
     items = torch.from_numpy((images / 16).astype(np.float32)[:, np.newaxis])
     return build_dataset(
-        name,
-        name,
+        data.dataset,
+        data.dataset,
         [str(label) for label in bunch.target_names],
         [f"digits[{index}]" for index in range(len(images))],
         bunch.target,
         row_digests(images),
         (1, 8, 8),
         InMemory(items).subset,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        on_leak=on_leak,
+        split=data.split,
     )

@@ -20,6 +20,7 @@ from trainyard.data.arrays import InMemory, channels_first, row_digests
 from trainyard.data.build import SPLIT_ALIASES, build_dataset, listed, nearest
 from trainyard.data.dataset import SPLITS, Dataset
 from trainyard.errors import DataError
+from trainyard.images.schema import NpzData
 
 Array = npt.NDArray[np.generic]
 
@@ -31,38 +32,20 @@ _ROLES = {
 _ROLE_OF = {alias: role for role, aliases in _ROLES.items() for alias in aliases}
 
 
-def load(
-    path: str | Path,
-    *,
-    name: str | None = None,
-    classes: Sequence[str] | None = None,
-    val_fraction: float = 0.1,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-    on_leak: str = "warn",
-    test_groups: Sequence[str] = (),
-    by_group: bool = True,
-) -> Dataset:
-    """Loads the items of an `.npz`, channels first; uint8 is scaled to [0, 1].
+def load(data: NpzData) -> Dataset:
+    """The items of an `.npz`, channels first; uint8 is scaled to [0, 1].
 
     Arrays named after a split (`train_images`, `x_test`) are official splits; a missing val or test split
     is then cut from train. An array `groups` (`train_groups`) gives each item's group.
 
     Args:
-        path: the file.
-        name: the dataset's name; None: the file's stem.
-        classes: names in label order; None: the labels themselves, sorted.
-        val_fraction: share of the items for validation, when the file has no val split.
-        test_fraction: share of the items for testing, when the file has no test split.
-        seed: of the split.
-        on_leak: "warn", "error" or "drop".
-        test_groups: groups that make up the test split, in place of an official one.
-        by_group: keep groups on one side of the splits made here.
+        data: which file and how to read it. Without `dataset` the data is named after the file; without `classes`
+            they are the labels themselves, sorted.
 
     Raises:
         DataError: an unreadable file, missing arrays, or arrays that do not fit together.
     """
-    path = Path(path)
+    path = Path(data.path)
     arrays = _read(path)
     parts = _parts(path, arrays)
     images = [_images(path, key, arrays[key], arrays[other]) for key, other, _ in parts.values()]
@@ -72,14 +55,14 @@ def load(
         raise DataError(
             f"{path}: the items differ in shape: {found}.", "Save all items in one shape.", value=shapes, place=path
         )
-    names, labels = _labels(path, [(key, arrays[key]) for _, key, _ in parts.values()], classes)
+    names, labels = _labels(path, [(key, arrays[key]) for _, key, _ in parts.values()], data.classes)
     digests = [digest for array in images for digest in row_digests(array)]
     ids = [f"{key}[{index}]" for key, _, _ in parts.values() for index in range(len(arrays[key]))]
     official = [split for split, array in zip(parts, images, strict=True) for _ in range(len(array)) if split]
     groups = [group for _, labels_key, key in parts.values() for group in _groups(path, arrays, key, labels_key)]
     tensors, warnings = _tensors(path, [key for key, _, _ in parts.values()], images)
     return build_dataset(
-        name or path.stem,
+        data.dataset or path.stem,
         str(path),
         names,
         ids,
@@ -90,12 +73,7 @@ def load(
         official=official or None,
         groups=groups if any(groups) else None,
         warnings=warnings,
-        test_groups=test_groups,
-        by_group=by_group,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        on_leak=on_leak,
+        split=data.split,
     )
 
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from trainyard.config.faults import Fault, raise_all
 from trainyard.errors import CheckpointError, ConfigError
-from trainyard.models.library import transformers, without_torchao
+from trainyard.models.encoder_settings import class_faults, head_faults, read_encoder, sizes_of
+from trainyard.models.huggingface import transformers, without_torchao
 from trainyard.models.pretrained import load_config, load_model
-from trainyard.models.settings import class_problems, misfits, override_problems, sizes_of, unknown
 from trainyard.text.encoders.classifier import TextClassifier, is_head, output_layer
 from trainyard.text.encoders.families import AUTO, FAMILIES, random_config, text_source
 from trainyard.text.encoders.tokenizer import Tokenizer, tokenizer_from_files, too_long
+from trainyard.text.schema import TEXT_ENCODERS, TextEncoderModel
 
 OURS = "trainyard"  # our key in config.json
 _WHAT = "text encoder"
@@ -31,27 +32,6 @@ _DROPOUTS = (
     "attention_dropout",
     "seq_classif_dropout",
 )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What `build` takes besides the data, with what each is when left out.
-
-    `prior_bias` and `vocabulary` are settings of the model that change nothing here: whoever makes the tokenizer
-    and calls `start_at_prior` reads them.
-    """
-
-    type: str = "distilbert"
-    size: str = "base"
-    pretrained: bool = True
-    path: str | None = None
-    dropout: float | None = None
-    prior_bias: bool = True
-    vocabulary: int = 4000
-    hidden_size: int | None = None
-    num_layers: int | None = None
-    num_heads: int | None = None
-    ffn_size: int | None = None
 
 
 def build(
@@ -69,7 +49,8 @@ def build(
         tokenizer: whose ids it will get.
         multi_label: whether a text may have several labels, or none.
         item_shape: of the longest text, (tokens,), to check.
-        settings: the fields of `Settings`, which are those of `model` in a config.
+        settings: the fields of `TextEncoderModel`. `prior_bias` and `vocabulary` change nothing here: they are for
+            whoever makes the tokenizer and calls `start_at_prior`.
 
     Raises:
         ConfigError: settings that cannot be, weights that cannot be had or lack parts of the encoder, or texts
@@ -110,7 +91,7 @@ def describe(
     plain: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
     plain["id2label"] = {str(index): label for index, label in enumerate(classes)}  # the diff may leave them out
     plain["label2id"] = {label: index for index, label in enumerate(classes)}
-    ours = {"name": "text_encoder", "item_shape": [int(size) for size in item_shape], "multi_label": multi_label}
+    ours = {"name": chosen.name, "item_shape": [int(size) for size in item_shape], "multi_label": multi_label}
     kept = {key: value for key, value in vars(chosen).items() if key not in ("prior_bias", "vocabulary")}
     return {**plain, OURS: {**ours, **kept}}
 
@@ -143,11 +124,12 @@ def _given(tokenizer: Tokenizer | None) -> Tokenizer:
         raise ConfigError(
             ["model=text_encoder takes texts, and the data has none"],
             "Use data=text or another data with texts, or another model.",
+            keys=["data", "model.name"],
         )
     return tokenizer
 
 
-def _source(chosen: Settings) -> str:
+def _source(chosen: TextEncoderModel) -> str:
     return text_source(chosen.type, size=chosen.size, path=chosen.path)
 
 
@@ -170,7 +152,7 @@ def _fresh(config: Any) -> Any:
 
 
 def _config(
-    chosen: Settings, classes: Sequence[str], tokenizer: Tokenizer, multi_label: bool, item_shape: Sequence[int]
+    chosen: TextEncoderModel, classes: Sequence[str], tokenizer: Tokenizer, multi_label: bool, item_shape: Sequence[int]
 ) -> tuple[Any, dict[int, str]]:
     """transformers' config of the whole classifier, and the labels that it had."""
     if chosen.pretrained:
@@ -206,7 +188,7 @@ def _config(
 
 
 def _begin_output(model: Any) -> None:
-    """Draws the output's weights anew, as transformers draws those of a new head."""
+    """Draws the output's weights again, as transformers draws those of a new head."""
     output = output_layer(model)
     with torch.no_grad():
         output.weight.normal_(std=getattr(model.config, "initializer_range", 0.02))
@@ -223,22 +205,15 @@ def _check_vocabulary(tokenizer: Tokenizer, model: Any, source: str) -> None:
         )
 
 
-def _checked(settings: Mapping[str, Any], classes: Sequence[str], multi_label: bool) -> Settings:
-    """The settings, if they can be; all faults are told at once."""
-    known = Settings.__dataclass_fields__
-    problems = [unknown(key, known, "model=text_encoder has no parameter") for key in settings if key not in known]
-    chosen = Settings(**{key: value for key, value in settings.items() if key in known})
-    if chosen.type not in (*FAMILIES, AUTO):
-        problems.append(unknown(str(chosen.type), (*FAMILIES, AUTO), "model.type has no choice"))
-    elif chosen.type != AUTO and chosen.size not in FAMILIES[chosen.type].sizes:
-        problems.append(unknown(str(chosen.size), FAMILIES[chosen.type].sizes, "model.size has no choice"))
-    dropout: Any = chosen.dropout
-    if dropout is not None and not (isinstance(dropout, int | float) and 0 <= dropout < 1):
-        problems.append(f"model.dropout={dropout!r} is not in [0, 1)")
-    problems += [*override_problems(chosen), *class_problems(classes, least=1 if multi_label else 2)]
-    if not problems and chosen.type == AUTO and not chosen.pretrained:
-        problems.append(f"model.type='auto' is what was trained; model.pretrained=false wants {', '.join(FAMILIES)}")
-    problems = problems or misfits(chosen, None if chosen.type == AUTO else FAMILIES[chosen.type].sizes[chosen.size])
-    if problems:
-        raise ConfigError(problems)
-    return chosen
+def _checked(settings: Mapping[str, Any], classes: Sequence[str], multi_label: bool) -> TextEncoderModel:
+    """The encoder's section; all faults are raised together."""
+    model, faults = read_encoder("text_encoder", settings, TEXT_ENCODERS)
+    if not faults and model.type != AUTO:
+        sizes = sizes_of(model, FAMILIES[model.type].sizes[model.size])
+        faults += head_faults(sizes.hidden, sizes.heads)
+    elif not faults and not model.pretrained:
+        says = f"`model.type` is auto, which loads what was trained; model.pretrained=false takes {', '.join(FAMILIES)}"
+        faults.append(Fault(says, ("model.type", "model.pretrained")))
+    raise_all([*faults, *class_faults(classes, least=1 if multi_label else 2)])
+    checked: TextEncoderModel = model
+    return checked

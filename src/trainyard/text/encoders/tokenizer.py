@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainyard.errors import CheckpointError, ConfigError, DataError
-from trainyard.models.library import tokenizers, transformers
+from trainyard.models.huggingface import tokenizers, transformers
 from trainyard.models.pretrained import load_config, load_from
 
 _TOKENIZER, _CONFIG, _SPECIAL_MAP = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
@@ -69,7 +69,7 @@ class Tokenizer:
 
     @property
     def longest(self) -> int | None:
-        """How many tokens its model takes at most, special ones included; None when it does not say."""
+        """How many tokens its model takes at most, special ones included; None when it has no limit."""
         limit = self._config.get("model_max_length")
         return int(limit) if limit is not None and limit < _NO_LIMIT else None
 
@@ -257,7 +257,7 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
 
 @contextlib.contextmanager
 def _serial() -> Iterator[None]:
-    """Inside, tokenizers starts no threads, unless the user's environment says so.
+    """Inside, tokenizers starts no threads, unless the user's environment asks for them.
 
     After them, a process that forks loader workers is warned and slowed.
     """
@@ -272,7 +272,7 @@ def _serial() -> Iterator[None]:
 
 
 def _check_unicode(texts: Sequence[str]) -> None:
-    """Raises DataError for the first text that is no Unicode: half of a pair of surrogates."""
+    """Raises DataError for the first text that is not valid Unicode: half of a pair of surrogates."""
     for index, text in enumerate(texts):
         try:
             text.encode()

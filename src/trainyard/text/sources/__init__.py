@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trainyard.errors import DataError
 from trainyard.text.sources import goemotions, table
-from trainyard.text.sources.gather import Texts
+from trainyard.text.sources.labelled_texts import Texts
 from trainyard.text.sources.sentences import load as generate_sentences
 from trainyard.text.sources.tokens import Tokens
 

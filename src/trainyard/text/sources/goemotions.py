@@ -11,7 +11,7 @@ from pathlib import Path
 from trainyard.data.build import listed
 from trainyard.data.tables import read_text
 from trainyard.errors import DataError
-from trainyard.text.sources.gather import Found, Texts, labelled_texts
+from trainyard.text.sources.labelled_texts import FoundText, Texts, labelled_texts
 from trainyard.text.sources.reading import as_labels
 
 FILES = (("train.tsv", "train"), ("dev.tsv", "val"), ("test.tsv", "test"))
@@ -50,7 +50,7 @@ def load(path: str | Path, *, multi_label: bool = True, on_bad_item: str = "erro
             text, cell, id_ = columns
             labels = as_labels(file, number, cell, ",")
             where, place = f"{name}: row {number}", f"{file}:{number}"
-            found.append(Found(where, id_, text, labels, split=split, place=place))
+            found.append(FoundText(where, id_, text, labels, split=split, place=place))
     return labelled_texts(str(folder), found, classes, multi_label=multi_label, on_bad_item=on_bad_item)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from trainyard.data.build import listed, nearest
 from trainyard.errors import DataError
-from trainyard.text.sources.gather import Found, Texts, labelled_texts
+from trainyard.text.sources.labelled_texts import FoundText, Texts, labelled_texts
 
 T = TypeVar("T")
 
@@ -179,7 +179,7 @@ def load(count: int, *, classes: Sequence[str] | None = None, multi_label: bool 
                 value=name,
                 place="data.classes",
             )
-    found: dict[str, Found] = {}
+    found: dict[str, FoundText] = {}
     for number in range(count):
         attempt = 0
         while True:
@@ -187,7 +187,7 @@ def load(count: int, *, classes: Sequence[str] | None = None, multi_label: bool 
             if text not in found:
                 break
             attempt += 1
-        found[text] = Found(f"sentence {number}", f"sentences[{number}]", text, labels)
+        found[text] = FoundText(f"sentence {number}", f"sentences[{number}]", text, labels)
     return labelled_texts("sentences", list(found.values()), names, multi_label=multi_label, on_bad_item="error")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from trainyard.data.build import SPLIT_ALIASES, listed
 from trainyard.data.tables import split_of
 from trainyard.errors import DataError
-from trainyard.text.sources.gather import Found, Texts, labelled_texts
+from trainyard.text.sources.labelled_texts import FoundText, Texts, labelled_texts
 from trainyard.text.sources.reading import TABLES, as_labels, as_name, read_records
 
 
@@ -80,7 +80,7 @@ def load(
                 split = split_of(file, number, as_name(file, number, split_column, values[split_column]))
             labels = as_labels(file, number, values[label_column], label_separator if multi_label else None)
             found.append(
-                Found(
+                FoundText(
                     where=f"{file.name}: {row}" if path.is_dir() else row,
                     id=name or f"{file.name}:{number}",
                     text=values[text_column],

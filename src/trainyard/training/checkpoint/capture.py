@@ -11,36 +11,20 @@ import copy
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trainyard.errors import CheckpointError
+from trainyard.models.protocols import SavesItself
 from trainyard.objects import Objects
 from trainyard.training.checkpoint.read import Loaded
 from trainyard.training.progress import Progress
 
 if TYPE_CHECKING:
     from trainyard.training.checkpoint.write import FrozenShard
-
-
-@runtime_checkable
-class SavesItself(Protocol):
-    """A model whose checkpoints other libraries read: under the names, and beside the files, that they expect.
-
-    Names of the model's own `state_dict` are told apart from those in files; one is kept under one other.
-    """
-
-    def saved_name(self, name: str) -> str:
-        """What a tensor is called in a file."""
-
-    def is_adapter(self, name: str) -> bool:
-        """Whether a tensor was added to a model that is whole without it: it lies in a file of its own."""
-
-    def extra_files(self) -> Mapping[str, str]:
-        """Further files of a checkpoint that is a directory: name to text."""
 
 
 def saved_name(model: nn.Module, name: str) -> str:

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from trainyard.checkpoints import FileWriter, Format
 from trainyard.checkpoints import formats as names
 from trainyard.jsonl import without_nan
+from trainyard.models.protocols import SavesItself
 from trainyard.models.tensor_files import safetensors_file, torch_file
 from trainyard.objects import Objects
-from trainyard.training.checkpoint.capture import Capture, SavesItself
+from trainyard.training.checkpoint.capture import Capture
 
 _FROZEN_SHARD = "model-frozen.safetensors"
 _TRAINED_SHARD = "model-trained.safetensors"

@@ -1,7 +1,7 @@
-"""Dealing items out to splits in given shares, so that each split has its share of every label.
+"""Assigns items to splits in given shares, so that each split has its share of every label.
 
 An item alone or a unit of several that must stay together is one row of counts. Knows no groups, names
-or fractions: which rows there are and which shares is the matter of `splits`.
+or fractions: `splits` decides which rows and shares there are.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from trainyard.data.order import shuffled
 Floats = npt.NDArray[np.float64]
 
 
-def deal_classes(counts: csr_matrix, sizes: Floats, shares: Floats, seed: int) -> Indices:
+def stratify_classes(counts: csr_matrix, sizes: Floats, shares: Floats, seed: int) -> Indices:
     """A split for each unit, a position in `shares`, where an item has one label.
 
     Args:
         counts: [units, classes], the items of each class in each unit.
         sizes: [units], its items.
         shares: [splits], which sum to 1; a split with 0 gets nothing.
-        seed: of the order in which units are dealt.
+        seed: of the order in which units are assigned.
     """
     chosen = np.full(len(sizes), -1, dtype=np.int64)
     order = shuffled(len(chosen), seed)
     used = np.flatnonzero(shares > 0)
     wanted = np.outer(shares, np.asarray(counts.sum(axis=0)).ravel())  # [splits, classes]
-    dealt = _deal_several(chosen, order, counts, sizes, wanted, used)
+    assigned = _assign_large_units(chosen, order, counts, sizes, wanted, used)
 
     singles = order[sizes[order] == 1]
     label = counts[singles].indices
@@ -37,7 +37,7 @@ def deal_classes(counts: csr_matrix, sizes: Floats, shares: Floats, seed: int) -
     carried = np.zeros(len(shares))
     borders = np.searchsorted(label, np.arange(1, counts.shape[1]))
     for class_, members in enumerate(np.split(singles, borders)):
-        missing = np.maximum(wanted[:, class_] - dealt[:, class_], 0)
+        missing = np.maximum(wanted[:, class_] - assigned[:, class_], 0)
         # Units that were too large took more than their share; the rest is scaled to what is left.
         missing *= len(members) / missing.sum() if missing.sum() else 0
         portions = _round(missing + carried, len(members), used)
@@ -47,7 +47,7 @@ def deal_classes(counts: csr_matrix, sizes: Floats, shares: Floats, seed: int) -
     return chosen
 
 
-def deal_label_sets(
+def stratify_label_sets(
     labels: npt.NDArray[np.bool_], units: Indices, counts: csr_matrix, sizes: Floats, shares: Floats, seed: int
 ) -> Indices:
     """A split for each unit, a position in `shares`, where an item may have several labels.
@@ -60,7 +60,7 @@ def deal_label_sets(
     Args:
         labels: bool [N, C].
         units: int64 [N], the unit of each item.
-        counts: as for `deal_classes`, like the rest.
+        counts: as for `stratify_classes`, like the rest.
         sizes: of the units.
         shares: of the splits.
         seed: of the order.
@@ -69,7 +69,7 @@ def deal_label_sets(
     order = shuffled(len(chosen), seed)
     counts = hstack([counts, _combinations(labels, units, shares), csr_matrix(sizes[:, None])], format="csr")
     missing = np.outer(shares, np.asarray(counts.sum(axis=0)).ravel())  # [splits, columns]
-    missing -= _deal_several(chosen, order, counts, sizes, missing, np.flatnonzero(shares > 0))
+    missing -= _assign_large_units(chosen, order, counts, sizes, missing, np.flatnonzero(shares > 0))
     missing[shares == 0] = -np.inf  # never the split that misses most
     position = np.argsort(order)
     left = chosen < 0
@@ -101,24 +101,24 @@ def _combinations(labels: npt.NDArray[np.bool_], units: Indices, shares: Floats)
     return coo_matrix((np.ones(len(items)), (units[items], column)), shape=shape).tocsr()
 
 
-def _deal_several(
+def _assign_large_units(
     chosen: Indices, order: Indices, counts: csr_matrix, sizes: Floats, wanted: Floats, used: Indices
 ) -> Floats:
     """Gives each unit of several items a split, in `chosen`; what the splits then have, like `wanted`."""
-    dealt = np.zeros_like(wanted)
+    assigned = np.zeros_like(wanted)
     # Large units first, while there is room to make up for them; within a factor of two in size
     # the seed decides, or another seed would hardly give another split.
     several = order[sizes[order] > 1]
     several = several[np.argsort(-np.floor(np.log2(sizes[several])), kind="stable")]
     for unit in several:
         row = counts[[unit]].toarray()[0]
-        split = used[np.argmin(_worse(dealt[used], row, wanted[used]))]
+        split = used[np.argmin(_worse(assigned[used], row, wanted[used]))]
         chosen[unit] = split
-        dealt[split] += row
-    return dealt
+        assigned[split] += row
+    return assigned
 
 
-def _worse(dealt: Floats, unit: Floats, wanted: Floats) -> Floats:
+def _worse(assigned: Floats, unit: Floats, wanted: Floats) -> Floats:
     """How much further each split is from its wanted counts with the unit in it.
 
     The distance is chi-square, over the classes and over the size of the split.
@@ -130,7 +130,7 @@ def _worse(dealt: Floats, unit: Floats, wanted: Floats) -> Floats:
         total: Floats = by_class + in_all
         return total
 
-    return distance(dealt + unit) - distance(dealt)
+    return distance(assigned + unit) - distance(assigned)
 
 
 def _round(desired: Floats, total: int, used: Indices) -> Indices:

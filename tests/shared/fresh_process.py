@@ -1,4 +1,4 @@
-"""Which modules a statement imports, seen in a fresh process."""
+"""What a fresh process has imported after a statement, for tests of what starts without heavy libraries."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The door to transformers, tokenizers and peft: imported on first use, quietly, with a remedy where they are missing.
+"""Access to transformers, tokenizers and peft: imported on first use, with a remedy where they are missing.
 
-transformers and peft try torchao as soon as it is installed, which takes three seconds and prints its own
-troubles; nothing here needs it. What the libraries are used for is not known here.
+transformers and peft import torchao as soon as it is installed, which takes three seconds and prints warnings of
+its own; nothing here needs it. What the libraries are used for is not known here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from trainyard.errors import ConfigError
 
 
 def transformers() -> ModuleType:
-    """The library. Its classes load when they are first asked for: do that inside `without_torchao`.
+    """The library. Its classes load when they are first used: do that inside `without_torchao`.
 
     Raises:
-        ConfigError: it is not installed; says what to install.
+        ConfigError: it is not installed; the remedy is what to install.
     """
     _require("transformers")
     import transformers
@@ -32,7 +32,7 @@ def tokenizers() -> ModuleType:
     """The library, which comes with transformers and loads in no time.
 
     Raises:
-        ConfigError: it is not installed; says what to install.
+        ConfigError: it is not installed; the remedy is what to install.
     """
     _require("tokenizers")
     import tokenizers
@@ -44,7 +44,7 @@ def peft() -> ModuleType:
     """The library.
 
     Raises:
-        ConfigError: it is not installed; says what to install.
+        ConfigError: it is not installed; the remedy is what to install.
     """
     _require("peft")
     with without_torchao():
@@ -73,9 +73,9 @@ def _require(name: str) -> None:
 
 @contextlib.contextmanager
 def without_torchao() -> Iterator[None]:
-    """Inside, torchao looks as if it were not installed, unless somebody has loaded it already.
+    """Inside, torchao looks as if it were not installed, unless it is imported already.
 
-    transformers and peft remember what they find: in this process they go without it from then on.
+    transformers and peft remember what they find: they do without it for the rest of this process.
     """
     if "torchao" in sys.modules:
         yield
@@ -89,8 +89,8 @@ def without_torchao() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Inside, transformers draws no progress bars and reports only errors; what it knows is told by us."""
+def errors_only() -> Iterator[None]:
+    """Inside, transformers draws no progress bars and reports only errors; Trainyard reports what matters."""
     transformers()
     from transformers.utils import logging
 

@@ -22,7 +22,7 @@ ON_BAD_ITEM = ("error", "skip")
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundText:
     """A text as a source found it.
 
     Attributes:
@@ -77,7 +77,7 @@ class Texts:
 
 
 def labelled_texts(
-    where: str, found: Sequence[Found], classes: Sequence[str] | None, *, multi_label: bool, on_bad_item: str
+    where: str, found: Sequence[FoundText], classes: Sequence[str] | None, *, multi_label: bool, on_bad_item: str
 ) -> Texts:
     """Checks texts and resolves their labels.
 
@@ -147,7 +147,7 @@ def unusable(text: str) -> str:
     return ""
 
 
-def _classes(found: Sequence[Found], faults: Sequence[_Fault | None]) -> list[str]:
+def _classes(found: Sequence[FoundText], faults: Sequence[_Fault | None]) -> list[str]:
     usable = (item.labels for item, fault in zip(found, faults, strict=True) if fault is None)
     return sort_labels({label for labels in usable for label in labels} - {""})
 
@@ -182,8 +182,8 @@ def _resolve(
     return positions, None
 
 
-def _check_ids(where: str, kept: Sequence[Found]) -> None:
-    first: dict[str, Found] = {}
+def _check_ids(where: str, kept: Sequence[FoundText]) -> None:
+    first: dict[str, FoundText] = {}
     for item in kept:
         other = first.setdefault(item.id, item)
         if other is not item:

@@ -1,6 +1,6 @@
-"""Silence for what torch's exporters and torchao say on every use and no reader can act on.
+"""Suppresses warnings and log lines of torch's exporters and torchao that come with every use and need no action.
 
-Each entry is one message of one library, matched by its beginning: anything new is heard. It knows
+Each entry is one message of one library, matched by its beginning: any other message is shown. It knows
 nothing of models.
 """
 
@@ -30,7 +30,7 @@ _LOGGED = {
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def without_exporter_noise() -> Iterator[None]:
     """Within it, the warnings and log lines listed in this module are not shown."""
 
     def is_news(record: logging.LogRecord) -> bool:

@@ -1,0 +1,215 @@
+"""Recordings as a kind of data: loading them for training, and reading new ones in the same way.
+
+The input of a model depends on the model: a speech encoder has its own features, every other network takes log-mel
+spectrograms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from trainyard.audio.augment.spectrogram import SpecAugment
+from trainyard.audio.augment.waveform import WaveformAugment
+from trainyard.audio.corpora import find
+from trainyard.audio.dataset import burst_dataset, file_dataset, scan_files
+from trainyard.audio.decode import is_audio
+from trainyard.audio.encoders import build, describe, rebuild, whisper_mels
+from trainyard.audio.features.log_mel import LogMel
+from trainyard.audio.features.waveform import normalise_waveform
+from trainyard.audio.features.whisper import WhisperFeatures
+from trainyard.audio.inputs import ClipOptions, Frontend
+from trainyard.audio.schema import AudioData, EncoderModel
+from trainyard.config.schema import Config
+from trainyard.config.targets import build_target
+from trainyard.data.build import describe_bad
+from trainyard.data.cache import cache_directory
+from trainyard.data.dataset import Dataset
+from trainyard.data.items import Items, files_at
+from trainyard.errors import ConfigError, DataError
+
+__all__ = ["build", "describe", "load", "preprocessing", "read_new", "rebuild"]
+
+_LOG_MEL = ("n_fft", "hop_length", "n_mels", "fmin", "fmax", "top_db", "normalise")
+_COMPUTED_AS = {
+    "log-mel": "librosa.power_to_db(librosa.feature.melspectrogram(y=clip, sr=sample_rate, n_fft=n_fft, "
+    "hop_length=hop_length, n_mels=n_mels, fmin=fmin, fmax=fmax, pad_mode='constant'), top_db=top_db); "
+    "with normalise=clip then minus its mean, divided by its standard deviation; as [1, n_mels, frames]",
+    "whisper": "transformers.WhisperFeatureExtractor(feature_size=n_mels, chunk_length=clip_seconds)",
+    "waveform": "the clip minus its mean, divided by sqrt(its variance + 1e-7)",
+}
+
+
+def load(
+    config: Config,
+    *,
+    trust: bool = False,
+    item_shape: Sequence[int] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Dataset:
+    """The recordings that `config.data` names, as `config.model` takes them.
+
+    Args:
+        config: its `data`, `model`, `augmentations` and `system`.
+        trust: accept augmentations outside the allow-list.
+        item_shape: as a run recorded it, so that a published encoder need not be read.
+        files: not used.
+
+    Raises:
+        ConfigError: features or augmentations that cannot be computed.
+        DataError: the data cannot be read or trained on.
+    """
+    data = config.data
+    assert isinstance(data, AudioData)
+    described = preprocessing(config, item_shape)
+    options: dict[str, Any] = {
+        "options": clip_options(described),
+        "frontend": frontend_of(described),
+        "waveform": _waveform_augmentation(config, data.sample_rate, trust),
+        "spectrogram": _spectrogram_augmentation(config),
+        "cache_dir": cache_directory(config.system.cache_dir),
+        "cache_mb": config.system.cache_mb,
+        "split": data.split,
+        "preprocessing": described,
+        "model_arguments": {"clip_seconds": data.clip_seconds},
+    }
+    if data.corpus == "vocal_bursts" and data.path is None:
+        return burst_dataset(
+            data.dataset or data.corpus, speakers=data.speakers, takes=data.takes, classes=data.classes, **options
+        )
+    root = Path(data.path) if data.path else Path(config.system.audio_dir) / data.corpus
+    corpus = find(
+        data.corpus,
+        root,
+        classes=data.classes,
+        path_column=data.path_column,
+        label_column=data.label_column,
+        group_column=data.group_column,
+        split_column=data.split_column,
+    )
+    return file_dataset(
+        data.dataset or corpus.name,
+        str(root),
+        corpus.classes,
+        corpus.files,
+        on_bad_file=data.on_bad_file,
+        warnings=corpus.warnings,
+        **options,
+    )
+
+
+def preprocessing(config: Config, item_shape: Sequence[int] | None = None) -> dict[str, Any]:
+    """How a recording becomes the input of `config.model`: plain JSON values.
+
+    Args:
+        config: its `data` and `model`.
+        item_shape: of an input, when it is known already.
+
+    Raises:
+        ConfigError: features that cannot be computed with these settings.
+    """
+    data, model = config.data, config.model
+    assert isinstance(data, AudioData)
+    features: dict[str, Any]
+    if not isinstance(model, EncoderModel):
+        features = {"features": "log-mel", **{name: getattr(data, name) for name in _LOG_MEL}}
+    elif model.type == "whisper":
+        mels = item_shape[0] if item_shape else whisper_mels(model.size, model.path if model.pretrained else None)
+        features = {"features": "whisper", "n_mels": mels}
+    else:
+        features = {"features": "waveform"}
+    described = {
+        "kind": "audio",
+        "sample_rate": data.sample_rate,
+        "channels": 1,
+        **{name: getattr(data, name) for name in ("clip_seconds", "crop", "pad", "min_seconds", "max_seconds")},
+        **features,
+        "computed_as": _COMPUTED_AS[features["features"]],
+    }
+    return {**described, "item_shape": list(frontend_of(described).item_shape)}
+
+
+def read_new(
+    path: Path, preprocessing: Mapping[str, Any], *, files: Mapping[str, str], cache_dir: Path, cache_mb: float
+) -> Items:
+    """The recordings at `path`, as a trained model takes them.
+
+    Args:
+        path: a recording, or a folder of recordings at any depth.
+        preprocessing: as the function of that name described it for the training.
+        files: not used.
+        cache_dir: where decoded sound and features are kept.
+        cache_mb: how much of them.
+
+    Raises:
+        DataError: nothing there, or a file that cannot be used.
+    """
+    paths, names = files_at(path, is_audio, "recording")
+    frontend = frontend_of(preprocessing)
+    scan = scan_files(paths, clip_options(preprocessing), frontend, cache_dir, cache_mb)
+    bad = [(name, why) for name, why in zip(names, scan.faults, strict=True) if why]
+    if bad:
+        raise DataError(
+            f"{path}: some files cannot be used as recordings:{describe_bad(bad)}",
+            "Remove or fix them.",
+            value=[name for name, _ in bad],
+            place=path,
+        )
+    every = np.arange(len(paths), dtype=np.int64)
+    return Items(tuple(names), scan.clips, scan.clips.finish, scan.clips.lengths(every) if frontend.masked else None)
+
+
+def clip_options(preprocessing: Mapping[str, Any]) -> ClipOptions:
+    """How a recording becomes a clip."""
+    return ClipOptions(**{field.name: preprocessing[field.name] for field in fields(ClipOptions)})
+
+
+def frontend_of(preprocessing: Mapping[str, Any]) -> Frontend:
+    """The features of a clip.
+
+    Raises:
+        ConfigError: features that cannot be computed with these settings.
+    """
+    length = clip_options(preprocessing).length
+    if preprocessing["features"] == "log-mel":
+        parameters = {name: preprocessing[name] for name in _LOG_MEL}
+        spectrogram = LogMel(preprocessing["sample_rate"], **parameters)
+        shape = (1, parameters["n_mels"], spectrogram.frames(length))
+        return Frontend("log-mel", parameters, shape, lambda clips, lengths: spectrogram(clips))
+    if preprocessing["features"] == "whisper":
+        mels = preprocessing["n_mels"]
+        whisper = WhisperFeatures(mels, preprocessing["clip_seconds"])  # checks that a Whisper takes such numbers
+        return Frontend(
+            "whisper", {"n_mels": mels}, (mels, whisper.frames), lambda clips, lengths: whisper(clips), masked=True
+        )
+
+    def normalised(clips: Tensor, lengths: Tensor) -> Tensor:
+        return normalise_waveform(clips, lengths)
+
+    return Frontend("waveform", {}, (length,), normalised, kept=False, masked=True)
+
+
+def _spectrogram_augmentation(config: Config) -> SpecAugment | None:
+    changes = config.augmentations.spectrogram
+    changes_anything = changes.time_masks or changes.freq_masks or changes.time_shift or changes.freq_stretch
+    return SpecAugment(**asdict(changes)) if changes_anything else None
+
+
+def _waveform_augmentation(config: Config, sample_rate: int, trust: bool) -> WaveformAugment | None:
+    if config.augmentations.waveform is None:
+        return None
+    try:
+        transform = build_target(config.augmentations.waveform, trust=trust)
+    except ConfigError as error:
+        problems = [f"`augmentations.waveform`: {problem}" for problem in error.problems]
+        raise ConfigError(
+            problems,
+            error.remedy or "Name transforms of audiomentations and their arguments, or set it to null.",
+            keys=["augmentations.waveform"],
+        ) from error
+    return WaveformAugment(transform, sample_rate)

@@ -1,0 +1,165 @@
+"""Experiment files: the values of a Python file, those that its path implies, and the recipe beneath both.
+
+`experiments/recanvo/whisper_base_lora_012.py` is a run of that name on that corpus; a file whose path implies
+everything need not exist. What a name or a folder stands for comes from the packages in `kinds`. Reads files and
+orders layers; merging them is the business of `compose`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trainyard.config import kinds
+from trainyard.config.faults import Fault, show, suggestion
+from trainyard.config.fields import SELECTORS
+from trainyard.config.names import EXPERIMENT, explain_name, parse_name
+from trainyard.config.pyfile import PythonFile
+from trainyard.config.recipes import Choice, Layer, read_recipe, selected_by_choice, shipped_recipes
+
+_REMEDY = "Name a file that is there, or one called after a corpus and a model, as recanvo/whisper_base_lora_012.py."
+
+
+def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[Layer]:
+    """The layers of an experiment file, the lowest first.
+
+    From below: the recipes that the file and its bases name (else the one made for the model), the files of
+    `_base_` in order, what the file's name implies for the model and its folder for the data, the file itself. The
+    folder's name is the dataset where no file sets another. Of a recipe beneath, the model does not count
+    where the experiment has one: it is there to be trained in minutes.
+
+    Args:
+        path: of a `.py` file, which need not exist when its stem is a model's name and its folder a corpus.
+        faults: added to.
+        notes: added to: what a reader of the command line should know.
+    """
+    folder, stem = Path(os.path.abspath(path)).parent.name, Path(path).stem
+    model, data = parse_name(stem), _from_folder(folder)
+    layers: list[Layer] = []
+    if os.path.lexists(path):
+        layers = _read_python(Path(path), (), None, faults)
+        if not layers:
+            return []
+    elif model is not None and data is not None:
+        notes.append(f"There is no file {path}: it stands for {stem} on {folder}, as its path implies.")
+    else:
+        why = []
+        # Where neither a folder nor a model was named, the current folder was not meant as a corpus.
+        if data is None and (model is not None or Path(path).parent.name):
+            why.append(f"`{folder}` is not a corpus{suggestion(folder, _folders())}")
+        why += [] if model is not None else [explain_name(stem)]
+        says = f"there is no file {show(path)}, and its path does not name an experiment: {'; '.join(why)}"
+        faults.append(Fault(says, clouds=tuple(SELECTORS), remedy=_REMEDY))
+        return []
+
+    given = [layer for layer in layers if not layer.shipped]
+    values: dict[str, Any] = {} if model is None else {"model": model}
+    if data is not None and not any(_selected(layer, "data") for layer in given):
+        values["data"] = data
+    of_path = Layer(lambda key: f"the name of {path}", values=values)
+    given = [*given[:-1], of_path, *given[-1:]]
+    chosen = {section: name for section in SELECTORS if (name := _last_selected(given, section))}
+    # A base that sets a key of the section but not its kind must not be lost when the kind is set above it.
+    selected = Layer(of_path.place, values={section: {SELECTORS[section]: name} for section, name in chosen.items()})
+    # As data=fsdd would, for its features: a model made for this kind of data has features of its own.
+    if "data" in values and not _belong_together(chosen):
+        selected = replace(selected, choices=(Choice("data", folder, of_path.place("data")),))
+    layers = [*layers[:-1], of_path, *layers[-1:]]
+    if not any("dataset" in _section(layer, "data") for layer in given):
+        layers.append(Layer(lambda key: f"the folder of {path}", values={"data": {"dataset": folder}}))
+    recipe = _recipe_beneath(chosen)
+    beneath = [layer for layer in layers if layer.shipped]
+    if not beneath and recipe in shipped_recipes():
+        beneath = read_recipe(recipe, faults)
+    own_corpus = any("corpus" in _section(layer, "data") for layer in given)
+    for section, is_own in (("model", "model" in chosen), ("data", own_corpus)):
+        if is_own:  # the values of the recipe suit its own
+            beneath = [_without(section, layer) for layer in beneath]
+    return [*beneath, selected, *(layer for layer in layers if not layer.shipped)]
+
+
+def _from_folder(folder: str) -> dict[str, Any] | None:
+    """The `data` values that the folder of an experiment stands for."""
+    for schema in kinds.schemas():
+        values: dict[str, Any] | None = schema.from_folder(folder) if hasattr(schema, "from_folder") else None
+        if values is not None:
+            return values
+    return None
+
+
+def _folders() -> list[str]:
+    """The names of folders that stand for data."""
+    return [name for schema in kinds.schemas() for name in getattr(schema, "DATASETS", ())]
+
+
+def _belong_together(chosen: Mapping[str, str]) -> bool:
+    """Whether the model is made for the kind of data that is chosen, by one package."""
+    packages = [kinds.package_of(section, chosen.get(section, "")) for section in ("data", "model")]
+    return packages[0] is not None and packages[0] == packages[1]
+
+
+def _recipe_beneath(chosen: Mapping[str, str]) -> str | None:
+    """The recipe that is made for the model on the data that is chosen, if any was."""
+    for schema in kinds.schemas():
+        if "data" not in chosen or chosen["data"] in [member.source for member in schema.DATA]:
+            recipe: str | None = getattr(schema, "RECIPES", {}).get(chosen.get("model", ""))
+            if recipe is not None:
+                return recipe
+    return None
+
+
+def _last_selected(layers: Sequence[Layer], section: str) -> str | None:
+    """Which member of a union the layers together select."""
+    return next((name for layer in reversed(layers) if (name := _selected(layer, section))), None)
+
+
+def _without(section: str, layer: Layer) -> Layer:
+    choices = tuple(choice for choice in layer.choices if choice.group != section)
+    return replace(layer, choices=choices, values={key: value for key, value in layer.values.items() if key != section})
+
+
+def _read_python(path: Path, seen: tuple[str, ...], place: str | None, faults: list[Fault]) -> list[Layer]:
+    """The layers of a Python file, its own last; `seen` are the files that led here."""
+    unread: dict[str, Any] = {"place": place, "clouds": tuple(SELECTORS)}
+    identity = str(path.resolve())
+    if identity in seen:
+        faults.append(Fault(f"the file {show(str(path))} builds on itself", **unread))
+        return []
+    try:
+        source = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        faults.append(Fault(f"the file {show(str(path))} cannot be read: {reason}", **unread))
+        return []
+    file = PythonFile(str(path), source)
+    faults.extend(file.faults)
+    layers: list[Layer] = []
+    for base in file.bases:
+        named = file.place("_base_")
+        if base.endswith(EXPERIMENT):
+            layers += _read_python(path.parent / base, (*seen, identity), named, faults)
+        else:
+            layers += read_recipe(base, faults, folder=path.parent, seen=(*seen, identity), place=named)
+    values = dict(file.values)
+    for implied in (getattr(schema, "IMPLIED", {}) for schema in kinds.schemas()):
+        for section, (key, member) in implied.items():
+            if isinstance(values.get(section), dict) and key in values[section]:
+                values[section] = {SELECTORS[section]: member, **values[section]}
+    return [*layers, Layer(values=values, place=file.place)]
+
+
+def _section(layer: Layer, section: str) -> dict[str, Any]:
+    values = layer.values.get(section)
+    return values if isinstance(values, dict) else {}
+
+
+def _selected(layer: Layer, section: str) -> str | None:
+    """Which member of a union a layer selects, by value or by choice."""
+    name = _section(layer, section).get(SELECTORS[section])
+    if isinstance(name, str):
+        return name
+    choice = next((choice.option for choice in layer.choices if choice.group == section), None)
+    return None if choice is None else selected_by_choice(section, choice)

@@ -1,0 +1,1 @@
+"""A kind of data for tests, as a package: curves of numbers, and a network made for them."""
