@@ -28,7 +28,8 @@ from tiny_text import (
 )
 from tiny_texts import theirs
 
-from trainyard.assembly.setup import build, load_dataset
+from trainyard.assembly.data import load_dataset
+from trainyard.assembly.setup import build
 from trainyard.config.compose import compose
 from trainyard.errors import ConfigError
 from trainyard.running.evaluate import evaluate_run

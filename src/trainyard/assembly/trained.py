@@ -17,7 +17,9 @@ from typing import Any
 from torch import nn
 
 from trainyard.analysis.scoring import Rule
-from trainyard.assembly.setup import Setup, build, load_dataset, open_task
+from trainyard.assembly.data import load_dataset
+from trainyard.assembly.setup import Setup, build
+from trainyard.assembly.task import open_task
 from trainyard.checkpoints import Choice, choose
 from trainyard.config import kinds
 from trainyard.config.convert import from_dict

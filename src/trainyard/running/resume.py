@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from trainyard.assembly.setup import Setup, build, load_initial_weights
+from trainyard.assembly.network import load_initial_weights
+from trainyard.assembly.setup import Setup, build
 from trainyard.assembly.trained import config_of, dataset_of, newest_readable
 from trainyard.checkpoints.resuming import choose_to_resume
 from trainyard.errors import NotResumableError
@@ -114,7 +115,7 @@ def resume_training(
 def _restored(setup: Setup, path: str | None, run: RunWriter | None, process: Process) -> Progress:
     """Puts the training back to a checkpoint, or to its first weights where there is none."""
     if path is None:
-        load_initial_weights(setup)
+        load_initial_weights(setup.model, setup.config, setup.dataset)
         return Progress()
     loaded = load(Path(path))
     progress = restore(setup.trainee, loaded, path, rank=process.rank)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from trainyard.assembly.setup import Setup, build, load_dataset, load_initial_weights
+from trainyard.assembly.data import load_dataset
+from trainyard.assembly.network import load_initial_weights
+from trainyard.assembly.setup import Setup, build
 from trainyard.config.convert import to_dict
 from trainyard.config.names import default_run_name, model_label
 from trainyard.config.schema import Config
@@ -68,7 +70,7 @@ def train(
         dataset = load_dataset(config, trust=trust, saved=tested)
         _check_names(config, layout, dataset.name)
         setup = build(config, dataset, process, trust=trust, saved=tested)
-        load_initial_weights(setup)
+        load_initial_weights(setup.model, setup.config, setup.dataset)
         run = None
         if process.is_main:
             run = create_run(
