@@ -188,7 +188,7 @@ def test_colours_are_shares_of_the_row_and_cells_hold_counts(drawn: list[Figure]
 
 
 def test_a_matrix_that_does_not_fit_its_classes_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(2, 2\) does not fit 3 classes"):
+    with pytest.raises(ValueError, match=r"3 classes .* \(2, 2\)"):
         confusion_matrix(np.eye(2), ["a", "b", "c"], "t")
     with pytest.raises(ValueError, match="0 classes"):
         confusion_matrix(np.zeros((0, 0)), [], "t")

@@ -254,9 +254,9 @@ def broken(path: Path, how: str) -> Path:
     [
         ("nothing", type(None), ""),
         ("no checkpoint", CheckpointError, ""),
-        ("weights alone", ConfigError, "None"),
+        ("weights alone", CheckpointError, "None"),
         ("an empty directory", CheckpointError, ""),
-        ("another network", ConfigError, "'bert'"),
+        ("another network", CheckpointError, "'bert'"),
         ("other sizes", CheckpointError, "(4, 6)"),
         ("impossible sizes", ConfigError, "[0]"),
         ("half a config", CheckpointError, ""),

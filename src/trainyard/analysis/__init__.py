@@ -1,5 +1,5 @@
-"""What predictions and histories say: metrics, tables and pictures.
+"""Analysis of predictions and histories: metrics, tables and plots.
 
-It works on arrays and plain rows, so that a yard can be analysed where torch is not installed.
+Works on arrays and plain rows, so that a yard can be analysed without torch.
 Libraries that take long to import are imported by the functions that need them.
 """

@@ -1,4 +1,4 @@
-"""What differs between runs: settings, data, results. Plain data in, plain data out; touches no disk."""
+"""Differences between runs: settings, data, results. Pure functions of plain data; touches no disk."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side. Each mapping holds a name and one value a run, None where a run has none.
+    """Runs side by side. Each mapping is from a name to one value per run, None where a run has none.
 
     Attributes:
         runs: {"id", "run", "state"} of each.
-        config: settings that are not the same in all, by dotted name.
-        data: facts of the data that are not the same in all: items, classes, digests of one aspect each.
-        results: final metrics of each, equal or not.
+        config: settings that differ, by dotted name.
+        data: properties of the data that differ: items, classes, and digests.
+        results: final metrics, equal or not.
     """
 
     runs: list[dict[str, str]]

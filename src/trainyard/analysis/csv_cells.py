@@ -1,18 +1,18 @@
-r"""How names and texts become cells of a CSV that every reader gives back as they were.
+r"""Names and texts as cells of a CSV that every reader reads back unchanged.
 
-Files are written by RFC 4180 (UTF-8, CRLF, quotes where needed), so that spreadsheets and `pandas.read_csv`
-with its default arguments see what was meant. What such readers would take for something else gets a form
-that people see and `read_cells` undoes:
+Files follow RFC 4180 (UTF-8, CRLF, quotes where needed), so that spreadsheets and `pandas.read_csv` with its
+default arguments read the right values. Values that such readers would misinterpret get a visible escape that
+`read_names` and `read_texts` undo:
 
-- A name that pandas takes for a missing value (`NA`, `nan`, `None`, the empty name …) is written with
-  quotes of its own, `"NA"`, and so is a name that looks so already: `"NA"` becomes `""NA""`.
-- Labels that look like numbers or truth values get such quotes too, unless all classes are of one kind
-  (`0` … `9`): else pandas could read `1` as a number in one column and as text in another. Texts get them
-  only where every text of the column looks so, and pandas would make numbers of the column.
-- A lone surrogate, which UTF-8 cannot hold (file names of another encoding have them), becomes a visible
-  `\udc..`; the backslash of a text that looks so already becomes `\u005c`.
+- A name that pandas reads as a missing value (`NA`, `nan`, `None`, the empty name …) is written with literal
+  quotes, `"NA"`, and so is a name that has such quotes already: `"NA"` becomes `""NA""`.
+- Labels that look like numbers or booleans get such quotes too, unless all classes are of one kind
+  (`0` … `9`): otherwise pandas could read `1` as a number in one column and as text in another. Texts get
+  them only if all texts of a column look like that, because pandas would convert the column to numbers.
+- A lone surrogate, which UTF-8 cannot encode (it occurs in file names of other encodings), becomes a visible
+  `\udc..`; the backslash of a text that looks like that already becomes `\u005c`.
 
-A NUL stays a NUL: Python's csv and pandas from 3.1 on keep it; an older pandas cuts the text there.
+A NUL stays a NUL: Python's csv and pandas 3.1 or later keep it; older versions of pandas cut the text there.
 Knows no columns and no files.
 """
 
@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 _MISSING = frozenset(
     ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>")
 ).union(("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"))
-_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # comes back from an int64 as it was
-# What pandas' C parser takes for numbers and truth values, white space around a number included.
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # survives a conversion to int64
+# What pandas' C parser reads as numbers and booleans; white space around a number is allowed.
 _NUMBER = re.compile(r"[\t-\r ]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[\t-\r ]*|[+-]?(?i:inf(inity)?)")
 _TRUTH = re.compile(r"(?i:true|false)", re.ASCII)
 _HIDDEN = re.compile("[\ud800-\udfff]|" + r"\\(?=u(?:005c|d[89a-f][0-9a-f]{2}))")
@@ -40,7 +40,7 @@ class _Lines(list[str]):
 
 
 def csv_text(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """The table as text that UTF-8 can hold."""
+    """The table as text that UTF-8 can encode."""
     text = _Lines()
     writer = csv.writer(text)
     writer.writerow(header)
@@ -59,13 +59,13 @@ def original(cell: str) -> str:
 
 
 def label_cells(classes: Sequence[str]) -> list[str]:
-    """How each class is written; distinct names stay distinct."""
+    """The cell of each class; distinct names stay distinct."""
     guarded = _is_missing if _are_of_one_kind(classes) else _is_misread
     return [f'"{name}"' if guarded(_core(name)) else name for name in map(visible, classes)]
 
 
 def name_cells(names: Iterable[str]) -> list[str]:
-    """How the names of items are written: what looks like a missing value has quotes, numbers are left as they are."""
+    """The cells of item names: names that look like missing values get quotes; numbers do not."""
     return [f'"{name}"' if _core(name) in _MISSING else name for name in map(visible, names)]
 
 
@@ -78,14 +78,14 @@ def read_names(cells: Iterable[str]) -> list[str]:
 
 
 def text_cells(texts: Sequence[str]) -> list[str]:
-    """How texts are written: as names are, but a column of nothing but numbers or truth values has quotes."""
+    """The cells of texts: like names, but a column of only numbers or only booleans gets quotes."""
     cells = name_cells(texts)
-    return [f'"{cell}"' for cell in cells] if _are_no_text(cells) else cells
+    return [f'"{cell}"' for cell in cells] if _are_numbers_or_booleans(cells) else cells
 
 
 def read_texts(cells: Sequence[str]) -> list[str]:
     """The inverse of `text_cells`."""
-    return [cell[1:-1] for cell in cells] if _are_no_text(cells) else read_names(cells)
+    return [cell[1:-1] for cell in cells] if _are_numbers_or_booleans(cells) else read_names(cells)
 
 
 def records_csv(records: Sequence[Mapping[str, object]]) -> str:
@@ -104,25 +104,25 @@ def records_csv(records: Sequence[Mapping[str, object]]) -> str:
 
 
 def label_set(names: Iterable[str]) -> str:
-    """A set of labels as its cell: a JSON list of the names as headers have them."""
+    """A set of labels as a cell: a JSON list of the names, written as in headers."""
     return json.dumps([visible(name) for name in names], ensure_ascii=False)
 
 
 def _core(name: str) -> str:
-    """The name without the pairs of quotes around it."""
+    """The name without surrounding pairs of quotes."""
     while len(name) > 1 and name[0] == name[-1] == '"':
         name = name[1:-1]
     return name
 
 
-def _are_no_text(cells: Sequence[str]) -> bool:
-    """Whether pandas would read the cells, less their quotes, as numbers or truth values: so it is before and after."""
+def _are_numbers_or_booleans(cells: Sequence[str]) -> bool:
+    """Whether pandas would read the cells as numbers or booleans. Ignores quotes, so it holds before and after."""
     kinds: tuple[Callable[[str], object], ...] = (_NUMBER.fullmatch, _TRUTH.fullmatch)
     return bool(cells) and any(all(kind(_core(cell)) for cell in cells) for kind in kinds)
 
 
 def _are_of_one_kind(classes: Sequence[str]) -> bool:
-    """Whether pandas reads any of these as values of one type whose text is the name again."""
+    """Whether pandas reads all of these as one type, and converting back to text gives the names."""
     return (
         all(map(_WHOLE.fullmatch, classes))
         or all(_is_number(name) and repr(float(name)) == name not in ("nan", "-0.0") for name in classes)

@@ -1,8 +1,8 @@
-"""How every picture looks: one style, fonts that have the characters, and the bytes of a PNG.
+"""The look of every plot: one style, fonts with the needed characters, and the bytes of a PNG.
 
-The same input gives the same bytes on the same matplotlib and fonts: no time stamp, no user's style. Figures are
-drawn without pyplot, which would keep global state and ask for a display; matplotlib is imported by the functions
-that draw. Knows nothing of what is drawn.
+The same input gives the same bytes with the same matplotlib and fonts: no time stamp, no user style. Figures are
+drawn without pyplot, which has global state and needs a display; matplotlib is imported by the functions that
+draw. Knows nothing of what is drawn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart with any colour vision.
+# Okabe and Ito's colours, distinguishable with any colour vision.
 COLOURS = {"train": "#0072B2", "val": "#D55E00"}
 INK, FAINT = "#222222", "#8A8A8A"
 _STYLE: dict[Any, Any] = {
@@ -43,12 +43,12 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
 }
 _DPI = 150
-LONGEST_NAME = 24  # characters of a class name before its middle is left out
+LONGEST_NAME = 24  # characters of a class name, beyond which its middle is elided
 
 
 @contextmanager
 def drawing(size_inches: tuple[float, float]) -> Iterator[tuple[Figure, io.BytesIO]]:
-    """A figure that is drawn into the buffer when the block ends, in our style whatever the user's is."""
+    """A figure that is drawn into the buffer when the block ends, in our style regardless of the user's."""
     import matplotlib
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -65,7 +65,7 @@ def drawing(size_inches: tuple[float, float]) -> Iterator[tuple[Figure, io.Bytes
 
 @functools.cache
 def fonts() -> tuple[tuple[str, ...], frozenset[int]]:
-    """The families to draw with, in order, and every character that they have between them."""
+    """The font families, in order of preference, and all characters that they contain together."""
     from matplotlib import font_manager
 
     wanted = (
@@ -87,7 +87,7 @@ def fonts() -> tuple[tuple[str, ...], frozenset[int]]:
 def shown(text: str, longest: int, number: int | None = None) -> str:
     """The text as it can be drawn, in one line of at most `longest` characters.
 
-    What no font has is left out; the text is then led by its number, to be told from others.
+    Characters that no font has are omitted; the text is then prefixed with its number, to stay distinguishable.
     """
     plain = " ".join(unicodedata.normalize("NFC", text).split())
     drawable = "".join(character for character in plain if ord(character) in fonts()[1] and character.isprintable())

@@ -1,7 +1,7 @@
-"""The weights that the heads of runs give to the layers of their encoders: read back, side by side.
+"""The weights that heads give to the layers of their encoders, read from runs side by side.
 
-A run writes them as a table of layers; here they are collected over runs. Draws nothing and
-needs no array library, so that it starts at once.
+Each run writes its weights as a table of layers; here they are combined over runs. Draws nothing and needs no
+array library, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ KIND = "layer_weights"
 
 
 def to_csv(weights: Sequence[float]) -> str:
-    """The table a run leaves: layer and weight, layer 0 being the input of the first block."""
+    """The table of a run: layer and weight; layer 0 is the input of the first block."""
     return "layer,weight\n" + "".join(f"{layer},{weight:.9g}\n" for layer, weight in enumerate(weights))
 
 
 def read(reader: RunReader) -> list[float] | None:
-    """The shares that a run left, layer 0 first; None when it left none, or the file is gone."""
+    """The weights of a run, layer 0 first; None if it recorded none, or the file was removed."""
     for record in reversed(reader.snapshot.records):
         if record.kind == KIND and (path := reader.resolve(record.path)).exists():
             with path.open(encoding="utf-8", newline="") as file:
@@ -30,7 +30,7 @@ def read(reader: RunReader) -> list[float] | None:
 
 
 def wide_csv(weights: Mapping[str, Sequence[float]]) -> str:
-    """One row a run, one column a layer; an encoder with fewer layers leaves cells empty."""
+    """One row per run, one column per layer; encoders with fewer layers have empty cells."""
     layers = max(map(len, weights.values()), default=0)
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")

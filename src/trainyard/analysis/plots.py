@@ -1,6 +1,6 @@
 """Learning curves, confusion matrices and layer weights, as the bytes of a PNG.
 
-`figures` says how all of them look. Matplotlib is imported by the functions that draw. Knows no runs and no
+`figures` defines their style. Matplotlib is imported by the functions that draw. Knows no runs and no
 files.
 """
 
@@ -31,10 +31,10 @@ def learning_curves(rows: Rows, title: str, *, metric: str | None = None, best_e
 
     Args:
         rows: history rows: `epoch`, `split`, and values by name, `loss` among them. Rows without a
-            loss, such as those from inside an epoch, are passed over; of several for an epoch and
-            split, the last counts. Values that are no finite numbers leave a gap.
+            loss, such as those from inside an epoch, are skipped; of several for an epoch and
+            split, the last is used. Values that are not finite leave a gap.
         title: of the figure, such as the run's name.
-        metric: the second panel; None: `accuracy`, or else the first other value of a val row.
+        metric: the second panel; None: `accuracy`, or the first other value of a val row.
         best_epoch: the epoch to mark; None: that of the lowest val loss.
     """
     losses = {split: curve for split in COLOURS if (curve := _curve(rows, split, "loss"))[0]}
@@ -52,11 +52,11 @@ def learning_curves(rows: Rows, title: str, *, metric: str | None = None, best_e
 
 
 def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) -> bytes:
-    """A PNG of how often each true class (row) was taken for each predicted class (column).
+    """A PNG of how often each true class (row) was predicted as each class (column).
 
-    Colours are shares of a row, on a square-root scale, so that rare classes and rare mistakes show; an
-    empty cell is 0. Up to 30 classes the cells hold their counts; beyond 60 only some classes are named.
-    A name in a script that no installed font has is shown by its number and what can be drawn of it.
+    Colours are shares of a row, on a square-root scale, so that rare classes and rare mistakes are visible; an
+    empty cell is 0. Up to 30 classes, cells show their counts; beyond 60, only some classes are named. A name
+    with characters that no installed font has is shown by its number and the characters that can be drawn.
 
     Args:
         matrix: int [C, C], as from `metrics.confusion`.
@@ -66,13 +66,13 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
     counts = np.asarray(matrix, dtype=np.int64)
     n = len(classes)
     if not n or counts.shape != (n, n):
-        raise ValueError(f"a matrix of shape {counts.shape} does not fit {n} classes")
+        raise ValueError(f"a matrix for {n} classes cannot have shape {counts.shape}")
     support = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, support, out=np.zeros((n, n)), where=support > 0)
     names = [shown(name, LONGEST_NAME, number) for number, name in enumerate(classes)]
     step = math.ceil(n / _MOST_NAMES)
 
-    # All in inches: a cell holds its count, the names lie upright where they would touch.
+    # All in inches: a cell has room for its count; names are rotated where they would touch.
     cell = max(0.36, 0.16 + 0.085 * len(str(counts.max()))) if n <= _MOST_COUNTS else 10.5 / n
     side = max(cell * n, 2.6)
     size = min(9.0, 0.75 * 72 * side / n * step)  # points
@@ -103,10 +103,10 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
 
 
 def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
-    """A PNG of how much a head listens to each layer of an encoder, a line per run or data set.
+    """A PNG of the weight that a head gives to each layer of an encoder, a line per run or data set.
 
     Args:
-        weights: by name, the shares of the input of the first layer, of layer 0, to the last; each sums to 1.
+        weights: by name, the weights of the first layer's input and of the layers from 0 to the last; each sums to 1.
         title: of the figure.
     """
     from matplotlib import colormaps
@@ -126,8 +126,8 @@ def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
         if len(counts) == 1:
             axes.axhline(1 / counts.pop(), color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
         axes.set_ylim(0, 1.1 * max(max(shares) for shares in weights.values()))
-        axes.set_xlabel("Layer whose output it is (-1: the input of the first)")
-        axes.set_ylabel("Share of the head's attention")
+        axes.set_xlabel("Layer (-1: the input of layer 0)")
+        axes.set_ylabel("Weight in the head")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=13))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if len(weights) > 1:
@@ -136,7 +136,7 @@ def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
 
 
 def _square_root() -> Normalize:
-    """Makes a share of 1 % visible beside one of 100 %."""
+    """A scale on which a share of 1 % is visible beside one of 100 %."""
     from matplotlib.colors import PowerNorm
 
     return PowerNorm(gamma=0.5, vmin=0, vmax=1)
@@ -152,7 +152,7 @@ def _draw_counts(axes: Axes, counts: npt.NDArray[np.int64], colours: npt.NDArray
     for row, column in np.argwhere(counts).tolist():
         colour = "white" if brightness[row, column] < 0.55 else INK
         text = axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
-        text.set_in_layout(False)  # it lies inside anyway; measuring hundreds takes seconds
+        text.set_in_layout(False)  # it is inside anyway; measuring hundreds takes seconds
 
 
 def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch: float | None) -> None:
@@ -166,7 +166,7 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
         finite = [math.isfinite(value) for value in values]
         drawn = drawn or any(finite)
         heights = [value if there else math.nan for value, there in zip(values, finite, strict=True)]
-        # A point between two gaps has no line to be seen by.
+        # A point between two gaps has no line, so it needs a marker.
         marker = "o" if len(epochs) <= 30 or not all(finite) else ""
         axes.plot(epochs, heights, color=COLOURS[split], label=split, marker=marker, markersize=3.5)
     if not drawn:
@@ -189,7 +189,7 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
 
 
 def _curve(rows: Rows, split: str, name: str) -> Curve:
-    """The values of a split by epoch, the last of an epoch counting."""
+    """The values of a split by epoch; the last of an epoch is used."""
     points = {
         float(row["epoch"]): float(row[name])
         for row in rows

@@ -1,8 +1,8 @@
-"""What a task's predictions are worth: the half of a task that needs no torch.
+"""The scoring of a task's predictions: the half of a task that needs no torch.
 
-Training asks it for metrics, tables and pictures; `verify` asks it to compute them once more from the files.
-It is the only place that knows what the columns of a prediction mean. How a network's outputs become those
-columns is the torch half, in `tasks`.
+Training uses it for metrics, tables and plots; `verify` uses it to recompute them from the files. It is the only
+place that knows the meaning of a prediction's columns. The torch half, in `tasks`, turns a network's outputs
+into those columns.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import numpy.typing as npt
 from trainyard.errors import UnsafeTargetError
 from trainyard.metric import Direction
 
-Columns = Mapping[str, npt.NDArray[Any]]  # by name, each with one row an item
-Rule = Mapping[str, Any]  # how predictions become decisions: a JSON object that only its task reads
+Columns = Mapping[str, npt.NDArray[Any]]  # by name, each with one row per item
+Rule = Mapping[str, Any]  # how predictions become decisions: a JSON object for its task only
 Targets = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A stored value that the saved predictions do not give.
+    """A stored value that differs from the one recomputed from the saved predictions.
 
     Attributes:
-        where: the row of the table, or the name of the metric, as in a sentence.
-        stored: what is written.
-        recomputed: what the predictions say.
-        of: which record holds the stored value: "predictions", "statistics" or "summary".
+        where: the row of the table, or the name of the metric, as part of a sentence.
+        stored: the stored value.
+        recomputed: the value from the predictions.
+        of: the record with the stored value: "predictions", "statistics" or "summary".
     """
 
     where: str
@@ -43,13 +43,13 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Saved:
-    """What a run saved of one split, for `disagreements`.
+    """The saved files and values of one split, for `disagreements`.
 
     Attributes:
         predictions: the table of predictions.
-        statistics: the table of statistics, where there is one.
+        statistics: the table of statistics, or None.
         summary: the run's final values of this split, by metric name.
-        rule: the rule of the checkpoint that predicted; None where none is known.
+        rule: the rule of the checkpoint that predicted; None if unknown.
     """
 
     predictions: Path
@@ -63,27 +63,27 @@ class Scoring(Protocol):
 
     @property
     def name(self) -> str:
-        """As recorded with the run: a word for the tasks that ship, `package.module.Class` for one of your own."""
+        """The recorded name: a word for the tasks of Trainyard, `package.module.Class` for a custom one."""
 
     @property
     def headline(self) -> tuple[str, ...]:
-        """The metrics that a line on the console and a list of runs show first."""
+        """The metrics that console lines and lists of runs show first."""
 
     @property
     def directions(self) -> Mapping[str, Direction]:
-        """For every metric that `metrics` gives, whether less or more is better."""
+        """For every metric of `metrics`, whether less or more is better."""
 
     def tune(self, columns: Columns, targets: Targets) -> tuple[Rule | None, list[str]]:
-        """The rule that all of validation suggests, and a sentence for what validation could not decide.
+        """The rule tuned on all of validation, and a sentence for each thing that could not be tuned.
 
-        Without validation there are no columns, and no targets.
+        Without validation, there are no columns and no targets.
         """
 
     def untuned(self) -> Rule | None:
-        """The rule where there is no validation; None for a task that has no choice to make."""
+        """The rule used without validation; None for a task without decisions."""
 
     def metrics(self, columns: Columns, targets: Targets, rule: Rule | None) -> dict[str, float]:
-        """Every metric of a split of at least one item, from all of its predictions; the loss is not among them."""
+        """Every metric of a split with at least one item, from all of its predictions, without the loss."""
 
     def table(
         self, items: Sequence[str], targets: Targets | None, columns: Columns, rule: Rule | None, item_column: str
@@ -91,47 +91,49 @@ class Scoring(Protocol):
         """The table of predictions, as CSV text.
 
         Args:
-            items: what each item is called, or its text.
-            targets: the truth; None for items that have none.
+            items: each item's name or text.
+            targets: the true targets; None if there are none.
             columns: the predictions.
-            rule: how they become decisions.
-            item_column: the header over the items, `id` or `text`.
+            rule: turns them into decisions.
+            item_column: the header of the items, `id` or `text`.
         """
 
     def records(
         self, columns: Columns, targets: Targets, rule: Rule | None, *, title: str, plots: bool
     ) -> Iterator[tuple[str, str | bytes]]:
-        """Further records of a split: the kind (as layouts name it) and the content, tables first."""
+        """Further records of a split: the layout's kind and the content, tables first."""
 
     def final_values(self, columns: Columns, targets: Targets, rule: Rule | None) -> dict[str, Any]:
-        """JSON-able values, besides the metrics, that belong in a summary of the run."""
+        """Values ready for JSON, besides the metrics, for the summary of the run."""
 
     @staticmethod
     def disagreements(saved: Saved) -> Iterator[Disagreement]:
-        """Every saved value that the saved predictions do not give.
+        """Every saved value that differs from the one recomputed from the saved predictions.
 
         Raises:
-            DataError: a file that cannot be read.
+            DataError: a file cannot be read.
         """
 
 
-# The tasks that ship, and the class that scores each. Imported when asked for.
+# The tasks of Trainyard, and the scoring class of each. Imported on demand.
 SCORINGS: Mapping[str, str] = {
     "single_label": "trainyard.analysis.classification.scoring.SingleLabel",
     "multi_label": "trainyard.analysis.classification.scoring.MultiLabel",
 }
-_FIRST_VERSION = "single_label"  # runs of the first version recorded no task; their tables say which of the two it is
+_FIRST_VERSION = (
+    "single_label"  # for runs of the first version, which recorded no task; its tables tell which of the two it was
+)
 
 
 def scoring_class(name: str | None, *, trust: bool = False) -> type[Scoring]:
-    """The class that scores a recorded task; None stands for a run that recorded none.
+    """The scoring class of a recorded task; None is for runs that recorded no task.
 
     Args:
         name: as `Scoring.name`.
-        trust: import classes that do not ship with Trainyard, which runs their code.
+        trust: import classes outside of Trainyard, which runs their code.
 
     Raises:
-        UnsafeTargetError: the task does not ship with Trainyard and `trust` is off, or it cannot be imported.
+        UnsafeTargetError: the task is not part of Trainyard and `trust` is False, or it cannot be imported.
     """
     path = SCORINGS.get(name or _FIRST_VERSION)
     if path is None:
@@ -146,7 +148,7 @@ def scoring_class(name: str | None, *, trust: bool = False) -> type[Scoring]:
     try:
         found: type[Scoring] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        if path != name:  # one of ours: a library is missing
+        if path != name:  # a task of Trainyard: a library is missing
             raise
         raise UnsafeTargetError(
             f"The task {path} cannot be imported: {error}.", "Install the package that it is in.", value=path

@@ -1,6 +1,6 @@
-"""What a result is worth when only the seed changes: mean and spread over runs that are otherwise alike.
+"""The mean and spread of results over runs that differ only in the seed.
 
-Plain data in, plain data out; which runs to ask about is the caller's business.
+Pure functions of plain data; the caller selects the runs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# What a run is called and where it ran says nothing of what was asked.
-_APART = frozenset(("seed", "name", "tags", "note", "device"))
+# Settings that do not change what is trained: names, and where the run is executed.
+_IGNORED = frozenset(("seed", "name", "tags", "note", "device"))
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Spread:
         std: the sample standard deviation, with n - 1; None for one run.
         low: the lowest value.
         high: the highest.
-        n: how many runs have it.
+        n: the number of runs that have it.
     """
 
     mean: float
@@ -37,12 +37,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs whose configurations are equal but for the seed and what a run is called.
+    """Runs whose configurations differ only in the seed, names and device.
 
     Attributes:
         runs: their names, by seed.
-        seeds: of each.
-        metrics: every number that their summaries hold.
+        seeds: their seeds.
+        metrics: every number in their summaries.
     """
 
     runs: tuple[str, ...]
@@ -53,7 +53,7 @@ class Group:
 def by_seed(runs: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> list[Group]:
     """The runs in groups, in order of each group's first run.
 
-    A value that is no finite number is passed over, so `Spread.n` may be below the number of runs.
+    Values that are not finite numbers are skipped, so `Spread.n` may be below the number of runs.
 
     Args:
         runs: name, configuration (its `run` section holds the seed) and summary of each.
@@ -61,7 +61,7 @@ def by_seed(runs: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) ->
     groups: dict[str, list[tuple[int, str, Mapping[str, Any]]]] = {}
     for name, config, summary in runs:
         section = config.get("run", {})
-        alike = {**config, "run": {key: value for key, value in section.items() if key not in _APART}}
+        alike = {**config, "run": {key: value for key, value in section.items() if key not in _IGNORED}}
         key = json.dumps(alike, sort_keys=True, default=str)
         groups.setdefault(key, []).append((int(section.get("seed", 0)), name, summary))
     return [_group(sorted(members, key=lambda member: member[0])) for members in groups.values()]

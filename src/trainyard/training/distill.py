@@ -98,7 +98,7 @@ def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int], 
             teacher = from_model_config(loaded.model_config, trust=trust)
         load_weights(teacher, loaded.model, str(path))
     except CheckpointError as error:
-        raise ConfigError([f"`{_SETTING}`: {error.what}"], error.remedy, keys=[_SETTING]) from error
+        raise ConfigError([f"`{_SETTING}` is {str(path)!r}: {error.what}"], error.remedy, keys=[_SETTING]) from error
     except ConfigError as error:
         problems = [f"`{_SETTING}` is {str(path)!r}: {problem}" for problem in error.problems]
         remedy = error.remedy or "Use the config.json that was saved with the weights."

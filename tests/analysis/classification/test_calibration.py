@@ -87,11 +87,11 @@ def test_brier_scores_are_scikit_learns(items: int, n_classes: int, seed: int) -
 
 
 def test_what_cannot_be_binned_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one bin"):
+    with pytest.raises(ValueError, match="bins"):
         calibration.ece([[0.5]], [[True]], bins=0)
-    with pytest.raises(ValueError, match="nothing to measure"):
+    with pytest.raises(ValueError, match=r"\(0, 2\)"):
         calibration.ece(np.zeros((0, 2)), np.zeros((0, 2)))
-    with pytest.raises(ValueError, match="nothing to measure"):
+    with pytest.raises(ValueError, match=r"\(2, 2\).* \(3,\)"):
         calibration.reliability(np.zeros((2, 2)), [0, 1, 0])
     with pytest.raises(DivergedError):
         calibration.brier([[math.nan]], [[True]])

@@ -74,13 +74,19 @@ def test_a_tie_goes_to_the_first_class() -> None:
 def test_nan_is_a_divergence_that_names_the_item() -> None:
     probabilities = np.full((5, 2), 0.5, dtype=np.float32)
     probabilities[3, 1] = np.nan
-    with pytest.raises(DivergedError, match=r"NaN for 1 of 5 items .* item 3"):
+    with pytest.raises(DivergedError) as caught:
         single_label_metrics(probabilities, [0] * 5)
+    assert (caught.value.value, caught.value.place) == ([3], "item 3")
 
 
 @pytest.mark.parametrize(
     ("labels", "predicted", "said"),
-    [([0, 3], [0, 0], "label 3"), ([0, -1], [0, 0], "label -1"), ([0], [2], "prediction 2"), ([0, 1], [0], "pair up")],
+    [
+        ([0, 3], [0, 0], "label 3"),
+        ([0, -1], [0, 0], "label -1"),
+        ([0], [2], "prediction 2"),
+        ([0, 1], [0], r"\(2,\).* \(1,\)"),
+    ],
 )
 def test_labels_out_of_range_are_named(labels: list[int], predicted: list[int], said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -88,7 +94,7 @@ def test_labels_out_of_range_are_named(labels: list[int], predicted: list[int], 
 
 
 def test_nothing_and_odd_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match="no items"):
+    with pytest.raises(ValueError, match="at least one item"):
         single_label_metrics(np.zeros((0, 3)), [])
     with pytest.raises(ValueError, match=r"\[N, C\]"):
         predicted_labels([0.1, 0.9])

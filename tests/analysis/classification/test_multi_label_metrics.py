@@ -98,13 +98,13 @@ def test_labels_may_be_floats_as_in_a_batch() -> None:
 
 def test_what_cannot_be_measured_is_refused() -> None:
     none = np.zeros((0, 3), dtype=bool)
-    with pytest.raises(ValueError, match="no items"):
+    with pytest.raises(ValueError, match="at least one item"):
         multi_label_metrics(np.zeros((0, 3)), none, none)
-    with pytest.raises(ValueError, match="do not pair up"):
+    with pytest.raises(ValueError, match=r"\(2, 3\), \(2, 2\)"):
         multi_label_metrics(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="do not pair up"):
+    with pytest.raises(ValueError, match=r"\(2, 3\).* \(3, 3\)"):
         multi_label_metrics(np.zeros((2, 3)), np.zeros((3, 3)), np.zeros((3, 3)))
-    with pytest.raises(ValueError, match="2 classes, of which 3 have names"):
+    with pytest.raises(ValueError, match=r"2 classes.* 3 names"):
         per_class(np.zeros((1, 2)), np.zeros((1, 2)), "abc")
     with pytest.raises(DivergedError):
         multi_label_metrics([[math.nan, 0.0]], [[True, False]], [[True, False]])

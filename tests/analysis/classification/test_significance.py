@@ -106,7 +106,7 @@ def test_the_seed_decides_the_draws_and_pieces_do_not(monkeypatch: pytest.Monkey
 
 
 def test_predictions_of_other_items_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(3,\) and \(2,\) for labels \(3,\)"):
+    with pytest.raises(ValueError, match=r"\(3,\) and \(2,\) .* labels \(3,\)"):
         paired_bootstrap([0, 1, 2], [0, 1, 2], [0, 1])
-    with pytest.raises(ValueError, match="nothing to draw: 0 items"):
+    with pytest.raises(ValueError, match="0 items"):
         paired_bootstrap([], [], [])

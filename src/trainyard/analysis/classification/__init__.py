@@ -1,1 +1,1 @@
-"""What predictions of classes say: decisions, metrics, tables, statistics, pictures. Needs no torch."""
+"""Analysis of predicted classes: decisions, metrics, tables, statistics, plots. Needs no torch."""

@@ -1,8 +1,8 @@
-"""Whether probabilities are as right as they say: reliability tables, Brier score, calibration error.
+"""How well probabilities are calibrated: reliability tables, Brier score, calibration error.
 
-What is measured depends on the labels. Where an item may have several (bool [N, C]), every probability of
-every label is one forecast of an event. Where it has one (int [N]), a forecast is the probability of the
-most probable class, and the event is that this class is right. NumPy only; knows no runs and no files.
+The forecasts depend on the labels. If an item may have several labels (bool [N, C]), each probability of each
+label is a forecast of an event. If it has one (int [N]), a forecast is the probability of the most probable
+class, and the event is that this class is right. NumPy only; knows no runs and no files.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _Floats = npt.NDArray[np.float64]
 
 
 class Bin(TypedDict):
-    """The forecasts between two probabilities, and what came of them."""
+    """The forecasts between two probabilities, and their outcomes."""
 
-    low: float  # exclusive, but in the first bin
+    low: float  # exclusive, except in the first bin
     high: float  # inclusive
     count: int
     mean_probability: float | None  # None in an empty bin, like the next
-    share: float | None  # of the events that came true
+    share: float | None  # of the events that occurred
 
 
 def reliability(
@@ -38,9 +38,9 @@ def reliability(
     Args:
         probabilities: float [N, C] in [0, 1].
         labels: int [N] or bool [N, C].
-        bins: how many, at least 1.
-        by: `width`: bins of equal width over [0, 1]; `mass`: of equally many probabilities, each up to one that there
-            is. Equal probabilities share a bin, so where many are equal some bins stay empty.
+        bins: the number of bins, at least 1.
+        by: `width`: bins of equal width over [0, 1]; `mass`: bins of equally many probabilities, whose edges are
+            observed probabilities. Equal probabilities share a bin, so some bins may stay empty.
 
     Raises:
         DivergedError: a probability is NaN.
@@ -61,7 +61,7 @@ def reliability(
 
 
 def ece(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, bins: int = BINS, by: Bins = "width") -> float:
-    """How far probabilities are from the shares of events on average over bins, weighted by count; 0 is perfect.
+    """The mean distance of probabilities from shares of events over bins, weighted by count; 0 is perfect.
 
     The expected calibration error of Guo et al. (2017), equation 3:
     sum over bins of count / all * |share of events - mean probability|.
@@ -69,8 +69,8 @@ def ece(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, bins: int = BINS
     Args:
         probabilities: float [N, C] in [0, 1].
         labels: int [N] or bool [N, C].
-        bins: how many.
-        by: as for `reliability`; Guo's bins are of equal width.
+        bins: the number of bins.
+        by: as in `reliability`; Guo's bins have equal width.
 
     Raises:
         DivergedError: a probability is NaN.
@@ -80,10 +80,10 @@ def ece(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, bins: int = BINS
 
 
 def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """The mean squared distance of probabilities from what came true; 0 is perfect.
+    """The mean squared distance of probabilities from outcomes; 0 is perfect.
 
-    With bool [N, C] the mean is over items and labels. With int [N] it is over items, of the sum over classes, as
-    Brier (1950) defined it: between 0 and 2.
+    With bool [N, C] the mean is over items and labels. With int [N] it is the mean over items of the sum
+    over classes, as in Brier (1950): between 0 and 2.
 
     Args:
         probabilities: float [N, C].
@@ -99,10 +99,10 @@ def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 
 def _forecasts(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[_Floats, npt.NDArray[np.bool_]]:
-    """Every forecast, and whether it came true."""
+    """Every forecast, and whether its event occurred."""
     rows, truth = probability_rows(probabilities), np.asarray(labels)
     if truth.shape not in (rows.shape, rows.shape[:1]) or not rows.size:
-        raise ValueError(f"nothing to measure in probabilities {rows.shape} and labels {truth.shape}")
+        raise ValueError(f"probabilities {rows.shape} and labels {truth.shape} do not match, or there are none")
     if truth.ndim == 1:
         best = rows.argmax(axis=1)
         return np.take_along_axis(rows, best[:, None], axis=1)[:, 0].astype(np.float64), best == truth
@@ -112,7 +112,7 @@ def _forecasts(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[_Fl
 def _binned(forecasts: _Floats, events: npt.NDArray[np.bool_], bins: int, by: Bins) -> tuple[_Floats, ...]:
     """Edges [bins + 1]; count, sum of probabilities and number of events of each bin, float64."""
     if bins < 1:
-        raise ValueError(f"there must be at least one bin, not {bins}")
+        raise ValueError(f"bins must be at least 1, not {bins}")
     if by == "width":
         edges = np.linspace(0.0, 1.0, bins + 1)
     else:

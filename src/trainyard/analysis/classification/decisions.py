@@ -1,9 +1,9 @@
-"""How probabilities become labels: the most probable class, or every label from its threshold on.
+"""From probabilities to labels: the most probable class, or every label that reaches its threshold.
 
-Thresholds are tuned on validation, kept with the checkpoint, and applied by whatever predicts. They are
-float32 numbers in the fewest digits that read back identically, and are compared as float32: the numbers of a
-JSON and a CSV choose the same labels again, also where they are read and compared as float64, since fewest
-digits keep the order. NumPy only; knows nothing of torch, runs or files.
+Thresholds are tuned on validation, saved with the checkpoint, and applied in every prediction. They are float32
+numbers, written with the fewest digits that read back identically, and compared as float32. The numbers in a
+JSON and a CSV give the same labels even if compared as float64, since this way of writing preserves order.
+NumPy only; knows nothing of torch, runs or files.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 from trainyard.errors import DataError, DivergedError
+from trainyard.wording import listed
 
 Mode = Literal["argmax", "fixed", "global", "per_class", "top_k"]
 Labels = npt.NDArray[np.int64]
 LabelSets = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
-UNTUNED = 0.5  # the threshold of what validation says nothing about
+_USE_SAVED = "Use the decision that was saved with this model, in its checkpoint."
+UNTUNED = 0.5  # the threshold of labels that validation cannot tune
 
 
 def probability_rows(probabilities: npt.ArrayLike) -> Floats:
     """The probabilities as float32 [N, C].
 
     Raises:
-        DivergedError: a row holds NaN.
+        DivergedError: a row contains NaN; `value` lists these rows.
     """
     rows = np.asarray(probabilities, dtype=np.float32)
     if rows.ndim != 2:
@@ -40,12 +42,14 @@ def probability_rows(probabilities: npt.ArrayLike) -> Floats:
         raise DivergedError(
             f"The model predicts NaN for {len(bad)} of {len(rows)} items (the first: item {bad[0]}).",
             "Its weights have diverged: lower training.learning_rate, or set training.grad_clip=1.0.",
+            value=bad.tolist(),
+            place=f"item {bad[0]}",
         )
     return rows
 
 
 def predicted_labels(probabilities: npt.ArrayLike) -> Labels:
-    """The most probable class of each row, int64 [N]; of equals the first.
+    """The most probable class of each row, int64 [N]; of equal ones, the first.
 
     Raises:
         DivergedError: a row holds NaN.
@@ -60,8 +64,8 @@ class Decision:
 
     Attributes:
         mode: argmax (exactly one label), fixed, global or per_class (each label whose probability is at least
-            its threshold; the three differ in where thresholds come from), top_k (the k most probable labels).
-        thresholds: one a class, in class order; none for argmax and top_k.
+            its threshold; the three differ in how thresholds are tuned), top_k (the k most probable labels).
+        thresholds: one per class, in class order; empty for argmax and top_k.
         k: how many labels top_k chooses.
     """
 
@@ -71,19 +75,19 @@ class Decision:
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
-            raise ValueError(f"a decision has no mode {self.mode!r}; there are {', '.join(get_args(Mode))}")
+            raise ValueError(f"mode {self.mode!r} is not one of {', '.join(get_args(Mode))}")
         if bool(self.thresholds) != (self.mode in ("fixed", "global", "per_class")):
-            raise ValueError(f"{self.mode} has {len(self.thresholds)} thresholds")
+            raise ValueError(f"mode {self.mode} cannot have {len(self.thresholds)} thresholds")
         if (self.k is None) == (self.mode == "top_k") or (self.k is not None and self.k < 1):
-            raise ValueError(f"{self.mode} has k={self.k}")
+            raise ValueError(f"mode {self.mode} cannot have k={self.k}")
         if not all(math.isfinite(threshold) for threshold in self.thresholds):
             raise ValueError(f"thresholds must be finite: {self.thresholds}")
 
     def choose(self, probabilities: npt.ArrayLike) -> Labels | LabelSets:
-        """The chosen labels: int64 [N] for argmax, else bool [N, C]. Of equals, top_k and argmax take the first.
+        """The chosen labels: int64 [N] for argmax, otherwise bool [N, C]. Ties go to the first.
 
         Args:
-            probabilities: float [N, C], taken as float32.
+            probabilities: float [N, C], converted to float32.
 
         Raises:
             DivergedError: a row holds NaN.
@@ -94,7 +98,7 @@ class Decision:
         if self.k is not None:
             return _ranks(rows) < self.k
         if rows.shape[1] != len(self.thresholds):
-            raise ValueError(f"{len(self.thresholds)} thresholds for {rows.shape[1]} classes")
+            raise ValueError(f"there are {len(self.thresholds)} thresholds, but {rows.shape[1]} classes")
         return rows >= np.array(self.thresholds, dtype=np.float32)
 
     def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
@@ -107,28 +111,39 @@ class Decision:
 
     @classmethod
     def from_dict(cls, value: Any, classes: Sequence[str]) -> Decision:
-        """The inverse of `to_dict`; thresholds may stand in any order.
+        """The inverse of `to_dict`; thresholds may be in any order.
 
         Raises:
-            DataError: not such an object, or thresholds of other labels than `classes`.
+            DataError: it is not such an object, or has thresholds for other labels than `classes`.
         """
         thresholds: Any = value.get("thresholds", {}) if isinstance(value, Mapping) else None
         if not isinstance(thresholds, Mapping):
-            raise DataError(f"A decision is {value!r}, expected a mode with thresholds or k.")
+            raise DataError(
+                f"{value!r} is not a decision: a mode, with thresholds or k.", _USE_SAVED, value=value, place="decision"
+            )
         if thresholds and set(thresholds) != set(classes):
             odd = sorted(map(str, set(thresholds) ^ set(classes)))
             raise DataError(
-                f"The thresholds are for other labels than the model's: they differ in {', '.join(map(repr, odd))}.",
-                "Use the thresholds that were saved with this model.",
+                f"The labels of the thresholds differ from the model's in {listed([repr(name) for name in odd])}.",
+                _USE_SAVED,
+                value=odd,
+                place="decision.thresholds",
             )
         ordered = [thresholds[name] for name in classes] if thresholds else []
         k = value.get("k")
         if not all(_is_number(item) for item in ordered) or not (k is None or type(k) is int):
-            raise DataError(f"A decision is {value!r}; thresholds are numbers, k is a whole number.")
+            raise DataError(
+                f"The decision {value!r} is not valid: thresholds must be numbers, and k a whole number.",
+                _USE_SAVED,
+                value=value,
+                place="decision",
+            )
         try:
             return cls(value.get("mode"), tuple(map(float, ordered)), k)
         except ValueError as error:
-            raise DataError(f"A decision cannot be read: {error}.") from error
+            raise DataError(
+                f"The decision {value!r} is not valid: {error}.", _USE_SAVED, value=value, place="decision"
+            ) from error
 
 
 ARGMAX = Decision("argmax")
@@ -143,16 +158,16 @@ def tune(
     value: float = 0.5,
     k: int | None = None,
 ) -> tuple[Decision, list[str]]:
-    """The decision that is best on these items, and a sentence for each thing that they could not decide.
+    """The best decision for these items, and a sentence for each thing that could not be tuned.
 
-    - per_class: the threshold of highest F1, class by class.
-    - global: one threshold, of highest macro F1.
-    - top_k: the k of highest micro F1, unless given; of equals the least.
-    - fixed: `value` for every class, whatever the items are.
+    - per_class: for each class, the threshold with the highest F1.
+    - global: one threshold, with the highest macro F1.
+    - top_k: the k with the highest micro F1, unless given; of equal ones, the least.
+    - fixed: `value` for every class, regardless of the items.
 
-    Thresholds lie midway between two neighbouring scores (the lowest one midway between 0 and the lowest
-    score); all such cuts are tried. Of cuts that are equally good the one nearest to 0.5 is taken. Where the items say
-    nothing, because a label never occurs or because all its scores are equal, the threshold is 0.5.
+    A threshold is midway between two neighbouring scores (the lowest one between 0 and the lowest score); all such
+    cuts are tried. Of equally good cuts, the one nearest to 0.5 is chosen. If the items cannot decide, because a
+    label never occurs or because all its scores are equal, the threshold is 0.5.
 
     Args:
         probabilities: float [N, C] in [0, 1]; N may be 0.
@@ -160,14 +175,14 @@ def tune(
         mode: not argmax.
         classes: names in label order, for the sentences.
         value: the threshold of `fixed`.
-        k: labels an item with `top_k`, 1 to C; None: tuned.
+        k: labels per item with `top_k`, 1 to C; None: tuned.
 
     Raises:
         DivergedError: a probability is NaN.
     """
     scores, truth = probability_rows(probabilities), np.asarray(labels, dtype=np.bool_)
     if truth.shape != scores.shape or scores.shape[1] != len(classes):
-        raise ValueError(f"{scores.shape} scores and {truth.shape} labels for {len(classes)} classes")
+        raise ValueError(f"scores {scores.shape} and labels {truth.shape} do not match {len(classes)} classes")
     n_classes = len(classes)
     if mode == "fixed":
         return Decision(mode, (_written(value),) * n_classes), []
@@ -184,7 +199,7 @@ def tune(
         why = "all validation scores are equal" if truth.any() else "no validation item has a label"
         return Decision(mode, (UNTUNED,) * n_classes), [f"The threshold could not be tuned and is {UNTUNED}: {why}."]
     if mode != "per_class":
-        raise ValueError(f"{mode} cannot be tuned")
+        raise ValueError(f"mode {mode} cannot be tuned")
     columns = zip(scores.T, truth.T, strict=True)
     cuts = [_best_cut(np.ascontiguousarray(column), there, 1) for column, there in columns]
     decision = Decision(mode, tuple(UNTUNED if cut is None else cut for cut in cuts))
@@ -200,40 +215,42 @@ def tune(
 
 
 def _best_cut(scores: Floats, truth: LabelSets, n_classes: int) -> float | None:
-    """The threshold of highest macro F1 for scores [N * C] that lie item by item; None where any is as good.
+    """The threshold with the highest macro F1 for scores [N * C], item by item; None if all are equally good.
 
-    Going down the sorted scores, each one changes the F1 of its own class alone. So the macro F1 at every cut is
-    the running sum of those changes: one sort, whatever the number of classes.
+    Going down the sorted scores, each one changes only the F1 of its own class. So the macro F1 at every cut is
+    the running sum of those changes: one sort for any number of classes.
     """
     if not truth.any() or scores.min() == scores.max():
         return None
     order = np.argsort(scores)[::-1]
     ordered = scores[order]
-    by_class = np.argsort(order % n_classes, kind="stable").reshape(n_classes, -1)  # places of each class, downwards
+    by_class = np.argsort(order % n_classes, kind="stable").reshape(
+        n_classes, -1
+    )  # positions of each class's scores, descending
     hits = truth[order][by_class]
     chosen = np.arange(1, hits.shape[1] + 1)
     f1 = 2 * hits.cumsum(axis=1) / (chosen + hits.sum(axis=1, keepdims=True))
     changes = np.empty(len(scores))
     changes[by_class] = np.diff(f1, axis=1, prepend=0)
-    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # a cut parts no equal scores
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # a cut never separates equal scores
     sums = changes.cumsum()[ends]
-    best = ends[sums >= sums.max() - 1e-12 * n_classes]  # as good, but for rounding
+    best = ends[sums >= sums.max() - 1e-12 * n_classes]  # equally good, up to rounding
     above = ordered[best]
     below = np.append(ordered, np.float32(0))[best + 1]
     cuts = ((above.astype(np.float64) + below) / 2).astype(np.float32)
-    cuts = np.where(cuts > below, cuts, above)  # neighbouring floats have no middle; the lowest may be 0
+    cuts = np.where(cuts > below, cuts, above)  # adjacent floats have no midpoint; the lowest may be 0
     return _written(cuts[np.abs(cuts.astype(np.float64) - UNTUNED).argmin()])
 
 
 def _best_k(scores: Floats, truth: LabelSets) -> int:
-    """The number of labels an item with which micro F1 is highest; of equals the least."""
+    """The number of labels per item with the highest micro F1; of equal ones, the least."""
     hits = np.bincount(_ranks(scores)[truth], minlength=scores.shape[1]).cumsum()
     chosen = len(scores) * np.arange(1, scores.shape[1] + 1)
     return int(np.argmax(2 * hits / (chosen + truth.sum()))) + 1
 
 
 def _ranks(scores: Floats) -> Labels:
-    """The place of each score in its row, 0 for the highest; of equals the first comes first. int64 [N, C]."""
+    """The rank of each score in its row, 0 for the highest; of equal ones, the first is first. int64 [N, C]."""
     order = np.argsort(-scores, axis=1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(scores.shape[1])[None], axis=1)
@@ -241,7 +258,7 @@ def _ranks(scores: Floats) -> Labels:
 
 
 def _written(value: float | np.float32) -> float:
-    """The float64 of the fewest digits that is this float32."""
+    """The float64 with the fewest digits that rounds to this float32."""
     return float(str(np.float32(value)))
 
 
@@ -250,5 +267,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:5]))
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
+    return listed([repr(name) for name in names], 5)

@@ -1,7 +1,7 @@
-"""What changed from one model to another on the same items: which predictions flipped, and of which classes.
+"""Changes from one model to another on the same items: which predictions flipped, and of which classes.
 
-Works on predictions as they were saved; knows no runs and no files. Items are paired by name or text; where
-several have the same, by their order.
+Works on saved predictions; knows no runs and no files. Items are paired by name or text; equal ones by their
+order.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import numpy as np
 from trainyard.analysis.classification.errors import as_sets, names_of
 from trainyard.analysis.classification.predictions import Labels, Predictions
 from trainyard.errors import DataError
+from trainyard.wording import listed
 
 
 @dataclass(frozen=True)
 class Flip:
-    """An item that the two models do not predict alike.
+    """An item for which the two models predict different labels.
 
     Attributes:
         number: its row in the first file, 0 for the first.
         item: its name or text.
         true: its labels, in class order.
-        first: those that the first model chose.
-        second: those that the second chose.
-        change: `broken` (right before), `fixed` (right now) or `other` (wrong in another way).
+        first: the labels that the first model predicts.
+        second: the labels that the second model predicts.
+        change: `broken` (only the first is right), `fixed` (only the second is right) or `other` (both are wrong).
     """
 
     number: int
@@ -39,10 +40,10 @@ class Flip:
 
 @dataclass(frozen=True)
 class ClassFlips:
-    """What changed for one class.
+    """The changes for one class.
 
-    With one label an item these are items of the class. With several they are decisions whether an item has the
-    label: a false alarm that is gone counts as fixed, too.
+    With one label per item, they are counted over the items of the class. With several, they are counted over the
+    decisions whether an item has the label, so a removed false positive also counts as fixed.
     """
 
     label: str
@@ -52,23 +53,28 @@ class ClassFlips:
 
 
 def paired(first: Predictions, second: Predictions) -> tuple[Labels, Predictions, Predictions]:
-    """The true labels, and both predictions over the same items in the first one's order, of classes in its order.
+    """The true labels, and both predictions with the items and classes in the first one's order.
 
     Raises:
-        DataError: they are not of the same items, labels or classes; says what differs.
+        DataError: their items, labels or classes differ; `value` holds the differences.
     """
     remedy = "Compare runs of the same data and split."
     if first.labels is None or second.labels is None:
-        raise DataError("Predictions without true labels cannot be compared.", remedy)
+        side = "first" if first.labels is None else "second"
+        raise DataError("Predictions without true labels cannot be compared.", remedy, place=side)
     if first.multi_label != second.multi_label:
         kinds = ["several labels" if found.multi_label else "one label" for found in (first, second)]
-        raise DataError(f"The first run gives an item {kinds[0]}, the second {kinds[1]}.", remedy)
+        raise DataError(f"Items have {kinds[0]} in the first run, {kinds[1]} in the second.", remedy, value=kinds)
     odd = [name for name in (*first.classes, *second.classes) if (name in first.classes) != (name in second.classes)]
     if odd:
-        raise DataError(f"The two runs have other classes: only one of them has {_listed(odd)}.", remedy)
+        raise DataError(
+            f"The two runs have different classes: only one of them has {listed([repr(name) for name in odd], 5)}.",
+            remedy,
+            value=odd,
+        )
     rows = _rows(first, second, remedy)
     order = [second.classes.index(name) for name in first.classes]
-    there = replace(
+    aligned = replace(
         second,
         items=first.items,
         classes=first.classes,
@@ -76,20 +82,22 @@ def paired(first: Predictions, second: Predictions) -> tuple[Labels, Predictions
         predicted=_reordered(second.predicted, rows, order),
         probabilities=second.probabilities[rows][:, order],
     )
-    assert there.labels is not None
-    differing = np.flatnonzero(as_sets(first.labels, len(order)) != as_sets(there.labels, len(order)))
+    assert aligned.labels is not None
+    differing = np.flatnonzero(as_sets(first.labels, len(order)) != as_sets(aligned.labels, len(order)))
     if len(differing):
         number = int(differing[0] // len(order))
         sets = [
             ", ".join(names_of(as_sets(labels, len(order))[number], first.classes)) or "no label"
-            for labels in (first.labels, there.labels)
+            for labels in (first.labels, aligned.labels)
         ]
         raise DataError(
-            f"The two runs have other true labels: {_short(first.items[number])} is {sets[0]} in the first, "
+            f"The two runs have different true labels: {_short(first.items[number])} is {sets[0]} in the first, "
             f"{sets[1]} in the second.",
             remedy,
+            value=sets,
+            place=first.items[number],
         )
-    return first.labels, first, there
+    return first.labels, first, aligned
 
 
 def _rows(first: Predictions, second: Predictions, remedy: str) -> list[int]:
@@ -97,17 +105,18 @@ def _rows(first: Predictions, second: Predictions, remedy: str) -> list[int]:
     if first.items == second.items:
         return list(range(len(first.items)))
     counts = Counter(first.items), Counter(second.items)
-    lacking = [list((one - other).elements()) for one, other in (counts, counts[::-1])]
-    if lacking[0] or lacking[1]:
-        said = [
+    unmatched = [list((one - other).elements()) for one, other in (counts, counts[::-1])]
+    if unmatched[0] or unmatched[1]:
+        phrases = [
             f"{len(items):,} only in the {which}, such as {_short(items[0])}"
-            for items, which in zip(lacking, ("first", "second"), strict=True)
+            for items, which in zip(unmatched, ("first", "second"), strict=True)
             if items
         ]
         raise DataError(
-            f"The two predictions are not of the same items ({len(first.items):,} and {len(second.items):,}): "
-            f"{'; '.join(said)}.",
+            f"The two predictions have different items ({len(first.items):,} and {len(second.items):,}): "
+            f"{'; '.join(phrases)}.",
             remedy,
+            value=unmatched,
         )
     places = defaultdict[str, list[int]](list)
     for row in reversed(range(len(second.items))):
@@ -122,13 +131,13 @@ def _reordered(labels: Labels, rows: list[int], order: list[int]) -> Labels:
 
 
 def flips(labels: Labels, first: Predictions, second: Predictions, *, label: int | None = None) -> list[Flip]:
-    """Every item whose prediction changed: what broke, then what was fixed, then the others; in the file's order.
+    """Every item whose prediction changed: broken, then fixed, then other ones; each in the file's order.
 
     Args:
-        labels: the truth.
-        first: as from `paired`.
-        second: likewise.
-        label: only items for which this class was chosen by one of the two alone.
+        labels: the true labels.
+        first: from `paired`.
+        second: from `paired`.
+        label: only items for which exactly one of the two predicts this class.
     """
     n = len(first.classes)
     truth, one, other = (as_sets(each, n) for each in (labels, first.predicted, second.predicted))
@@ -143,20 +152,16 @@ def flips(labels: Labels, first: Predictions, second: Predictions, *, label: int
 
 
 def by_class(labels: Labels, first: Predictions, second: Predictions) -> list[ClassFlips]:
-    """What changed for each class, in class order."""
+    """The changes for each class, in class order."""
     n = len(first.classes)
     truth, one, other = (as_sets(each, n) for each in (labels, first.predicted, second.predicted))
     before, after = one == truth, other == truth
-    if labels.ndim == 1:  # a decision is an item's, and counts for its class
+    if labels.ndim == 1:  # a prediction of an item counts for its true class
         before, after = truth & before.all(axis=1, keepdims=True), truth & after.all(axis=1, keepdims=True)
     columns = zip(
         first.classes, truth.sum(axis=0), (before & ~after).sum(axis=0), (after & ~before).sum(axis=0), strict=True
     )
     return [ClassFlips(name, int(support), int(broken), int(fixed)) for name, support, broken, fixed in columns]
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _short(text: str) -> str:

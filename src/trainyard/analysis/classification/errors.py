@@ -1,7 +1,7 @@
-"""What a model got wrong: its most confident mistakes, and which labels it takes for which.
+"""The errors of a model: its most confident mistakes, and the labels that it confuses.
 
-Works on predictions as they were saved, with one label an item or a set of them; knows no runs and no files.
-An item is a mistake when its labels are not exactly right.
+Works on saved predictions, with one label per item or a set of labels; knows no runs and no files. An item is a
+mistake when its labels are not exactly right.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Mistake:
         number: the item's row in the file, 0 for the first.
         item: its name or text.
         true: its labels, in class order.
-        predicted: those that were chosen.
-        label: the one that was decided most wrongly.
-        probability: that the model gave to it.
+        predicted: the predicted labels.
+        label: the label with the most confident wrong decision.
+        probability: its probability.
     """
 
     number: int
@@ -39,13 +39,13 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Mixup:
-    """How often a label was missed while another was chosen in its place.
+    """How often a label was missed and another was predicted instead.
 
     Attributes:
-        true: the label missed; None: nothing was missed.
-        predicted: the label chosen wrongly; None: nothing was.
-        count: items of which both hold.
-        share: of the items that have `true`; None where that is None.
+        true: the missed label; None: nothing was missed.
+        predicted: the wrongly predicted label; None: nothing was.
+        count: items with both.
+        share: of the items that have `true`; None if `true` is None.
     """
 
     true: str | None
@@ -65,15 +65,15 @@ def names_of(row: npt.NDArray[np.bool_], classes: tuple[str, ...]) -> tuple[str,
 
 
 def mistakes(labels: Labels, found: Predictions, *, label: int | None = None) -> list[Mistake]:
-    """Every item that is wrong, the most confident mistake first; of equals in the order of the file.
+    """Every wrong item, the most confident mistake first; equal ones in the order of the file.
 
-    With one label an item, the confidence is the probability of the wrong class. With several it is that of the
-    worst decision: the probability of a label chosen wrongly, or 1 less that of a label that was missed.
+    With one label per item, the confidence is the probability of the wrong class. With several, it is that of the
+    worst decision: the probability of a wrongly predicted label, or 1 minus that of a missed label.
 
     Args:
-        labels: the truth, as in `found`.
+        labels: the true labels, in the form of `found`.
         found: the predictions.
-        label: only items that were given this class wrongly, or that it was missed for.
+        label: only items for which this class was wrongly predicted or missed.
     """
     n = len(found.classes)
     truth, chosen = as_sets(labels, n), as_sets(found.predicted, n)
@@ -99,13 +99,13 @@ def mistakes(labels: Labels, found: Predictions, *, label: int | None = None) ->
 
 
 def mixups(labels: Labels, found: Predictions, *, label: int | None = None) -> list[Mixup]:
-    """Which labels are taken for which, the most frequent first; of equals in class order.
+    """The pairs of labels that are confused, the most frequent first; equal ones in class order.
 
-    An item counts for every pair of a label it lost and a label it got instead; a label lost with nothing in its
-    place, and one that came with nothing lost, are pairs with None.
+    An item counts for every pair of a missed and a wrongly predicted label. A label missed without a wrong one, or
+    wrongly predicted without a missed one, is paired with None.
 
     Args:
-        labels: the truth, as in `found`.
+        labels: the true labels, in the form of `found`.
         found: the predictions.
         label: only pairs with this class.
     """
@@ -113,9 +113,9 @@ def mixups(labels: Labels, found: Predictions, *, label: int | None = None) -> l
     truth, chosen = as_sets(labels, n), as_sets(found.predicted, n)
     extra, missed = chosen & ~truth, truth & ~chosen
     # A last column for "nothing", so that one product counts all pairs.
-    lost = np.column_stack([missed, ~missed.any(axis=1)]).astype(np.int64)
-    got = np.column_stack([extra, ~extra.any(axis=1)]).astype(np.int64)
-    counts = lost.T @ got
+    missed_or_none = np.column_stack([missed, ~missed.any(axis=1)]).astype(np.int64)
+    extra_or_none = np.column_stack([extra, ~extra.any(axis=1)]).astype(np.int64)
+    counts = missed_or_none.T @ extra_or_none
     counts[n, n] = 0
     support = truth.sum(axis=0)
     names: tuple[str | None, ...] = (*found.classes, None)

@@ -1,7 +1,7 @@
-"""Pictures of predictions, label by label, as the bytes of a PNG: F1, thresholds, calibration, what changed.
+"""Plots of predictions by label, as the bytes of a PNG: F1, thresholds, calibration, changes.
 
-`figures` says how all of them look. Matplotlib is imported by the functions that draw. Knows no runs and no
-files. Of more labels than can be told apart on a page, the first are drawn and the title says so.
+`figures` defines their style. Matplotlib is imported by the functions that draw. Knows no runs and no files. If
+there are more labels than fit on a page, only the first are drawn, and the title says so.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DASHED = (0, (3, 3))
 
 
 def per_class(rows: Sequence[ClassStatistics], title: str) -> bytes:
-    """A PNG of a bar a class: its F1, with precision and recall as marks and the support beside it.
+    """A PNG with a bar per class: its F1, with precision and recall as marks and the support beside it.
 
     Args:
         rows: from top to bottom.
@@ -66,7 +66,7 @@ def per_class(rows: Sequence[ClassStatistics], title: str) -> bytes:
 def thresholds(
     rows: Sequence[Threshold], probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.bool_], title: str
 ) -> bytes:
-    """A PNG of a panel a label: F1 over thresholds on validation, with the stored one and the best one marked.
+    """A PNG with a panel per label: F1 over thresholds on validation, with the stored and the best one marked.
 
     Args:
         rows: from `thresholds.table`, in class order.
@@ -82,7 +82,7 @@ def thresholds(
         panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for at, (row, axes) in enumerate(zip(drawn, panels, strict=False)):
             cuts, f1 = f1_curve(probabilities[:, at], labels[:, at])
-            # from a cut down to the next lower one, and with no item chosen above the highest
+            # constant from a cut down to the next lower one; above the highest, no item is predicted
             axes.step(
                 [1.0, *cuts.tolist(), 0.0],
                 [0.0, *f1.tolist(), f1[-1] if len(f1) else 0.0],
@@ -102,7 +102,7 @@ def thresholds(
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         for axes in panels[len(drawn) :]:
             axes.set_visible(False)
-        for axes in panels[max(0, len(drawn) - columns) : len(drawn)]:  # none lies below these
+        for axes in panels[max(0, len(drawn) - columns) : len(drawn)]:  # the lowest panel of each column
             axes.tick_params(labelbottom=True)
         figure.supxlabel("threshold (orange: stored, grey: best on validation and 0.5)", fontsize=9, color=INK)
         figure.supylabel("F1 on validation", fontsize=9, color=INK)
@@ -110,7 +110,7 @@ def thresholds(
 
 
 def reliability(bins: Sequence[Bin], title: str, scores: str) -> bytes:
-    """A PNG of the shares that came true over the probabilities given, and of how many forecasts there were.
+    """A PNG of observed shares over predicted probabilities, and of the numbers of forecasts.
 
     Args:
         bins: from `calibration.reliability`.
@@ -125,11 +125,11 @@ def reliability(bins: Sequence[Bin], title: str, scores: str) -> bytes:
         _title(figure, title, 0, 0)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
         upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=_DASHED)
-        upper.vlines(means, means, shares, color=_ORANGE, linewidth=1.0)  # how far off
+        upper.vlines(means, means, shares, color=_ORANGE, linewidth=1.0)  # the error
         upper.plot(means, shares, color=_BLUE, marker="o", markersize=4)
         upper.set_xlim(0, 1)
         upper.set_ylim(0, 1)
-        upper.set_ylabel("Share that came true")
+        upper.set_ylabel("Observed share")
         upper.set_title(scores, loc="right", fontsize=9, fontweight="normal", color=FAINT)
         lower.bar(
             [row["low"] for row in filled],
@@ -143,12 +143,12 @@ def reliability(bins: Sequence[Bin], title: str, scores: str) -> bytes:
         lower.set_yscale("symlog", linthresh=1)
         lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         lower.set_ylabel("Forecasts")
-        lower.set_xlabel("Probability given")
+        lower.set_xlabel("Predicted probability")
     return png.getvalue()
 
 
 def flips(rows: Sequence[ClassFlips], title: str) -> bytes:
-    """A PNG of two bars a class: what broke to the left, what was fixed to the right.
+    """A PNG with two bars per class: broken to the left, fixed to the right.
 
     Args:
         rows: from top to bottom.
@@ -172,7 +172,7 @@ def flips(rows: Sequence[ClassFlips], title: str) -> bytes:
 
 @contextlib.contextmanager
 def _bars(names: Sequence[str], title: str) -> Iterator[tuple[Axes, io.BytesIO]]:
-    """Axes for a horizontal bar a class, the first at the top, and the PNG they will be."""
+    """Axes for a horizontal bar per class, the first at the top, and the buffer of the PNG."""
     drawn = names[:_MOST_BARS]
     with drawing((7.5, 1.5 + 0.24 * max(len(drawn), 3))) as (figure, png):
         _title(figure, title, len(drawn), len(names))

@@ -1,13 +1,13 @@
-"""Classification metrics from predictions, in plain NumPy, for one label an item and for several.
+"""Classification metrics from predictions, in plain NumPy, for one label per item and for several.
 
-They equal scikit-learn's with `zero_division=0` (the tests hold that) without the half second that its
-import takes. Knows nothing of torch, runs or files.
+They equal scikit-learn's with `zero_division=0` (tests ensure that), without the half second that its import
+takes. Knows nothing of torch, runs or files.
 
-With one label an item, a class that no item has and no prediction names takes no part in the macro averages;
-one that was predicted, but that no item has, counts with precision, recall and F1 of 0, as in scikit-learn.
-`balanced_accuracy` is the mean recall over the classes that items have. With several labels an item, every
-class counts in the macro averages, an absent one with 0; but areas under curves are undefined for a class
-that no item has, or all have, and are averaged over the others. They are NaN if there is no other.
+With one label per item, a class that is neither true nor predicted for any item is excluded from the macro
+averages; one that was predicted but never true counts with precision, recall and F1 of 0, as in scikit-learn.
+`balanced_accuracy` is the mean recall over the classes that items have. With several labels per item, every class
+counts in the macro averages, an absent one with 0; but areas under curves are undefined for a class that no item
+has, or all have, and are averaged over the others. They are NaN if there are no others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MULTI_LABEL_METRICS = (
 
 
 class ClassStatistics(TypedDict):
-    """How one class was recognised, against all others."""
+    """The statistics of one class against all others."""
 
     label: str
     f1_score: float
@@ -58,16 +58,16 @@ class ClassStatistics(TypedDict):
 
 
 def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, n: int) -> Counts:
-    """How often each class (row) was taken for each (column): int64 [n, n].
+    """How often each class (row) was predicted as each class (column): int64 [n, n].
 
     Args:
-        labels: int [N], the truth, 0 to n - 1.
-        predicted: int [N], what was predicted, 0 to n - 1.
+        labels: int [N], the true classes, 0 to n - 1.
+        predicted: int [N], the predicted classes, 0 to n - 1.
         n: number of classes.
     """
     truth, guess = np.asarray(labels, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
     if truth.shape != guess.shape or truth.ndim != 1:
-        raise ValueError(f"labels of shape {truth.shape} and predictions of shape {guess.shape} do not pair up")
+        raise ValueError(f"labels have shape {truth.shape}, predictions {guess.shape}; both must be [N]")
     for name, values in (("label", truth), ("prediction", guess)):
         outside = values[(values < 0) | (values >= n)]
         if len(outside):
@@ -87,7 +87,7 @@ def single_label_metrics(probabilities: npt.ArrayLike, labels: npt.ArrayLike) ->
     """
     predicted = predicted_labels(probabilities)
     if not len(predicted):
-        raise ValueError("there is nothing to measure: no items")
+        raise ValueError("metrics need at least one item")
     matrix = confusion(labels, predicted, np.shape(probabilities)[1])
     hits, support, named = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     precision, recall, f1 = _scores(hits, named, support)
@@ -108,12 +108,12 @@ def single_label_metrics(probabilities: npt.ArrayLike, labels: npt.ArrayLike) ->
 
 
 def multi_label_metrics(probabilities: npt.ArrayLike, chosen: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, float]:
-    """Everything that is reported of predictions of several labels an item.
+    """All metrics of predictions with several labels per item.
 
     `accuracy` is the share of items whose labels are all right, `jaccard` the mean over items of
-    |chosen and true| / |chosen or true|, which is 0 for an item without either. `*_micro` counts every decision
-    alike, `*_macro` every class, `*_weighted` every class by its items. `auc_*` are areas under the ROC curve,
-    `average_precision_*` under that of precision over recall, by steps. `brier` and `ece` are `calibration`'s.
+    |chosen and true| / |chosen or true|, which is 0 for an item without either. `*_micro` weighs all decisions
+    equally, `*_macro` all classes, `*_weighted` the classes by their items. `auc_*` are areas under the ROC curve,
+    `average_precision_*` under the step curve of precision over recall. `brier` and `ece` are from `calibration`.
 
     Args:
         probabilities: float [N, C] in [0, 1], N at least 1.
@@ -126,9 +126,9 @@ def multi_label_metrics(probabilities: npt.ArrayLike, chosen: npt.ArrayLike, lab
     rows = probability_rows(probabilities)
     guess, truth = _label_sets(chosen, labels)
     if rows.shape != truth.shape:
-        raise ValueError(f"probabilities of shape {rows.shape} and labels of shape {truth.shape} do not pair up")
+        raise ValueError(f"probabilities have shape {rows.shape}, labels {truth.shape}; they must be equal")
     if not rows.size:
-        raise ValueError("there is nothing to measure: no items")
+        raise ValueError("metrics need at least one item")
     hits, named, support = _label_counts(guess, truth)
     every = np.stack([hits, named, support]).sum(axis=1, keepdims=True)
     metrics = {"accuracy": float((guess == truth).all(axis=1).mean())}
@@ -150,17 +150,17 @@ def multi_label_metrics(probabilities: npt.ArrayLike, chosen: npt.ArrayLike, lab
 
 
 def per_class(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: Sequence[str]) -> list[ClassStatistics]:
-    """One row a class, in class order; a class without items has support 0 and zeros for its scores.
+    """One row per class, in class order; a class without items has support 0 and scores of 0.
 
     Args:
-        labels: int [N] or bool [N, C], the truth.
-        predicted: likewise, what was predicted.
+        labels: int [N] or bool [N, C], the true labels.
+        predicted: the predicted labels, in the same form.
         classes: names in label order.
     """
     if np.ndim(labels) == 2:
         hits, named, support = _label_counts(*_label_sets(predicted, labels))
         if len(hits) != len(classes):
-            raise ValueError(f"labels for {len(hits)} classes, of which {len(classes)} have names")
+            raise ValueError(f"labels are for {len(hits)} classes, but there are {len(classes)} names")
     else:
         matrix = confusion(labels, predicted, len(classes))
         hits, named, support = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
@@ -190,17 +190,19 @@ def _label_sets(*sets: npt.ArrayLike) -> list[npt.NDArray[np.bool_]]:
     """Bool [N, C] each, of one shape."""
     arrays = [np.asarray(labels, dtype=np.bool_) for labels in sets]
     if arrays[0].ndim != 2 or any(array.shape != arrays[0].shape for array in arrays):
-        raise ValueError(f"label sets of shapes {', '.join(str(array.shape) for array in arrays)} do not pair up")
+        raise ValueError(
+            f"label sets must have the same shape [N, C], not {', '.join(str(array.shape) for array in arrays)}"
+        )
     return arrays
 
 
 def _label_counts(chosen: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> tuple[_Counts, _Counts, _Counts]:
-    """Of each class: how often it was rightly chosen, chosen, and true; int64 [C] each."""
+    """For each class: how often it was correctly predicted, predicted, and true; int64 [C] each."""
     return (chosen & truth).sum(axis=0), chosen.sum(axis=0), truth.sum(axis=0)
 
 
 def _scores(hits: _Counts, named: _Counts, support: _Counts) -> tuple[_Scores, _Scores, _Scores]:
-    """Precision, recall and F1, float64 [C] each; 0 where nothing could be divided."""
+    """Precision, recall and F1, float64 [C] each; 0 where the divisor is 0."""
     return _divide(hits, named), _divide(hits, support), _divide(2 * hits, named + support)
 
 
@@ -209,9 +211,9 @@ def _divide(part: _Counts, whole: _Counts) -> _Scores:
 
 
 def _areas(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """The area under the ROC curve, and average precision: of scores [N] for events, some true and some false.
+    """The area under the ROC curve, and average precision, of scores [N] for events, some true and some false.
 
-    Equal scores are one step of either curve.
+    Equal scores are one step of both curves.
     """
     order = np.argsort(scores)[::-1]
     ordered = scores[order]
@@ -219,6 +221,6 @@ def _areas(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_]) -> tup
     hits = truth[order].cumsum()[ends]
     misses = ends + 1 - hits
     steps = np.diff(hits, prepend=0)
-    # A pair of a true and a false event counts 1 if ranked rightly, a half if tied.
+    # A pair of a true and a false event counts 1 if ranked correctly, 1/2 if tied.
     ranked = (steps * (misses[-1] - misses)).sum() + (steps * np.diff(misses, prepend=0)).sum() / 2
     return float(ranked / (hits[-1] * misses[-1])), float((steps * (hits / (ends + 1))).sum() / hits[-1])

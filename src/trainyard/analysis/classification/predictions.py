@@ -1,12 +1,12 @@
-"""The tables a run leaves: predictions, statistics per class, history. As CSV text, and predictions back.
+"""The tables of a run as CSV text: predictions, statistics per class, history; and reading predictions.
 
-`csv_cells` says how a name or text is written so that pandas with its default arguments gives it back. An item
-has one label (`true_label`, `pred_label`) or a set of labels (`true_labels`, `pred_labels`): then a cell is
+`csv_cells` defines how names and texts are written, so that pandas with its default arguments reads them back. An
+item has one label (`true_label`, `pred_label`) or a set of labels (`true_labels`, `pred_labels`): then a cell is
 a JSON list in class order, `["joy", "anger"]`, and `[]` for none. Equal sets are equal cells, and no cell is
 missing, so `df['true_labels'] == df['pred_labels']` is the exact match that the run reports.
 
-Ids such as `0012` need `pandas.read_csv(path, dtype={"id": str})`; texts need nothing. Probabilities are
-float32 in the fewest digits that read back identically. Knows no runs and no paths but the one it reads.
+Ids such as `0012` need `pandas.read_csv(path, dtype={"id": str})`; texts need nothing. Probabilities are float32,
+written with the fewest digits that read back identically. Knows no runs.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _LEADING = ("step", "epoch", "split", "time")
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """A predictions file, read.
+    """The content of a predictions file.
 
     Attributes:
-        items: what each item is called, or its text.
-        item_column: the header over them, `id` or another.
+        items: each item's name or text.
+        item_column: their header, `id` or another.
         classes: names in label order.
-        labels: the truth: int64 [N], or bool [N, C] where an item has a set of labels; None where the file
+        labels: the true labels: int64 [N], or bool [N, C] if an item has a set of labels; None if the file
             has no such column.
         predicted: int64 [N] or bool [N, C].
         probabilities: float32 [N, C].
@@ -81,9 +81,9 @@ def predictions_csv(
     """A table of the items, their true and predicted labels, and pred_prob_{class} for every class.
 
     Args:
-        items: what each of the N items is called, or its text.
-        true: int [N] or bool [N, C], the truth; None, for items without labels, leaves its column out.
-        predicted: int [N], or bool [N, C] where an item has a set of labels.
+        items: the name or text of each of the N items.
+        true: int [N] or bool [N, C], the true labels; None, for items without labels, omits the column.
+        predicted: int [N], or bool [N, C] if an item has a set of labels.
         probabilities: float [N, C], written as float32.
         classes: distinct names in label order.
         item_column: the first header: `id` for names, anything else (`text`) for texts.
@@ -98,12 +98,14 @@ def predictions_csv(
     header = [visible(item_column)]
     if true is not None:
         if np.ndim(true) != chosen.ndim:
-            raise ValueError(f"labels of shape {np.shape(true)} and predictions of shape {chosen.shape} do not pair up")
+            raise ValueError(
+                f"labels have shape {np.shape(true)}, predictions {chosen.shape}; both must be [N] or [N, C]"
+            )
         header.append(true_header)
         columns.append(_written(np.asarray(true), classes))
     header.append(predicted_header)
     columns.append(_written(chosen, classes))
-    # NumPy's own text of a float32 is the shortest that reads back identically.
+    # NumPy writes a float32 with the fewest digits that read back identically.
     numbers = np.asarray(probabilities, dtype=np.float32).reshape(-1, len(classes)).astype(np.str_).tolist()
     lines = ([*row[:-1], *row[-1]] for row in zip(*columns, numbers, strict=True))
     return csv_text([*header, *(f"{_PROBABILITY}{visible(name)}" for name in classes)], lines)
@@ -113,11 +115,11 @@ def read_predictions(path: Path) -> Predictions:
     """The inverse of `predictions_csv`, for the file at `path`.
 
     Raises:
-        DataError: not a predictions file; names the line.
+        DataError: it is not a predictions file; `place` is the file, or `file:line`.
     """
-    limit = csv.field_size_limit(2**31 - 1)  # else a text of 131,073 characters is refused
+    limit = csv.field_size_limit(2**31 - 1)  # by default, a text of 131,073 characters is refused
     try:
-        # utf-8-sig: spreadsheets add a mark when they save a CSV.
+        # utf-8-sig: spreadsheets add a byte order mark when they save a CSV.
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _read(csv.reader(file, strict=True), path)
     except FileNotFoundError:
@@ -148,7 +150,7 @@ def per_class_csv(rows: Sequence[Mapping[str, object]], label_column: str = "lab
 def history_csv(rows: Sequence[Mapping[str, object]]) -> str:
     """A table of metric rows: step, epoch, split and time, then every value in order of appearance.
 
-    A value that a row does not have is an empty cell; one that was not a number is `nan`.
+    A missing value is an empty cell; NaN is `nan`.
     """
     seen: dict[str, None] = {}
     for row in rows:
@@ -189,7 +191,7 @@ class _Sets(dict[str, list[bool]]):
         except ValueError:
             names = None
         if not isinstance(names, list):
-            raise ValueError(f"{cell!r} is no JSON list of labels")
+            raise ValueError(f"{cell!r} is not a JSON list of labels")
         for name in names:
             if name not in self._classes:
                 raise KeyError(name)
@@ -209,7 +211,7 @@ def _read(lines: Any, path: Path) -> Predictions:
         raise DataError(
             f"{path} is not a predictions file: its columns are {', '.join(header) or 'missing'}.",
             "Its first line must read id,true_label,pred_label,pred_prob_… with a column for each class; "
-            "the first may be text, and the next two true_labels,pred_labels where an item has several.",
+            "the first may be text, and the next two true_labels,pred_labels if an item has several.",
             value=header,
             place=path,
         )

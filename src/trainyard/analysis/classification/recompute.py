@@ -1,7 +1,7 @@
-"""Recomputes what a run reports from the predictions it saved, and yields each value that differs.
+"""Recomputes the reported values of a run from its saved predictions, and yields each one that differs.
 
-Knows nothing of runs: it takes the predictions of a file and the values that were stored with them.
-The last digits of a number may differ, as they do between versions of NumPy.
+Knows nothing of runs: it takes the predictions of a file and the values stored with them. The last digits of
+numbers may differ, as they do between versions of NumPy.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from trainyard.analysis.classification.predictions import Predictions
 from trainyard.analysis.csv_cells import label_cells
 from trainyard.analysis.scoring import Disagreement
 from trainyard.errors import DataError
+from trainyard.wording import listed
 
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
 _RESTORE = "Restore the file from a copy."
@@ -59,7 +60,7 @@ def per_class_table(path: Path, found: Predictions) -> Iterator[Disagreement]:
 
 
 def summary(stored: Mapping[str, Any], found: Predictions) -> Iterator[Disagreement]:
-    """Every stored metric that differs from that of the predictions. The loss cannot be computed from them.
+    """Every stored metric that differs from the recomputed one. The loss cannot be recomputed.
 
     Raises:
         DivergedError: a probability is NaN.
@@ -78,7 +79,7 @@ def summary(stored: Mapping[str, Any], found: Predictions) -> Iterator[Disagreem
 
 
 def choices(decision: Decision, found: Predictions) -> list[Disagreement]:
-    """Every item whose labels are not those that the decision chooses from its probabilities.
+    """Every item whose labels differ from those that the decision gives for its probabilities.
 
     Raises:
         DivergedError: a probability is NaN.
@@ -111,4 +112,4 @@ def _agree(stored: Any, value: float) -> bool:
 
 
 def _listed(names: list[str] | tuple[str, ...]) -> str:
-    return ", ".join(names) or "no label"
+    return listed(names, len(names), empty="no label")

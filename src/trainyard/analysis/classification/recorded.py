@@ -1,7 +1,7 @@
-"""What a run recorded for analysis: its predictions of a split, and how it chose labels.
+"""A run's records for analysis: its predictions of a split, and its decision rule.
 
-Reads files that the run's journal knows, wherever they lie now; computes nothing. Needs no torch, but for a
-decision that lies in a checkpoint of one file.
+Reads files that the run's journal lists, wherever they are now; computes nothing. Needs no torch, except for a
+rule in a checkpoint of one file.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from trainyard.runs import CheckpointRecord, RunReader
 
 
 def predictions_path(reader: RunReader, split: str) -> Path:
-    """Where the run's last predictions of a split are.
+    """The path of the run's last predictions of a split.
 
     Raises:
-        DataError: it recorded none, or the file is gone.
+        DataError: it recorded none, or the file does not exist.
     """
     name = reader.snapshot.name
     records = [record for record in reader.snapshot.records if record.kind == "final_predictions"]
@@ -32,19 +32,26 @@ def predictions_path(reader: RunReader, split: str) -> Path:
     if not paths:
         splits = ", ".join(dict.fromkeys(str(record.facts.get("split")) for record in records))
         raise DataError(
-            f"Run {name} recorded no predictions of the {split} split (it has {splits or 'none of any'}).",
+            f"Run {name} recorded no predictions of the {split} split (recorded: {splits or 'none'}).",
             "Choose another with --split."
             if records
-            else "A training records them when it finishes, if its layout "
-            "has a place for final_predictions; a loop of your own with run.save_predictions(…).",
+            else "A training records them when it finishes, if its layout has a place for final_predictions; "
+            "your own loop records them with run.save_predictions(…).",
+            value=split,
+            place=name,
         )
     if not paths[-1].exists():
-        raise DataError(f"The predictions of run {name} are gone: there is no {paths[-1]}.", "Restore that file.")
+        raise DataError(
+            f"The predictions of run {name} are missing: {paths[-1]} does not exist.",
+            "Restore that file.",
+            value=split,
+            place=paths[-1],
+        )
     return paths[-1]
 
 
 def predictions_of(reader: RunReader, split: str) -> Predictions:
-    """The run's last predictions of a split, as it saved them.
+    """The run's last predictions of a split.
 
     Raises:
         DataError: there are none, or the file cannot be read.
@@ -61,22 +68,27 @@ def labelled(reader: RunReader, split: str) -> tuple[Labels, Predictions]:
     found = predictions_of(reader, split)
     if found.labels is None or not found.items:
         what = "no items" if not found.items else "no true labels"
-        raise DataError(f"The predictions of run {reader.snapshot.name} on the {split} split have {what}.")
+        raise DataError(
+            f"The predictions of run {reader.snapshot.name} on the {split} split have {what}.",
+            "Choose another run, or another split with --split.",
+            value=split,
+            place=reader.snapshot.name,
+        )
     return found.labels, found
 
 
 def pair(first: RunReader, second: RunReader, split: str) -> tuple[Labels, Predictions, Predictions]:
-    """The true labels, and what both runs predicted for the same items, in the first one's order.
+    """The true labels, and both runs' predictions for the same items, in the first one's order.
 
     Raises:
-        DataError: predictions are missing or cannot be read, or are not of the same items, labels and classes.
+        DataError: predictions are missing or cannot be read, or their items, labels or classes differ.
     """
     (_, one), (_, other) = labelled(first, split), labelled(second, split)
     return paired(one, other)
 
 
 def best_checkpoint(reader: RunReader) -> CheckpointRecord | None:
-    """The checkpoint that the run's last predictions are of; None when it is not known or gone."""
+    """The checkpoint of the run's last predictions; None if it is unknown or was removed."""
     step = reader.snapshot.summary.get("best_step", reader.snapshot.best.step if reader.snapshot.best else None)
     if step is None:
         return reader.snapshot.checkpoints[-1] if reader.snapshot.checkpoints else None
@@ -86,7 +98,7 @@ def best_checkpoint(reader: RunReader) -> CheckpointRecord | None:
 def decision_of(
     reader: RunReader, classes: Sequence[str], *, in_one_file: Callable[[Path], Rule | None] | None = None
 ) -> Decision | None:
-    """How the best checkpoint chooses labels; None when there is no checkpoint, or it has no rule.
+    """The decision of the best checkpoint; None if there is no checkpoint, or it has no rule.
 
     Args:
         reader: the run.
@@ -94,7 +106,7 @@ def decision_of(
         in_one_file: as in `rule_of`.
 
     Raises:
-        DataError: its rule cannot be read, or is for other labels.
+        DataError: its rule is not valid, or is for other labels.
         CorruptError: its metrics.json cannot be read.
     """
     rule = rule_of(reader, in_one_file=in_one_file)
@@ -102,11 +114,11 @@ def decision_of(
 
 
 def rule_of(reader: RunReader, *, in_one_file: Callable[[Path], Rule | None] | None = None) -> Rule | None:
-    """The rule that the best checkpoint holds; None when there is no checkpoint, or it has no rule.
+    """The rule in the best checkpoint; None if there is no checkpoint, or it has no rule.
 
     Args:
         reader: the run.
-        in_one_file: reads the rule in a checkpoint of one file, which takes torch; None: there it is not looked for.
+        in_one_file: reads the rule from a checkpoint of one file, which needs torch; None: such files are not read.
 
     Raises:
         CorruptError: its metrics.json cannot be read.

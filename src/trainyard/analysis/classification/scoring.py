@@ -23,11 +23,11 @@ _LOW_IS_GOOD = ("hamming_loss", "brier", "ece")
 
 
 class _Classes:
-    """What both tasks share.
+    """The base of both tasks.
 
     Args:
         classes: names, in the order of the outputs.
-        label_name: what a class is called in the table of statistics.
+        label_name: the header of the classes in the table of statistics.
     """
 
     headline = ("loss", "accuracy", "f1_macro")
@@ -37,7 +37,7 @@ class _Classes:
         self.label_name = label_name
 
     def decision(self, rule: Rule | None) -> Decision:
-        """The rule as an object; the untuned rule where it is None, and the most probable class without any."""
+        """The rule as an object; None stands for the untuned rule, or for argmax if there is none."""
         rule = self.untuned() if rule is None else rule
         return ARGMAX if rule is None else Decision.from_dict(rule, self.classes)
 
@@ -48,7 +48,7 @@ class _Classes:
     def table(
         self, items: Sequence[str], targets: Targets | None, columns: Columns, rule: Rule | None, item_column: str
     ) -> str:
-        """`predictions_csv` of the probabilities and the labels that the rule chooses."""
+        """`predictions_csv` of the probabilities and the labels that the rule predicts."""
         probabilities = columns[PROBABILITIES]
         chosen = self.decision(rule).choose(probabilities)
         return predictions.predictions_csv(items, targets, chosen, probabilities, self.classes, item_column=item_column)
@@ -70,7 +70,7 @@ class _Classes:
 
     @staticmethod
     def disagreements(saved: Saved) -> Iterator[Disagreement]:
-        """Every saved value that the saved probabilities do not give; see `recompute`."""
+        """Every saved value that differs from the one recomputed from the probabilities; see `recompute`."""
         found = predictions.read_predictions(saved.predictions)
         if found.labels is None:
             return
@@ -79,12 +79,12 @@ class _Classes:
         yield from recompute.summary(saved.summary, found)
         if saved.rule is not None:
             yield from recompute.choices(Decision.from_dict(saved.rule, found.classes), found)
-        elif not found.multi_label:  # nothing says how sets of labels were chosen
+        elif not found.multi_label:  # the rule for sets of labels is unknown
             yield from recompute.choices(ARGMAX, found)
 
 
 class SingleLabel(_Classes):
-    """Each item belongs to exactly one of the classes: the most probable one, whatever validation says."""
+    """Each item belongs to exactly one of the classes: the most probable one, without tuning."""
 
     name = "single_label"
     directions: Mapping[str, Direction] = dict.fromkeys(measures.SINGLE_LABEL_METRICS, "max")
@@ -94,9 +94,9 @@ class SingleLabel(_Classes):
         return None, []
 
     def metrics(self, columns: Columns, targets: Targets, rule: Rule | None) -> dict[str, float]:
-        """What `single_label_metrics` measures."""
+        """The metrics of `single_label_metrics`."""
         if rule is not None and self.decision(rule) != ARGMAX:
-            raise ValueError(f"items with exactly one label cannot be decided by {rule}")
+            raise ValueError(f"rule {rule} does not give exactly one label per item")
         return measures.single_label_metrics(columns[PROBABILITIES], targets)
 
     def records(
@@ -115,13 +115,13 @@ class MultiLabel(_Classes):
 
     Args:
         classes: label names, in the order of the outputs.
-        label_name: what a label is called in the table of statistics.
-        mode: how `tune` makes labels of probabilities: per_class, global, top_k or fixed.
+        label_name: the header of the labels in the table of statistics.
+        mode: how `tune` turns probabilities into labels: per_class, global, top_k or fixed.
         value: the threshold of fixed.
-        k: how many labels top_k chooses; None: tuned.
+        k: the number of labels with top_k; None: tuned.
 
     Raises:
-        ConfigError: more labels an item than there are, or fewer than one.
+        ConfigError: `k` is not from 1 to the number of labels.
     """
 
     name = "multi_label"
@@ -141,21 +141,25 @@ class MultiLabel(_Classes):
         super().__init__(classes, label_name)
         if k is not None and not 1 <= k <= len(classes):
             key = "training.thresholds.k"
-            raise ConfigError([f"{key} is {k}; it must be from 1 to {len(classes)}, the number of labels"], keys=[key])
+            raise ConfigError(
+                [f"{key} is {k}; it must be from 1 to {len(classes)}, the number of labels"],
+                f"Set {key} to a number in this range, or to null to tune it.",
+                keys=[key],
+            )
         self._mode, self._value, self._k = mode, value, k
 
     def tune(self, columns: Columns, targets: Targets) -> tuple[Rule | None, list[str]]:
-        """Thresholds, or the number of labels, as the constructor was asked for; see `decisions.tune`."""
+        """Thresholds, or the number of labels, by the constructor's mode; see `decisions.tune`."""
         probabilities = columns.get(PROBABILITIES, np.empty((0, len(self.classes))))
         decision, notes = tune(probabilities, targets, self._mode, self.classes, value=self._value, k=self._k)
         return decision.to_dict(self.classes), notes
 
     def untuned(self) -> Rule | None:
-        """Thresholds of 0.5, or the one of fixed; for top_k the number asked for, else one label an item."""
+        """Thresholds of 0.5, or that of fixed; for top_k, `k` labels per item, or one."""
         return self.tune({}, np.empty((0, len(self.classes)), dtype=np.bool_))[0]
 
     def metrics(self, columns: Columns, targets: Targets, rule: Rule | None) -> dict[str, float]:
-        """What `multi_label_metrics` measures of the labels that the rule chooses; `untuned` without one."""
+        """The metrics of `multi_label_metrics`, for the labels predicted by the rule, or by `untuned` without one."""
         probabilities = columns[PROBABILITIES]
         chosen = self.decision(rule).choose(probabilities)
         return measures.multi_label_metrics(probabilities, chosen, targets)

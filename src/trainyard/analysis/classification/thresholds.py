@@ -1,7 +1,7 @@
-"""What the thresholds of a run do, label by label: what they reach, and what they could.
+"""The thresholds of a run, label by label: the F1 with them, and the best possible one.
 
-Best thresholds are those of validation, always: other splits are only measured. Works on predictions as they
-were saved; knows no runs and no files.
+The best thresholds are always found on validation; other splits are only measured. Works on saved predictions;
+knows no runs and no files.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class Threshold:
-    """One label. All F1 scores but the last two are on validation.
+    """The threshold of one label. All F1 scores except the last two are on validation.
 
     Attributes:
-        label: which.
+        label: its name.
         support: validation items that have it.
-        threshold: the stored one; None where labels are not chosen by thresholds.
+        threshold: the stored one; None if labels are not decided by thresholds.
         f1: with the stored decision.
         f1_at_half: with a threshold of 0.5.
-        best_threshold: of the highest F1 on validation, as `decisions.tune` finds it.
+        best_threshold: that of the highest F1 on validation, found by `decisions.tune`.
         best_f1: that F1.
-        test_f1: with the stored decision on the test split; None unless it was asked for.
-        test_f1_at_half: with a threshold of 0.5 there.
+        test_f1: with the stored decision on the test split; None if that was not given.
+        test_f1_at_half: with a threshold of 0.5 on the test split.
     """
 
     label: str
@@ -90,9 +90,9 @@ def table(
 
 
 def f1_curve(scores: Floats, truth: Sets) -> tuple[Floats, npt.NDArray[np.float64]]:
-    """F1 over thresholds: each distinct score [T], falling, and the F1 with the threshold there [T].
+    """F1 over thresholds: each distinct score [T], descending, and the F1 with that score as threshold [T].
 
-    Between two scores F1 is that of the upper end, because a label is chosen from its threshold on.
+    Between two scores, F1 is that of the upper one, because a label is predicted if it reaches the threshold.
 
     Args:
         scores: float32 [N] of one label.
