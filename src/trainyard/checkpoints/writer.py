@@ -54,7 +54,10 @@ def commit(
     existing = run.snapshot.checkpoint(step)
     if existing is not None and "checkpoint" in existing.paths:
         raise CheckpointError(
-            f"Run {run.name} has a checkpoint of step {step} already.", "Save it at another step; none is overwritten."
+            f"Run {run.name} already has a checkpoint of step {step}.",
+            "Save it at another step: none is overwritten.",
+            value=step,
+            place=run.home,
         )
     kind = "step_checkpoint" if inside_epoch and run.keeps("step_checkpoint") else "checkpoint"
     path = run.path(kind, step=step, epoch=int(epoch))

@@ -84,8 +84,9 @@ def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int]) 
     """
     if not path.exists():
         raise ConfigError(
-            [f"`{_SETTING}` is {str(path)!r}, where nothing is"],
+            [f"`{_SETTING}` is {str(path)!r}, which does not exist"],
             "Name the directory or file of a checkpoint; `trainyard show RUN` lists those of a run.",
+            keys=[_SETTING],
         )
     try:
         loaded = load(path, weights_only=True)
@@ -93,10 +94,11 @@ def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int]) 
             teacher = from_model_config(loaded.model_config)
         load_weights(teacher, loaded.model, str(path))
     except CheckpointError as error:
-        raise ConfigError([f"`{_SETTING}`: {error.what}"], error.remedy) from error
+        raise ConfigError([f"`{_SETTING}`: {error.what}"], error.remedy, keys=[_SETTING]) from error
     except ConfigError as error:
         problems = [f"`{_SETTING}` is {str(path)!r}: {problem}" for problem in error.problems]
-        raise ConfigError(problems, error.remedy or "Use the config.json that was saved with the weights.") from error
+        remedy = error.remedy or "Use the config.json that was saved with the weights."
+        raise ConfigError(problems, remedy, keys=[_SETTING]) from error
     labels = loaded.model_config["id2label"]
     problems = class_differences([labels[str(index)] for index in range(len(labels))], classes, "the teacher")
     # an encoder's config.json is transformers' own, with our settings under one key
@@ -107,6 +109,7 @@ def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int]) 
         raise ConfigError(
             [f"`{_SETTING}` is {str(path)!r}: {problem}" for problem in problems],
             "Train a teacher on the same data with the same classes, or set training.distillation.enabled=false.",
+            keys=[_SETTING],
         )
     return teacher
 

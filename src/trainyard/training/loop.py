@@ -250,7 +250,7 @@ class _Window:
         """Adds the losses to the running sums.
 
         Raises:
-            DivergedError: one of them is NaN or infinite; names its step and its items.
+            DivergedError: one of them is NaN or infinite; its value is the step, its place the items.
         """
         losses = self._losses[: len(self._groups)].tolist()
         first = self._progress.step - len(losses) + 1
@@ -278,6 +278,8 @@ class _Window:
             f"{what} at step {number}, on the batch of {self._describe(items)}.",
             "Lower training.learning_rate, set training.grad_clip=1.0, or look at those items; "
             "the last checkpoint is from before.",
+            value=number,
+            place=self._describe(items),
         )
 
 

@@ -107,20 +107,21 @@ def _device(name: str, local: int | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError([f"{name!r} is no device"], "Use auto, cpu, cuda, cuda:N or mps.") from None
+        raise ConfigError(
+            [f"run.device={name!r} is not a device"], "Use auto, cpu, cuda, cuda:N or mps.", keys=["run.device"]
+        ) from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise ConfigError(
-                [f"the device {name!r} is not there: PyTorch sees no GPU"], "Use cpu, or auto for whatever is there."
-            )
+            raise ConfigError([f"run.device={name!r}: PyTorch sees no GPU"], "Use cpu or auto.", keys=["run.device"])
         index = device.index if ":" in name else (local or 0)
         if index >= torch.cuda.device_count():
             raise ConfigError(
-                [f"the device {name!r} is not there: PyTorch sees {torch.cuda.device_count()} GPUs, counted from 0"],
+                [f"run.device={name!r}: PyTorch sees {torch.cuda.device_count()} GPUs, numbered from 0"],
                 "Use one of those, or auto.",
+                keys=["run.device"],
             )
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(["the device 'mps' is not there"], "Use cpu, or auto for whatever is there.")
+        raise ConfigError(["run.device='mps': PyTorch sees no such device"], "Use cpu or auto.", keys=["run.device"])
     return device

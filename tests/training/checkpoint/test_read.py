@@ -21,17 +21,23 @@ def test_an_unreadable_checkpoint_is_named(new_run, layout: str, damage: str) ->
         data = file.read_bytes()
         os.unlink(file)
         file.write_bytes({"empty": b"", "half": data[: len(data) // 2], "noise": os.urandom(len(data))}[damage])
-    with pytest.raises(CheckpointError, match=path.name):
+    with pytest.raises(CheckpointError) as caught:
         load(path)
+    assert caught.value.place == str(path)
+    assert "trainyard verify" in caught.value.remedy
 
 
 def test_a_file_of_something_else_is_no_checkpoint(tmp_path: Path) -> None:
     torch.save({"weights": 1}, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match="no entry 'model'"):
+    with pytest.raises(CheckpointError) as caught:
         load(tmp_path / "other.pth")
+    assert caught.value.value == ["weights"]
+    assert caught.value.place == str(tmp_path / "other.pth")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match="no model weights"):
+    with pytest.raises(CheckpointError) as caught:
         load(tmp_path / "empty")
+    assert caught.value.place == str(tmp_path / "empty")
+    assert "verify" not in caught.value.remedy, "it is not damaged"
 
 
 class Payload:

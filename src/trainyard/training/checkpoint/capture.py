@@ -184,6 +184,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
         raise CheckpointError(
             f"The weights in {where} do not fit the model: {'; '.join(parts)}.",
             "Use the model.* settings they were trained with.",
+            value={"missing": missing, "unexpected": unexpected, "shapes": shapes},
+            place=where,
         )
     model.load_state_dict({live[name]: tensor for name, tensor in weights.items()}, strict=False)
 
@@ -195,7 +197,9 @@ def restore(trainee: Trainee, loaded: Loaded, where: str, *, rank: int = 0) -> P
         CheckpointError: the checkpoint does not fit, or lacks what resuming needs.
     """
     if loaded.optimizer is None or loaded.progress is None or loaded.rng is None:
-        raise CheckpointError(f"{where} holds no optimizer state.", "Resume from another checkpoint with --step.")
+        raise CheckpointError(
+            f"{where} holds no optimizer state.", "Resume from another checkpoint with --step.", place=where
+        )
     load_weights(trainee.model, loaded.model, where)
     trainee.optimizer.load_state_dict(loaded.optimizer)
     if trainee.scheduler is not None and loaded.scheduler is not None:

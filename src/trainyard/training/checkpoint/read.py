@@ -77,6 +77,7 @@ def reading(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint: {_reason(error)}.",
             "`trainyard verify` checks a run's checkpoints; choose another one.",
+            place=path,
         ) from error
 
 
@@ -94,7 +95,12 @@ def _read(path: Path) -> Any:
 def _load_file(path: Path) -> Loaded:
     whole = _read(path)
     if not isinstance(whole, dict) or "model" not in whole:
-        raise CheckpointError(f"{path} holds no checkpoint of Trainyard's (no entry 'model').", "Choose another file.")
+        raise CheckpointError(
+            f"{path} is not a checkpoint: it has no entry 'model'.",
+            "Choose another file.",
+            value=sorted(whole),
+            place=path,
+        )
     progress = whole.get("progress")
     return Loaded(
         whole["model"],
@@ -121,7 +127,7 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
     elif (path / names.PYTORCH_BIN).exists():
         model = _read(path / names.PYTORCH_BIN)
     else:
-        raise CheckpointError(f"{path} holds no model weights.", "Choose another checkpoint.")
+        raise CheckpointError(f"{path} holds no model weights.", "Choose another checkpoint.", place=path)
     if (path / names.ADAPTER).exists():
         model = {**model, **load_file(path / names.ADAPTER)}
     files = {
