@@ -325,8 +325,10 @@ def test_a_run_that_is_being_worked_on_cannot_be_resumed(tmp_path: Path) -> None
 def test_what_could_not_be_loaded_again_is_refused_when_it_is_saved(tmp_path: Path, layout: str) -> None:
     with trainyard.start_run(yard=tmp_path / "yard", layout=layout) as run:
         for bad in (np.zeros(3), Path("x"), np.float64(1.0)):
-            with pytest.raises(CheckpointError, match="would run code"):
+            with pytest.raises(CheckpointError) as caught:
                 run.save_checkpoint({"extra": bad}, step=1, epoch=1)
+            assert caught.value.value
+            assert "torch.from_numpy" in caught.value.remedy
         run.save_checkpoint({"extra": {"a": [1, 2.5, None, "x", torch.ones(2)]}}, step=1, epoch=1)
     (point,) = trainyard.open(tmp_path / "yard").run("last").checkpoints()
     assert point.load()["extra"]["a"][:4] == [1, 2.5, None, "x"]
@@ -352,11 +354,9 @@ def test_a_function_writes_a_file_of_its_own(tmp_path: Path) -> None:
         path = run.save_checkpoint({"numbers.npy": write}, step=1)
     assert np.load(path / "numbers.npy").tolist() == [0, 1, 2]
     assert (path / "manifest.json").exists()
-    with (
-        trainyard.start_run(yard=tmp_path / "yard", layout="shared") as run,
-        pytest.raises(CheckpointError, match="numbers"),
-    ):
+    with trainyard.start_run(yard=tmp_path / "yard", layout="shared") as run, pytest.raises(CheckpointError) as caught:
         run.save_checkpoint({"numbers.npy": write}, step=1)
+    assert caught.value.value == ["numbers.npy"]
 
 
 @pytest.mark.parametrize("key", ["a/b", "../x", ".hidden", "manifest.json"])
@@ -369,8 +369,9 @@ def test_parts_with_names_that_are_none(tmp_path: Path, key: str) -> None:
 def test_a_step_is_saved_once(tmp_path: Path) -> None:
     with trainyard.start_run(yard=tmp_path / "yard") as run:
         run.save_checkpoint({"a": 1}, step=1)
-        with pytest.raises(CheckpointError, match="step 1 already"):
+        with pytest.raises(CheckpointError) as caught:
             run.save_checkpoint({"a": 2}, step=1)
+        assert caught.value.value == 1
     (point,) = trainyard.open(tmp_path / "yard").run("last").checkpoints()
     assert point.load() == {"a": 1}
 

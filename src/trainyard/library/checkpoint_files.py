@@ -25,6 +25,7 @@ def single_file(state: Mapping[str, Any]) -> FileWriter:
         raise CheckpointError(
             f"{', '.join(map(repr, functions))} writes a file of its own, but this layout keeps a checkpoint in one.",
             "Give the values themselves, or use a layout of directories: grouped or files.",
+            value=functions,
         )
     return _loadable(dict(state))
 
@@ -42,6 +43,7 @@ def _loadable(value: Any) -> FileWriter:
             raise CheckpointError(
                 f"A checkpoint cannot hold {', '.join(sorted(unsafe))}: loading it would run code.",
                 "Save tensors, numbers, strings, lists and dictionaries; torch.from_numpy makes tensors of arrays.",
+                value=sorted(unsafe),
             )
 
     return write
@@ -60,7 +62,9 @@ def directory_files(state: Mapping[str, Any], weights: str) -> dict[str, FileWri
     files: dict[str, FileWriter] = {}
     for key, value in state.items():
         if "/" in key or key.startswith("."):
-            raise CheckpointError(f"{key!r} cannot be the name of a part of a checkpoint.", "Use a plain word.")
+            raise CheckpointError(
+                f"{key!r} cannot be the name of a part of a checkpoint.", "Use a plain word.", value=key
+            )
         if callable(value):
             files[key] = value
         elif key == "model" and weights == names.SAFETENSORS:

@@ -14,7 +14,7 @@ from typing import Any
 
 from trainyard import durable
 from trainyard.analysis import layer_weights, plots
-from trainyard.analysis.classification import predictions
+from trainyard.analysis.history import history_csv
 from trainyard.analysis.scoring import Scoring
 from trainyard.data.dataset import Dataset
 from trainyard.index import Index
@@ -124,7 +124,7 @@ def write_end(
     """
     run.sync_history()
     rows = read_history(run.home / ".run" / "history.jsonl")
-    run.write("history", predictions.history_csv(rows))
+    run.write("history", history_csv(rows))
     if with_plots and rows:
         best = run.snapshot.best.epoch if run.snapshot.best else None
         title = f"{run.snapshot.project} / {run.name}"

@@ -253,7 +253,7 @@ class _Window:
         """Moves the losses from the device to the running sums.
 
         Raises:
-            DivergedError: one of them is NaN or infinite; names its step and its items.
+            DivergedError: one of them is NaN or infinite; its value is the step, its place the items.
         """
         losses = self._losses[: len(self._groups)].tolist()
         first = self._progress.step - len(losses) + 1

@@ -158,7 +158,7 @@ def _recomputed(reader: RunReader, home: str, *, trust: bool) -> Iterator[Findin
     if reader.is_alive() or not any(record.kind == "final_predictions" for record, _ in records):
         return  # while a run is ending, its predictions are newer than its summary
     try:
-        from trainyard.analysis.classification.recorded import rule_of
+        from trainyard.analysis.recorded import rule_of
         from trainyard.analysis.scoring import Saved, scoring_class
 
         scoring = scoring_class(reader.snapshot.task.get("name"), trust=trust)

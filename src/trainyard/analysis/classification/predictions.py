@@ -39,7 +39,6 @@ Labels = npt.NDArray[np.int64] | npt.NDArray[np.bool_]  # int64 [N], or bool [N,
 ID = "id"  # the column of names; any other column of items holds texts
 _PROBABILITY = "pred_prob_"
 _ONE, _SET = ("true_label", "pred_label"), ("true_labels", "pred_labels")
-_LEADING = ("step", "epoch", "split", "time")
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,18 +144,6 @@ def per_class_csv(rows: Sequence[Mapping[str, object]], label_column: str = "lab
     keys = [key for key in (rows[0] if rows else ()) if key != "label"]
     lines = ([cell, *(row[key] for key in keys)] for cell, row in zip(cells, rows, strict=True))
     return csv_text([label_column, *keys], lines)
-
-
-def history_csv(rows: Sequence[Mapping[str, object]]) -> str:
-    """A table of metric rows: step, epoch, split and time, then every value in order of appearance.
-
-    A missing value is an empty cell; NaN is `nan`.
-    """
-    seen: dict[str, None] = {}
-    for row in rows:
-        seen.update(dict.fromkeys(row))
-    keys = [key for key in _LEADING if key in seen or not rows] + [key for key in seen if key not in _LEADING]
-    return csv_text(keys, ([row.get(key) for key in keys] for row in rows))
 
 
 def _written(labels: npt.NDArray[Any], classes: Sequence[str]) -> list[str]:

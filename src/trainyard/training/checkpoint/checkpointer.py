@@ -120,8 +120,9 @@ class Checkpointer:
 
     def close(self) -> None:
         """Ends the thread after all jobs so far; raises nothing."""
-        if self._best is not None:  # the training failed: the best state before that is kept
-            self._worker.submit(self._best)
+        best, self._best = self._best, None
+        if best is not None:  # the training failed: the best state before that is kept
+            self._worker.submit(best)
         run, waiting = self._run, self._take_waiting()
         if run is not None and waiting:  # the checkpoint that they waited for was never saved
             self._worker.submit(_write_events, run, waiting)
