@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,16 @@ from trainyard.runs import RunReader, RunWriter, Yard, create_run, find_homes
 from trainyard.testing.contracts import HOSTILE_NAMES, UNSAFE_NAMES
 
 # Decoded sound and features of the tests stay among themselves.
-_CACHE = tempfile.TemporaryDirectory(prefix="trainyard-tests-")
-os.environ["TRAINYARD_CACHE"] = _CACHE.name
+_CACHE = tempfile.mkdtemp(prefix="trainyard-tests-")
+_OWNER = os.getpid()  # forked children must leave it to us
+os.environ["TRAINYARD_CACHE"] = _CACHE
+
+
+def pytest_unconfigure() -> None:
+    """Removes the cache of this process's tests."""
+    if os.getpid() == _OWNER:
+        shutil.rmtree(_CACHE, ignore_errors=True)
+
 
 # Small and quick, with every kind of file that a run leaves.
 SMALL = [
