@@ -251,7 +251,7 @@ def broken(path: Path, how: str) -> Path:
     [
         ("nothing", "which does not exist"),
         ("no checkpoint", "cannot be read as a checkpoint"),
-        ("weights alone", "model_type None"),
+        ("weights alone", "model_type 'None'"),
         ("an empty directory", "holds no model weights"),
         ("another network", "'bert'"),
         ("other sizes", "of another shape"),

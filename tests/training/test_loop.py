@@ -437,8 +437,10 @@ def test_weights_spoilt_by_the_last_step_of_an_epoch_are_never_kept() -> None:
                 training.model[0].weight[0, 0] = math.inf
 
     training.optimizer.register_step_post_hook(spoil)
-    with pytest.raises(DivergedError, match=rf"at step 10, .*\bitem-{last}\b"):
+    with pytest.raises(DivergedError) as caught:
         training.run(Plan(epochs=1))
+    assert caught.value.value == 10
+    assert f"item-{last}" in str(caught.value.place).split(", ")
     assert training.saved == []
 
 
