@@ -49,9 +49,12 @@ class ConfigError(UserError):
     Args:
         problems: one line each: key, value, file, and the nearest valid choice.
         keys: the dotted keys that the problems are about.
+        value: the value that was refused, where there is one problem.
     """
 
-    def __init__(self, problems: Sequence[str], remedy: str = "", *, keys: Sequence[str] = ()) -> None:
+    def __init__(
+        self, problems: Sequence[str], remedy: str = "", *, keys: Sequence[str] = (), value: object = None
+    ) -> None:
         self.problems = tuple(problems)
         self.keys = tuple(keys)
         if len(self.problems) == 1:
@@ -59,7 +62,7 @@ class ConfigError(UserError):
         else:
             lines = "".join(f"\n  - {problem}" for problem in self.problems)
             what = f"The configuration has {len(self.problems)} problems:{lines}"
-        super().__init__(what, remedy, place=self.keys[0] if self.keys else None)
+        super().__init__(what, remedy, value=value, place=self.keys[0] if self.keys else None)
 
 
 class UnsafeTargetError(UserError):

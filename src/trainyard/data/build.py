@@ -86,8 +86,8 @@ def build_dataset(
         official: the official split of each item; a val or test split that is missing is cut from train.
         groups: one per item, "" for none.
         texts: one per item, where the items are texts.
-        warnings: of the source.
-        split: how items are shared out.
+        warnings: the warnings of the source.
+        split: how items are assigned to splits.
         extra: attributes of the `Dataset` that do not depend on which items are kept.
 
     Raises:
@@ -97,7 +97,7 @@ def build_dataset(
     """
     if split.on_leak not in ON_LEAK:
         raise DataError(
-            f"data.split.on_leak is {split.on_leak!r}, which is not one of {', '.join(ON_LEAK)}.",
+            f"data.split.on_leak={split.on_leak!r} is not one of {', '.join(ON_LEAK)}.",
             f"Use one of {', '.join(ON_LEAK)}.",
             value=split.on_leak,
             place="data.split.on_leak",
@@ -209,19 +209,19 @@ def _complete(
     """The splits, and for each one made here its requested share and the number of items it was taken from."""
     splits = np.array(["train"] * len(labels) if official is None else list(official), dtype="<U5")
     present = set(splits.tolist())
-    asked = {"val": split.val_fraction, "test": split.test_fraction}
-    ours = {name: share for name, share in asked.items() if name not in present and share > 0}
+    requested = {"val": split.val_fraction, "test": split.test_fraction}
+    made = {name: share for name, share in requested.items() if name not in present and share > 0}
     train = np.flatnonzero(splits == "train")
-    if ours and len(train):
+    if made and len(train):
         splits[train] = assign_splits(
             labels[train] if classes else np.zeros(len(train)),
             None if groups is None else [groups[index] for index in train.tolist()],
             [digests[index] for index in train.tolist()],
-            ours.get("val", 0.0),
-            ours.get("test", 0.0),
+            made.get("val", 0.0),
+            made.get("test", 0.0),
             split.seed,
         )
-    return splits, {name: (share, len(train)) for name, share in ours.items()}
+    return splits, {name: (share, len(train)) for name, share in made.items()}
 
 
 def _missed_shares(splits: Splits, made: dict[str, tuple[float, int]]) -> list[str]:

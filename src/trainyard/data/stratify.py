@@ -1,7 +1,7 @@
 """Assigns items to splits in given shares, so that each split has its share of every label.
 
-An item alone or a unit of several that must stay together is one row of counts. Knows no groups, names
-or fractions: `splits` decides which rows and shares there are.
+An item alone or a unit of several that must stay together is one row of counts. `splits` decides which rows
+there are and which shares; groups, names and fractions are not known here.
 """
 
 from __future__ import annotations

@@ -23,14 +23,14 @@ def build_from_files(
     cache_mb: float,
     warnings: Sequence[str] = (),
 ) -> Dataset:
-    """The dataset of the files that are whole images.
+    """Builds the dataset of the files that are complete images.
 
     Args:
         data: how images are read and split.
         name: the dataset's name.
         classes: names in label order.
         files: what the source found.
-        cache_mb: megabytes of decoded pixels to keep in memory.
+        cache_mb: mebibytes of decoded pixels to cache in memory.
         warnings: of the source.
 
     Raises:
@@ -57,13 +57,6 @@ def build_from_files(
             "Use a height and a width of at least 1.",
             value=tuple(data.image_size),
             place="data.image_size",
-        )
-    if data.channels not in (1, 3) or min(data.image_size) < 1:
-        raise DataError(
-            f"Images of {data.channels} channels and size {tuple(data.image_size)} are not supported.",
-            "Use 1 or 3 channels, and a height and a width of at least 1.",
-            value=(data.channels, *data.image_size),
-            place="data.channels" if data.channels not in (1, 3) else "data.image_size",
         )
     where, channels = data.path, data.channels
     height, width = data.image_size

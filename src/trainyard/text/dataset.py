@@ -32,7 +32,7 @@ def split_texts(texts: Texts, *, name: str, label_name: str = "label", split: Sp
         texts: what a source has read. Texts that are the same bytes are the same item, wherever they lie.
         name: the dataset's name.
         label_name: the header of a column of classes.
-        split: how items are shared out.
+        split: how items are assigned to splits.
 
     Raises:
         DataError: what `build_dataset` refuses.

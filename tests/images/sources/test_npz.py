@@ -8,13 +8,14 @@ from sklearn.datasets import load_digits
 
 from trainyard.errors import DataError, LeakError
 from trainyard.images.schema import NpzData
+from trainyard.images.sources import npz
 from trainyard.testing.data import tiny_npz
 
 RNG = np.random.default_rng(0)
 
 
 def load(path, **options):
-    return load(data_section(NpzData, path=str(path), **options))
+    return npz.load(data_section(NpzData, path=str(path), **options))
 
 
 def images(count=30, seed=0, shape=(6, 5), dtype=np.uint8):

@@ -25,7 +25,8 @@ def parse_layers(text: str | None, n_layers: int) -> tuple[tuple[int, ...], str 
         n_layers: how many layers there are; the last is `n_layers - 1`.
 
     Raises:
-        ConfigError: another layer that does not exist, or a text of another form; names the valid layers.
+        ConfigError: another layer that does not exist, or a text of another form. `value` is the layers that do
+            not exist, those out of order, the bounds of a reversed range, or the text itself if it has no such form.
     """
     if text is None:
         return tuple(range(n_layers)), None
@@ -39,7 +40,10 @@ def parse_layers(text: str | None, n_layers: int) -> tuple[tuple[int, ...], str 
         first, end = int(found[1]), int(found[2])
         if first > end:
             raise ConfigError(
-                [f"model.layers={text!r} is a range that ends before it begins"], remedy, keys=["model.layers"]
+                [f"model.layers={text!r} is a range that ends before it begins"],
+                remedy,
+                keys=["model.layers"],
+                value=(first, end),
             )
         if end == n_layers and first < n_layers:
             warning = f"model.layers={text!r} ends one past the last layer, {last}: layers {first} to {last} are used."
@@ -54,9 +58,10 @@ def parse_layers(text: str | None, n_layers: int) -> tuple[tuple[int, ...], str 
                 [f"model.layers={text!r} reads as layers {spelled}, which do not ascend"],
                 f"Write them as {''.join(map(str, sorted(set(layers))))}{one}. {remedy}",
                 keys=["model.layers"],
+                value=layers,
             )
     else:
-        raise ConfigError([f"model.layers={text!r} does not name layers"], remedy, keys=["model.layers"])
+        raise ConfigError([f"model.layers={text!r} does not name layers"], remedy, keys=["model.layers"], value=text)
     absent = [layer for layer in layers if layer > last]
     if absent:
         which = ", ".join(map(str, absent)) if len(absent) < 4 else f"{absent[0]} to {absent[-1]}"
@@ -64,5 +69,6 @@ def parse_layers(text: str | None, n_layers: int) -> tuple[tuple[int, ...], str 
             [f"model.layers={text!r} names layer {which} of an encoder with {n_layers} layers"],
             remedy,
             keys=["model.layers"],
+            value=tuple(absent),
         )
     return layers, warning

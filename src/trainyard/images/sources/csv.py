@@ -14,12 +14,12 @@ from trainyard.images.schema import CsvData
 
 
 def load(data: CsvData, *, cache_mb: float = 512) -> Dataset:
-    """The images that a CSV lists; `.tsv` files are separated by tabs.
+    """Loads the images that a CSV lists; `.tsv` files are separated by tabs.
 
     Args:
         data: which table and how to read it. Without `dataset` the data is named after the file; without `classes`
-            they are the labels, sorted (as numbers when all are). An empty cell of groups is no group.
-        cache_mb: megabytes of decoded pixels to keep in memory.
+            they are the labels, sorted (as numbers when all are). An empty cell in the group column means no group.
+        cache_mb: mebibytes of decoded pixels to cache in memory.
 
     Raises:
         DataError: an unreadable table, an unknown column, an invalid label or split, a bad file.

@@ -17,7 +17,7 @@ from trainyard.images.schema import DigitsData
 
 
 def load(data: DigitsData | None = None) -> Dataset:
-    """The digits as float32 [1, 8, 8] in [0, 1].
+    """Loads the digits as float32 [1, 8, 8] in [0, 1].
 
     Args:
         data: the name of the data and how it is split; None for the defaults.

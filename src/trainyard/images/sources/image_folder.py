@@ -12,7 +12,7 @@ from trainyard.images.schema import ImageFolderData
 
 
 def load(data: ImageFolderData, *, cache_mb: float = 512) -> Dataset:
-    """The images below a folder; the folder that an image is in, at any depth below it, is its class.
+    """Loads the images below a folder. The first folder below the root is the class of all images in it, at any depth.
 
     When the root contains `train`, the subfolders of `train` are the classes, and `val` (or `valid`, `validation`)
     and `test` beside it are official splits; a split that is missing is cut from train.
@@ -20,10 +20,10 @@ def load(data: ImageFolderData, *, cache_mb: float = 512) -> Dataset:
     Args:
         data: which folder and how to read it. Without `dataset` the data is named after the folder; without
             `classes` they are the class folders, sorted.
-        cache_mb: megabytes of decoded pixels to keep in memory.
+        cache_mb: mebibytes of decoded pixels to cache in memory.
 
     Raises:
-        DataError: no such folder, no class folders, an empty class, an unreadable image, or `split.test_groups`,
+        DataError: a missing folder, no class folders, an empty class, an unreadable image, or `split.test_groups`,
             which folders do not have.
     """
     require_no_groups(data)

@@ -33,7 +33,7 @@ _ROLE_OF = {alias: role for role, aliases in _ROLES.items() for alias in aliases
 
 
 def load(data: NpzData) -> Dataset:
-    """The items of an `.npz`, channels first; uint8 is scaled to [0, 1].
+    """Loads the items of an `.npz`, channels first; uint8 is scaled to [0, 1].
 
     Arrays named after a split (`train_images`, `x_test`) are official splits; a missing val or test split
     is then cut from train. An array `groups` (`train_groups`) gives each item's group.
