@@ -1,8 +1,8 @@
 """Trainyard: train classifiers, and keep everything a training run leaves behind in order.
 
-`start_run` keeps a loop of your own, in an `ActiveRun`; `open` reads a yard back, each run as a `Run`. (It returns an
-`Api`, the name under which Weights & Biases has the same.) The command line is `trainyard`. Importing this package
-imports nothing heavy.
+`fit` trains a module of your own on data of your own, and `start_run` keeps a loop of your own, in an `ActiveRun`;
+`open` reads a yard back, each run as a `Run`. (It returns an `Api`, the name under which Weights & Biases has the
+same.) The command line is `trainyard`. Importing this package imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainyard.api import Api, Run
     from trainyard.api import open_yard as open
+    from trainyard.library.fit import Fitted, fit
     from trainyard.library.start_run import ActiveRun, start_run
 
-__all__ = ["ActiveRun", "Api", "Run", "open", "start_run"]
+__all__ = ["ActiveRun", "Api", "Fitted", "Run", "fit", "open", "start_run"]
 
 _WHERE = {
     "ActiveRun": "trainyard.library.start_run:ActiveRun",
     "Api": "trainyard.api:Api",
+    "Fitted": "trainyard.library.fit:Fitted",
     "Run": "trainyard.api:Run",
+    "fit": "trainyard.library.fit:fit",
     "open": "trainyard.api:open_yard",
     "start_run": "trainyard.library.start_run:start_run",
 }

@@ -57,8 +57,20 @@ checkpoint_option = click.option(
 device_option = click.option(
     "--device", type=_Device(), default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
 )
+
+
+def _trust(_context: click.Context, _parameter: click.Parameter, trust: bool) -> bool:
+    """What is trusted may lie in the current directory too, which `python -m` looks in and a script does not."""
+    if trust and not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
+    return trust
+
+
 trust_option = click.option(
-    "--trust", is_flag=True, help="Allow _target_ outside the allowed packages. Such objects can run any code."
+    "--trust",
+    is_flag=True,
+    callback=_trust,
+    help="Allow _target_ outside the allowed packages, here or installed. Such objects can run any code.",
 )
 run_argument = click.argument("run", metavar="RUN")
 

@@ -53,7 +53,10 @@ def command(query: str, yard_root: Path, limit: int | None, offset: int, as_json
         )
         return
     rows = [_cells(row) for row in page.rows]
-    header = ("id", "run", "layout", "state", "epoch", "val_loss", "test_acc", "size", "created")
+    tested = "test_acc" if {_tested(row) for row in page.rows} <= {"accuracy"} else "test"
+    if tested == "test":  # of several tasks, or of one that has no accuracy: each says what it is
+        rows = [(*cells[:6], _named(row, cells[6]), *cells[7:]) for row, cells in zip(page.rows, rows, strict=True)]
+    header = ("id", "run", "layout", "state", "epoch", "val_loss", tested, "size", "created")
     widths = [max(len(cells[i]) for cells in [header, *rows]) for i in range(len(header))]
     click.echo(click.style("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), bold=True))
     for cells in rows:
@@ -73,10 +76,20 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["state"],
         f"{row['epoch']:g}",
         _number(summary.get("val_loss", metrics.get("val_loss"))),
-        _number(summary.get("test_accuracy")),
+        _number(summary.get(f"test_{_tested(row)}")),
         human_size(row["size_bytes"]),
         _age(row["created"]),
     )
+
+
+def _tested(row: dict[str, Any]) -> str:
+    """The metric that the run's task shows first, after the loss."""
+    headline = row.get("task", {}).get("headline") or ["accuracy"]
+    return str(next((name for name in headline if name != "loss"), "loss"))
+
+
+def _named(row: dict[str, Any], value: str) -> str:
+    return value if value == "-" else f"{_tested(row)} {value}"
 
 
 def _number(value: float | None) -> str:

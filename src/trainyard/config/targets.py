@@ -194,7 +194,7 @@ def _imported(module: str, name: str) -> Any:
         package = error.name or module
         raise ConfigError(
             [f"`_target_` is {name}, but {package} cannot be imported: {error}"],
-            f"Install {package}, or choose another target.",
+            f"Install {package}, add its folder to PYTHONPATH, or choose another target.",
         ) from error
 
 

@@ -195,6 +195,8 @@ def _check_classes(where: str, classes: Sequence[str], labels: Labels) -> None:
 
 
 def _without_items(classes: Sequence[str], labels: Labels) -> list[str]:
+    if not classes:
+        return []
     return [name for name, count in zip(classes, count_labels(labels, len(classes)), strict=True) if not count]
 
 
@@ -250,7 +252,7 @@ def _check_coverage(where: str, classes: Sequence[str], labels: Labels, splits: 
         held = labels[splits == split]
         missing = _without_items(classes, held)
         noun = "class" if len(missing) == 1 else "classes"
-        if split == "train" and missing and (not len(held) or labels.ndim == 1):
+        if split == "train" and (not len(held) or (missing and labels.ndim == 1)):
             what = "no items" if not len(held) else f"no items of {listed(missing)}"
             raise DataError(
                 f"{where}: the train split has {what}.",

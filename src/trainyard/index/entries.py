@@ -162,6 +162,8 @@ def _entry(home: str, stamp: str, live: bool, state: str, data: Mapping[str, Any
     created, started, ended = (_seconds(data[name]) for name in ("created", "started", "ended"))
     document = {name: data[name] for name in _SHOWN}
     document["state"], document["home"] = state, home + "/"
+    if data.get("task"):  # runs of the first version recorded none
+        document["task"] = {key: data["task"].get(key) for key in ("name", "headline")}
     return Entry(
         columns=(
             to_text(home),

@@ -1,1 +1,1 @@
-"""Trainyard inside a user's own code: `start_run` for a loop of their own, and what it needs."""
+"""Trainyard inside a user's own code: `fit` for their model and data, `start_run` for a loop of their own."""

@@ -188,6 +188,15 @@ def as_items(values: Any, where: str) -> Tensor:
     return tensor.to(torch.float32) if tensor.is_floating_point() else tensor.contiguous()
 
 
+def features_of(x: Any) -> Tensor:
+    """Items without targets, as `read_part` reads those of an array or of a DataFrame.
+
+    Raises:
+        DataError: they are not numbers, or not of one shape.
+    """
+    return as_items(x.to_numpy(dtype=np.float32) if _is_frame(x) else x, "x")
+
+
 def _of_arrays(x: Any, targets: npt.NDArray[Any], where: str) -> Part:
     items = as_items(x, where)
     if not items.ndim or len(items) != len(targets) or not len(items):

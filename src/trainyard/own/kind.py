@@ -66,14 +66,19 @@ def load(
         dataset = own_dataset(
             **_splits(found, path), name=name, targets="classes" if config.task is None else "any", split=data.split
         )
-    described = preprocessing(config, dataset.item_shape)
-    described["dtype"] = str(dataset.fetch(np.zeros(1, dtype=np.int64)).dtype).removeprefix("torch.")
+    described = describe_items(dataset)
     if hasattr(import_module(module), "read_new"):
         described["read_new"] = f"{module}.read_new"
     if not isinstance(config.model, OwnModel) and described["dtype"] != "float32":
         described["scaled"] = described["dtype"] == "uint8"
         dataset = replace(dataset, fetch=_AsFloat(dataset.fetch))
     return replace(dataset, preprocessing={**described, **dataset.preprocessing})
+
+
+def describe_items(dataset: Dataset) -> dict[str, Any]:
+    """The shape and the type of an item: `preprocessing`, where nothing is done to it."""
+    dtype = str(dataset.fetch(np.zeros(1, dtype=np.int64)).dtype).removeprefix("torch.")
+    return {"kind": "own", "item_shape": [int(size) for size in dataset.item_shape], "dtype": dtype}
 
 
 def preprocessing(config: Config, item_shape: Sequence[int]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from trainyard.analysis.scoring import Rule
+from trainyard.assembly.setup import Setup
 from trainyard.assembly.trained import Trained
 from trainyard.durable import open_log
 from trainyard.errors import DataError
@@ -47,11 +49,26 @@ def evaluate_run(
         CheckpointError: it is damaged.
     """
     opened = Trained.open(reader, checkpoint, device=device, trust=trust)
-    setup = opened.setup
+    return measure(reader, opened.setup, split, step=opened.step, rule=opened.rule)
+
+
+def measure(reader: RunReader, setup: Setup, split: str, *, step: int, rule: Rule | None) -> Evaluation:
+    """Measures the weights of a checkpoint, which are in the model, on a split; kept with the run.
+
+    Args:
+        reader: the run.
+        setup: its training.
+        split: train, val or test.
+        step: of the checkpoint.
+        rule: how predictions become decisions.
+
+    Raises:
+        DataError: the split is empty.
+    """
     if not len(setup.dataset.indices(split)):
         raise DataError(f"The data has no {split} split.", "Choose another with --split.", value=split)
-    found = setup.predict(split, opened.rule)
-    recorded = _recorded(reader.snapshot, opened.step, split)
+    found = setup.predict(split, rule)
+    recorded = _recorded(reader.snapshot, step, split)
     times = int(reader.snapshot.summary.get("times_tested", 0)) + (split == "test")
     if reader.yard.writable:
         with amend(reader.yard, reader.home) as run:
@@ -63,11 +80,11 @@ def evaluate_run(
                     values = " ".join(f"{key}={value:.6g}" for key, value in found.metrics.items())
                     log.write(
                         f"{time.strftime('%Y-%m-%d %H:%M:%S')} run={run.id} name={run.name} "
-                        f"checkpoint={opened.step} split={split} {values}\n"
+                        f"checkpoint={step} split={split} {values}\n"
                     )
                 run.note_record("evaluation_log", path)
     table = records.predictions_text(found, setup.dataset, setup.task.scoring)
-    return Evaluation(split, opened.step, found.metrics, recorded, table, times)
+    return Evaluation(split, step, found.metrics, recorded, table, times)
 
 
 def _recorded(run: Snapshot, step: int, split: str) -> dict[str, float]:

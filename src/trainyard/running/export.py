@@ -7,7 +7,7 @@ data, and is recorded.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from trainyard.config import kinds
 from trainyard.errors import DiskFullError, TrainyardError, UserError
 from trainyard.models.quantize import QuantAware
 from trainyard.runs import RunReader, RunWriter, amend
+
+if TYPE_CHECKING:
+    from trainyard.export.onnx import Parity
 
 FORMATS = ("onnx", "int8", "adapter", "merged")
 _COMPARED = 64  # items that an exported file is checked on
@@ -103,34 +106,60 @@ def _not_for_int8(run: RunWriter) -> UserError:
     )
 
 
-def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[Path, str]]:
-    from trainyard.export.onnx import export_int8, export_onnx
+def write_onnx(setup: Setup, path: Path, run: str, step: int) -> Parity:
+    """Writes the model as a float ONNX file, and its description beside it, compared on the run's own data.
 
-    stem, model = _stem(run, step), setup.model
-    if format_ == "int8" and not isinstance(model, QuantAware):
-        raise _not_for_int8(run)
+    Args:
+        setup: a training whose model is in its final state.
+        path: where.
+        run: the id of the run, for the description.
+        step: of the weights.
+
+    Raises:
+        ConfigError: a library is missing.
+        TrainyardError: the model cannot be exported, or the file gives other outputs: nothing is written.
+    """
+    from trainyard.export.onnx import export_onnx
+
     split = _compared_on(setup)
     inputs = _items(setup, split)
+    details = _details(setup, run, step, split)
+    return export_onnx(
+        setup.model, inputs[:_COMPARED], path, classes=setup.dataset.classes, tolerance=1e-3, details=details
+    )
+
+
+def _details(setup: Setup, run: str, step: int, split: str) -> dict[str, Any]:
+    """What the description of an exported file says of the run."""
     details: dict[str, Any] = {
-        "run": run.id,
+        "run": run,
         "step": step,
         "compared_on": split,
         "preprocessing": dict(setup.dataset.preprocessing),
     }
-    told = ""
     if setup.dataset.lengths is not None:  # the run leaves the padding of short clips out of the mean
         details["padding"] = "counted as sound: the graph takes no lengths"
-        told = "; it takes no lengths: give it whole clips"
+    return details
+
+
+def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[Path, str]]:
+    from trainyard.export.onnx import export_int8
+
+    stem, model = _stem(run, step), setup.model
+    if format_ == "int8" and not isinstance(model, QuantAware):
+        raise _not_for_int8(run)
+    padded = "; it takes no lengths: give it whole clips" if setup.dataset.lengths is not None else ""
     float_path = stem.with_name(f"{stem.name}.onnx")
-    parity = export_onnx(
-        model, inputs[:_COMPARED], float_path, classes=setup.dataset.classes, tolerance=1e-3, details=details
-    )
+    parity = write_onnx(setup, float_path, run.id, step)
     run.note_record("exports", stem.parent)
-    done = [(float_path, f"{parity.max_abs_error:.1g} from the model on {parity.items} items{told}")]
+    done = [(float_path, f"{parity.max_abs_error:.1g} from the model on {parity.items} items{padded}")]
     if format_ == "int8":
         from trainyard.export.quantized import as_csv, quantization_table
 
         assert isinstance(model, QuantAware)
+        split = _compared_on(setup)
+        inputs = _items(setup, split)
+        details = _details(setup, run.id, step, split)
         int8_path = stem.with_name(f"{stem.name}_int8.onnx")
         parity = export_int8(model, inputs[: 4 * _COMPARED], int8_path, classes=setup.dataset.classes, details=details)
         done.append((int8_path, f"the model's answer on {parity.agreement:.1%} of {parity.items} items"))

@@ -64,53 +64,92 @@ def train(
         check_installed()
     if yard_root.exists():
         Yard(yard_root)  # no file: better known before the data is read than after
-    _check_names(config, layout, config.data.dataset or "data")
+    check_names(config, layout, config.data.dataset or "data")
     with starting_processes(config.run.device) as process:
         tested = tested_model(config)
         dataset = load_dataset(config, trust=trust, saved=tested)
-        _check_names(config, layout, dataset.name)
+        check_names(config, layout, dataset.name)
         setup = build(config, dataset, process, trust=trust, saved=tested)
         load_initial_weights(setup.model, setup.config, setup.dataset)
-        run = None
-        if process.is_main:
-            run = create_run(
-                Yard(yard_root, create=True),
-                layout,
-                project=config.run.project,
-                dataset=dataset.name,
-                model=model_label(config),
-                name=config.run.name,
-                default_name=default_run_name(config),
-                config=to_dict(config),
-                seed=config.run.seed,
-                tags=config.run.tags,
-                note=config.run.note,
-            )
-        with run or contextlib.nullcontext():
-            if run is not None:
-                record_start(run, setup)
-                teacher = config.training.distillation
-                for path, role in (
-                    (config.run.checkpoint_path, "initial weights"),
-                    (teacher.teacher_model_path if teacher.enabled and config.run.train else None, "teacher"),
-                ):
-                    source = source_of(run.yard, Path(path), role) if path else None
-                    if source is not None:
-                        run.event(source)
-            attempt(
-                setup,
-                run,
-                Progress(),
-                resumed=False,
-                overrides=overrides,
-                console=console,
-                messages=messages,
-                sinks=sinks,
-                should_stop=should_stop,
-            )
+        return start_training(
+            setup,
+            yard_root,
+            layout,
+            overrides=overrides,
+            console=console,
+            messages=messages,
+            sinks=sinks,
+            should_stop=should_stop,
+        )
+
+
+def start_training(
+    setup: Setup,
+    yard_root: Path,
+    layout: Layout,
+    *,
+    overrides: Sequence[str] = (),
+    console: Console,
+    messages: Sequence[str] = (),
+    sinks: Sequence[Sink] = (),
+    should_stop: ShouldStop = lambda: False,
+) -> Path | None:
+    """Trains what is built in a new run and returns its home; None in processes that do not keep it.
+
+    Args:
+        setup: the training, with its first weights.
+        yard_root: the yard; made if it is missing.
+        layout: of the run.
+        overrides: as in `train`, like all that follow.
+        console: where to print.
+        messages: printed about this run before.
+        sinks: further listeners.
+        should_stop: asked after each step.
+
+    Raises:
+        UserError: a name that is taken, or a yard that cannot be written.
+        TrainyardError: the run failed; it is kept as such.
+    """
+    config, run = setup.config, None
+    if setup.process.is_main:
+        run = create_run(
+            Yard(yard_root, create=True),
+            layout,
+            project=config.run.project,
+            dataset=setup.dataset.name,
+            model=model_label(config),
+            name=config.run.name,
+            default_name=default_run_name(config),
+            config=to_dict(config),
+            seed=config.run.seed,
+            tags=config.run.tags,
+            note=config.run.note,
+        )
+    with run or contextlib.nullcontext():
         if run is not None:
-            tell(console, kept_in(run.home))
-        return run.home if run is not None else None
+            record_start(run, setup)
+            teacher = config.training.distillation
+            for path, role in (
+                (config.run.checkpoint_path, "initial weights"),
+                (teacher.teacher_model_path if teacher.enabled and config.run.train else None, "teacher"),
+            ):
+                source = source_of(run.yard, Path(path), role) if path else None
+                if source is not None:
+                    run.event(source)
+        attempt(
+            setup,
+            run,
+            Progress(),
+            resumed=False,
+            overrides=overrides,
+            console=console,
+            messages=messages,
+            sinks=sinks,
+            should_stop=should_stop,
+        )
+    if run is not None:
+        tell(console, kept_in(run.home))
+    return run.home if run is not None else None
 
 
 def record_start(run: RunWriter, setup: Setup) -> None:
@@ -122,7 +161,7 @@ def record_start(run: RunWriter, setup: Setup) -> None:
         run.warn(warning)
 
 
-def _check_names(config: Config, layout: Layout, dataset: str) -> None:
+def check_names(config: Config, layout: Layout, dataset: str) -> None:
     """Raises BadNameError for what `create_run` would refuse, before there is even a yard."""
     run = config.run
     name = default_run_name(config) if run.name is None else run.name
