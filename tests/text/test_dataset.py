@@ -68,10 +68,13 @@ def test_truncated_and_empty_texts_are_reported():
     (warning,) = data.warnings
     assert warning.startswith("2 of 20 texts ")
     assert "data.max_tokens=19" in warning
-    with pytest.raises(DataError, match="t0, t1, t2, … "):
+    with pytest.raises(DataError) as raised:
         with_tokens(
             split_texts(texts(), name="t", split=SPLIT), lambda t, m: encode([""] * len(t), m), pad_id=0, max_tokens=9
         )
+    assert raised.value.value == [f"t{index}" for index in range(20)]
+    assert raised.value.place == "t"
+    assert raised.value.remedy
     with pytest.raises(ValueError, match="digits"):
         with_tokens(_without_texts(), encode, pad_id=0, max_tokens=9)
 

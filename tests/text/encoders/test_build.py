@@ -155,8 +155,9 @@ def test_texts_longer_than_it_takes_are_told(type_: str, tmp_path: Path) -> None
     theirs(type_, tmp_path)
     most = 40 if type_ == "roberta" else 42
     loaded(type_, tmp_path, item_shape=(most,))
-    with pytest.raises(ConfigError, match=rf"data\.max_tokens={most + 1} is more than the {most} tokens") as caught:
+    with pytest.raises(ConfigError) as caught:
         loaded(type_, tmp_path, item_shape=(most + 1,))
+    assert (caught.value.value, caught.value.keys) == (most + 1, ("data.max_tokens",))
     assert f"data.max_tokens to {most} or less" in caught.value.remedy
 
 
@@ -179,8 +180,9 @@ def test_an_encoder_saved_under_no_known_names_is_not_random_weights(tmp_path: P
 def test_another_family_is_told(tmp_path: Path) -> None:
     theirs("roberta", tmp_path)
     for type_ in ("bert", "minilm", "distilbert"):
-        with pytest.raises(ConfigError, match="holds a model of type 'roberta'") as caught:
+        with pytest.raises(ConfigError) as caught:
             loaded(type_, tmp_path)
+        assert (caught.value.value, caught.value.keys) == (type_, ("model.type",))
         assert "model.type=roberta" in caught.value.remedy
     assert loaded("auto", tmp_path).longest == 40
     theirs("bert", tmp_path / "bert")
@@ -194,8 +196,10 @@ def test_what_is_no_text_encoder_is_told(tmp_path: Path) -> None:
     )
     with huggingface.errors_only():
         model_class(config).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="no classifier of texts for a model of type 'wav2vec2'"):
+    with pytest.raises(ConfigError) as raised:
         loaded_with_own(tmp_path)
+    assert (raised.value.value, raised.value.keys) == ("wav2vec2", ("model.path",))
+    assert raised.value.remedy
     (tmp_path / "config.json").unlink()
     with pytest.raises(ConfigError, match="no text encoder can be loaded from"):
         loaded_with_own(tmp_path)
@@ -208,8 +212,10 @@ def loaded_with_own(path: Path) -> TextClassifier:
 def test_a_tokenizer_of_another_model_is_told(tmp_path: Path) -> None:
     theirs("bert", tmp_path / "bert")
     theirs("roberta", tmp_path / "roberta")
-    with pytest.raises(ConfigError, match=r"the tokenizer has 344 tokens, and the model of .* knows 200"):
+    with pytest.raises(ConfigError) as raised:
         loaded("bert", tmp_path / "bert", tokenizer=load_tokenizer(str(tmp_path / "roberta")))
+    assert (raised.value.value, raised.value.keys) == (344, ("model.path",))
+    assert raised.value.remedy
 
 
 # -- settings
@@ -269,8 +275,10 @@ def test_where_encoders_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_config_json_that_is_none(change: dict[str, Any]) -> None:
     config = {**model_config("text_encoder", item_shape=(8,), **settings("bert")), **change}
     config = {key: value for key, value in config.items() if value is not None}
-    with pytest.raises(CheckpointError, match="describes no text encoder"):
+    with pytest.raises(CheckpointError) as raised:
         from_model_config(config, tokenizer().files())
+    assert (raised.value.value, raised.value.place) == (config.get("model_type"), "config.json")
+    assert "config.json" in raised.value.remedy
 
 
 def test_without_the_tokenizers_files_no_checkpoint_can_be_written() -> None:
@@ -280,5 +288,6 @@ def test_without_the_tokenizers_files_no_checkpoint_can_be_written() -> None:
     assert isinstance(model, TextClassifier)
     with pytest.raises(CheckpointError, match="without its tokenizer's files"):
         model.extra_files()
-    with pytest.raises(CheckpointError, match=r"lacks tokenizer\.json and tokenizer_config\.json"):
+    with pytest.raises(CheckpointError) as raised:
         from_model_config(config, {})
+    assert raised.value.value == ["tokenizer.json", "tokenizer_config.json"]

@@ -141,18 +141,20 @@ def test_the_side_that_is_cut_is_the_tokenizers(tmp_path: Path) -> None:
     assert lists(found, TEXTS[:1], 5) != lists(tokenizer(), TEXTS[:1], 5)
 
 
-@pytest.mark.parametrize(
-    ("max_tokens", "problem"), [(2, "leaves no room for text"), (0, "no room"), (41, "than the 40")]
-)
-def test_numbers_of_tokens_that_cannot_be(max_tokens: int, problem: str) -> None:
-    with pytest.raises(ConfigError, match=rf"data\.max_tokens={max_tokens} .*{problem}"):
+@pytest.mark.parametrize(("max_tokens", "limit"), [(2, "to 3 or more"), (0, "to 3 or more"), (41, "to 40 or less")])
+def test_numbers_of_tokens_that_cannot_be(max_tokens: int, limit: str) -> None:
+    with pytest.raises(ConfigError) as raised:
         tokenizer().limited(40).encode(TEXTS, max_tokens)
+    assert (raised.value.value, raised.value.keys) == (max_tokens, ("data.max_tokens",))
+    assert f"data.max_tokens {limit}" in raised.value.remedy
 
 
 def test_half_a_character_is_told() -> None:
     for use in (lambda t: tokenizer().encode(t, 9), lambda t: train_tokenizer(t, 200)):
-        with pytest.raises(DataError, match=r"Text 1 has half a character at position 2: '\\ud83d'"):
+        with pytest.raises(DataError) as raised:
             use(["fine", "a \ud83d"])
+        assert (raised.value.value, raised.value.place) == ("\ud83d", "text 1")
+        assert raised.value.remedy
 
 
 def _encode_in_child(queue: Any) -> None:
@@ -250,10 +252,13 @@ def test_its_vocabulary_is_no_larger_than_asked(size: int) -> None:
 
 
 def test_what_no_tokenizer_can_be_made_of() -> None:
-    with pytest.raises(DataError, match="training texts are empty"):
+    with pytest.raises(DataError) as empty:
         train_tokenizer(["", " \n"], 200)
-    with pytest.raises(ConfigError, match=r"model\.vocabulary=99 is too small"):
+    assert (empty.value.value, empty.value.place) == (None, "data")
+    with pytest.raises(ConfigError) as small:
         train_tokenizer(TEXTS, 99)
+    assert (small.value.value, small.value.keys) == (99, ("model.vocabulary",))
+    assert small.value.remedy
 
 
 # -- what cannot be loaded
@@ -264,8 +269,10 @@ def test_a_directory_without_a_tokenizer_is_told(tmp_path: Path) -> None:
     theirs("bert", tmp_path)
     for name in tokenizer().files():
         (tmp_path / name).unlink()
-    with pytest.raises(ConfigError, match="holds no tokenizer"):
+    with pytest.raises(ConfigError) as raised:
         load_tokenizer(str(tmp_path))
+    assert (raised.value.value, raised.value.keys) == (str(tmp_path), ("model.path",))
+    assert "tokenizer.json" in raised.value.remedy
     (tmp_path / "config.json").unlink()
     with pytest.raises(ConfigError, match="no tokenizer can be loaded from"):
         load_tokenizer(str(tmp_path))
@@ -276,9 +283,9 @@ def test_without_a_padding_token_the_models_is_taken_or_none(pad_id: int | None,
     theirs("gpt2", tmp_path, pad_token_id=pad_id, bos_token_id=0, eos_token_id=2)
     write_byte_bpe(tmp_path, tokenizer_class="PreTrainedTokenizerFast")
     if pad_id is None:
-        with pytest.raises(ConfigError, match="the tokenizer has no padding token") as caught:
+        with pytest.raises(ConfigError) as caught:
             load_tokenizer(str(tmp_path))
-        assert str(tmp_path) in caught.value.what
+        assert (caught.value.value, caught.value.keys) == (str(tmp_path), ("model.path",))
         assert "pad_token in its tokenizer_config.json" in caught.value.remedy
         return
     found = load_tokenizer(str(tmp_path))
@@ -297,8 +304,10 @@ def test_files_of_a_checkpoint_that_are_no_tokenizer(damage: str) -> None:
         files["tokenizer_config.json"] = "{"
     else:
         files["tokenizer.json"] = '{"a": 1}'
-    with pytest.raises(CheckpointError, match=r"tokenizer"):
+    with pytest.raises(CheckpointError) as raised:
         tokenizer_from_files(files)
+    assert raised.value.value == (["tokenizer.json"] if damage == "gone" else None)
+    assert "tokenizer" in raised.value.remedy
 
 
 def test_offline_a_hub_id_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,8 @@ def rebuild(
         raise CheckpointError(
             f"config.json describes no text encoder that transformers knows ({config.get('model_type')!r}).",
             "Use the config.json that was saved with the weights.",
+            value=config.get("model_type"),
+            place="config.json",
         )
     with without_torchao():
         theirs = known[config["model_type"]].from_dict(plain)
@@ -147,6 +149,8 @@ def _model_class(config: Any) -> Any:
     raise ConfigError(
         [f"transformers has no classifier of texts for a model of type {config.model_type!r}"],
         "Name a text encoder in model.path.",
+        keys=["model.path"],
+        value=config.model_type,
     )
 
 
@@ -168,6 +172,8 @@ def _config(
             raise ConfigError(
                 [f"model.type={chosen.type!r}, but {source} holds a model of type {config.model_type!r}"],
                 f"Set model.type={known.get(config.model_type, AUTO)}, or another model.path.",
+                keys=["model.type"],
+                value=chosen.type,
             )
     else:
         config = random_config(
@@ -207,6 +213,8 @@ def _check_vocabulary(tokenizer: Tokenizer, model: Any, source: str) -> None:
         raise ConfigError(
             [f"the tokenizer has {tokenizer.vocab_size} tokens, and the model of {source} knows {known}"],
             "Name a directory in model.path whose tokenizer belongs to its model.",
+            keys=["model.path"],
+            value=tokenizer.vocab_size,
         )
 
 

@@ -64,6 +64,7 @@ class Tokenizer:
             raise ConfigError(
                 ["the tokenizer has no padding token, so texts of different lengths cannot share a batch"],
                 "Name one as pad_token in its tokenizer_config.json, or choose another model.path.",
+                keys=["model.path"],
             )
         self.pad_id: int = pad_id
 
@@ -97,6 +98,8 @@ class Tokenizer:
             raise ConfigError(
                 [f"data.max_tokens={max_tokens} leaves no room for text: {fewest - 1} tokens are special"],
                 f"Set data.max_tokens to {fewest} or more.",
+                keys=["data.max_tokens"],
+                value=max_tokens,
             )
         if self.longest is not None and max_tokens > self.longest:
             raise too_long(max_tokens, self.longest)
@@ -131,6 +134,8 @@ def too_long(max_tokens: int, longest: int) -> ConfigError:
     return ConfigError(
         [f"data.max_tokens={max_tokens} is more than the {longest} tokens that the model takes"],
         f"Set data.max_tokens to {longest} or less, or choose another model.",
+        keys=["data.max_tokens"],
+        value=max_tokens,
     )
 
 
@@ -144,7 +149,9 @@ def tokenizer_from_files(files: Mapping[str, str]) -> Tokenizer:
     missing = [name for name in (_TOKENIZER, _CONFIG) if name not in files]
     if missing:
         raise CheckpointError(
-            f"The checkpoint lacks {' and '.join(missing)}.", "Use the tokenizer's files that were saved with it."
+            f"The checkpoint lacks {' and '.join(missing)}.",
+            "Use the tokenizer's files that were saved with it.",
+            value=missing,
         )
     tokenizers()
     try:
@@ -174,6 +181,8 @@ def load_tokenizer(source: str) -> Tokenizer:
         raise ConfigError(
             [f"{source!r} holds no tokenizer that the library tokenizers can run"],
             "Add its tokenizer.json, or choose another model.path.",
+            keys=["model.path"],
+            value=source,
         )
     if theirs.pad_token is None:
         pad_id = getattr(load_config(source, what), "pad_token_id", None)
@@ -190,7 +199,8 @@ def load_tokenizer(source: str) -> Tokenizer:
     try:
         return Tokenizer(written[_TOKENIZER], config)
     except ConfigError as error:
-        raise ConfigError([f"{source}: {problem}" for problem in error.problems], error.remedy) from error
+        problems = [f"{source}: {problem}" for problem in error.problems]
+        raise ConfigError(problems, error.remedy, keys=error.keys, value=source) from error
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
@@ -208,7 +218,12 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
         DataError: there is nothing in the texts, or one that no file in UTF-8 can hold.
     """
     if vocabulary < _FEWEST:
-        raise ConfigError([f"model.vocabulary={vocabulary} is too small"], f"Use {_FEWEST} or more.")
+        raise ConfigError(
+            [f"model.vocabulary={vocabulary} is too small"],
+            f"Use {_FEWEST} or more.",
+            keys=["model.vocabulary"],
+            value=vocabulary,
+        )
     library = tokenizers()
     normalizer = library.normalizers.BertNormalizer(lowercase=True)
     counts: Counter[str] = Counter()
@@ -219,7 +234,9 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     found = sorted((char for char in counts if not char.isspace()), key=lambda char: (-counts[char], char))
     characters = sorted(found[:most])
     if not characters:
-        raise DataError("The training texts are empty: there is nothing to make a tokenizer from.", "Give it texts.")
+        raise DataError(
+            "The training texts are empty: there is nothing to make a tokenizer from.", "Give it texts.", place="data"
+        )
     trained = library.Tokenizer(library.models.WordPiece(unk_token="[UNK]"))
     trained.normalizer, trained.pre_tokenizer = normalizer, library.pre_tokenizers.BertPreTokenizer()
     trainer = library.trainers.WordPieceTrainer(
@@ -280,6 +297,8 @@ def _check_unicode(texts: Sequence[str]) -> None:
             raise DataError(
                 f"Text {index} has half a character at position {error.start}: {text[error.start]!r}.",
                 "Correct or remove it: no file in UTF-8 can hold it.",
+                value=text[error.start],
+                place=f"text {index}",
             ) from error
 
 
