@@ -162,29 +162,34 @@ def test_a_file_name_that_is_no_utf_8_is_written_visibly(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "value", "line"),
     [
-        ("", "none"),
-        ("epoch,loss\r\n1,2\r\n", "epoch, loss"),
-        ("id,true_label,pred_label\r\n", "no predictions file"),
-        ("id,pred_label,pred_prob_a,score\r\n", "pred_prob_"),
-        ("id,pred_label,pred_prob_a\r\nx,b,1.0\r\n", "line 2: 'b'"),
-        ("id,pred_label,pred_prob_a\r\nx,a,1.0\r\ny,a\r\n", "line 3: it has 2 cells"),
-        ("id,pred_label,pred_prob_a\r\nx,a,high\r\n", "line 2: .*'high'"),
-        ('id,pred_label,pred_prob_a\r\nx,"a,1.0', "no CSV"),
+        ("", [], ""),
+        ("epoch,loss\r\n1,2\r\n", ["epoch", "loss"], ""),
+        ("id,true_label,pred_label\r\n", ["id", "true_label", "pred_label"], ""),
+        ("id,pred_label,pred_prob_a,score\r\n", "score", ""),
+        ("id,pred_label,pred_prob_a\r\nx,b,1.0\r\n", "b", ":2"),
+        ("id,pred_label,pred_prob_a\r\nx,a,1.0\r\ny,a\r\n", ["y", "a"], ":3"),
+        ("id,pred_label,pred_prob_a\r\nx,a,high\r\n", ["x", "a", "high"], ":2"),
+        ('id,pred_label,pred_prob_a\r\nx,"a,1.0', None, ""),  # not a CSV file
     ],
 )
-def test_what_is_no_predictions_file_is_named_with_its_line(file: Path, text: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_what_is_no_predictions_file_is_named_with_its_line(file: Path, text: str, value: object, line: str) -> None:
+    with pytest.raises(DataError) as caught:
         read_predictions(write(file, text))
+    assert (caught.value.value, caught.value.place) == (value, f"{file}{line}")
+    assert caught.value.remedy
 
 
 def test_missing_and_undecodable_files_are_data_errors(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no predictions file"):
+    with pytest.raises(DataError) as caught:
         read_predictions(tmp_path / "absent.csv")
+    assert caught.value.place == str(tmp_path / "absent.csv")
     (tmp_path / "latin.csv").write_bytes(b"id,pred_label,pred_prob_\xe9\r\n")
-    with pytest.raises(DataError, match="UTF-8"):
+    with pytest.raises(DataError) as caught:
         read_predictions(tmp_path / "latin.csv")
+    assert caught.value.place == str(tmp_path / "latin.csv")
+    assert isinstance(caught.value.__cause__, UnicodeDecodeError)
 
 
 def test_a_spreadsheets_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
