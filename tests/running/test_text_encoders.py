@@ -86,7 +86,7 @@ def test_the_head_has_a_rate_of_its_own_and_starts_at_the_prior(published: Path)
     np.testing.assert_allclose(
         weights["model.classifier.bias"].detach().numpy(), np.log(prior / (1 - prior)), rtol=1e-5
     )
-    said = setup.predict("train").probabilities.mean(0)
+    said = setup.predict("train").columns["probabilities"].mean(0)
     assert np.abs(said - prior).max() < 0.05, "before any training, the share of each label"
 
 

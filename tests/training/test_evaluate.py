@@ -81,7 +81,7 @@ def test_a_split_without_items_measures_nothing() -> None:
     assert found.metrics == {}
     assert found.columns == {}
     assert (found.indices.shape, found.targets.shape) == ((0,), (0,))
-    assert found.tuned(toy_task().scoring) == (None, [])
+    assert toy_task().scoring.tune(found.columns, found.targets) == (None, [])
 
 
 # -- the rule
@@ -104,7 +104,7 @@ def test_a_rule_is_tuned_on_the_items_only_when_asked() -> None:
     tuned = evaluate(model, task, label_sets(), ALONE, tune=True)
     probabilities, truth = tuned.columns["probabilities"], tuned.targets
     assert truth.dtype == np.bool_
-    assert tuned.rule == task.scoring.tune({"probabilities": probabilities}, truth)[0] == tuned.tuned(task.scoring)[0]
+    assert tuned.rule == task.scoring.tune({"probabilities": probabilities}, truth)[0]
     chosen = probabilities >= np.array(list(tuned.rule["thresholds"].values()), dtype=np.float32)
     assert tuned.metrics["f1_macro"] == pytest.approx(f1_score(truth, chosen, average="macro", zero_division=0))
     plain = evaluate(model, task, label_sets(), ALONE)

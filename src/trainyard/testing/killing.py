@@ -22,8 +22,8 @@ def _work(
     overrides: list[str],
     home: str | None,
     kill_at_call: int | None,
-    prepare: Callable[[], None] | None,
     errors: str,
+    prepare: Callable[[], None] | None = None,
 ) -> None:
     import torch
 
@@ -69,7 +69,7 @@ def run(
     errors = yard.parent / "errors.txt"
     errors.unlink(missing_ok=True)
     process = CONTEXT.Process(
-        target=_work, args=(str(yard), overrides, str(home) if home else None, kill_at_call, prepare, str(errors))
+        target=_work, args=(str(yard), overrides, str(home) if home else None, kill_at_call, str(errors), prepare)
     )
     process.start()
     process.join(kill_after_s)

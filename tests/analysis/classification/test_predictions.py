@@ -172,14 +172,13 @@ def test_a_file_name_that_is_no_utf_8_is_written_visibly(file: Path) -> None:
         ("id,pred_label,pred_prob_a\r\nx,b,1.0\r\n", "b", ":2"),
         ("id,pred_label,pred_prob_a\r\nx,a,1.0\r\ny,a\r\n", ["y", "a"], ":3"),
         ("id,pred_label,pred_prob_a\r\nx,a,high\r\n", ["x", "a", "high"], ":2"),
-        ('id,pred_label,pred_prob_a\r\nx,"a,1.0', None, ""),
+        ('id,pred_label,pred_prob_a\r\nx,"a,1.0', None, ""),  # not a CSV file
     ],
 )
 def test_what_is_no_predictions_file_is_named_with_its_line(file: Path, text: str, value: object, line: str) -> None:
     with pytest.raises(DataError) as caught:
         read_predictions(write(file, text))
-    assert caught.value.value == value
-    assert caught.value.place == f"{file}{line}"
+    assert (caught.value.value, caught.value.place) == (value, f"{file}{line}")
     assert caught.value.remedy
 
 

@@ -249,24 +249,25 @@ def test_the_worst_classes_in_pandas(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "value"),
+    ("cell", "refused"),
     [
         ("joy", None),
         ("", None),
         ('{"joy": 1}', None),
-        ('["b", "a"]', None),
+        ('["b", "a"]', None),  # not in the order of the columns
         ('["a", "a"]', None),
-        ('["c"]', "c"),
+        ('["c"]', "c"),  # not a class
         ("[[]]", []),
     ],
 )
-def test_what_is_no_label_set_is_named_with_its_line(file: Path, cell: str, value: object) -> None:
+def test_what_is_no_label_set_is_named_with_its_line(file: Path, cell: str, refused: object) -> None:
+    """A class that the header lacks is named; of any other fault, the whole row is given."""
     quoted = cell.replace('"', '""')
     file.write_text(f'text,true_labels,pred_labels,pred_prob_a,pred_prob_b\nx,[],[],1,0\ny,"{quoted}",[],1,0\n')
     with pytest.raises(DataError) as caught:
         read_predictions(file)
     assert caught.value.place == f"{file}:3"
-    assert caught.value.value == (["y", cell, "[]", "1", "0"] if value is None else value)
+    assert caught.value.value == (["y", cell, "[]", "1", "0"] if refused is None else refused)
     assert caught.value.remedy
 
 
