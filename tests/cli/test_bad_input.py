@@ -92,7 +92,7 @@ def a_folder(*classes: str, images: int = 12) -> Path:
         (["layout=groupd"], ("'groupd'", "'grouped'", "dated, trials, files")),
         (["layout=missing.yaml"], ("'missing.yaml'", "No such file", "your own YAML file")),
         (["run.device=gpu"], ('`run.device` is "gpu"', "auto, cpu, cuda, cuda:N, mps")),
-        (["run.device=cuda:99"], ("the device 'cuda:99' is not there", "auto")),
+        (["run.device=cuda:99"], ("'cuda:99'", "auto")),
         (["training.monitor=val_acc"], ('`training.monitor` is "val_acc"', "not measured", "mean val_accuracy?")),
         (["training.monitor=test_loss"], ('"test_loss"', "not measured", "val_loss")),
         (["training.monitor=train_grad_norm"], ("not measured",)),
@@ -502,7 +502,7 @@ def test_a_yard_that_cannot_be_written(kept, locked):
 @pytest.mark.parametrize("command", ["show", "resume", "evaluate", "verify", "train --like"])
 def test_a_run_that_is_not_there(yard, command):
     refused(yard, *command.split(), "dnoe", says=("'dnoe'", str(yard.root), "Did you mean 'done'", "`trainyard runs`"))
-    refused(yard, *command.split(), "", says=("names no run",))
+    refused(yard, *command.split(), "", says=("''", "Give an id"))
 
 
 def test_a_reference_that_may_be_several(yard):
@@ -617,7 +617,7 @@ def test_images_for_a_model_of_vectors(empty, images):
     ("option", "says"),
     [
         (["--device", "gpu"], ("'gpu'", "cuda:N")),
-        (["--device", "cuda:99"], ("the device 'cuda:99' is not there",)),
+        (["--device", "cuda:99"], ("'cuda:99'",)),
         (["--out", "no/such/p.csv"], ("--out", "'no/such'")),
         (["--out", "."], ("--out",)),
         (["--split", "tests"], ("--split",)),

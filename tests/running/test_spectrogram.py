@@ -253,7 +253,7 @@ def test_a_checkpoint_is_not_tested_on_classes_that_are_not_its_own(plain: RunRe
     turned = f"data.classes=[{','.join(reversed(classes))}]"
     for other, says in (
         (turned, f"in another order: output 0 is {classes[0]!r} for the checkpoint and {classes[-1]!r} in the data"),
-        (f"data.classes=[{','.join([*classes[:-1], 'yawn'])}]", "does not know 'yawn'"),
+        (f"data.classes=[{','.join([*classes[:-1], 'yawn'])}]", "'yawn'"),
     ):
         with pytest.raises(TrainyardError, match=f"run.checkpoint_path.*{says}"):
             trained("spectrogram", [*asked, other], Yard(tmp_path / "y", create=True))
@@ -263,6 +263,7 @@ def test_a_checkpoint_is_not_tested_on_classes_that_are_not_its_own(plain: RunRe
 
 def test_weights_that_do_not_fit_are_refused_before_anything_is_written(plain: RunReader, tmp_path: Path) -> None:
     wider = [*PLAIN, "model.width=2", f"run.checkpoint_path={best_of(plain)}"]
-    with pytest.raises(TrainyardError, match="do not fit the model"):
+    with pytest.raises(TrainyardError) as caught:
         trained("spectrogram", wider, Yard(tmp_path / "y", create=True))
+    assert "model.*" in caught.value.remedy
     assert list(find_homes(Yard(tmp_path / "y"))) == []

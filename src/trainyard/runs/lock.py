@@ -99,7 +99,7 @@ class RunLock:
 def _busy(path: Path) -> RunBusyError:
     holder = read_holder(path)
     return RunBusyError(
-        f"The run in {path.parent.parent} is in use by process {holder.get('pid', '?')} "
+        f"The run in {path.parent.parent} is being worked on by process {holder.get('pid', '?')} "
         f"on {holder.get('host', 'this machine')}.",
         "Wait for that process to end, or stop it; then try again.",
         value=holder,
