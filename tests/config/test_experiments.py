@@ -290,9 +290,9 @@ class TestBases:
             ("gone.py", "cannot be read: No such file"),
             ("gone.yaml", "cannot be read: No such file"),
             ("spectogram", "did you mean `spectrogram`?"),
-            ("a.py", "builds on itself"),
-            ("loop.py", "builds on itself"),
-            ("loop.yaml", "builds on itself"),
+            ("a.py", "includes itself"),
+            ("loop.py", "includes itself"),
+            ("loop.yaml", "includes itself"),
             ("broken.py", "broken.py, line 2"),
         ],
     )

@@ -101,7 +101,7 @@ def test_every_key_has_its_line() -> None:
         ("epochs = 3\n", 1, "unknown name `epochs`; did you mean `training.epochs`?"),
         ("import math\nrate = 3\n", 2, "unknown name `rate`"),
         ("for step in range(3): pass\n", None, "unknown name `step`"),
-        ("recipe = 'digits'\n", 1, "named in `_base_`"),
+        ("recipe = 'digits'\n", 1, "`_base_`"),
         ("_base_ = 3\n", 1, "`_base_` is 3, expected a file"),
         ("_base_ = ['a', None]\n", 1, "`_base_` is a value of type list"),
         ("model = dict(\n  size=lambda: 3)\n", 2, "`model.size` is a lambda"),
@@ -112,19 +112,19 @@ def test_every_key_has_its_line() -> None:
         ("run = dict(tags={'a'})\n", 1, "`run.tags` is a value of type set"),
         ("run = dict(tags=['a', object()])\n", 1, "`run.tags` is a value of type object"),
         ("training = {1: 2}\n", 1, "`training` has the key 1, which is not text"),
-        ("model = []\nmodel.append(model)\n", 1, "`model` holds itself"),
+        ("model = []\nmodel.append(model)\n", 1, "`model` contains itself"),
     ],
 )
 def test_a_fault_is_told_with_its_line(text: str, line: int | None, words: str) -> None:
     (fault,) = read(text, "here/mine.py").faults
-    assert words in fault.says
+    assert words in fault.what
     assert fault.place == (f"here/mine.py, line {line}" if line else "here/mine.py")
 
 
 @pytest.mark.parametrize("source", [b"\xff\xfe\x00", b"a\x00b", b"x = " + b"(" * 5000, b"# coding: nope\n"])
 def test_what_is_no_text_of_python(source: bytes) -> None:
     (fault,) = PythonFile("mine.py", source).faults
-    assert "not valid Python" in fault.says
+    assert "not valid Python" in fault.what
 
 
 def test_all_faults_of_a_file_are_told() -> None:

@@ -179,7 +179,7 @@ def test_trust_opens_the_rest() -> None:
         ({"_target_": ADAMW, "_partial_": "yes"}, ['`_partial_` of torch.optim.AdamW is "yes"']),
         ({"_target_": ADAMW, "beta": 1}, ["`beta` (given 1)", "did you mean `betas`?", ADAMW]),
         ({"_target_": ADAMW, "weight_decya": 1}, ["did you mean `weight_decay`?"]),
-        ({"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": -1}, ["refuses its arguments", "momentum"]),
+        ({"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": -1}, ["rejects its arguments", "momentum"]),
     ],
 )
 def test_faults_name_the_target_and_the_nearest(spec: dict[str, Any], words: list[str]) -> None:
@@ -219,7 +219,7 @@ def test_target_accepts() -> None:
 
 
 def test_a_saved_configuration_may_name_targets_where_they_used_to_be() -> None:
-    saved = {"training": {"criterion": {"_target_": "trainyard.tasks.losses.FocalLoss", "gamma": 1.5}}}
+    saved = {"training": {"criterion": {"_target_": "trainyard.training.losses.FocalLoss", "gamma": 1.5}}}
     config = from_dict({"data": {"source": "text"}, "model": {"name": "text_encoder", "pretrained": False}, **saved})
     assert config.training.criterion == {"_target_": "trainyard.tasks.losses.FocalLoss", "gamma": 1.5}
     assert build_target(config.training.criterion).gamma == 1.5

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from trainyard.config.bounds import Bound, above_zero, at_least, below_one
-from trainyard.config.faults import nearest, suggestion
 from trainyard.config.schema import SplitOptions
 from trainyard.models.encoder_settings import MINI, SIZE_BOUNDS
+from trainyard.wording import nearest, suggestion
 
 Corpus = Literal[
     "vocal_bursts",

@@ -1,7 +1,7 @@
-"""Which single values make sense: rows of a table, and the tests that they use.
+"""Bounds of single values: the type of a row, and the tests that rows use.
 
-A row is a dotted key, the test of its value and, for an error, what must hold. Keys that a section lacks and
-values that are null are not tested.
+A row is a dotted key, the test of its value, and the expectation that an error states. Keys that a section lacks
+and values that are null are not tested.
 """
 
 from __future__ import annotations

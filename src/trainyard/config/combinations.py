@@ -1,8 +1,8 @@
-"""Which values do not go together, whatever the kind of data and the model: of the run and its training.
+"""Values of the run and its training that exclude each other, for any kind of data and model.
 
-Pure functions from a `Config` to faults. Each names every key it is about, with its value and what to do.
-Single values are the business of `rules`; what concerns a kind of data or a family of models is in the `rules`
-module of its package. What only the data or the device can tell is found out where they are used.
+Pure functions from a `Config` to faults. Each fault names every key involved, with its value and the fix.
+`rules` checks single values; the `rules` module of each package checks its kind of data or family of models.
+What depends on the data or the device is checked where they are used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trainyard.config.schema import Config, ThresholdOptions
 
 
 def combinations(config: Config) -> Iterator[Fault]:
-    """Every combination that cannot be."""
+    """Every invalid combination."""
     yield from _run(config)
     yield from _splits(config)
     for rules in kinds.rules():
@@ -50,7 +50,7 @@ def _splits(config: Config) -> Iterator[Fault]:
 
 
 def group_column_faults(data: Any) -> Iterator[Fault]:
-    """For data whose groups are in `group_column`: groups are chosen for test, and there is no such column."""
+    """For data with a `group_column`: groups are chosen for test, but no column is set."""
     if data.split.test_groups and not data.group_column:
         yield Fault(
             f"`data.split.test_groups` is {show(list(data.split.test_groups))}, but no column holds the groups; "
@@ -96,18 +96,18 @@ def _training(config: Config) -> Iterator[Fault]:
 
 
 def _labels(config: Config, *, multi: bool | None) -> Iterator[Fault]:
-    """What goes with one label an item, and what with several; `multi` is None where only the data can tell."""
+    """Options for one label per item, and for several; `multi` is None where only the data determines it."""
     training = config.training
     criterion = str(training.criterion.get("_target_", ""))
     if multi and criterion == "torch.nn.CrossEntropyLoss":
         yield Fault(
-            f"`training.criterion._target_` is {criterion}, which takes one label an item, but data.multi_label is "
+            f"`training.criterion._target_` is {criterion}, which takes one label per item, but data.multi_label is "
             "true; choose training/criterion=bce or focal, or set data.multi_label=false",
             ("training.criterion._target_", "data.multi_label", "training.criterion"),
         )
     if multi is False and criterion in ("torch.nn.BCEWithLogitsLoss", "trainyard.tasks.losses.FocalLoss"):
         yield Fault(
-            f"`training.criterion._target_` is {criterion}, which is for several labels an item, and the data has one; "
+            f"`training.criterion._target_` is {criterion}, which takes several labels per item, but the data has one; "
             "choose training/criterion=cross_entropy",
             ("training.criterion._target_", "data.multi_label", "training.criterion"),
         )

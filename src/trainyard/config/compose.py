@@ -1,7 +1,7 @@
 """From a recipe and the command line to a `Config`, with every fault reported at once.
 
-`shipped` composes the groups of `conf/`; the values are laid over them here, because each must remember
-where it was said. Hydra's grammar of overrides is imported only when there are overrides. Imports no torch.
+`shipped` composes the groups of `conf/`. Values are merged over them here, because each must remember the file
+and line it came from. Hydra's grammar is imported only when there are overrides. Imports no torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trainyard.config.experiments import read_experiment
 from trainyard.config.faults import Fault, raise_all, show
 from trainyard.config.fields import SELECTORS, all_keys, fill, section_keys
 from trainyard.config.names import EXPERIMENT
-from trainyard.config.overrides import Said, parse
+from trainyard.config.overrides import Override, parse
 from trainyard.config.reader import read
 from trainyard.config.recipes import Choice, Layer, read_recipe, shipped_recipes
 from trainyard.config.resolve import resolve
@@ -38,20 +38,20 @@ def compose(
 ) -> Config:
     """The resolved and checked configuration of a run.
 
-    Later says win: defaults, the recipe's choices of groups, its values, the command line's choices,
-    its values. Choosing a group, or another `_target_`, `model.name` or `data.source`, replaces the
-    whole section.
+    Later layers win: defaults, the recipe's choices of groups, the recipe's values, the command line's choices,
+    the command line's values. Choosing a group, or another `_target_`, `model.name` or `data.source`, replaces
+    the whole section.
 
     Args:
-        recipe: a shipped recipe's name, or the path of a YAML file or of a Python experiment, which is run.
-            `recipe=…` among the overrides wins.
+        recipe: a shipped recipe's name, or the path of a YAML file or of a Python experiment, which is executed.
+            `recipe=…` among the overrides takes precedence.
         overrides: in Hydra's grammar: `model=mlp`, `training.epochs=5`, `~training.scheduler`.
         base: another run's saved configuration, in place of a recipe.
         trust: accept `_target_` objects outside the allow-list.
-        notes: added to: what is not wrong and should be told.
+        notes: a list to append remarks for the user to.
 
     Raises:
-        ConfigError: every fault there is, each with its key, its value and where it was said.
+        ConfigError: every fault, each with its key, its value and its place.
         UnsafeTargetError: the only faults are targets outside the allow-list.
     """
     faults: list[Fault] = []
@@ -59,32 +59,33 @@ def compose(
     draft = _Draft()
     if base is None:
         recipe = named[-1] if named else recipe
+        notes = notes if notes is not None else []
         is_experiment = recipe.endswith(EXPERIMENT)
-        told = notes if notes is not None else []
-        for layer in read_experiment(recipe, faults, told) if is_experiment else read_recipe(recipe, faults):
+        for layer in read_experiment(recipe, faults, notes) if is_experiment else read_recipe(recipe, faults):
             draft.add(layer)
         draft.tree["recipe"] = recipe
     else:
         if named:
-            faults.append(Fault(f"`recipe` is {show(named[-1])}, but the run repeats another, which has its recipe"))
+            what = f"`recipe` is {show(named[-1])}, but the configuration of another run is repeated, with its recipe"
+            faults.append(Fault(what, ("recipe",), place="command line"))
         draft.start_from(base)
     draft.choose(choices)
-    for said in values:
-        draft.say(said, faults)
+    for override in values:
+        draft.apply(override, faults)
     tree = resolve(fill(draft.tree), draft.is_literal, faults)
     config, broken = read(tree, texts=draft.texts, trust=trust)
-    clouded = tuple(f"{section}." for fault in faults for section in fault.clouds)
-    clear = [fault for fault in broken if not any(f"{key}.".startswith(clouded) for key in fault.keys)]
+    obscured = tuple(f"{section}." for fault in faults for section in fault.obscures)
+    clear = [fault for fault in broken if not any(f"{key}.".startswith(obscured) for key in fault.keys)]
     raise_all([*faults, *clear], draft.place, _REMEDY)
     return config
 
 
 class _Draft:
-    """The tree as it grows, and where each part of it was said.
+    """The tree under construction, and the place that each part of it came from.
 
     Attributes:
         texts: values as typed on the command line, by key.
-        literals: keys whose `${...}` is text.
+        literals: keys in which `${...}` is plain text.
     """
 
     def __init__(self) -> None:
@@ -95,12 +96,12 @@ class _Draft:
         self._places: dict[str, str] = {}
 
     def start_from(self, base: Mapping[str, Any]) -> None:
-        """Begins with a saved configuration; nothing in it is left to resolve."""
+        """Starts from a saved configuration, in which everything is resolved."""
         self._merge((), base, lambda key: _SAVED)
         self.literals = {""}
 
     def add(self, layer: Layer) -> None:
-        """Lays a recipe's choices, then its values, over the tree."""
+        """Merges a recipe's choices, then its values, over the tree."""
         if not self.tree:
             self._chosen = {choice.group: choice for choice in layer.choices}
             self.tree = self._composed()
@@ -108,7 +109,7 @@ class _Draft:
         self._merge((), layer.values, layer.place)
 
     def choose(self, choices: Sequence[Choice]) -> None:
-        """Replaces the sections of the groups chosen, outer ones first."""
+        """Replaces the sections of the chosen groups, outer ones first."""
         if not choices:
             return
         self._chosen |= {choice.group: choice for choice in choices}
@@ -120,50 +121,49 @@ class _Draft:
                 section = section.get(part) if isinstance(section, dict) else None
             self._set(path, section, choice.place)
 
-    def say(self, said: Said, faults: list[Fault]) -> None:
+    def apply(self, override: Override, faults: list[Fault]) -> None:
         """Sets, merges or deletes what one override names."""
-        path = said.key.split(".")
+        path = override.key.split(".")
         owner: Any = self.tree
         for part in path[:-1]:
             owner = owner.get(part) if isinstance(owner, dict) else owner
-        if said.deletes:
-            self._delete(said, owner, faults)
+        if override.deletes:
+            self._delete(override, owner, faults)
         elif owner is not None and not isinstance(owner, dict):
-            section = said.key.rpartition(".")[0]
-            faults.append(
-                Fault(f"`{said.key}` does not exist: `{section}` is {show(owner)}, not a section", place=said.place)
-            )
-        elif isinstance(said.value, dict):
-            self._merge(path, said.value, lambda key: said.place)
+            section = override.key.rpartition(".")[0]
+            what = f"`{override.key}` does not exist: `{section}` is {show(owner)}, not a section"
+            faults.append(Fault(what, place=override.place))
+        elif isinstance(override.value, dict):
+            self._merge(path, override.value, lambda key: override.place)
         else:
             if path[-1] == "_target_" or SELECTORS.get(".".join(path[:-1])) == path[-1]:
-                self._replace_unless(path[:-1], path[-1], said.value, said.place)
-            self._set(path, said.value, said.place)
-            self.texts[said.key] = said.text
-            if said.literal:
-                self.literals.add(said.key)
+                self._replace_unless(path[:-1], path[-1], override.value, override.place)
+            self._set(path, override.value, override.place)
+            self.texts[override.key] = override.text
+            if override.literal:
+                self.literals.add(override.key)
 
     def _composed(self) -> dict[str, Any]:
         """The shipped YAML with the choices so far."""
         return compose_shipped({group: choice.option for group, choice in self._chosen.items() if choice.option})
 
-    def _delete(self, said: Said, owner: Any, faults: list[Fault]) -> None:
-        """Takes the key away, so that it has its default; `~key=value` only if that is its value."""
-        name = said.key.rpartition(".")[2]
+    def _delete(self, override: Override, owner: Any, faults: list[Fault]) -> None:
+        """Removes the key, so that it takes its default; `~key=value` only if that is its value."""
+        name = override.key.rpartition(".")[2]
         if isinstance(owner, dict) and name in owner:
-            if said.value is not None and owner[name] != said.value:
-                says = f"`{said.key}` is {show(owner[name])}, not {show(said.value)}, and was not taken away"
-                faults.append(Fault(says, place=said.place))
+            if override.value is not None and owner[name] != override.value:
+                what = f"`{override.key}` is {show(owner[name])}, not {show(override.value)}, and was not removed"
+                faults.append(Fault(what, place=override.place))
                 return
             del owner[name]
-            self._forget(said.key)
-        elif said.key not in all_keys():
-            near = nearest(said.key, all_keys())
+            self._forget(override.key)
+        elif override.key not in all_keys():
+            near = nearest(override.key, all_keys())
             hint = f"; did you mean `~{near}`?" if near else ""
-            faults.append(Fault(f"there is no `{said.key}` to take away{hint}", place=said.place))
+            faults.append(Fault(f"there is no `{override.key}` to remove{hint}", place=override.place))
 
     def place(self, key: str) -> str | None:
-        """Where the key was said: itself, else the nearest section around it, else anything inside."""
+        """Where the key was set: the key itself, else the nearest section around it, else any key inside it."""
         if key in self._places:
             return self._places[key]
         around = key
@@ -171,14 +171,14 @@ class _Draft:
             if around in self._places:
                 return self._places[around]
             around = around.rpartition(".")[0]
-        return next((place for said, place in self._places.items() if said.startswith(f"{key}.")), None)
+        return next((place for known, place in self._places.items() if known.startswith(f"{key}.")), None)
 
     def is_literal(self, key: str) -> bool:
-        """Whether `${...}` in that value is text: said so, or from a saved configuration."""
+        """Whether `${...}` in that value is plain text: marked so, or from a saved configuration."""
         return key in self.literals or ("" in self.literals and self.place(key) == _SAVED)
 
     def _merge(self, path: Sequence[str], values: Mapping[str, Any], place: Callable[[str], str]) -> None:
-        """Lays a mapping over the section at `path`, replacing it where it becomes another kind or says `_delete_`."""
+        """Merges a mapping over the section at `path`; replaces the section if its kind changes or on `_delete_`."""
         deletes = path and isinstance(values.get("_delete_"), bool)
         if path and (not isinstance(self._at(path), dict) or (deletes and values["_delete_"])):
             self._set(path, {}, place(".".join(path)))
@@ -193,7 +193,7 @@ class _Draft:
             if isinstance(value, Mapping):
                 self._merge(inner, value, place)
             elif value is None and key in section_keys():
-                continue  # `training:` with nothing below it says nothing
+                continue  # `training:` with nothing below it sets nothing
             else:
                 self._set(inner, value, place(key))
 
@@ -203,7 +203,7 @@ class _Draft:
             self._set(path, {selector: value}, place)
 
     def _at(self, path: Sequence[str]) -> Any:
-        """What the tree holds there, or None."""
+        """The value at `path` in the tree, or None."""
         found: Any = self.tree
         for part in path:
             found = found.get(part) if isinstance(found, dict) else None
@@ -220,8 +220,9 @@ class _Draft:
         self._places[".".join(path)] = place
 
     def _forget(self, key: str) -> None:
-        for known in [known for known in self._places if known == key or known.startswith(f"{key}.")]:
-            del self._places[known]
-        for known in [known for known in self.texts if known == key or known.startswith(f"{key}.")]:
-            del self.texts[known]
-        self.literals = {known for known in self.literals if known != key and not known.startswith(f"{key}.")}
+        def is_outside(known: str) -> bool:
+            return not f"{known}.".startswith(f"{key}.")
+
+        self._places = {known: place for known, place in self._places.items() if is_outside(known)}
+        self.texts = {known: text for known, text in self.texts.items() if is_outside(known)}
+        self.literals = set(filter(is_outside, self.literals))

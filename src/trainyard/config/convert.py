@@ -1,6 +1,6 @@
 """Between a `Config` and plain dicts and YAML.
 
-`from_dict(to_dict(config)) == config`, always. Knows no files and no Hydra.
+`from_dict(to_dict(config)) == config`, always. Reads no files and uses no Hydra.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def from_dict(mapping: Mapping[str, Any], *, where: str = "", trust: bool = Fals
         trust: accept `_target_` objects outside the allow-list.
 
     Raises:
-        ConfigError: every fault there is, together.
+        ConfigError: every fault, together.
         UnsafeTargetError: the only faults are targets outside the allow-list.
     """
     config, faults = read(mapping, trust=trust)
@@ -38,7 +38,7 @@ def from_dict(mapping: Mapping[str, Any], *, where: str = "", trust: bool = Fals
 
 
 def to_yaml(config: Config) -> str:
-    """The configuration as YAML that any YAML 1.1 or 1.2 reader takes for the same values."""
+    """The configuration as YAML that any YAML 1.1 or 1.2 reader reads as the same values."""
     import yaml
 
     from trainyard.config.yamlfile import dumper

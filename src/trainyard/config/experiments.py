@@ -1,8 +1,8 @@
 """Experiment files: the values of a Python file, those that its path implies, and the recipe beneath both.
 
 `experiments/recanvo/whisper_base_lora_012.py` is a run of that name on that corpus; a file whose path implies
-everything need not exist. What a name or a folder stands for comes from the packages in `kinds`. Reads files and
-orders layers; merging them is the business of `compose`.
+everything need not exist. The packages in `kinds` define what a name or a folder implies. Reads files and orders
+layers; `compose` merges them.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.config import kinds
-from trainyard.config.faults import Fault, show, suggestion
+from trainyard.config.faults import Fault, show
 from trainyard.config.fields import SELECTORS
 from trainyard.config.names import EXPERIMENT, explain_name, parse_name
 from trainyard.config.pyfile import PythonFile
 from trainyard.config.recipes import Choice, Layer, read_recipe, selected_by_choice, shipped_recipes
+from trainyard.wording import suggestion
 
-_REMEDY = "Name a file that is there, or one called after a corpus and a model, as recanvo/whisper_base_lora_012.py."
+_REMEDY = "Pass a file that exists, or a path made of a corpus and a model, such as recanvo/whisper_base_lora_012.py."
 
 
 def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[Layer]:
     """The layers of an experiment file, the lowest first.
 
-    From below: the recipes that the file and its bases name (else the one made for the model), the files of
+    From the bottom: the recipes that the file and its bases name (else the one made for the model), the files of
     `_base_` in order, what the file's name implies for the model and its folder for the data, the file itself. The
-    folder's name is the dataset where no file sets another. Of a recipe beneath, the model does not count
-    where the experiment has one: it is there to be trained in minutes.
+    folder's name is the dataset unless a file sets another. The model of a recipe is dropped if the experiment has
+    one: a recipe's model is chosen to train in minutes.
 
     Args:
         path: of a `.py` file, which need not exist when its stem is a model's name and its folder a corpus.
-        faults: added to.
-        notes: added to: what a reader of the command line should know.
+        faults: a list to append to.
+        notes: a list to append remarks for the user to.
     """
     folder, stem = Path(os.path.abspath(path)).parent.name, Path(path).stem
     model, data = parse_name(stem), _from_folder(folder)
@@ -44,15 +45,15 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
         if not layers:
             return []
     elif model is not None and data is not None:
-        notes.append(f"There is no file {path}: it stands for {stem} on {folder}, as its path implies.")
+        notes.append(f"There is no file {path}; training {stem} on {folder}, as its path implies.")
     else:
         why = []
-        # Where neither a folder nor a model was named, the current folder was not meant as a corpus.
+        # With neither a folder nor a model in the path, the current folder was not meant as a corpus.
         if data is None and (model is not None or Path(path).parent.name):
             why.append(f"`{folder}` is not a corpus{suggestion(folder, _folders())}")
         why += [] if model is not None else [explain_name(stem)]
-        says = f"there is no file {show(path)}, and its path does not name an experiment: {'; '.join(why)}"
-        faults.append(Fault(says, clouds=tuple(SELECTORS), remedy=_REMEDY))
+        what = f"there is no file {show(path)}, and its path does not name an experiment: {'; '.join(why)}"
+        faults.append(Fault(what, obscures=tuple(SELECTORS), remedy=_REMEDY))
         return []
 
     given = [layer for layer in layers if not layer.shipped]
@@ -64,7 +65,7 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
     chosen = {section: name for section in SELECTORS if (name := _last_selected(given, section))}
     # A base that sets a key of the section but not its kind must not be lost when the kind is set above it.
     selected = Layer(of_path.place, values={section: {SELECTORS[section]: name} for section, name in chosen.items()})
-    # As data=fsdd would, for its features: a model made for this kind of data has features of its own.
+    # As data=fsdd would, for its features; a model made for this kind of data brings its features with it.
     if "data" in values and not _belong_together(chosen):
         selected = replace(selected, choices=(Choice("data", folder, of_path.place("data")),))
     layers = [*layers[:-1], of_path, *layers[-1:]]
@@ -76,13 +77,13 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
         beneath = read_recipe(recipe, faults)
     own_corpus = any("corpus" in _section(layer, "data") for layer in given)
     for section, is_own in (("model", "model" in chosen), ("data", own_corpus)):
-        if is_own:  # the values of the recipe suit its own
+        if is_own:  # the recipe's values suit the recipe's section, not this one
             beneath = [_without(section, layer) for layer in beneath]
     return [*beneath, selected, *(layer for layer in layers if not layer.shipped)]
 
 
 def _from_folder(folder: str) -> dict[str, Any] | None:
-    """The `data` values that the folder of an experiment stands for."""
+    """The `data` values that the folder of an experiment implies."""
     for schema in kinds.schemas():
         values: dict[str, Any] | None = schema.from_folder(folder) if hasattr(schema, "from_folder") else None
         if values is not None:
@@ -91,18 +92,18 @@ def _from_folder(folder: str) -> dict[str, Any] | None:
 
 
 def _folders() -> list[str]:
-    """The names of folders that stand for data."""
+    """The names of folders that imply data."""
     return [name for schema in kinds.schemas() for name in getattr(schema, "DATASETS", ())]
 
 
 def _belong_together(chosen: Mapping[str, str]) -> bool:
-    """Whether the model is made for the kind of data that is chosen, by one package."""
+    """Whether one package provides both the chosen model and the chosen data."""
     packages = [kinds.package_of(section, chosen.get(section, "")) for section in ("data", "model")]
     return packages[0] is not None and packages[0] == packages[1]
 
 
 def _recipe_beneath(chosen: Mapping[str, str]) -> str | None:
-    """The recipe that is made for the model on the data that is chosen, if any was."""
+    """The recipe made for the chosen model and data, if there is one."""
     for schema in kinds.schemas():
         if "data" not in chosen or chosen["data"] in [member.source for member in schema.DATA]:
             recipe: str | None = getattr(schema, "RECIPES", {}).get(chosen.get("model", ""))
@@ -122,11 +123,11 @@ def _without(section: str, layer: Layer) -> Layer:
 
 
 def _read_python(path: Path, seen: tuple[str, ...], place: str | None, faults: list[Fault]) -> list[Layer]:
-    """The layers of a Python file, its own last; `seen` are the files that led here."""
-    unread: dict[str, Any] = {"place": place, "clouds": tuple(SELECTORS)}
+    """The layers of a Python file, its own last; `seen` are the files that refer to it."""
+    unread: dict[str, Any] = {"place": place, "obscures": tuple(SELECTORS)}
     identity = str(path.resolve())
     if identity in seen:
-        faults.append(Fault(f"the file {show(str(path))} builds on itself", **unread))
+        faults.append(Fault(f"the file {show(str(path))} includes itself", **unread))
         return []
     try:
         source = path.read_bytes()

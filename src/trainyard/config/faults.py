@@ -1,7 +1,7 @@
-"""What is wrong with a configuration, one fault at a time, and how it is told.
+"""The faults of a configuration, and the error that reports them together.
 
-A fault knows the keys it is about; where those keys were said is added by whoever read them. Kept
-apart so that reading, type checks and rules all word things alike. Knows no YAML and no Hydra.
+A fault holds its keys; `raise_all` adds the places where they were set. Reading, type checks and rules share this
+module so that their messages look alike. Uses no YAML and no Hydra.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trainyard.errors import ConfigError, UnsafeTargetError
-from trainyard.wording import nearest as nearest  # read from here by modules that have not moved to `wording`
-from trainyard.wording import suggestion as suggestion
 
 
 @dataclass(frozen=True)
@@ -20,24 +18,24 @@ class Fault:
     """One thing that is wrong.
 
     Attributes:
-        says: the sentence, without a full stop.
-        keys: dotted keys it is about, the first foremost; empty when `place` says it all.
-        place: where it was said, when the keys cannot tell.
+        what: the sentence, without a full stop.
+        keys: the dotted keys involved, the most important first; empty when `place` is enough.
+        place: the file and line, or the override, if the keys do not lead to it.
         unsafe: a `_target_` outside the allow-list.
-        remedy: what to do, when it is not plain from the sentence.
-        clouds: sections whose contents cannot be judged because of it, so that one slip is told once.
+        remedy: what to do, unless the sentence makes it clear.
+        obscures: sections that cannot be checked because of this fault, so that one mistake is reported once.
     """
 
-    says: str
+    what: str
     keys: tuple[str, ...] = ()
     place: str | None = None
     unsafe: bool = False
     remedy: str = ""
-    clouds: tuple[str, ...] = ()
+    obscures: tuple[str, ...] = ()
 
 
 def show(value: object) -> str:
-    """The value as a reader would write it, at most 80 characters."""
+    """The value as the user would write it, at most 80 characters."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
@@ -59,8 +57,8 @@ def raise_all(
 
     Args:
         faults: in the order to be read.
-        place_of: where a key was said, or None where nobody said it.
-        remedy: what to do when no fault says more.
+        place_of: where a key was set, or None for a default.
+        remedy: used when no fault has a remedy.
 
     Raises:
         UnsafeTargetError: every fault is a `_target_` outside the allow-list.
@@ -68,16 +66,16 @@ def raise_all(
     """
     if not faults:
         return
-    lines = list(dict.fromkeys(_told(fault, place_of) for fault in faults))
-    remedies = list(dict.fromkeys(fault.remedy for fault in faults if fault.remedy))
+    lines = list(dict.fromkeys(_line(fault, place_of) for fault in faults))
+    remedies = dict.fromkeys(fault.remedy for fault in faults if fault.remedy)
     advice = " ".join(remedies) or remedy
+    keys = list(dict.fromkeys(key for fault in faults for key in fault.keys))
     if all(fault.unsafe for fault in faults):
-        raise UnsafeTargetError("\n  ".join(lines), advice)
-    keys = dict.fromkeys(key for fault in faults for key in fault.keys)
-    raise ConfigError(lines, advice, keys=list(keys))
+        raise UnsafeTargetError("\n  ".join(lines), advice, place=keys[0] if keys else None)
+    raise ConfigError(lines, advice, keys=keys)
 
 
-def _told(fault: Fault, place_of: Callable[[str], str | None]) -> str:
+def _line(fault: Fault, place_of: Callable[[str], str | None]) -> str:
     places = [fault.place] if fault.place else [place for key in fault.keys if (place := place_of(key))]
     places = list(dict.fromkeys(places))
-    return f"{fault.says} ({'; '.join(places)})" if places else fault.says
+    return f"{fault.what} ({'; '.join(places)})" if places else fault.what

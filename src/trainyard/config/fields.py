@@ -1,6 +1,6 @@
-"""What the schema's dataclasses hold: their keys, types and defaults, read from the type hints.
+"""The keys, types and defaults of the schema's dataclasses, read from the type hints.
 
-A new field of `schema` needs no code here. Knows no values but the defaults, and no files.
+A new field of `schema` needs no code here. Knows no values except the defaults, and no files.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from trainyard.config import kinds
 from trainyard.config.schema import Config
 
-SELECTORS = kinds.SELECTORS  # which field tells the members of a union apart
-MISSING = "???"  # OmegaConf's and Hydra's mark of a value that must be given
-_UNSAID: Any = object()
+SELECTORS = kinds.SELECTORS  # the field that distinguishes the members of a union
+MISSING = "???"  # OmegaConf's and Hydra's mark of a required value
+_UNSET: Any = object()
 _HINTS: dict[type[Any], dict[str, Any]] = {}
 _WORDS: Mapping[Any, str] = {
     int: "a whole number",
@@ -29,7 +29,7 @@ _WORDS: Mapping[Any, str] = {
 
 
 def fill(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree with the schema's defaults where it says nothing, so that `${...}` can point at them."""
+    """The tree with the schema's defaults filled in, so that `${...}` can refer to them."""
     return _filled(Config, long_forms(tree))
 
 
@@ -39,7 +39,7 @@ def long_forms(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def text_keys() -> frozenset[str]:
-    """The dotted keys whose value is text and nothing else (or null)."""
+    """The dotted keys whose value can only be text (or null)."""
     return frozenset(key for key, hint in _all_keys() if {str} <= set(members_of(hint)) <= {str, types.NoneType})
 
 
@@ -55,8 +55,7 @@ def all_keys() -> frozenset[str]:
 
 def words(hint: Any) -> str:
     """What a type hint accepts, in words."""
-    members = members_of(hint)
-    return " or ".join(_word(member) for member in members)
+    return " or ".join(map(_word, members_of(hint)))
 
 
 def hints_of(cls: type[Any]) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def members_of(hint: Any) -> tuple[Any, ...]:
 
 
 def selected_by(cls: type[Any]) -> str:
-    """What the selector of a union's member says, e.g. `npz`."""
+    """The value of the selector of a union's member, such as `npz`."""
     for name in SELECTORS.values():
         if get_origin(hints_of(cls).get(name)) is Literal:
             return str(get_args(hints_of(cls)[name])[0])
@@ -130,30 +129,30 @@ def _sections(hint: Any) -> list[type[Any]]:
     return [member for member in members_of(hint) if isinstance(member, type) and dataclasses.is_dataclass(member)]
 
 
-def default_of(field: dataclasses.Field[Any], around: Any = None) -> Any:
-    """What a field is when nothing is said; MISSING when something must be.
+def default_of(field: dataclasses.Field[Any], section: Any = None) -> Any:
+    """The value of an unset field; MISSING if it is required.
 
     Args:
         field: of a dataclass.
-        around: the default of the section that the field is in, which may differ from the class's own.
+        section: the default of the section that the field is in, which may differ from the class's own.
     """
-    if around is not None:
-        return getattr(around, field.name)
+    if section is not None:
+        return getattr(section, field.name)
     if field.default is not dataclasses.MISSING:
         return field.default
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else MISSING
 
 
-def _filled(cls: type[Any], tree: Mapping[str, Any], around: Any = None) -> dict[str, Any]:
+def _filled(cls: type[Any], tree: Mapping[str, Any], section_default: Any = None) -> dict[str, Any]:
     filled = dict(tree)
     for field in dataclasses.fields(cls):
         sections = _sections(hints_of(cls)[field.name])
-        default = default_of(field, around)
-        value = filled.get(field.name, {} if sections else _UNSAID)
+        default = default_of(field, section_default)
+        value = filled.get(field.name, {} if sections else _UNSET)
         if sections and isinstance(value, Mapping):
             chosen = value.get(SELECTORS.get(field.name, ""))
             section = next((section for section in sections if selected_by(section) == chosen), type(default))
             filled[field.name] = _filled(section, value, default if type(default) is section else None)
-        elif value is _UNSAID:
+        elif value is _UNSET:
             filled[field.name] = plain(default)
     return filled

@@ -1,20 +1,20 @@
 """The kinds of data and the families of models: one package each, listed in one table.
 
-Nothing else names these packages. Each has a `schema` and a `rules` module, which import nothing heavy, and a
-`kind` module for the torch side. They are imported when they are first needed, by name, because they import
-this package. What each module holds:
+No other module names these packages. Each has a `schema` and a `rules` module, which import nothing heavy, and a
+`kind` module for the torch side. They are imported by name on first use, because they import this package.
+Each module holds:
 
     schema  DATA, MODELS  the dataclasses of its part of the configuration; either may be empty
-            BOUNDS        which single values make sense, see `bounds`
-            label(model)  the short name of one of its models, and `from_name(name)`, the values that a name says
-            NAMES         names to offer when one is unknown
+            BOUNDS        the bounds of single values, see `bounds`
+            label(model)  the short name of one of its models, and `from_name(name)`, the values that a name implies
+            NAMES         names to suggest when one is unknown
             Optional: explain_name(name), DATASETS, from_folder(name), RECIPES, IMPLIED; see `names`, `experiments`;
-            long_form(section, values), the section that a shorter way of writing it stands for
-    rules   check(config) faults of values that do not go together
+            long_form(section, values), the full section for an abbreviated one
+    rules   check(config) faults of values that exclude each other
     kind    load(config, trust, item_shape, files), preprocessing(config, item_shape),
             read_new(path, preprocessing, files, cache_dir, cache_mb, trust)    where it has data
             build(…, trust), describe(…), rebuild(config, files, trust)         where it has models
-            Optional: write_onnx(model, …) where a graph has inputs of its own; export_folder(model, format, …)
+            Optional: write_onnx(model, …) where a graph has other inputs; export_folder(model, format, …)
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PACKAGES: tuple[str, ...] = (
     "trainyard.own",
 )
 
-# Which field tells the dataclasses of a section apart, where a package lists them, and which one is the default.
+# The field that distinguishes the dataclasses of a section, the name of a package's list of them, and the default.
 SELECTORS: Mapping[str, str] = {"data": "source", "model": "name"}
 _LISTED: Mapping[str, str] = {"data": "DATA", "model": "MODELS"}
 _DEFAULTS: Mapping[str, str] = {"data": "digits", "model": "cnn"}
@@ -55,12 +55,12 @@ def members(section: str) -> dict[str, type[Any]]:
 
 
 def default(section: str) -> Any:
-    """What `data` or `model` is where nothing is said."""
+    """The default of `data` or `model`."""
     return members(section)[_DEFAULTS[section]]()
 
 
 def long_form(section: str, values: Any) -> Any:
-    """`data` or `model` as the dataclasses have it, where a package knows a shorter way of writing it."""
+    """`data` or `model` as the dataclasses have it, expanded where a package accepts a shorter form."""
     for schema in schemas():
         if hasattr(schema, "long_form"):
             values = schema.long_form(section, values)

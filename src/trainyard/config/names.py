@@ -1,7 +1,7 @@
-"""What models and runs are called, and what such a name stands for.
+"""The names of models and runs, and the values that such a name implies.
 
-The names of models come from the packages that have them. Pure functions of values: whether a name may be part
-of a path, and whether it is taken, is the business of `runs`.
+The names of models come from their packages. Pure functions of values: `runs` checks whether a name may be part
+of a path, and whether it is taken.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from pathlib import PurePath
 from typing import Any
 
 from trainyard.config import kinds
-from trainyard.config.faults import nearest
 from trainyard.config.schema import Config
+from trainyard.wording import nearest
 
 EXPERIMENT = ".py"  # the suffix of an experiment file
 
 
 def model_label(config: Config) -> str:
-    """The short name of the model, as it stands in file names and tables: `cnn`, `whisper_base_lora_012`."""
+    """The short name of the model, used in file names and tables: `cnn`, `whisper_base_lora_012`."""
     return str(kinds.schema_of("model", config.model.name).label(config.model))
 
 
 def default_run_name(config: Config) -> str:
     """The name of a run whose `run.name` is null; `-2`, `-3` … are added where it is taken.
 
-    The stem of an experiment file, else the model's name. A stem that is a model's name gives way to the
+    The stem of an experiment file, else the model's name. A stem that is a model's name is replaced by the
     name of the model that is trained: after `model.layers=345` a run is not called `…_012`.
     """
     stem = PurePath(config.recipe).stem if config.recipe.endswith(EXPERIMENT) else ""
@@ -32,7 +32,7 @@ def default_run_name(config: Config) -> str:
 
 
 def parse_name(name: str) -> dict[str, Any] | None:
-    """The `model.*` values that a name stands for, or None when it is not one: the inverse of `model_label`."""
+    """The `model.*` values that a model's name implies, or None for another name: the inverse of `model_label`."""
     for schema in kinds.schemas():
         values: dict[str, Any] | None = schema.from_name(name) if schema.MODELS else None
         if values is not None:
@@ -41,7 +41,7 @@ def parse_name(name: str) -> dict[str, Any] | None:
 
 
 def explain_name(name: str) -> str:
-    """Why `parse_name` does not know the name, with the nearest part that it would know."""
+    """Why `parse_name` rejects the name, with the nearest part that it accepts."""
     for schema in kinds.schemas():
         why: str | None = schema.explain_name(name) if hasattr(schema, "explain_name") else None
         if why is not None:

@@ -1,8 +1,8 @@
 """A Python file whose module-level names are a configuration, with the line of every key.
 
-`model = dict(type="whisper", size="base")` says what `model: {type: whisper, size: base}` says in YAML.
-Reading the file runs it: only a file that the user names, or that such a file names in `_base_`, gets here.
-Nothing of it stays behind, and no bytecode is written. Knows nothing of what the keys mean.
+`model = dict(type="whisper", size="base")` equals `model: {type: whisper, size: base}` in YAML.
+Reading the file executes it, so only a file that the user names, or that such a file names in `_base_`, is read.
+Its module is removed again, and no bytecode is written. Knows nothing of what the keys mean.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from trainyard.config.fields import SELECTORS, all_keys, hints_of
 from trainyard.config.schema import Config
 from trainyard.wording import nearest
 
-_ALL = tuple(SELECTORS)  # what cannot be judged when the file could not be read
+_ALL = tuple(SELECTORS)  # sections that cannot be checked if the file could not be read
 _PLAIN = "text, a number, True, False, None, a list or a dict"
-_OWN = "A file's names are the sections of a configuration; begin names of your own with `_`."
-_TOOLS = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)  # as `import *` brings them
+_OWN = "A file's names are the sections of a configuration; start the names of your own variables with `_`."
+_TOOLS = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)  # `import *` may add such names
 
 
 class PythonFile:
     """The contents of one file.
 
     Attributes:
-        name: how messages call the file.
+        name: the file, for messages.
         values: the names that are sections or keys of a configuration; empty when the file could not be run.
         bases: what `_base_` names, in order.
         faults: what could not be read.
@@ -45,10 +45,10 @@ class PythonFile:
             code = compile(tree, name, "exec", dont_inherit=True)
         except SyntaxError as error:
             line = f", line {error.lineno}" if error.lineno else ""
-            self.faults.append(Fault(f"not valid Python: {error.msg}", place=f"{name}{line}", clouds=_ALL))
+            self.faults.append(Fault(f"not valid Python: {error.msg}", place=f"{name}{line}", obscures=_ALL))
             return
         except (ValueError, RecursionError, MemoryError) as error:
-            self.faults.append(Fault(f"not valid Python: {error}", place=name, clouds=_ALL))
+            self.faults.append(Fault(f"not valid Python: {error}", place=name, obscures=_ALL))
             return
         self._lines = dict(_lines(tree))
         namespace = self._run(code)
@@ -68,10 +68,10 @@ class PythonFile:
         sys.dont_write_bytecode = True
         try:
             exec(code, module.__dict__)
-        except (Exception, SystemExit) as error:  # the file is the user's: whatever it raises is told with its line
+        except (Exception, SystemExit) as error:  # the user's code: anything it raises is reported with its line
             line = _line_of(error, self.name)
-            says = f"running it raised {type(error).__name__}{f': {error}' if str(error) else ''}"
-            self.faults.append(Fault(says, place=f"{self.name}, line {line}" if line else self.name, clouds=_ALL))
+            what = f"running it raised {type(error).__name__}{f': {error}' if str(error) else ''}"
+            self.faults.append(Fault(what, place=f"{self.name}, line {line}" if line else self.name, obscures=_ALL))
             return None
         finally:
             sys.modules.pop(module.__name__, None)
@@ -79,37 +79,37 @@ class PythonFile:
         return dict(module.__dict__)
 
     def _keep(self, namespace: Mapping[str, Any], definitions: set[str]) -> None:
-        """Sorts the names into values, bases, helpers of the file's own and faults."""
+        """Sorts the names into values, bases, the file's own helpers and faults."""
         self._keep_bases(namespace.get("_base_", []))
         sections = hints_of(Config)
         for name, value in namespace.items():
             if name.startswith("_"):
                 continue
             if name == "recipe":
-                self._fault(name, "`recipe` is no setting of a file; the recipe beneath is named in `_base_`")
+                self._fault(name, "`recipe` cannot be set in a file; name the recipe in `_base_`")
             elif name in sections:
                 plain = self._plain(value, name, ())
                 if plain is not _BAD:
                     self.values[name] = plain
             elif name not in definitions and not isinstance(value, _TOOLS):
-                self._fault(name, f"unknown name `{name}`{_meant(name)}", remedy=_OWN)
+                self._fault(name, f"unknown name `{name}`{_did_you_mean(name)}", remedy=_OWN)
 
-    def _keep_bases(self, said: Any) -> None:
-        bases = [said] if isinstance(said, str) else said
+    def _keep_bases(self, value: Any) -> None:
+        bases = [value] if isinstance(value, str) else value
         if isinstance(bases, list | tuple) and all(isinstance(base, str) for base in bases):
             self.bases = list(bases)
         else:
-            self._fault("_base_", f"`_base_` is {_kind(said)}, expected a file or a list of files, as text", _ALL)
+            self._fault("_base_", f"`_base_` is {_kind(value)}, expected a file or a list of files, as text", _ALL)
 
     def _plain(self, value: Any, key: str, around: tuple[int, ...]) -> Any:
-        """The value in YAML's types, or _BAD after noting what is of another."""
+        """The value in YAML's types, or _BAD after noting a value of another type."""
         if value is None or isinstance(value, bool):
             return value
-        for kind in (str, int, float):  # NumPy's floats and enums of text are these, too
+        for kind in (str, int, float):  # includes NumPy's floats and enums of text, which are subclasses
             if isinstance(value, kind):
                 return str.__str__(value) if kind is str else kind(value)
         if id(value) in around or len(around) > 50:
-            self._fault(key, f"`{key}` holds itself", (key.partition(".")[0],))
+            self._fault(key, f"`{key}` contains itself", (key.partition(".")[0],))
             return _BAD
         around = (*around, id(value))
         if isinstance(value, dict):
@@ -126,15 +126,15 @@ class PythonFile:
         self._fault(key, f"`{key}` is {_kind(value)}, expected {_PLAIN}{hint}", (key.partition(".")[0],))
         return _BAD
 
-    def _fault(self, key: str, says: str, clouds: tuple[str, ...] = (), remedy: str = "") -> None:
-        self.faults.append(Fault(says, place=self.place(key), clouds=clouds, remedy=remedy))
+    def _fault(self, key: str, what: str, obscures: tuple[str, ...] = (), remedy: str = "") -> None:
+        self.faults.append(Fault(what, place=self.place(key), obscures=obscures, remedy=remedy))
 
 
 _BAD: Any = object()
 
 
 def _lines(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """The dotted keys that are assigned at module level, and where; of two, the later counts."""
+    """The dotted keys assigned at module level, and their lines, in order: the last assignment of a key counts."""
     for node in _statements(tree.body):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -145,7 +145,7 @@ def _lines(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a module, those of its ifs, loops, withs and tries too."""
+    """The statements of a module, including those inside if, for, while, with and try."""
     for node in body:
         yield node
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -173,8 +173,7 @@ def _inside(value: ast.expr | None, key: str) -> Iterator[tuple[str, int]]:
             yield from _inside(argument, key)
         pairs = [(keyword.arg, keyword.value) for keyword in value.keywords]
     elif isinstance(value, ast.Dict):
-        named = zip(value.keys, value.values, strict=True)
-        pairs = [(_text(name), item) for name, item in named]
+        pairs = [(_text(name), item) for name, item in zip(value.keys, value.values, strict=True)]
     for name, item in pairs:
         if not name:
             continue
@@ -183,12 +182,12 @@ def _inside(value: ast.expr | None, key: str) -> Iterator[tuple[str, int]]:
 
 
 def _text(node: ast.expr | None) -> str | None:
-    """The text that stands there, or None when something else does."""
+    """The text of a string literal; None for any other expression."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 def _definitions(tree: ast.Module) -> Iterator[str]:
-    """The names that the file imports or defines as functions and classes: tools, not settings."""
+    """The names that the file imports or defines as functions and classes, which are not settings."""
     for node in _statements(tree.body):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
@@ -206,15 +205,14 @@ def _line_of(error: BaseException, name: str) -> int | None:
     return line
 
 
-def _meant(name: str) -> str:
-    near = nearest(name, hints_of(Config))
-    inside = sorted(key for key in all_keys() if key.rpartition(".")[2] == name)
-    found = near or (inside[0] if inside else None)
+def _did_you_mean(name: str) -> str:
+    inner = sorted(key for key in all_keys() if key.rpartition(".")[2] == name)
+    found = nearest(name, hints_of(Config)) or next(iter(inner), None)
     return f"; did you mean `{found}`?" if found else ""
 
 
 def _kind(value: Any) -> str:
-    """What a value is, without asking the value: its own text may be a whole tensor."""
+    """A description of a value that does not call its repr, which may print a whole tensor."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if isinstance(value, types.FunctionType):

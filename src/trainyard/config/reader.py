@@ -1,7 +1,7 @@
-"""From plain values to a `Config`, noting every value that does not fit.
+"""From plain values to a `Config`, noting every value of a wrong type.
 
-Walks the schema's type hints. Nothing is raised here: the caller tells all faults at once. Knows no
-files and no Hydra; a value's own sense is the business of `rules`.
+Walks the schema's type hints. Raises nothing: the caller reports all faults together. Uses no files and no Hydra;
+`rules` checks whether values of the right type are valid.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _BAD: Any = object()
 def read(
     tree: Mapping[str, Any], *, texts: Mapping[str, str] | None = None, trust: bool = False
 ) -> tuple[Config, list[Fault]]:
-    """The configuration and everything that is wrong with it; usable only when nothing is.
+    """The configuration and its faults; the configuration is usable only if there are none.
 
     Args:
-        tree: plain values with nothing left to resolve.
-        texts: what a value looked like where it was typed, by key; a text field takes that rather
-            than the number that the command line's grammar made of it.
+        tree: plain, resolved values.
+        texts: values as typed, by key; a text field takes these rather than the number that the command line's
+            grammar made of it.
         trust: accept `_target_` objects outside the allow-list.
     """
     reader = _Reader(texts or {})
@@ -55,11 +55,11 @@ def read(
 
 
 def read_section(section: str, values: Mapping[str, Any]) -> tuple[Any, list[Fault]]:
-    """`data` or `model` alone, and what is wrong with its single values; usable only when nothing is.
+    """`data` or `model` alone, and the faults of its single values; usable only if there are none.
 
     Args:
         section: `data` or `model`.
-        values: plain ones, the selector among them; what is left out has its default.
+        values: plain, including the selector; absent keys take their defaults.
     """
     reader = _Reader({})
     hint = hints_of(Config)[section]
@@ -71,25 +71,26 @@ def read_section(section: str, values: Mapping[str, Any]) -> tuple[Any, list[Fau
 
 
 class _Reader:
-    """Turns plain values into dataclasses, keeping count of what does not fit."""
+    """Turns plain values into dataclasses, collecting the faults."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self.faults: list[Fault] = []
         self.texts = texts
 
-    def section(self, cls: type[Any], value: Any, key: str, around: Any = None) -> Any:
-        """An instance of the dataclass; fields that do not fit have their default or a stand-in.
+    def section(self, cls: type[Any], value: Any, key: str, section_default: Any = None) -> Any:
+        """An instance of the dataclass; invalid fields get their default or a placeholder.
 
-        `around` is the default of the whole section, where that is not the class's own.
+        `section_default` is the default of the whole section, if it is not the class's own.
         """
         if not isinstance(value, Mapping):
             self.wrong(key, value, "a section that holds further keys")
             value = {}
         hints = hints_of(cls)
         fields: dict[str, Any] = {}
-        for name, field in {field.name: field for field in dataclasses.fields(cls)}.items():
+        for field in dataclasses.fields(cls):
+            name = field.name
             inner = f"{key}.{name}" if key else name
-            default = default_of(field, around)
+            default = default_of(field, section_default)
             required = default is MISSING
             if required and value.get(name, MISSING) == MISSING:
                 self.missing(cls, inner)
@@ -100,7 +101,7 @@ class _Reader:
                     fields[name] = converted
                 elif required:
                     fields[name] = ""
-            elif around is not None:
+            elif section_default is not None:
                 fields[name] = default
         for name in value:
             if name not in hints:
@@ -108,7 +109,7 @@ class _Reader:
         return cls(**fields)
 
     def value(self, hint: Any, value: Any, key: str, default: Any = None) -> Any:
-        """The value as the hint wants it, or _BAD after noting a fault; `default` is the field's."""
+        """The value in the type of the hint, or _BAD after noting a fault; `default` is the field's."""
         members = members_of(hint)
         if key in SELECTORS:
             cls = self.member(members, value, key)
@@ -137,13 +138,10 @@ class _Reader:
         if value in literals:
             return value
         if str in members:
-            if _encodes(value):
-                return value
-            return self.wrong(key, value, "text that can be written as UTF-8")
+            return value if _encodes(value) else self.wrong(key, value, "text that can be written as UTF-8")
         choices = [choice for choice in literals if isinstance(choice, str)]
-        if not choices:
-            return self.wrong(key, value, words(hint), self.group_hint(members, key, value))
-        return self.wrong(key, value, words(hint), suggestion(value, choices, few=0))
+        hint_text = suggestion(value, choices, few=0) if choices else self.group_hint(members, key, value)
+        return self.wrong(key, value, words(hint), hint_text)
 
     def number(self, members: Sequence[Any], value: float, key: str, hint: Any) -> Any:
         literals = _literals(members)
@@ -157,7 +155,7 @@ class _Reader:
                     return self.wrong(key, value, "a finite number")
         elif float in members:
             return value if math.isfinite(value) else self.wrong(key, value, "a finite number")
-        # YAML reads 012 as 10: the digits that were meant are lost by now
+        # YAML reads 012 as 10, so the digits of the file are lost here
         return self.wrong(key, value, words(hint), "; put it in quotes" if str in members else "")
 
     def items(self, members: Sequence[Any], value: Sequence[Any], key: str, hint: Any) -> Any:
@@ -204,19 +202,19 @@ class _Reader:
         chosen = value.get(selector, selected_by(default))
         if isinstance(chosen, str) and chosen in by_name:
             return by_name[chosen]
-        self.faults.append(
-            Fault(f"`{key}.{selector}` is {show(chosen)}{suggestion(str(chosen), by_name)}", (f"{key}.{selector}", key))
-        )
+        what = f"`{key}.{selector}` is {show(chosen)}{suggestion(str(chosen), by_name)}"
+        self.faults.append(Fault(what, (f"{key}.{selector}", key)))
         return None
 
     def group_hint(self, members: Sequence[Any], key: str, value: str) -> str:
         if "." not in key or not any(get_origin(member) is Mapping for member in members):
             return ""
-        return f"; to pick a shipped one write {key.replace('.', '/')}={value}"
+        return f"; to choose a shipped one, write {key.replace('.', '/')}={value}"
 
     def wrong(self, key: str, value: Any, expected: str, hint: str = "") -> Any:
-        name = f"`{key}`" if key else "the whole"
-        self.faults.append(Fault(f"{name} is {show(value)}, expected {expected}{hint}", (_base(key),)))
+        name = f"`{key}`" if key else "the configuration"
+        keys = (key.partition("[")[0],)  # without list indices, as the user writes it
+        self.faults.append(Fault(f"{name} is {show(value)}, expected {expected}{hint}", keys))
         return _BAD
 
     def missing(self, cls: type[Any], key: str) -> None:
@@ -235,11 +233,11 @@ class _Reader:
             hint = f"; write it as `{name.split('.')[0]}:` with `{'.'.join(name.split('.')[1:])}:` below it"
         elif others:
             choices = " or ".join(f"{section}={other}" for other in others)
-            hint = f"; it is a key of {choices}, and this is {section}={selected_by(cls)}"
-        elif nearest(name, siblings):
+            hint = f"; it is a key of {choices}, but this is {section}={selected_by(cls)}"
+        elif near := nearest(name, siblings):
             prefix = f"{section}." if section else ""
-            listed = f" valid: {', '.join(sorted(siblings))}" if len(siblings) <= FEW else ""
-            hint = f"; did you mean `{prefix}{nearest(name, siblings)}`?{listed}"
+            valid = f" valid: {', '.join(sorted(siblings))}" if len(siblings) <= FEW else ""
+            hint = f"; did you mean `{prefix}{near}`?{valid}"
         elif cousin:
             choices = " or ".join(f"{section}={selected_by(other)}" for other in members if cousin in hints_of(other))
             hint = f"; did you mean `{section}.{cousin}`, a key of {choices}? This is {section}={selected_by(cls)}"
@@ -253,11 +251,6 @@ class _Reader:
 def _literals(members: Sequence[Any]) -> list[Any]:
     """The values that the Literal members list."""
     return [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
-
-
-def _base(key: str) -> str:
-    """The key without list indices, as it was said."""
-    return key.partition("[")[0]
 
 
 def _encodes(text: str) -> bool:

@@ -1,7 +1,7 @@
-"""Finds recipes, shipped ones and YAML files, and the groups a `defaults:` list may choose from.
+"""Finds recipes, shipped ones and YAML files, and the groups that a `defaults:` list may choose from.
 
-Reads; it does not merge. A recipe is a list of layers, the recipes it builds on first. Written the way
-Hydra wants it, so that Hydra composes the shipped ones to the same thing.
+Reads, but does not merge. A recipe is a list of layers, the recipes it includes first. Recipes follow Hydra's
+syntax, and Hydra composes the shipped ones to the same values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trainyard.wording import suggestion
 
 @dataclass(frozen=True)
 class Choice:
-    """One file of a group, or none of them (`option` null), and where that was said."""
+    """One file of a group, or none of them (`option` null), and where it was chosen."""
 
     group: str
     option: str | None
@@ -31,12 +31,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Layer:
-    """What one file says: choices that replace sections, then values merged over them.
+    """The contents of one file: choices that replace sections, then values merged over them.
 
     Attributes:
         choices: in order.
         values: plain.
-        place: where a dotted key was said.
+        place: where a dotted key was set.
         shipped: a recipe that comes with Trainyard.
     """
 
@@ -47,7 +47,7 @@ class Layer:
 
 
 def shipped_recipes() -> tuple[str, ...]:
-    """The names that `trainyard train NAME` knows, sorted."""
+    """The names that `trainyard train NAME` accepts, sorted."""
     return groups()["recipe"]
 
 
@@ -59,7 +59,7 @@ def groups() -> Mapping[str, tuple[str, ...]]:
 
 @cache
 def selected_by_choice(section: str, option: str) -> str | None:
-    """Which kind of data, or which model, a shipped choice of `data` or `model` is: `audio` of `fsdd`."""
+    """The kind of data, or the model, that a shipped choice of `data` or `model` selects: `audio` for `fsdd`."""
     if option not in groups()[section]:
         return None
     text = (files("trainyard.conf") / section / f"{option}.yaml").read_text(encoding="utf-8")
@@ -69,16 +69,16 @@ def selected_by_choice(section: str, option: str) -> str | None:
 def read_recipe(
     recipe: str, faults: list[Fault], *, folder: Path = Path(), seen: tuple[str, ...] = (), place: str | None = None
 ) -> list[Layer]:
-    """The layers of a shipped recipe or a YAML file, those it builds on first.
+    """The layers of a shipped recipe or a YAML file, those that it includes first.
 
     Args:
         recipe: a shipped recipe's name, or a path.
-        faults: what is wrong is added.
-        folder: what a relative path is below.
-        seen: the files that led here; none may come again.
+        faults: a list to append to.
+        folder: the folder that a relative path starts from.
+        seen: the files that include this one, to detect cycles.
         place: where the recipe was named.
     """
-    unread: dict[str, Any] = {"place": place, "clouds": tuple(SELECTORS)}
+    unread: dict[str, Any] = {"place": place, "obscures": tuple(SELECTORS)}
     path = folder / recipe
     if recipe in shipped_recipes():
         source: Traversable = files("trainyard.conf") / "recipe" / f"{recipe}.yaml"
@@ -91,20 +91,20 @@ def read_recipe(
         return []
     else:
         near = suggestion(recipe, shipped_recipes())
-        faults.append(Fault(f"there is no recipe {show(recipe)}{near}, or a path of a .yaml or .py file", **unread))
+        faults.append(Fault(f"there is no recipe {show(recipe)}{near}, or the path of a .yaml or .py file", **unread))
         return []
     if identity in seen:
-        faults.append(Fault(f"the recipe {show(recipe)} builds on itself", **unread))
+        faults.append(Fault(f"the recipe {show(recipe)} includes itself", **unread))
         return []
     try:
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 at byte {error.start}"
-        remedy = f"Name a YAML file that is there, or a recipe that ships: {', '.join(shipped_recipes())}."
+        remedy = f"Pass a YAML file that exists, or a shipped recipe: {', '.join(shipped_recipes())}."
         faults.append(Fault(f"the recipe {show(recipe)} cannot be read: {reason}", remedy=remedy, **unread))
         return []
     file = YamlFile(name, text)
-    faults.extend(replace(fault, clouds=tuple(SELECTORS)) for fault in file.faults)
+    faults.extend(replace(fault, obscures=tuple(SELECTORS)) for fault in file.faults)
     values = {key: value for key, value in file.values.items() if key not in ("defaults", "recipe")}
     parents, choices = _defaults(file, path.parent, (*seen, identity), faults)
     return [*parents, Layer(file.place, tuple(choices), values, shipped=identity.startswith("shipped:"))]
@@ -115,16 +115,16 @@ def checked_choice(group: str, option: object, place: str, faults: list[Fault]) 
     if group not in groups() or group == "recipe":
         dotted = group.replace("/", ".")
         plain = f"; the key is written `{dotted}`" if dotted in all_keys() else ""
-        offered = [name for name in groups() if name != "recipe"]
-        faults.append(Fault(f"there is no group `{group}`{plain or suggestion(group, offered)}", place=place))
+        valid = [name for name in groups() if name != "recipe"]
+        faults.append(Fault(f"there is no group `{group}`{plain or suggestion(group, valid)}", place=place))
     elif option is None and "/" in group:
         return Choice(group, None, place)
     elif not isinstance(option, str):
-        says = f"`{group}` is {show(option)}, expected one of {', '.join(groups()[group])}"
-        faults.append(Fault(says, place=place, clouds=(group,)))
+        what = f"`{group}` is {show(option)}, expected one of {', '.join(groups()[group])}"
+        faults.append(Fault(what, place=place, obscures=(group,)))
     elif option not in groups()[group]:
-        says = f"`{group}` has no choice `{option}`{suggestion(option, groups()[group], few=len(groups()[group]))}"
-        faults.append(Fault(says, place=place, clouds=(group,)))
+        what = f"`{group}` has no choice `{option}`{suggestion(option, groups()[group], few=len(groups()[group]))}"
+        faults.append(Fault(what, place=place, obscures=(group,)))
     else:
         return Choice(group, option, place)
     return None
@@ -142,7 +142,7 @@ def _groups(folder: Traversable, prefix: str) -> Iterator[tuple[str, tuple[str, 
 def _defaults(
     file: YamlFile, folder: Path, seen: tuple[str, ...], faults: list[Fault]
 ) -> tuple[list[Layer], list[Choice]]:
-    """What a `defaults:` list asks for; `override` and leading slashes are Hydra's and optional."""
+    """The layers and choices of a `defaults:` list; Hydra's `override` and leading slashes are optional."""
     entries, place = file.values.get("defaults"), file.place("defaults")
     layers: list[Layer] = []
     choices: list[Choice] = []
@@ -162,7 +162,6 @@ def _defaults(
             choice = checked_choice(group, option, place, faults)
             choices += [choice] if choice else []
         else:
-            faults.append(
-                Fault(f"`defaults` has the entry {show(entry)}, expected `GROUP: CHOICE` or a recipe", place=place)
-            )
+            what = f"`defaults` has the entry {show(entry)}, expected `GROUP: CHOICE` or a recipe"
+            faults.append(Fault(what, place=place))
     return layers, choices

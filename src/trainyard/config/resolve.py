@@ -1,6 +1,6 @@
-"""Replaces `${...}` by what it points at, with OmegaConf, telling every one that points nowhere.
+"""Resolves `${...}` with OmegaConf, and reports every reference that leads nowhere.
 
-Text that was never meant to be resolved, such as another run's note, passes through untouched.
+Literal text, such as another run's note, passes through unchanged.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _OF_HYDRA = re.compile(r"\$\{(now|hydra|python_version):")  # resolvers that Hyd
 
 
 def resolve(tree: Mapping[str, Any], is_literal: Callable[[str], bool], faults: list[Fault]) -> dict[str, Any]:
-    """A copy of the tree with nothing left to resolve; what cannot be is null and a fault.
+    """A resolved copy of the tree; a reference that cannot be resolved becomes null and a fault.
 
     Args:
-        tree: plain values, with every key that may be pointed at.
-        is_literal: whether the `${...}` in a key's value is text.
-        faults: added to.
+        tree: plain values, with every key that may be referred to.
+        is_literal: whether the `${...}` in a key's value is plain text.
+        faults: a list to append to.
     """
     from omegaconf import OmegaConf
 
@@ -30,12 +30,9 @@ def resolve(tree: Mapping[str, Any], is_literal: Callable[[str], bool], faults: 
     if _OF_HYDRA.search(repr(literal)) and not OmegaConf.has_resolver("now"):
         from hydra.core.utils import setup_globals
 
-        setup_globals()  # inside a Hydra program they are there already, perhaps replaced by the program's own
-    resolved = {}
+        setup_globals()  # a Hydra program has registered them already, perhaps with its own replacements
     nodes = OmegaConf.create(literal, flags={"allow_objects": True})
-    for name, value in literal.items():
-        resolved[name] = _walked(value, nodes, name, name, faults)
-    return resolved
+    return {name: _resolved(value, nodes, name, name, faults) for name, value in literal.items()}
 
 
 def _escaped(value: Any, key: str, is_literal: Callable[[str], bool]) -> Any:
@@ -49,17 +46,17 @@ def _escaped(value: Any, key: str, is_literal: Callable[[str], bool]) -> Any:
     return value
 
 
-def _walked(value: Any, nodes: Any, name: str | int, key: str, faults: list[Fault]) -> Any:
-    """The resolved value, whose place in OmegaConf's copy is `nodes[name]`."""
+def _resolved(value: Any, nodes: Any, name: str | int, key: str, faults: list[Fault]) -> Any:
+    """The resolved value; its node in OmegaConf's copy is `nodes[name]`."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(value, dict):
         inner = nodes[name]
-        return {part: _walked(item, inner, part, f"{key}.{part}", faults) for part, item in value.items()}
+        return {part: _resolved(item, inner, part, f"{key}.{part}", faults) for part, item in value.items()}
     if isinstance(value, list):
         inner = nodes[name]
-        return [_walked(item, inner, index, key, faults) for index, item in enumerate(value)]
+        return [_resolved(item, inner, index, key, faults) for index, item in enumerate(value)]
     if not isinstance(value, str) or "${" not in value:
         return value
     try:
@@ -70,6 +67,6 @@ def _walked(value: Any, nodes: Any, name: str | int, key: str, faults: list[Faul
         wanted = re.search(r"\$\{([\w.]+)\}", value)
         near = nearest(wanted[1], all_keys()) if wanted else None
         hint = f"; did you mean `${{{near}}}`?" if near and wanted and near != wanted[1] else ""
-        says = f"`{key}` is {show(value)}, which cannot be resolved: {reason}{hint}"
-        faults.append(Fault(says, (key,), clouds=(key,)))
+        what = f"`{key}` is {show(value)}, which cannot be resolved: {reason}{hint}"
+        faults.append(Fault(what, (key,), obscures=(key,)))
         return None

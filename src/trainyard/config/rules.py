@@ -1,7 +1,7 @@
-"""Which values make sense: a table of bounds, and the targets that may be named.
+"""Checks of single values that types cannot express: a table of bounds, and the allowed targets.
 
-Pure functions from a `Config` to faults: what the types of `schema` cannot say. What does not go together
-is in `combinations`. Whether files, devices and layouts exist is checked where they are used.
+Pure functions from a `Config` to faults. Values that exclude each other are in `combinations`. Whether files,
+devices and layouts exist is checked where they are used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TARGETS = (
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-# What concerns a kind of data or a model is in its package's schema.
+# The bounds of a kind of data or a model are in its package's schema.
 _BOUNDS: tuple[Bound, ...] = (
     ("run.project", bool, "a name"),
     ("run.seed", lambda seed: 0 <= seed < 2**32, "from 0 to 4294967295"),
@@ -38,8 +38,8 @@ _BOUNDS: tuple[Bound, ...] = (
     ("training.learning_rate", above_zero, "above 0"),
     ("training.head_learning_rate", above_zero, "above 0, or null for training.learning_rate"),
     ("training.label_smoothing", below_one, "0 or more and below 1"),
-    ("training.margin.scale", above_zero, "above 0, or null for the usual"),
-    ("training.margin.margin", at_least(0), "0 or more, or null for the usual"),
+    ("training.margin.scale", above_zero, "above 0, or null for the default"),
+    ("training.margin.margin", at_least(0), "0 or more, or null for the default"),
     ("training.distillation.teacher_model_path", bool, "a path, or null"),
     ("training.distillation.alpha", share, "from 0 to 1"),
     ("training.distillation.temperature", above_zero, "above 0"),
@@ -72,7 +72,7 @@ _BOUNDS: tuple[Bound, ...] = (
 
 
 def check(config: Config, *, trust: bool = False) -> list[Fault]:
-    """Everything about the values that cannot be, in the order of the schema."""
+    """The faults of the values, in the order of the schema."""
     return [*_out_of_bounds(config), *combinations(config), *_targets(config, trust)]
 
 
@@ -84,7 +84,7 @@ def _out_of_bounds(config: Config) -> Iterator[Fault]:
     weights = config.training.class_weights
     if isinstance(weights, tuple) and (not weights or min(weights) < 0 or max(weights) == 0):
         yield Fault(
-            f"`training.class_weights` is {show(list(weights))}, it must be 0 or more each and not all 0",
+            f"`training.class_weights` is {show(list(weights))}; each must be 0 or more, and not all 0",
             ("training.class_weights",),
         )
     classes = _get(config, "data.classes")
@@ -93,17 +93,16 @@ def _out_of_bounds(config: Config) -> Iterator[Fault]:
         if twice:
             yield Fault(f"`data.classes` names {', '.join(map(show, twice))} more than once", ("data.classes",))
         elif len(classes) < 2:
-            yield Fault(f"`data.classes` is {show(list(classes))}, a classifier needs two or more", ("data.classes",))
+            yield Fault(f"`data.classes` is {show(list(classes))}; a classifier needs two or more", ("data.classes",))
     device = config.run.device
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         hint = suggestion(device, _DEVICES, few=0)
-        yield Fault(
-            f"`run.device` is {show(device)}, expected one of auto, cpu, cuda, cuda:N, mps{hint}", ("run.device",)
-        )
+        what = f"`run.device` is {show(device)}, expected one of auto, cpu, cuda, cuda:N, mps{hint}"
+        yield Fault(what, ("run.device",))
 
 
 def section_faults(section: str, chosen: Any) -> Iterator[Fault]:
-    """The single values of `data` or `model`, taken alone, that make no sense.
+    """The faults of the single values of `data` or `model`.
 
     Args:
         section: `data` or `model`.
@@ -119,7 +118,7 @@ def section_faults(section: str, chosen: Any) -> Iterator[Fault]:
 def _out_of_bound(key: str, value: Any, holds: Test, expected: str) -> Iterator[Fault]:
     if value is not None and not holds(value):
         shown = list(value) if isinstance(value, tuple) else value
-        yield Fault(f"`{key}` is {show(shown)}, it must be {expected}", (key,))
+        yield Fault(f"`{key}` is {show(shown)}; it must be {expected}", (key,))
 
 
 def _targets(config: Config, trust: bool) -> Iterator[Fault]:
@@ -131,8 +130,8 @@ def _targets(config: Config, trust: bool) -> Iterator[Fault]:
             validate_target(spec, trust=trust)
         except UserError as error:
             unsafe = isinstance(error, UnsafeTargetError)
-            said = getattr(error, "problems", (error.what,))[0].rstrip(".")
-            yield Fault(f"`{key}`: {said}", (key,), unsafe=unsafe, remedy=error.remedy)
+            what = getattr(error, "problems", (error.what,))[0].rstrip(".")
+            yield Fault(f"`{key}`: {what}", (key,), unsafe=unsafe, remedy=error.remedy)
 
 
 def _get(config: Config, key: str) -> Any:

@@ -1,8 +1,8 @@
 """The resolved configuration of a run, as frozen dataclasses: the sections that every training has.
 
-One class a section. What `data` and `model` may be is the business of the packages in `kinds`; each lists
-dataclasses of its own, distinguished by `source` and `name`. A field's comment is its documentation.
-`compose` builds them from YAML and reports every fault at once. Imports nothing heavy.
+One class per section. The packages in `kinds` define what `data` and `model` may be; each lists its dataclasses,
+distinguished by `source` and `name`. A field's comment is its documentation. `compose` builds them from YAML and
+reports all faults together. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Target = Mapping[str, Any]  # {"_target_": "torch.optim.AdamW", **keyword argume
 
 @dataclass(frozen=True)
 class RunSection:
-    """What the run is called, and which of its parts happen, where and from which seed."""
+    """The run's name, its parts, device and seed."""
 
     project: str = "default"  # groups runs; a folder in most layouts
-    name: str | None = None  # null: the model's name, `-2`, `-3` … when taken
+    name: str | None = None  # null: the model's name, with `-2`, `-3` … if taken
     seed: int = 0  # seeds python, numpy, torch, the order of the batches
     train: bool = True  # false with test=true: only test `checkpoint_path`
     test: bool = True  # predict the test split with the best checkpoint at the end
@@ -34,47 +34,47 @@ class RunSection:
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """How items are shared out among train, val and test."""
+    """How items are divided into train, val and test."""
 
     val_fraction: float = 0.1  # share of the items, when the data has no official split
     test_fraction: float = 0.2
-    seed: int = 0  # apart from run.seed, so that seeds are compared on one split
-    test_groups: tuple[str, ...] = ()  # speakers or other groups that make up test, in place of any official split
-    by_group: bool = True  # groups stay on one side of the splits made here; false: only items are shared out
+    seed: int = 0  # independent of run.seed, so that seeds are compared on one split
+    test_groups: tuple[str, ...] = ()  # speakers or other groups that form test, replacing any official split
+    by_group: bool = True  # keep each group within one split; false: split items individually
     on_leak: Literal["warn", "error", "drop"] = "warn"  # identical items or groups across splits
 
 
 class DataSection(Protocol):
-    """What every kind of data has in `data`.
+    """The fields of `data` that every kind of data has.
 
-    A class attribute `reads_with_checkpoint`, where it is true, means that the files of a checkpoint are needed
-    to read the data for it. `multi_label` says whether an item may have several labels, None where only the data
-    can tell; without it an item has one.
+    A true class attribute `reads_with_checkpoint` means that reading the data for a checkpoint needs the files of
+    that checkpoint. `multi_label`: whether an item may have several labels, None where only the data determines it;
+    without the attribute an item has one.
     """
 
     @property
     def source(self) -> str:
-        """Which kind it is."""
+        """The kind of data."""
 
     @property
     def dataset(self) -> str | None:
-        """The name used in paths and queries; None: a name of the source's choice."""
+        """The name used in paths and queries; None: the source chooses one."""
 
     @property
     def split(self) -> SplitOptions:
-        """How items are shared out."""
+        """How items are divided."""
 
 
 class ModelSection(Protocol):
-    """What every model has in `model`.
+    """The fields of `model` that every model has.
 
-    Class attributes may add: `has_own_head = True` where the network names the parameters of its head, and
-    `takes_cosine_head = False` where that head cannot be replaced.
+    Optional class attributes: `has_own_head = True` if the network names the parameters of its head, and
+    `takes_cosine_head = False` if that head cannot be replaced.
     """
 
     @property
     def name(self) -> str:
-        """Which model it is."""
+        """The family of models."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ class DistillationOptions:
 
 @dataclass(frozen=True)
 class ThresholdOptions:
-    """From which probability on an item has a label, when it may have several. Kept with each checkpoint."""
+    """The least probability of a label, for items with several labels. Saved with each checkpoint."""
 
-    mode: Literal["per_class", "global", "top_k", "fixed"] = "per_class"  # tuned on validation, but for fixed
-    value: float = 0.5  # of fixed
-    k: int | None = None  # labels an item with top_k; null: tuned
+    mode: Literal["per_class", "global", "top_k", "fixed"] = "per_class"  # tuned on validation, except fixed
+    value: float = 0.5  # for mode=fixed
+    k: int | None = None  # labels per item for mode=top_k; null: tuned
 
 
 @dataclass(frozen=True)
@@ -119,14 +119,12 @@ class TrainingSection:
     epochs: int = 10
     batch_size: int = 64  # per optimizer step and process, before accumulation
     learning_rate: float = 1e-3
-    head_learning_rate: float | None = (
-        None  # of what starts from random weights in a model with a head of its own; null: as all
-    )
+    head_learning_rate: float | None = None  # of randomly initialised layers, in a model with a head; null: as the rest
     optimizer: Target = field(default_factory=lambda: {"_target_": "torch.optim.AdamW"})
     scheduler: Target | None = None  # null: constant learning rate
     scheduler_interval: Literal["epoch", "step"] = "epoch"
     criterion: Target = field(default_factory=lambda: {"_target_": "torch.nn.CrossEntropyLoss"})
-    label_smoothing: float = 0.0  # for criteria that take it
+    label_smoothing: float = 0.0  # for criteria with that argument
     class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
     use_arcface: Literal["arcface", "circle"] | None = None  # a cosine head trained with an angular margin
     margin: MarginOptions = MarginOptions()
@@ -143,7 +141,7 @@ class TrainingSection:
 
 @dataclass(frozen=True)
 class SpectrogramAugmentations:
-    """What is changed in each spectrogram of the training split, drawn again every epoch."""
+    """Augmentations of the training split's spectrograms, drawn again every epoch."""
 
     time_masks: int = 0
     time_width: float = 0.1  # of the widest time mask, as a share of the frames
@@ -156,44 +154,44 @@ class SpectrogramAugmentations:
 
 @dataclass(frozen=True)
 class AugmentationsSection:
-    """What is changed in the training split; evaluation sees the items as they are."""
+    """Augmentations of the training split; evaluation uses the items unchanged."""
 
-    waveform: Target | None = None  # such as audiomentations.Compose with a list of transforms
+    waveform: Target | None = None  # for example audiomentations.Compose with a list of transforms
     spectrogram: SpectrogramAugmentations = SpectrogramAugmentations()
 
 
 @dataclass(frozen=True)
 class SystemSection:
-    """Where things lie on this machine. Nothing here changes a result."""
+    """Paths and limits of this machine. None of them changes a result."""
 
-    audio_dir: str = "data"  # holds a folder a corpus, called like it, for when data.path is null
-    cache_dir: str | None = None  # of decoded sound and features; null: TRAINYARD_CACHE, or ~/.cache/trainyard
-    cache_mb: float = 4096.0  # what the cache may hold; 0: no cache
+    audio_dir: str = "data"  # has one folder per corpus, of the corpus's name, used if data.path is null
+    cache_dir: str | None = None  # of decoded audio and features; null: TRAINYARD_CACHE, or ~/.cache/trainyard
+    cache_mb: float = 4096.0  # largest size of the cache; 0: no cache
 
 
 @dataclass(frozen=True)
 class CheckpointSection:
-    """When checkpoints are written, and which stay."""
+    """When checkpoints are written, and which are kept."""
 
-    # auto: as often as is worth what one costs, at most 5 % of the time; where the two below are null
+    # auto: an interval derived from the measured cost, at most 5 % of the time; applies if the two below are null
     every: Literal["auto"] = "auto"
     every_epochs: int | None = None
     every_steps: int | None = None  # also inside epochs
     keep_last: int | None = 3  # newest to keep; null: all
-    keep_best: int = 1  # best to keep besides
+    keep_best: int = 1  # best to keep in addition
     keep_every: int | None = None  # also keep each n-th epoch
-    keep_optimizer: Literal["all", "last"] = "all"  # last: superseded ones lose it (not resumable)
+    keep_optimizer: Literal["all", "last"] = "all"  # last: older ones lose their optimizer state (not resumable)
     single_file: bool = False  # one model.safetensors even when part of the model is frozen
     background: bool = True  # write while training goes on
 
 
 @dataclass(frozen=True)
 class OutputsSection:
-    """What is written besides checkpoints, history and logs."""
+    """Outputs other than checkpoints, history and logs."""
 
     val_predictions_every: int = 0  # epochs between files of validation predictions; 0: only the best epoch
     plots: bool = True
-    artifacts: bool = False  # keep the best checkpoint, predictions and statistics as versioned artifacts too
+    artifacts: bool = False  # also commit the best checkpoint, predictions and statistics as versioned artifacts
 
 
 @dataclass(frozen=True)
@@ -202,7 +200,7 @@ class Config:
 
     data: DataSection = field(default_factory=partial(kinds.default, "data"))
     model: ModelSection = field(default_factory=partial(kinds.default, "model"))
-    # A `Task` of your own; null: classes, with one label an item or several, as the data has them.
+    # A `Task` of your own; null: classification, with one or several labels per item as in the data.
     task: Target | None = None
     run: RunSection = RunSection()
     training: TrainingSection = TrainingSection()
@@ -210,6 +208,6 @@ class Config:
     system: SystemSection = SystemSection()
     checkpoint: CheckpointSection = CheckpointSection()
     outputs: OutputsSection = OutputsSection()
-    layout: str = "grouped"  # a shipped layout, or the path of a YAML
-    tracker: Literal["none", "tensorboard", "wandb"] = "tensorboard"  # wandb: besides TensorBoard
+    layout: str = "grouped"  # a shipped layout, or the path of a YAML file
+    tracker: Literal["none", "tensorboard", "wandb"] = "tensorboard"  # wandb: in addition to TensorBoard
     recipe: str = "digits"

@@ -1,8 +1,8 @@
 """The YAML of `conf/`, composed as Hydra composes it: `defaults:` lists of groups, each in its own section.
 
-Hydra itself is not asked, because its composition goes through process-wide state (`GlobalHydra`, the version
-base, plugins and resolvers) that belongs to the program that called us, stops at the first fault and takes 0.1 s.
-The tests compose every group and recipe both ways. Of Hydra's syntax this knows what `conf/` uses.
+Hydra itself is not used, because its composition changes process-wide state (`GlobalHydra`, the version base,
+plugins and resolvers) that belongs to the calling program, stops at the first fault and takes 0.1 s. The tests
+compose every group and recipe both ways. Supports only the syntax that `conf/` uses.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from trainyard.config.yamlfile import YamlFile
 
 
 def compose_shipped(chosen: Mapping[str, str]) -> dict[str, Any]:
-    """What every run starts from, with nothing resolved.
+    """The base configuration of every run, unresolved.
 
     Args:
-        chosen: the option of a group, such as `training/optimizer`, in place of the one that `conf/` names.
+        chosen: options by group, such as `training/optimizer`, replacing those that `conf/` names.
     """
     return _composed("", "config", chosen)
 
 
 def _composed(group: str, option: str, chosen: Mapping[str, str]) -> dict[str, Any]:
-    """One file of a group, over and under what its `defaults:` list names; `_self_` comes last unless listed."""
+    """One file of a group merged with its `defaults:` list; `_self_` comes last unless listed."""
     own = copy.deepcopy(_read(f"{group}{option}.yaml"))
     defaults = own.pop("defaults", [])
     tree: dict[str, Any] = {}

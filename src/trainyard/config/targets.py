@@ -1,8 +1,8 @@
-"""`_target_` sections: from a dotted name in a config file to the object it stands for.
+"""`_target_` sections: from a dotted name in a config file to the object it names.
 
-A config found in someone's run must not run their code. So a target is taken only from the parts of
-packages listed here, must be a class whose own module lies there too (`torch.nn.os` does not), and is
-looked at before anything is called. Nothing is imported before the written name has passed.
+A config from someone else's run must not execute their code. A target is therefore accepted only from the parts
+of packages listed here, must be a class defined there too (`torch.nn.os` is not), and is checked before anything
+is called. Nothing is imported before the written name has passed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from trainyard.config.faults import show
 from trainyard.errors import ConfigError, UnsafeTargetError
 from trainyard.wording import nearest, suggestion
 
-# What a target may be written as, and where the object must then have been defined. Narrow on
-# purpose: elsewhere in these packages there are classes that start processes or open files.
+# Prefixes of target names, and the module in which the object must be defined. Deliberately narrow: other parts
+# of these packages have classes that start processes or open files.
 ALLOWED: Mapping[str, str] = {
     "torch.nn.": "torch.nn",
     "torch.optim.": "torch.optim",
@@ -31,7 +31,7 @@ ALLOWED: Mapping[str, str] = {
     "trainyard.tasks.losses.": "trainyard.tasks.losses",
     "audiomentations.": "audiomentations",
 }
-# Functions, unlike classes, do things. These only build a scheduler.
+# Calling a function may do anything; these only build a scheduler.
 FUNCTIONS = frozenset(
     f"transformers.optimization.get_{name}"
     for name in (
@@ -45,8 +45,8 @@ FUNCTIONS = frozenset(
         "wsd_schedule",
     )
 )
-# Where targets of configurations that older versions saved are now.
-_MOVED: Mapping[str, str] = {"trainyard.tasks.losses.": "trainyard.tasks.losses."}
+# Modules that were renamed since older versions saved configurations.
+_MOVED: Mapping[str, str] = {"trainyard.training.losses.": "trainyard.tasks.losses."}
 _CONTROLS = frozenset({"_target_", "_partial_"})
 
 
@@ -68,14 +68,14 @@ def _current(name: str) -> str:
 
 
 def validate_target(spec: Mapping[str, Any], *, trust: bool = False) -> None:
-    """Checks how a section is written, nested sections too, without importing or calling anything.
+    """Checks a section and the sections nested in it, without importing or calling anything.
 
     Raises:
         UnsafeTargetError: a target outside the allow-list, unless `trust`.
         ConfigError: no `_target_`, not a dotted name, or a key that starts with `_` and is unknown.
     """
     if "_target_" not in spec:
-        raise ConfigError([f"{show(dict(spec))} has no `_target_`; it names the class, as in torch.optim.AdamW"])
+        raise ConfigError([f"{show(dict(spec))} has no `_target_`, the class to build, such as torch.optim.AdamW"])
     _validate(spec, trust)
 
 
@@ -87,11 +87,11 @@ def build_target(spec: Mapping[str, Any], /, *args: Any, trust: bool = False, **
             object. Arguments that are sections with a `_target_` are built first.
         args: positional arguments, such as a model's parameters.
         trust: accept any importable callable.
-        extra: more keyword arguments; they win over the section's.
+        extra: more keyword arguments; they override the section's.
 
     Raises:
-        UnsafeTargetError: a target outside the allow-list, or one that leads out of it.
-        ConfigError: a target that does not exist, or arguments that it does not take.
+        UnsafeTargetError: a target outside the allow-list, or one that resolves to an object outside it.
+        ConfigError: a target that does not exist, or arguments that it does not accept.
     """
     validate_target(spec, trust=trust)
     name = spec["_target_"]
@@ -105,7 +105,7 @@ def build_target(spec: Mapping[str, Any], /, *args: Any, trust: bool = False, **
     try:
         return target(*args, **given)
     except (TypeError, ValueError) as error:
-        raise ConfigError([f"{name} refuses its arguments {_listed(given)}: {error}"]) from error
+        raise ConfigError([f"{name} rejects its arguments {_show_arguments(given)}: {error}"]) from error
 
 
 def target_accepts(spec: Mapping[str, Any], argument: str, *, trust: bool = False, by_name: bool = False) -> bool:
@@ -115,7 +115,7 @@ def target_accepts(spec: Mapping[str, Any], argument: str, *, trust: bool = Fals
         spec: the section.
         argument: the name.
         trust: accept any importable callable.
-        by_name: only if its signature has that very name, and not because it takes any.
+        by_name: only if its signature has that name; `**kwargs` does not count.
 
     Raises:
         UnsafeTargetError: as `build_target`.
@@ -162,12 +162,12 @@ def _built(value: Any, trust: bool) -> Any:
 
 
 def _resolve(name: str, trust: bool) -> Any:
-    """The object of that dotted name, checked to be what the allow-list means."""
+    """The object of that dotted name, checked against the allow-list."""
     parts = name.split(".")
     found = _imported(parts[0], name)
     for index, part in enumerate(parts[1:], start=1):
         owner = ".".join(parts[:index])
-        # Before each step, as a module of ours may hold one that is not.
+        # Checked before each step: an allowed module may import one that is not allowed.
         if not trust and isinstance(found, types.ModuleType) and found.__name__.split(".")[0] != parts[0]:
             raise _unsafe(name)
         if hasattr(found, part):
@@ -225,7 +225,7 @@ def _check_arguments(name: str, target: Any, args: tuple[Any, ...], given: Mappi
         (signature.bind_partial if partial else signature.bind)(*args, **given)
     except TypeError as error:
         raise ConfigError(
-            [f"{name} cannot be built from {_listed(given)}: {error}"],
+            [f"{name} cannot be built from {_show_arguments(given)}: {error}"],
             f"It takes: {', '.join(keywords)}." if keywords else "It takes no arguments.",
         ) from error
 
@@ -247,17 +247,18 @@ def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
 
 
 def _show_value(value: Any) -> str:
-    """Plain values as written; for anything else its type, as the text may be a whole tensor."""
+    """Plain values as written; for others the type, because a repr may print a whole tensor."""
     return show(value) if isinstance(value, str | int | float | list | dict | None) else type(value).__name__
 
 
-def _listed(given: Mapping[str, Any]) -> str:
+def _show_arguments(given: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={_show_value(value)}" for key, value in given.items()) or "no arguments"
 
 
 def _unsafe(name: str) -> UnsafeTargetError:
     packages = ", ".join(dict.fromkeys(ALLOWED.values()))
     return UnsafeTargetError(
-        f"The target {name} is not one that a configuration may name: allowed are classes of {packages}.",
-        "If you trust whoever wrote this configuration, add --trust.",
+        f"The target {name} is not allowed in a configuration; allowed are classes of {packages}.",
+        "If you trust the author of this configuration, add --trust.",
+        value=name,
     )

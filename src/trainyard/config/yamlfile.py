@@ -1,7 +1,7 @@
 """YAML the way Hydra reads it, with the line of every key.
 
-PyYAML alone reads `1e-3` as text and `2024-01-01` as a date, and lets a repeated key win silently.
-The dumper quotes whatever either reading could mistake. Knows nothing of what the keys mean.
+PyYAML alone reads `1e-3` as text and `2024-01-01` as a date, and silently accepts repeated keys. The dumper quotes
+every text that either could misread. Knows nothing of what the keys mean.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import yaml
 
 from trainyard.config.faults import Fault, place_in, show
 
-# OmegaConf's: with an exponent but without a point, too.
+# OmegaConf's pattern, which also accepts an exponent without a decimal point.
 _FLOAT = re.compile(
     r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+][0-9]+)?
     |[-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -34,8 +34,8 @@ class YamlFile:
     """The contents of one file.
 
     Attributes:
-        name: how messages call the file.
-        values: the mapping; empty when the file is.
+        name: the file, for messages.
+        values: the mapping; empty for an empty file.
         faults: what could not be read.
     """
 
@@ -68,12 +68,12 @@ class YamlFile:
         return place_in(self.name, self._lines, key)
 
     def _walk(self, node: yaml.Node, prefix: str) -> None:
-        """Notes the lines, and what a configuration cannot hold."""
+        """Notes the line of each key, and anything that a configuration cannot contain."""
         self._size += 1
         if self._size > _LARGEST:
-            raise ValueError("it holds more values than any configuration does")
+            raise ValueError(f"it has more than {_LARGEST} values")
         if node.tag not in _PLAIN:
-            self._fault(f"the tag {node.tag} is not one that a configuration may use", node)
+            self._fault(f"the tag {node.tag} is not supported", node)
         if isinstance(node, yaml.SequenceNode):
             for item in node.value:
                 self._walk(item, prefix)
@@ -89,13 +89,13 @@ class YamlFile:
                 continue
             key = f"{prefix}.{key_node.value}" if prefix else str(key_node.value)
             if key_node.value in seen:
-                self._fault(f"`{key}` is said twice", key_node)
+                self._fault(f"`{key}` is given twice", key_node)
             seen.add(key_node.value)
             self._lines[key] = key_node.start_mark.line + 1
             self._walk(value_node, key)
 
-    def _fault(self, says: str, node: yaml.Node) -> None:
-        self.faults.append(Fault(says, place=f"{self.name}, line {node.start_mark.line + 1}"))
+    def _fault(self, what: str, node: yaml.Node) -> None:
+        self.faults.append(Fault(what, place=f"{self.name}, line {node.start_mark.line + 1}"))
 
 
 @cache
@@ -132,6 +132,6 @@ def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    """Escapes Unicode's line breaks, which PyYAML writes as they are and reads as spaces."""
+    """Escapes Unicode line breaks, which PyYAML writes unescaped and reads as spaces."""
     style = '"' if set(text) & set("\x85\u2028\u2029") else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)

@@ -12,11 +12,11 @@ from typing import Any
 from torch import nn
 
 from trainyard.config import kinds
-from trainyard.config.faults import nearest
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.models.heads import with_cosine_head
 from trainyard.models.quantize import quantization_aware
 from trainyard.models.weights import Report, load_matching, read_weights
+from trainyard.wording import nearest
 
 _PREFIX = "trainyard-"  # of model_type in the config.json of our own networks
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainyard.config.bounds import Bound, at_least
-from trainyard.config.faults import Fault, show, suggestion
+from trainyard.config.faults import Fault, show
 from trainyard.config.reader import read_section
+from trainyard.wording import suggestion
 
 MINI = "mini"  # a size of every encoder, for which no weights are published
 _RANDOM_SIZES = ("hidden_size", "num_layers", "num_heads", "ffn_size")  # in place of those of model.size

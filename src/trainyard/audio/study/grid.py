@@ -16,9 +16,9 @@ from typing import Any
 
 from trainyard.audio.schema import ENCODERS, METHODS
 from trainyard.audio.study.layers import parse_layers
-from trainyard.config.faults import suggestion
 from trainyard.config.names import EXPERIMENT, explain_name, parse_name
 from trainyard.errors import ConfigError, DiskFullError, UserError
+from trainyard.wording import suggestion
 
 DATASETS = ("asvp_esd", "asvp_esd_babies", "cnvve", "nonverbal_vocalization_dataset", "recanvo", "vivae", "donateacry")
 _SIGNS = frozenset("*?[")
