@@ -16,7 +16,9 @@ CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["trainyard.running.train", "sklearn.datasets", "matplotlib.figure"])
 
 
-def _work(yard: str, overrides: list[str], home: str | None, kill_at_call: int | None, errors: str) -> None:
+def _work(
+    yard: str, overrides: list[str], home: str | None, kill_at_call: int | None, errors: str, trust: bool
+) -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -29,9 +31,9 @@ def _work(yard: str, overrides: list[str], home: str | None, kill_at_call: int |
         if kill_at_call is not None:
             durable.calls = KillingCalls(kill_at_call)
         if home is None:
-            train(compose("digits", overrides), Path(yard))
+            train(compose("digits", overrides, trust=trust), Path(yard), trust=trust)
         else:
-            resume(Yard(yard), Path(home))
+            resume(Yard(yard), Path(home), trust=trust)
     except BaseException:
         Path(errors).write_text(traceback.format_exc())
         os._exit(3)
@@ -44,12 +46,13 @@ def run(
     home: Path | None = None,
     kill_after_s: float | None = None,
     kill_at_call: int | None = None,
+    trust: bool = False,
 ) -> int:
     """Trains (or resumes `home`) and returns the exit code; -9 when it was killed."""
     errors = yard.parent / "errors.txt"
     errors.unlink(missing_ok=True)
     process = CONTEXT.Process(
-        target=_work, args=(str(yard), overrides, str(home) if home else None, kill_at_call, str(errors))
+        target=_work, args=(str(yard), overrides, str(home) if home else None, kill_at_call, str(errors), trust)
     )
     process.start()
     process.join(kill_after_s)
