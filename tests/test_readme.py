@@ -21,11 +21,11 @@ COMMAND_LINES = [
 def test_its_python_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    assert capsys.readouterr().out == "model 1.0 100\n"
+    assert capsys.readouterr().out == "Sequential ['probabilities']\nmodel 1.0 100\n"
 
 
 @pytest.mark.parametrize("line", COMMAND_LINES)

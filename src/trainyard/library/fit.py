@@ -134,6 +134,7 @@ def fit(
     config = config_of_call(tree, model, task, train, faults)
     if reader is not None:
         config = recorded(reader, config, tree)
+        _refuse_other_task(reader, task if isinstance(task, str) else task.scoring.name)
     data = _dataset(config, {"train": train, "val": val, "test": test}, task, classes, target, ids, digest)
     own_task = None if isinstance(task, str) else task
     console = RunConsole(quiet=quiet)
@@ -147,7 +148,6 @@ def fit(
         if reader is None:
             home = start_training(setup, yard_root, chosen_layout, console=console)
         else:
-            _refuse_other_task(reader, setup.task)
             resume_training(setup, reader.yard, reader.home, console=console)
             home = reader.home if process.is_main else None
     setup.process = Process(0, 1, process.device)  # what follows is not done together
@@ -271,11 +271,11 @@ def _refuse_other_weights(reader: RunReader, config: Config, model: nn.Module) -
         )
 
 
-def _refuse_other_task(reader: RunReader, task: Task) -> None:
-    known = reader.snapshot.task.get("name")
-    if known != task.scoring.name:
+def _refuse_other_task(reader: RunReader, name: str) -> None:
+    known = reader.snapshot.task.get("name", name)  # a run killed at once has not recorded it
+    if known != name:
         raise ConfigError(
-            [f"`task` is {task.scoring.name}, and {known} in run {reader.snapshot.name}"],
+            [f"`task` is {name}, and {known} in run {reader.snapshot.name}"],
             "Pass the task that the run began with.",
             keys=["task"],
         )

@@ -24,6 +24,7 @@ def _work(
     kill_at_call: int | None,
     errors: str,
     prepare: Callable[[], None] | None = None,
+    trust: bool = False,
 ) -> None:
     import torch
 
@@ -39,9 +40,9 @@ def _work(
         if kill_at_call is not None:
             durable.calls = KillingCalls(kill_at_call)
         if home is None:
-            train(compose("digits", overrides), Path(yard))
+            train(compose("digits", overrides, trust=trust), Path(yard), trust=trust)
         else:
-            resume(Yard(yard), Path(home))
+            resume(Yard(yard), Path(home), trust=trust)
     except BaseException:
         Path(errors).write_text(traceback.format_exc())
         os._exit(3)
@@ -55,6 +56,7 @@ def run(
     kill_after_s: float | None = None,
     kill_at_call: int | None = None,
     prepare: Callable[[], None] | None = None,
+    trust: bool = False,
 ) -> int:
     """Trains (or resumes `home`) and returns the exit code; -9 when it was killed.
 
@@ -69,7 +71,8 @@ def run(
     errors = yard.parent / "errors.txt"
     errors.unlink(missing_ok=True)
     process = CONTEXT.Process(
-        target=_work, args=(str(yard), overrides, str(home) if home else None, kill_at_call, str(errors), prepare)
+        target=_work,
+        args=(str(yard), overrides, str(home) if home else None, kill_at_call, str(errors), prepare, trust),
     )
     process.start()
     process.join(kill_after_s)
