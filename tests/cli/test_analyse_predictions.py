@@ -350,7 +350,7 @@ def test_without_matplotlib_it_says_what_to_install(felt: Kept, monkeypatch: pyt
         (("errors", "a", "--out", "x.png"), ("'x.png' is no .csv",)),
         (("thresholds", "a", "--split", "train"), ("'train'",)),
         (("thresholds", "s"), ("gives each item one label", "per-class")),
-        (("diff", "a", "s"), ("several labels, the second one label", "same data")),
+        (("diff", "a", "s"), ("several labels", "one label", "same data")),
         (("diff", "a", "nobody"), ("nobody",)),
         (("calibration", "a", "--bins", "0"), ("--bins",)),
         (("calibration", "a", "--out", "x.svg"), ("neither a .png nor a .csv",)),
