@@ -95,7 +95,7 @@ def test_a_file_saved_to_the_same_name_each_epoch_spoils_one_version_and_says_so
             store.log("model", model, run=run)
         (warning,) = run.snapshot.warnings
     assert [str(one.message) for one in seen] == [warning]
-    assert "model.pt was written into after it had been logged" in warning
+    assert str(model) in warning
     assert "copy=True" in warning
     assert [bool(store.faults(version)) for version in store.versions("model")] == [True, False, False, False]
     assert store.path(store.find("demo/model:v2"), "model.pt").read_bytes() == b"weights of epoch 2"

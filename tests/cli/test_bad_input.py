@@ -528,7 +528,7 @@ def test_resuming_what_is_running(yard):
     home = yard.run("killed").home
     with contextlib.closing(resume_run(Yard(yard.root), home)) as run:
         try:
-            refused(yard, "resume", "killed", says=(str(home), f"process {os.getpid()}", "Wait for it"))
+            refused(yard, "resume", "killed", says=(str(home), f"process {os.getpid()}", "Wait for"))
         finally:
             run.close = run.abandon
 
@@ -577,11 +577,14 @@ def test_a_run_without_checkpoints(yard, images):
     ("make", "says"),
     [
         (lambda path: None, ("start.pth", "nothing is", "`trainyard show RUN`")),
-        (lambda path: path.write_text("hello"), ("start.pth", "no file of tensors")),
+        (lambda path: path.write_text("hello"), ("start.pth", "not a file of tensors")),
         (lambda path: torch.save({"a": torch.zeros(1)}, path), ("start.pth", "no entry 'model'")),
-        (lambda path: torch.save(torch.nn.Linear(1, 1), path), ("start.pth", "no file of tensors")),
+        (lambda path: torch.save(torch.nn.Linear(1, 1), path), ("start.pth", "not a file of tensors")),
         (lambda path: path.mkdir(), ("start.pth", "no model weights")),
-        (lambda path: torch.save({"model": {"hidden.0.weight": torch.zeros(3, 3)}}, path), ("do not fit", "missing")),
+        (
+            lambda path: torch.save({"model": {"hidden.0.weight": torch.zeros(3, 3)}}, path),
+            ("hidden.0.weight", "(3, 3)"),
+        ),
     ],
     ids=["missing", "text", "other", "pickle", "folder", "shape"],
 )

@@ -130,7 +130,7 @@ def _read_log(yard: Yard, offset: int, tail: bytes = b"") -> _Log:
     except FileNotFoundError:
         data = b""
     if data[:back] != tail:  # deleted, truncated or replaced
-        return _read_log_anew(yard)
+        return _read_new_log(yard)
     whole = data.rfind(b"\n") + 1
     if whole <= back:
         return _Log([], offset, tail, continues=True)
@@ -143,7 +143,7 @@ def _read_log(yard: Yard, offset: int, tail: bytes = b"") -> _Log:
     )
 
 
-def _read_log_anew(yard: Yard) -> _Log:
+def _read_new_log(yard: Yard) -> _Log:
     log = _read_log(yard, 0)
     return _Log([], log.offset, log.tail, continues=False)
 

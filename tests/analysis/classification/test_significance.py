@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap
 from sklearn.metrics import accuracy_score, f1_score
 
-from trainyard.analysis.classification.significance import METRICS, _added, _measured, paired_bootstrap
+from trainyard.analysis.classification.significance import METRICS, _item_counts, _measured, paired_bootstrap
 
 
 def flipped(draws: np.random.Generator, labels: np.ndarray, share: float) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_a_draw_is_measured_as_scikit_learn_measures_the_drawn_items(
     if not single:
         truth, guess = sets = [draws.random((items, n_classes)) < 0.3 for _ in range(2)]
     times = np.bincount(drawn, minlength=items)[None].astype(np.float64)
-    measured = _measured(times @ _added(*sets), items, single)[0]
+    measured = _measured(times @ _item_counts(*sets), items, single)[0]
     expected = [
         f1_score(truth[drawn], guess[drawn], average="macro", zero_division=0),
         f1_score(truth[drawn], guess[drawn], average="micro", zero_division=0),
