@@ -1,8 +1,8 @@
-"""Opening what a run trained: one way, for whatever uses it.
+"""Opens a trained run: the one way for evaluating, predicting, exporting and resuming.
 
 A `Trained` is a run's config and one of its checkpoints: the network with its weights, the task, the rule by
-which predictions become decisions. Evaluating, predicting, exporting and resuming begin here. The data
-is read when it is asked for, and refused when it is no longer what the run was trained on.
+which predictions become decisions. The data is read on first use, and rejected if it is no longer the data that
+the run was trained on.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Trained:
 
     Attributes:
         run: the run.
-        config: what it was asked to do.
+        config: its configuration.
         step: optimizer steps of the checkpoint.
-        path: where the checkpoint is.
-        loaded: what is in it.
+        path: the checkpoint's path.
+        loaded: the checkpoint's contents.
         process: where the network computes.
         trust: build `_target_` objects outside the allow-list, which runs their code.
     """
@@ -67,15 +67,15 @@ class Trained:
             run: the run.
             checkpoint: "best" (None), "last", or a step.
             device: where to compute.
-            trust: let the run's config name `_target_` objects outside the allow-list: they can run any code.
+            trust: accept `_target_` objects outside the allow-list, which can run any code.
 
         Raises:
             UnknownCheckpointError: the run has no such checkpoint.
             CheckpointError: it is damaged.
-            NotResumableError: a loop of the user's own wrote the run, so there is no config to build it from.
+            NotResumableError: the run was written by a user's own loop, so there is no config to build it from.
         """
         choice = pick(run, checkpoint)
-        config = config_of(run, trust=True)  # reading it builds nothing; what is built is checked then
+        config = config_of(run, trust=True)  # reading builds nothing; targets are checked when they are built
         loaded = load(choice.path, weights_only=True)
         return cls(run, config, choice.checkpoint.step, choice.path, loaded, processes.start(device), trust)
 
@@ -84,7 +84,7 @@ class Trained:
         """The network with the checkpoint's weights, in evaluation mode on the device. Needs no data.
 
         Raises:
-            UnsafeTargetError: it is the user's own, from outside the allow-list, and `trust` is off.
+            UnsafeTargetError: its class is outside the allow-list, and `trust` is off.
             CheckpointError: the weights do not fit the network that the checkpoint describes.
         """
         model = from_model_config(self.loaded.model_config, self.loaded.files, trust=self.trust)
@@ -93,7 +93,7 @@ class Trained:
 
     @cached_property
     def task(self) -> Task:
-        """What the outputs mean; it predicts, but knows no loss."""
+        """The meaning of the outputs; it predicts, but has no loss."""
         return open_task(self.config, self.loaded.model_config, trust=self.trust)
 
     @property
@@ -108,7 +108,7 @@ class Trained:
         if "preprocessing" in recorded:
             described: Mapping[str, Any] = recorded["preprocessing"]
             return described
-        # A run of version 0.1 recorded none: it follows from the config.
+        # A run of version 0.1 did not record it; it follows from the config.
         kind = kinds.torch_side("data", self.config.data.source)
         item_shape = recorded.get("item_shape") or self.loaded.model_config.get("item_shape")
         computed: Mapping[str, Any] = kind.preprocessing(self.config, item_shape)
@@ -116,7 +116,7 @@ class Trained:
 
     @cached_property
     def setup(self) -> Setup:
-        """The run's training on its own data, with the checkpoint's weights, not to be trained on.
+        """The run's training on its own data, with the checkpoint's weights, for evaluation only.
 
         Raises:
             UnsafeTargetError: the config names an object outside the allow-list, and `trust` is off.
@@ -131,15 +131,15 @@ class Trained:
 
 
 def config_of(run: RunReader, *, trust: bool = False) -> Config:
-    """What the run was asked to do.
+    """The run's configuration.
 
     Raises:
         UnsafeTargetError: it names a `_target_` outside the allow-list, and `trust` is off.
-        NotResumableError: a loop of the user's own wrote the run, which Trainyard cannot repeat.
+        NotResumableError: the run was written by a user's own loop, which Trainyard cannot repeat.
     """
     if "training" not in run.snapshot.config:
         raise NotResumableError(
-            f"Run {run.snapshot.name} was not made by `trainyard train`, which cannot repeat its loop.",
+            f"Run {run.snapshot.name} was written by a training loop other than `trainyard train`.",
             "Continue it from your own code with `trainyard.start_run(resume=…)`.",
             place=run.home,
         )
@@ -151,12 +151,12 @@ def dataset_of(run: RunReader, config: Config, saved: Loaded | None, *, trust: b
 
     Args:
         run: the run.
-        config: what it was asked to do.
-        saved: one of its checkpoints, for what the data needs of it; None where there is none yet.
+        config: its configuration.
+        saved: one of its checkpoints, if the data is read with files of it; None if there is none yet.
         trust: build `_target_` objects outside the allow-list.
 
     Raises:
-        ChangedDataError: it is not what the run began with; says what changed.
+        ChangedDataError: it is not the data that the run began with; lists the changes.
         DataError: it cannot be read.
     """
     dataset = load_dataset(config, trust=trust, item_shape=run.snapshot.data.get("item_shape"), saved=saved)
@@ -165,11 +165,11 @@ def dataset_of(run: RunReader, config: Config, saved: Loaded | None, *, trust: b
 
 
 def refuse_changed(run: RunReader, dataset: Dataset) -> None:
-    """Raises ChangedDataError where the data is not what the run began with; says what changed."""
+    """Raises ChangedDataError, with the changes, if the data is not the data that the run began with."""
     changes = explain_change(run.snapshot.data, dataset.fingerprint()) if run.snapshot.data else []
     if changes:
         raise ChangedDataError(
-            f"The data of run {run.snapshot.name} changed since it began: {' '.join(changes)}",
+            f"The data of run {run.snapshot.name} has changed since it began: {' '.join(changes)}",
             f"Restore the data, or train a new run on the new data with `trainyard train --like {run.snapshot.id}`.",
             value=changes,
             place=run.home,
@@ -177,7 +177,7 @@ def refuse_changed(run: RunReader, dataset: Dataset) -> None:
 
 
 def newest_readable(run: RunReader) -> Loaded | None:
-    """The newest checkpoint that can be read; None when there is none yet."""
+    """The newest checkpoint that can be read; None if there is none."""
     for checkpoint in reversed(run.snapshot.checkpoints):
         path = run.locate(checkpoint)
         if path is not None:
@@ -194,14 +194,10 @@ def pick(run: RunReader, which: str | int | None) -> Choice:
         CheckpointError: it is damaged.
     """
     wanted = "best" if which is None else str(which)
-    if wanted.isdecimal():
-        choice = choose(run, step=int(wanted))
-    elif wanted in ("best", "last"):
-        choice = choose(run, step=wanted)
-    else:
-        raise UnknownCheckpointError(
-            f"{wanted!r} is not a checkpoint.", "Use best, last or a step.", value=wanted, place=run.home
-        )
+    if wanted not in ("best", "last") and not wanted.isdecimal():
+        what = f"{wanted!r} is not a checkpoint."
+        raise UnknownCheckpointError(what, "Use best, last or a step.", value=wanted, place=run.home)
+    choice = choose(run, step=int(wanted) if wanted.isdecimal() else wanted)
     if choice is None:
         raise UnknownCheckpointError(
             f"Run {run.snapshot.name} has no checkpoint.",

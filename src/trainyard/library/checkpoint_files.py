@@ -1,4 +1,4 @@
-"""The checkpoints of a user's own loop: what may be in them, and how it becomes files.
+"""The checkpoints of a user's own loop: their allowed contents, and how they are written to files.
 
 `trainyard.api.checkpoints` reads them back. Needs no torch until tensors are written.
 """
@@ -18,20 +18,21 @@ def single_file(state: Mapping[str, Any]) -> FileWriter:
     """A writer of all of `state` to one file.
 
     Raises:
-        CheckpointError: a part of it is a function, which writes a file of its own.
+        CheckpointError: an entry is a function, which writes a separate file.
     """
     functions = [key for key, value in state.items() if callable(value)]
     if functions:
         raise CheckpointError(
-            f"{', '.join(map(repr, functions))} writes a file of its own, but this layout keeps a checkpoint in one.",
-            "Give the values themselves, or use a layout of directories: grouped or files.",
+            f"{', '.join(map(repr, functions))} is a function that writes a separate file, but in this layout a "
+            "checkpoint is one file.",
+            "Pass the values themselves, or use a layout of directories: grouped or files.",
             value=functions,
         )
     return _loadable(dict(state))
 
 
 def _loadable(value: Any) -> FileWriter:
-    """A writer of what `Checkpoint.load` can read, which runs no code: better known now than after a crash."""
+    """A writer that rejects values which `Checkpoint.load` cannot read back, because loading would run code."""
     import torch
 
     from trainyard.models.tensor_files import torch_file
@@ -44,6 +45,7 @@ def _loadable(value: Any) -> FileWriter:
                 f"A checkpoint cannot hold {', '.join(sorted(unsafe))}: loading it would run code.",
                 "Save tensors, numbers, strings, lists and dictionaries; torch.from_numpy makes tensors of arrays.",
                 value=sorted(unsafe),
+                place=path,
             )
 
     return write
@@ -53,18 +55,16 @@ def directory_files(state: Mapping[str, Any], weights: str) -> dict[str, FileWri
     """A writer for each part of `state`, by file name.
 
     Args:
-        state: as `ActiveRun.save_checkpoint` takes it.
-        weights: what the file of "model" is called.
+        state: as in `ActiveRun.save_checkpoint`.
+        weights: the file name of "model".
 
     Raises:
-        CheckpointError: a part whose name cannot be a file name.
+        CheckpointError: an entry's name cannot be a file name.
     """
     files: dict[str, FileWriter] = {}
     for key, value in state.items():
         if "/" in key or key.startswith("."):
-            raise CheckpointError(
-                f"{key!r} cannot be the name of a part of a checkpoint.", "Use a plain word.", value=key
-            )
+            raise CheckpointError(f"{key!r} cannot be a file name in a checkpoint.", "Use a plain word.", value=key)
         if callable(value):
             files[key] = value
         elif key == "model" and weights == names.SAFETENSORS:
@@ -82,6 +82,6 @@ def _safetensors(tensors: Mapping[str, Any]) -> FileWriter:
     for name, tensor in tensors.items():
         copied = tensor.detach().cpu().contiguous()
         place = copied.untyped_storage().data_ptr()
-        plain[name] = copied.clone() if place in places else copied  # tied weights: safetensors wants each by itself
+        plain[name] = copied.clone() if place in places else copied  # safetensors rejects tied weights
         places.add(place)
     return safetensors_file(plain)

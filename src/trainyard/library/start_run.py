@@ -45,27 +45,27 @@ def start_run(
     note: str = "",
     resume: str | None = None,
 ) -> ActiveRun:
-    """A run to keep a loop of your own in. Use it as a context manager.
+    """A run for a training loop of your own. Use it as a context manager.
 
     Args:
         project: groups runs.
-        config: whatever says what this run does; JSON-able.
-        name: an explicit name, an error when taken; None: the model's, numbered.
-        dataset: what is trained on.
-        model: what is trained.
-        layout: a shipped layout or the path of a YAML.
-        yard: the directory of runs; made when missing.
+        config: the settings of this run; JSON-able.
+        name: an explicit name, an error if taken; None: the model's, numbered.
+        dataset: the name of the dataset.
+        model: the name of the model.
+        layout: a shipped layout or the path of a YAML file.
+        yard: the directory of runs; created if missing.
         seed: for queries.
-        tags: words to find it by.
+        tags: for queries.
         note: a sentence for people.
-        resume: continue this run (id, name, path) instead; `ActiveRun.resume_from` then says where from.
+        resume: continue this run (id, name, path) instead; then `ActiveRun.resume_from` gives the checkpoint.
 
     Raises:
-        UserError: a name that is taken or cannot be, an unknown layout, a yard that cannot be written.
+        UserError: a name that is taken or invalid, an unknown layout, a yard that cannot be written.
     """
     if resume is not None:
-        there = Yard(yard)
-        return ActiveRun(resume_run(there, Index(there).find(resume)), resuming=True)
+        existing = Yard(yard)
+        return ActiveRun(resume_run(existing, Index(existing).find(resume)), resuming=True)
     writer = create_run(
         Yard(yard, create=True),
         load_layout(layout),
@@ -82,11 +82,11 @@ def start_run(
 
 
 class ActiveRun:
-    """A run being written by a user's own loop. After a crash, everything is there that a call returned for.
+    """A run that a user's own loop writes. A crash loses nothing that a completed call has written.
 
     Attributes:
         id: eight characters that never change.
-        name: what it is called.
+        name: its name.
         home: its directory.
     """
 
@@ -105,16 +105,16 @@ class ActiveRun:
     def log(
         self, values: Mapping[str, SupportsFloat], *, step: int, epoch: float | None = None, split: str = "train"
     ) -> None:
-        """Adds one row of metrics in microseconds; a kill cannot lose it then, nor a power cut half a second later."""
+        """Adds one row of metrics; it survives a kill from then on, and a power cut after half a second."""
         self._begin(None)
         self._writer.log(values, step=step, epoch=epoch, split=split)
 
     def summary(self, **values: float | int | str | bool | None) -> None:
-        """Keeps final values, such as test_accuracy=0.93: what lists and comparisons show."""
+        """Records final values, such as test_accuracy=0.93, for lists and comparisons."""
         self._writer.summary(**values)
 
     def warn(self, text: str) -> None:
-        """Keeps a warning with the run."""
+        """Records a warning with the run."""
         self._writer.warn(text)
 
     def save_checkpoint(
@@ -126,21 +126,20 @@ class ActiveRun:
         metrics: Mapping[str, float] | None = None,
         best: bool = False,
     ) -> Path:
-        """Writes a checkpoint whole, or not at all, and returns its path.
+        """Writes a checkpoint atomically, and returns its path.
 
         Args:
-            state: what to keep. In a layout of single files it is written by `torch.save`. In one of
-                directories each entry becomes a file: "model" becomes `model.safetensors` (or
-                `pytorch_model.bin`), "optimizer" `optimizer.pt`, others `{key}.pt`; an entry that is
-                a function is called with the path to write.
+            state: the contents. A layout of single files writes it with `torch.save`. In a layout of directories
+                each entry becomes a file: "model" becomes `model.safetensors` (or `pytorch_model.bin`), "optimizer"
+                `optimizer.pt`, others `{key}.pt`; an entry that is a function is called with the path to write.
             step: optimizer steps done.
             epoch: epochs done, if you count them.
-            metrics: kept with it, for choosing the best.
-            best: give it the layout's name for the best checkpoint, too.
+            metrics: saved with it, for choosing the best.
+            best: also publish it under the layout's name for the best checkpoint.
 
         Raises:
-            CheckpointError: this step has one already.
-            DiskFullError: no room; earlier checkpoints are intact.
+            CheckpointError: this step already has a checkpoint.
+            DiskFullError: the disk is full; earlier checkpoints are intact.
         """
         self._begin(None)
         writer = self._writer
@@ -166,16 +165,16 @@ class ActiveRun:
         item_column: str = "id",
         label_column: str = "label",
     ) -> Path | None:
-        """Writes predictions as CSV and, without `epoch`, the per-class statistics beside them.
+        """Writes predictions as CSV and, without `epoch`, the per-class statistics too.
 
         Args:
-            ids: one name an item, or its text.
-            labels: the truth: positions in `classes`, int [N], or bool [N, classes] where an item has a set of labels.
+            ids: one name per item, or its text.
+            labels: the targets: positions in `classes`, int [N], or bool [N, classes] if an item has a set of labels.
             probabilities: float [N, classes].
             classes: names in label order.
-            chosen: bool [N, classes], the labels predicted where an item has a set; None: those of 0.5 and more.
+            chosen: bool [N, classes], the predicted sets of labels; None: all with a probability of at least 0.5.
             split: train, val or test.
-            epoch: for predictions on the way; None for the final ones.
+            epoch: for predictions during training; None for the final ones.
             item_column: the first header: `id`, or `text` for texts.
             label_column: the first header of the statistics, such as `emotion`.
         """
@@ -185,7 +184,7 @@ class ActiveRun:
         from trainyard.analysis.classification.decisions import ARGMAX, Decision
 
         if chosen is not None and np.ndim(labels) == 1:
-            raise ValueError("chosen is for sets of labels; with one label an item it is the most probable class")
+            raise ValueError("chosen is for sets of labels; with one label per item the most probable class is chosen")
         if chosen is None:
             rule = ARGMAX if np.ndim(labels) == 1 else Decision("fixed", (0.5,) * len(classes))
             chosen = rule.choose(probabilities)
@@ -194,13 +193,14 @@ class ActiveRun:
             return self._writer.write("predictions", text, split=split, epoch=epoch)
         path = self._writer.write("final_predictions", text, split=split)
         kept = self._writer.keeps("per_class")
-        if kept and (split == "test" or "split" in self._writer.layout.facts_of("per_class")):  # else it is of test
+        # A path without the split is for the test split alone.
+        if kept and (split == "test" or "split" in self._writer.layout.facts_of("per_class")):
             rows = metrics.per_class(labels, chosen, classes)
             self._writer.write("per_class", predictions.per_class_csv(rows, label_column), split=split)
         return path
 
     def save_file(self, source: str | os.PathLike[str] | bytes, name: str) -> Path:
-        """Copies a file of yours (or bytes) into the run under `name`, which may have folders."""
+        """Copies a file (or bytes) into the run under `name`, which may contain folders."""
         return self._writer.save_file(source, name)
 
     def log_artifact(
@@ -213,23 +213,23 @@ class ActiveRun:
         metadata: Mapping[str, Any] | None = None,
         copy: bool = False,
     ) -> Artifact:
-        """Keeps files as a version of the artifact `name`; unchanged content gives the version there is.
+        """Saves files as a version of the artifact `name`; unchanged content returns the existing version.
 
-        The files are linked, not copied, and take no further disk. One that is later written into, instead
-        of replaced, would change in the version too, which is detected but cannot be undone: give `copy=True` for
-        files that grow or are edited in place. From then on `latest`, and every one of `aliases`, means it.
+        The files are linked, not copied, and take no more disk space. A file that is later modified in place would
+        change in the version too, which is detected but cannot be undone: use `copy=True` for files that grow or
+        are edited in place. `latest` and all `aliases` now refer to this version.
 
         Args:
             files: a file, a folder, or a mapping of names in the artifact to files and folders.
-            name: what it is called in the run's project.
-            type: what kind of thing it is: model, dataset …; the same in all versions.
-            aliases: names for this version, such as best; another version that has one loses it.
-            metadata: what to say of it, JSON-able.
+            name: its name in the run's project.
+            type: model, dataset …; the same in all versions.
+            aliases: names for this version, such as best, which are taken from other versions.
+            metadata: a description, JSON-able.
             copy: copy the files instead of linking them.
 
         Raises:
-            UserError: a name that cannot be, a missing file, another type than before; nothing is kept.
-            DiskFullError: no room for copies.
+            UserError: an invalid name, a missing file, or another type than before; nothing is saved.
+            DiskFullError: no space for copies.
         """
         version = artifacts.log_artifact(
             self._writer, files, name, type=type, aliases=aliases, metadata=metadata, copy=copy
@@ -238,26 +238,26 @@ class ActiveRun:
         return Artifact(transport, transport.artifact(version), Run)
 
     def use_artifact(self, reference: str) -> Artifact:
-        """The artifact that `name`, `name:best`, `name:v3` or `project/name:v3` means, without a version the latest.
+        """The artifact `name`, `name:best`, `name:v3` or `project/name:v3`; the latest version if none is given.
 
-        That this run used it is kept in both their lineages; `download` gives its files, every byte checked.
+        The use is recorded in the lineage of both; `download` copies its files and verifies their digests.
 
         Raises:
-            UserError: there is no such artifact; lists what there is.
+            UserError: there is no such artifact; lists those that exist.
         """
         transport = DirectoryTransport(self._writer.yard.root)
         return Artifact(transport, transport.artifact(Artifacts(self._writer.yard).use(reference, self._writer)), Run)
 
     def resume_from(self, step: int | str | None = None) -> Checkpoint | None:
-        """The newest whole checkpoint to continue from; None when there is none: begin at the beginning.
+        """The newest complete checkpoint to continue from; None if there is none, to start from the beginning.
 
-        Metric rows after its step no longer count, and damaged checkpoints are set aside. Call it before logging.
+        Discards metric rows after its step, and sets damaged checkpoints aside. Call it before logging.
 
         Args:
             step: a step, or "best"; None for the newest.
 
         Raises:
-            CheckpointError: no such step, or nothing whole is left.
+            CheckpointError: no such step, or no complete checkpoint is left.
             NotResumableError: there are checkpoints after that step.
         """
         choice = choose_to_resume(self._writer, step)
@@ -270,7 +270,7 @@ class ActiveRun:
         return Checkpoint(Run(transport, transport.run_at(self.home)), checkpoint_document(choice.checkpoint), place)
 
     def _begin(self, resumed_from: int | None) -> None:
-        """The first thing a resumed run does begins its attempt."""
+        """Begins the attempt of a resumed run, on its first call."""
         if self._resuming:
             self._resuming = False
             if resumed_from is None and self._writer.snapshot.checkpoints:
@@ -288,7 +288,7 @@ class ActiveRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._resuming and error is not None:  # nothing was done: the run stays as it was
+        if self._resuming and error is not None:  # nothing was written: the run stays as it was
             self._writer.abandon()
             return
         self._begin(None)

@@ -1,7 +1,6 @@
-"""What runs and people do with artifacts: log and remove; and what a finished training logs of itself.
+"""Logs and removes artifacts of runs, including those that a finished training logs by itself.
 
-The store is `trainyard.artifacts`; what is removed goes into the yard's trash from a plan, as everything
-does. Needs no torch.
+The store is `trainyard.artifacts`; removed versions go to the yard's trash from a plan. Needs no torch.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ def log_artifact(
     metadata: Mapping[str, Any] | None = None,
     copy: bool = False,
 ) -> Version:
-    """A version of `name` in the run's project that the run made (`Artifacts.log`).
+    """A version of `name` in the run's project, made by the run (`Artifacts.log`).
 
-    Where the run's layout has a place for it, the manifest is written as Weights & Biases has it, too.
+    If the run's layout has a place for it, the manifest is also written in the format of Weights & Biases.
     """
     with_manifest = run.keeps(_MANIFEST)
     version = Artifacts(run.yard).log(
@@ -49,20 +48,17 @@ def log_artifact(
     return version
 
 
-# -- what a finished training logs
-
-
 def log_run_artifacts(run: RunWriter, best_checkpoint: CheckpointRecord | None) -> list[Version]:
-    """Logs what a training leaves for others: its best checkpoint, final predictions and statistics.
+    """Logs the results of a training: its best checkpoint, final predictions and statistics.
 
-    They are `model-{run}` (alias best, without what only resuming needs), `predictions-{run}` and
-    `statistics-{run}` in the run's project: another run of that name makes the next versions. All are
-    links to what the run has already, whose digests are known; only layouts that keep manifests of
-    Weights & Biases have the files read once more, for their MD5.
+    They are `model-{run}` (alias best, without the files that only a resume needs), `predictions-{run}` and
+    `statistics-{run}` in the run's project; another run of that name makes the next versions. All are links to
+    files of the run, whose digests are known; only layouts with manifests of Weights & Biases read the files
+    again, for their MD5.
 
     Args:
         run: the open run, its files written.
-        best_checkpoint: the one to log; None: there is none.
+        best_checkpoint: the one to log, if there is one.
 
     Returns:
         The versions, in that order.
@@ -93,7 +89,7 @@ def log_run_artifacts(run: RunWriter, best_checkpoint: CheckpointRecord | None) 
 
 
 def _checkpoint_files(run: RunWriter, checkpoint: CheckpointRecord) -> dict[str, Path]:
-    """The checkpoint's files by name, from the place that is meant for others where there is one."""
+    """The checkpoint's files by name, from its best or final copy if there is one."""
     format_ = FORMATS[checkpoint.format]
     place = next(name for name in ("best", "final", "checkpoint", *checkpoint.paths) if name in checkpoint.paths)
     folder = run.resolve(checkpoint.paths[place].rstrip("/"))
@@ -102,16 +98,13 @@ def _checkpoint_files(run: RunWriter, checkpoint: CheckpointRecord) -> dict[str,
     return {file["name"]: folder / file["name"] for file in checkpoint.files if format_.is_published(file["name"])}
 
 
-# -- removing
-
-
 def plan_removal(yard: Yard, references: Sequence[str], *, force: bool = False) -> Plan:
     """A plan that removes these versions; each must be named by version or alias.
 
     Args:
-        yard: whose.
+        yard: the yard.
         references: such as name:v3 or project/name:v0.
-        force: also versions in use: those that a run of the yard has used, or that have an alias of their own.
+        force: also remove versions in use: used by a run of the yard, or with an alias other than latest.
 
     Raises:
         UserError: no such version, one in use, or a reference that names no version.
@@ -121,17 +114,18 @@ def plan_removal(yard: Yard, references: Sequence[str], *, force: bool = False) 
     items: dict[str, PlanItem] = {}
     for reference in references:
         if ":" not in reference.rpartition("/")[2]:
-            raise UserError(
-                f"{reference!r} does not say which version to remove.", f"Write {reference}:v0, say; one at a time."
-            )
+            what = f"{reference!r} does not name a version to remove."
+            raise UserError(what, f"Add the version, for example {reference}:v0.", value=reference, place=yard.root)
         version = store.find(reference)
         uses = _uses(store, version, titles)
         if uses and not force:
             raise UserError(
                 f"{version.reference} is in use: {'; '.join(uses)}. Nothing was removed.",
-                "Remove the alias first, or remove it all the same with --force.",
+                "Remove the alias first, or use --force.",
+                value=reference,
+                place=store.path(version),
             )
-        why = f"asked for, although in use: {'; '.join(uses)}" if uses else "asked for, and nothing uses it"
+        why = f"requested, although in use: {'; '.join(uses)}" if uses else "requested, and not in use"
         place = yard.relative(store.path(version).parent)
         items[version.reference] = PlanItem(
             "file", f"artifact {version.reference}", why, (place,), data={"artifact": version.reference}
@@ -140,21 +134,21 @@ def plan_removal(yard: Yard, references: Sequence[str], *, force: bool = False) 
 
 
 def remove(yard: Yard, references: Sequence[str], *, force: bool = False) -> TrashEntry | None:
-    """Moves versions into the yard's trash, from where `undo` brings them back; as `plan_removal`.
+    """Moves versions into the yard's trash, from which `undo` restores them; arguments as in `plan_removal`.
 
-    Nobody can begin to use one of them meanwhile, and their numbers are never given again.
+    The series are locked meanwhile, so that no run starts to use a version, and numbers are never reused.
     """
     store = Artifacts(yard)
     with contextlib.ExitStack() as locks:
-        touched = {store.series(store.find(reference)) for reference in references}
-        for series in sorted(touched, key=lambda series: series.folder):
+        affected = {store.series(store.find(reference)) for reference in references}
+        for series in sorted(affected, key=lambda series: series.folder):
             locks.enter_context(series.locked())
             series.note_numbers()
         return apply(yard, plan_removal(yard, references, force=force))
 
 
 def _uses(store: Artifacts, version: Version, titles: Mapping[str, str]) -> list[str]:
-    """Why a version should stay, a phrase each."""
+    """Reasons to keep a version, a phrase each."""
     aliases = [f"its alias is {alias}" for alias in version.aliases if alias != "latest"]
     runs = [note["run"] for note in store.series(version).notes(version.number) if note["role"] == "used"]
     return aliases + [f"{titles[run]} ({run}) used it" for run in dict.fromkeys(runs) if run in titles]

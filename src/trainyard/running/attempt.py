@@ -1,6 +1,6 @@
-"""One attempt at a run: from a training that is ready to the last file that it leaves.
+"""One attempt at a run: trains, tests and writes the final files.
 
-The same for a new run, a resumed one, and one of a user's own model and data.
+Used by new runs, by resumed ones, and by those of a user's own model and data.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def starting_processes(device: str) -> Iterator[Process]:
     """This process among those of torchrun; all of them leave the block together."""
     try:
         yield processes.start(device)
-        processes.meet()  # the one that keeps the run has more to write than the others
+        processes.meet()  # the main process writes the run's files and takes longer than the others
     finally:
         processes.stop()
 
@@ -56,21 +56,21 @@ def attempt(
     sinks: Sequence[Sink] = (),
     should_stop: ShouldStop = lambda: False,
 ) -> None:
-    """Trains what is left, then tests and writes what a finished run leaves.
+    """Trains the remaining steps, then tests and writes the final files.
 
     Args:
         setup: the training.
-        run: where to write; None in processes that keep no run.
-        progress: where the training stands.
+        run: where to write; None in processes that write no run.
+        progress: the current state of the training.
         resumed: whether earlier attempts left records.
-        overrides: what was given on the command line, kept with the run.
-        console: everything printed here is in the run's log too.
-        messages: what was printed before the log was open.
-        sinks: further listeners, besides the run's own.
-        should_stop: asked after each step, as are signals; True stops with a checkpoint.
+        overrides: the command line's overrides, saved with the run.
+        console: everything printed here is also in the run's log.
+        messages: lines printed before the log was open.
+        sinks: further sinks, in addition to the run's own.
+        should_stop: called after each step, like the check for signals; True stops with a checkpoint.
 
     Raises:
-        Interrupted: the training was asked to stop, and did after a checkpoint.
+        Interrupted: a stop was requested; a checkpoint is written.
         TrainyardError: it failed.
     """
     config = setup.config
@@ -98,12 +98,12 @@ def attempt(
                     if resumed:
                         checkpointer.catch_up(done=False)
                     own = sinks_of(setup, run, checkpointer, logger, console, progress)
-                    listening = [*own, *([tracker] if tracker else []), *sinks]
+                    all_sinks = [*own, *([tracker] if tracker else []), *sinks]
                     try:
                         try:
-                            _fit(setup, checkpointer, listening, progress, lambda: asked.is_set() or should_stop())
+                            _fit(setup, checkpointer, all_sinks, progress, lambda: asked.is_set() or should_stop())
                         except Interrupted:
-                            checkpointer.wait()  # the checkpoint it stopped at is promised
+                            checkpointer.wait()  # Interrupted guarantees a checkpoint
                             raise
                         checkpointer.wait()
                     finally:

@@ -1,4 +1,4 @@
-"""Measuring a checkpoint of a run on one of its splits again."""
+"""Evaluates a checkpoint of a run on one of its splits again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainyard.runs import RunReader, Snapshot, amend
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of one checkpoint on one split, and what the run had recorded for them."""
+    """Metrics of one checkpoint on one split, beside those that the run had recorded."""
 
     split: str
     step: int
@@ -30,16 +30,16 @@ class Evaluation:
 def evaluate_run(
     reader: RunReader, split: str, *, checkpoint: str | None = None, device: str = "auto", trust: bool = False
 ) -> Evaluation:
-    """Measures a run's checkpoint on a split, with the run's own data and settings.
+    """Evaluates a run's checkpoint on a split, with the run's own data and settings.
 
-    The evaluation is kept with the run: a log of its own, and how often the test split was used.
+    The evaluation is saved with the run: a separate log, and the number of times the test split was used.
 
     Args:
         reader: the run.
         split: train, val or test.
         checkpoint: best (None), last, or a step.
         device: where to compute.
-        trust: let the run's config name `_target_` objects outside the allow-list: they can run any code.
+        trust: accept `_target_` objects outside the allow-list, which can run any code.
 
     Raises:
         UnsafeTargetError: the config names such an object, and `trust` is off.
@@ -66,7 +66,9 @@ def measure(reader: RunReader, setup: Setup, split: str, *, step: int, rule: Rul
         DataError: the split is empty.
     """
     if not len(setup.dataset.indices(split)):
-        raise DataError(f"The data has no {split} split.", "Choose another with --split.", value=split)
+        raise DataError(
+            f"The data has no {split} split.", "Choose another with --split.", value=split, place=reader.home
+        )
     found = setup.predict(split, rule)
     recorded = _recorded(reader.snapshot, step, split)
     times = int(reader.snapshot.summary.get("times_tested", 0)) + (split == "test")
@@ -88,7 +90,7 @@ def measure(reader: RunReader, setup: Setup, split: str, *, step: int, rule: Rul
 
 
 def _recorded(run: Snapshot, step: int, split: str) -> dict[str, float]:
-    """What the run recorded for this split with this checkpoint; its summary is of the best one."""
+    """The metrics that the run recorded for this checkpoint and split; the summary is of the best checkpoint."""
     checkpoint = run.checkpoint(step)
     known = run.summary if run.summary.get("best_step") == step or checkpoint is None else checkpoint.metrics
     return {name: float(value) for name, value in of_split(known, split).items()}

@@ -1,7 +1,6 @@
-"""Exporting what a run trained: ONNX, int8 with what it costs, and a speech encoder's adapter or merged model.
+"""Exports of a trained run: ONNX, int8 with its loss in accuracy, and a speech encoder's adapter or merged model.
 
-Everything goes to the run's own place for exports, is checked there against the model on the run's own
-data, and is recorded.
+Exports go to the layout's place for them, are compared with the model on the run's own data, and are recorded.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ if TYPE_CHECKING:
     from trainyard.export.onnx import Parity
 
 FORMATS = ("onnx", "int8", "adapter", "merged")
-_COMPARED = 64  # items that an exported file is checked on
+_COMPARED = 64  # items on which an exported file is compared with the model
 
 
 def export_run(
     reader: RunReader, format_: str, *, checkpoint: str | None = None, trust: bool = False
 ) -> list[tuple[Path, str]]:
-    """Exports a run's checkpoint; returns each file or folder, and what was measured of it.
+    """Exports a run's checkpoint; returns each file or folder, with a description of the measurements.
 
     Args:
         reader: the run.
-        format_: onnx; int8 for what was trained with model.qat=true; adapter (peft) or merged (transformers) for
+        format_: onnx; int8 for models trained with model.qat=true; adapter (peft) or merged (transformers) for
             a speech encoder.
         checkpoint: best (None), last, or a step.
-        trust: let the run's config name `_target_` objects outside the allow-list.
+        trust: accept `_target_` objects outside the allow-list, which can run any code.
 
     Raises:
-        UserError: the run's model has no such format, or that folder is there already.
-        ChangedDataError: the data is not what the run was trained on; ONNX is checked against it.
+        UserError: the run's model does not support the format, or that folder exists already.
+        ChangedDataError: the data is not what the run was trained on; ONNX is compared on it.
         TrainyardError: the exported file does not give the model's outputs; nothing is kept.
     """
     opened = Trained.open(reader, checkpoint, device="cpu", trust=trust)
@@ -57,9 +56,9 @@ def export_run(
 
 
 def export_quantised(setup: Setup, run: RunWriter, step: int) -> list[tuple[Path, str]]:
-    """What a quantisation-aware training is for: float and int8 ONNX, and a table of what int8 costs and saves.
+    """The result of a quantisation-aware training: float and int8 ONNX, and a table that compares them.
 
-    Where that fails, the run is warned and no worse for it: `trainyard export` can be asked again.
+    A failure is only a warning of the run: `trainyard export` can repeat the export.
     """
     if not isinstance(setup.model, QuantAware) or not run.keeps("exports"):
         return []
@@ -73,9 +72,9 @@ def export_quantised(setup: Setup, run: RunWriter, step: int) -> list[tuple[Path
 
 
 def _own_onnx(setup: Setup, run: RunWriter, format_: str, step: int, rule: Rule | None) -> list[tuple[Path, str]]:
-    """The ONNX file of a model with several inputs, its rule described beside it."""
+    """The ONNX file of a model with several inputs, with a description of its rule."""
     if format_ != "onnx":
-        raise _not_for_int8(run)
+        raise _not_for_int8(run, format_)
     dataset, split = setup.dataset, _compared_on(setup)
     assert dataset.lengths is not None
     chosen = dataset.indices(split)[:_COMPARED]
@@ -95,15 +94,14 @@ def _own_onnx(setup: Setup, run: RunWriter, format_: str, step: int, rule: Rule 
 
 
 def _compared_on(setup: Setup) -> str:
-    """The split whose items an exported file is checked on."""
+    """The split on which an exported file is compared with the model."""
     wanted = ("test", "val", "train") if setup.config.run.test else ("val", "train")
     return next(name for name in wanted if len(setup.dataset.indices(name)))
 
 
-def _not_for_int8(run: RunWriter) -> UserError:
-    return UserError(
-        f"Run {run.name} was not trained for int8.", "Train it with model.qat=true, or export --format onnx."
-    )
+def _not_for_int8(run: RunWriter, format_: str) -> UserError:
+    remedy = "Train it with model.qat=true, or export --format onnx."
+    return UserError(f"Run {run.name} was not trained for int8.", remedy, value=format_, place=run.name)
 
 
 def write_onnx(setup: Setup, path: Path, run: str, step: int) -> Parity:
@@ -147,7 +145,7 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
 
     stem, model = _stem(run, step), setup.model
     if format_ == "int8" and not isinstance(model, QuantAware):
-        raise _not_for_int8(run)
+        raise _not_for_int8(run, format_)
     padded = "; it takes no lengths: give it whole clips" if setup.dataset.lengths is not None else ""
     float_path = stem.with_name(f"{stem.name}.onnx")
     parity = write_onnx(setup, float_path, run.id, step)
@@ -179,20 +177,16 @@ def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[
 
 
 def _folder(opened: Trained, run: RunWriter, format_: str) -> list[tuple[Path, str]]:
-    """A folder that other libraries load the trained network from."""
+    """A folder from which other libraries load the trained network."""
     kind = kinds.torch_side("model", opened.config.model.name)
     if not hasattr(kind, "export_folder"):
-        raise UserError(
-            f"Run {run.name} did not train a speech encoder, which --format {format_} is for.",
-            "Use --format onnx.",
-            value=format_,
-            place=run.name,
-        )
+        what = f"--format {format_} is for speech encoders, and run {run.name} did not train one."
+        raise UserError(what, "Use --format onnx.", value=format_, place=run.name)
     stem = _stem(run, opened.step)
     folder = stem.with_name(f"{stem.name}_{format_}")
     if folder.exists():
         raise UserError(f"{folder} exists.", "Use it, or remove it and export again.", value=format_, place=folder)
-    # Weights of another run replaced those of the published base, whatever that run began from.
+    # With run.checkpoint_path, the weights of another run replaced those of the published base.
     has_base = not opened.config.run.checkpoint_path
     what = kind.export_folder(opened.model, format_, folder, opened.loaded.model_config, has_base=has_base)
     run.note_record("exports", stem.parent)
@@ -205,9 +199,10 @@ def _kind(setup: Setup) -> Any:
 
 
 def _stem(run: RunWriter, step: int) -> Path:
-    """Where the exports of a checkpoint go, without what tells them apart."""
+    """The common prefix of the paths of a checkpoint's exports."""
     if not run.keeps("exports"):
-        raise UserError(f"Layout {run.layout.name} has no place for exports.", "Add the kind `exports` to it.")
+        name = run.layout.name
+        raise UserError(f"Layout {name} has no place for exports.", "Add the kind `exports` to it.", value=name)
     return run.path("exports") / f"{run.snapshot.model}_step-{step}"
 
 
@@ -217,12 +212,12 @@ def _items(setup: Setup, split: str) -> Tensor:
 
 
 def _main_metric(setup: Setup) -> str:
-    """The first metric that the task shows besides the loss."""
+    """The first metric that the task shows after the loss."""
     return next(name for name in setup.task.scoring.headline if name != "loss")
 
 
 def _score(setup: Setup, outputs: Tensor, split: str) -> float:
-    """The main metric of outputs for every item of a split."""
+    """The main metric of the outputs for all items of a split."""
     columns = {name: column.numpy() for name, column in setup.task.predict(outputs).items()}
     targets = setup.dataset.labels[setup.dataset.indices(split)]
     scoring = setup.task.scoring

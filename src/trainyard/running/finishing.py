@@ -1,4 +1,4 @@
-"""The end of a run: testing the checkpoint that validation chose, once, and writing everything that comes of it."""
+"""The end of a run: tests the checkpoint that validation chose, once, and writes the results."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from trainyard.training.evaluate import Predictions
 def finish(
     setup: Setup, run: RunWriter | None, console: Console, logger: logging.Logger | None = None
 ) -> dict[str, Any]:
-    """Predicts validation and test with the best checkpoint, and writes what a finished run leaves.
+    """Predicts validation and test with the best checkpoint, and writes the final files.
 
     Args:
-        setup: the training, at its end; its model becomes the best one.
-        run: where to write; None in processes that keep no run, which predict their part.
-        console: told the scores.
-        logger: of the run; told what the console is.
+        setup: the finished training; the best weights are loaded into its model.
+        run: where to write; None in processes that write no run, which predict their share.
+        console: where the scores are printed.
+        logger: of the run; logs what the console prints.
 
     Returns:
-        What `wandb-summary.json` holds; nothing where `run` is None.
+        The contents of `wandb-summary.json`; empty if `run` is None.
     """
     config, scoring = setup.config, setup.task.scoring
     best = choose(RunReader(run.yard, run.home), step="best") if run is not None and config.run.train else None
@@ -61,7 +61,7 @@ def finish(
         run.event(DataSeen({**run.snapshot.data, "cache": setup.dataset.cache()}))
     summary = _summary(run, found, best)
     run.summary(**summary)
-    told = records.write_end(run, summary, further, headline=scoring.headline, with_plots=with_plots)
+    written = records.write_end(run, summary, further, headline=scoring.headline, with_plots=with_plots)
     if config.outputs.artifacts:
         for version in log_run_artifacts(run, best.checkpoint if best is not None else None):
             tell(console, f"artifact {version.reference}", logger=logger)
@@ -69,11 +69,11 @@ def finish(
         values = predictions.metrics
         line = "  ".join(f"{name} {values[name]:.4f}" for name in scoring.headline if name in values)
         tell(console, f"{split:<5}{line}", logger=logger)
-    return told
+    return written
 
 
 def _predict(setup: Setup, best: Choice | None) -> dict[str, Predictions]:
-    """Validation, then test, with the best weights and the labels chosen as on validation."""
+    """Validation, then test, with the best weights and the rule tuned on validation."""
     config = setup.config
     path = setup.process.share(str(best.path) if best is not None else None)
     source = path if config.run.train else config.run.checkpoint_path

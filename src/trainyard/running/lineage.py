@@ -1,4 +1,4 @@
-"""Which run a checkpoint belongs to, and which of a run's checkpoints other runs were made from."""
+"""The run that a checkpoint belongs to, and the checkpoints of a run that other runs started from."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from trainyard.runs.events import ParentUsed
 
 
 def source_of(yard: Yard, checkpoint: Path, role: str) -> ParentUsed | None:
-    """The parent that using `checkpoint` makes; None when it is not a checkpoint of a run in this yard.
+    """The event that records the use of `checkpoint`; None if it is not a checkpoint of a run in this yard.
 
-    It is looked for in what the runs themselves recorded, so that this works for any layout.
+    The run is found by the paths that runs recorded, so that this works for any layout.
 
     Args:
-        yard: where to look.
+        yard: where to search.
         checkpoint: a checkpoint's path under any of its names, or the path of a file in it.
-        role: what it is used as.
+        role: its purpose, such as "teacher".
     """
     path = Path(os.path.abspath(checkpoint))
     wanted = {found for place in (path, path.parent) if (found := _inode(place)) is not None}
     homes = [yard.root / row["home"] for row in Index(yard).query().rows]
-    # The home it lies in comes first, but every other is looked at too: a layout may put checkpoints outside.
+    # The home around the path comes first; the others follow, because a layout may put checkpoints outside homes.
     for home in sorted(homes, key=lambda home: not path.is_relative_to(home)):
         with contextlib.suppress(TrainyardError):  # a run that cannot be read has no checkpoint to protect
             run = RunReader(yard, home)
@@ -36,7 +36,7 @@ def source_of(yard: Yard, checkpoint: Path, role: str) -> ParentUsed | None:
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
-    """What a path leads to, however it is spelled; None when nothing is there."""
+    """Device and inode of a path, however it is spelled; None if it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -45,23 +45,23 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 class UsedSteps:
-    """Callable: the steps of a run that other runs were made from, and by whom.
+    """Callable: the steps of a run that other runs started from, with a reason to keep each.
 
-    Asked after every checkpoint, so it looks again only when some run of the yard has changed.
+    Called after every checkpoint, so it queries the index only if some run of the yard has changed.
     """
 
     def __init__(self, yard: Yard, run_id: str) -> None:
         self._yard, self._run_id = yard, run_id
-        self._changes = -1  # bytes of the yard's list of changes when last looked
+        self._changes = -1  # bytes of the yard's list of changes at the last query
         self._used: dict[int, str] = {}
 
     def __call__(self) -> dict[int, str]:
-        """Step to a sentence that says who uses it."""
+        """Maps each used step to a sentence about its user."""
         changes = self._yard.changes_path.stat().st_size if self._yard.changes_path.exists() else 0
         if changes != self._changes:
             self._changes = changes
             self._used = {
-                int(parent["step"]): f"{child['name']} ({child['id']}) was made from it"
+                int(parent["step"]): f"{child['name']} ({child['id']}) started from it"
                 for child in Index(self._yard).children(self._run_id)
                 for parent in child["parents"]
                 if parent["run"] == self._run_id and parent["step"] is not None

@@ -1,7 +1,4 @@
-"""A run's log files: one for people, and where the layout has them one for errors and one for speed.
-
-And what is told on the console besides.
-"""
+"""A run's log files, among them one of errors and one of speed if the layout has them; and its console."""
 
 from __future__ import annotations
 
@@ -24,10 +21,10 @@ from trainyard.training.events import EpochEnded, Event
 
 @contextlib.contextmanager
 def logging_to(run: RunWriter, *kinds: str) -> Iterator[logging.Logger]:
-    """A logger that writes to the run's files of these kinds, as far as its layout has them.
+    """A logger that writes to the run's files of these kinds, if its layout has them.
 
-    "error_log" takes warnings and worse; the others take everything. Files are appended to, so that
-    a resumed run goes on in the same ones.
+    "error_log" takes warnings and errors; the others take everything. Files are appended to, so a resumed run
+    continues them.
     """
     logger = logging.getLogger(f"trainyard.run.{run.id}")
     logger.setLevel(logging.DEBUG)
@@ -53,24 +50,24 @@ def logging_to(run: RunWriter, *kinds: str) -> Iterator[logging.Logger]:
 
 
 class RunConsole(Console):
-    """The terminal, or the pipe, that a training tells of itself: once nobody reads any more, it goes on silently."""
+    """A console that becomes silent when its pipe is closed, so that the training goes on."""
 
     def on_broken_pipe(self) -> None:
-        """Prints nothing from now on; rich's own would end the training."""
+        """Stops printing; rich's own method would end the training."""
         self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # what is still buffered must go somewhere when the process ends
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())  # Python flushes the buffered output when the process ends
+        os.close(null)
 
 
 def tell(console: Console, text: str, *, label: str = "", logger: logging.Logger | None = None) -> None:
-    """Prints one line, unbroken; square brackets in names and paths are no markup.
+    """Prints one line without wrapping; square brackets in names and paths are not markup.
 
     Args:
-        console: where to.
+        console: where to print.
         text: the line.
-        label: printed before it; only what is wrong has one.
-        logger: of the run, to have the line in its log as well.
+        label: a prefix, such as "warning: "; a line with one is logged as a warning.
+        logger: of the run, to log the line too.
     """
     console.print(Text.assemble((label, "yellow"), text), soft_wrap=True, highlight=False)
     if logger is not None:
@@ -78,7 +75,7 @@ def tell(console: Console, text: str, *, label: str = "", logger: logging.Logger
 
 
 def kept_in(home: Path) -> str:
-    """Where a run is, as its user would say it: from the current directory where it lies below."""
+    """A line with the run's home, relative to the current directory if it is inside."""
     return f"kept in {home.relative_to(Path.cwd()) if home.is_relative_to(Path.cwd()) else home}/"
 
 

@@ -1,4 +1,4 @@
-"""Predicting new items with what a run trained."""
+"""Predicts new items with a trained run."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _BATCH = 256
 def predict_items(
     reader: RunReader, path: Path, *, checkpoint: str | None = None, device: str = "auto", trust: bool = False
 ) -> str:
-    """Predictions for new items, as the CSV text that the run's task writes.
+    """Predictions for new items, as CSV text written by the run's task.
 
     Args:
         reader: the run whose checkpoint predicts.
-        path: what the run was trained on: an image, a folder of images or an .npz; a recording or a folder of them;
-            a .txt with one text a line, or a table of texts.
+        path: items of the kind that the run was trained on: an image, a folder of images or an .npz; a recording or
+            a folder of them; a .txt with one text per line, or a table of texts.
         checkpoint: best (None), last, or a step.
         device: where to compute.
-        trust: let the run's config name `_target_` objects outside the allow-list: they can run any code.
+        trust: accept `_target_` objects outside the allow-list, which can run any code.
 
     Raises:
-        DataError: nothing to predict there, or items of another shape.
+        DataError: the path has no items to predict, or items of another shape.
         UnknownCheckpointError: no such checkpoint.
         CheckpointError: it is damaged.
     """
@@ -50,7 +50,7 @@ def predict_items(
 
 
 def _read(opened: Trained, path: Path) -> Items:
-    """The items at `path`, read as the run read its own."""
+    """The items at `path`, preprocessed like the run's data."""
     system = opened.config.system
     items: Items = kinds.torch_side("data", opened.config.data.source).read_new(
         path,

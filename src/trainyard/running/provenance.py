@@ -1,7 +1,7 @@
-"""The files that say what a run was started with: its config, machine and packages, in every layout's form.
+"""The files that record how a run was started: its config, machine and packages, in the forms of every layout.
 
-For training and for a user's own loop alike: needs no torch and no numpy. What Weights & Biases keeps under
-the same names has the same keys and types here; nothing comes from environment variables.
+Used by training and by a user's own loop: needs no torch and no numpy. Files with names of Weights & Biases have
+its keys and types. Nothing is taken from environment variables.
 """
 
 from __future__ import annotations
@@ -21,11 +21,6 @@ from trainyard.runs import RunWriter, environment
 from trainyard.runs.identity import utc_now
 from trainyard.runs.snapshot import Snapshot
 
-
-def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-
-
 _KINDS = (
     "hydra_overrides",
     "config",
@@ -39,7 +34,7 @@ _KINDS = (
 
 
 def is_complete(run: RunWriter) -> bool:
-    """Whether all of it is there: not so for a run that was killed while `write_start` wrote."""
+    """Whether all these files exist; false for a run that was killed during `write_start`."""
     written = {record.kind for record in run.snapshot.records}
     return all(kind in written for kind in _KINDS if run.keeps(kind))
 
@@ -47,7 +42,7 @@ def is_complete(run: RunWriter) -> bool:
 def write_start(
     run: RunWriter, config: Mapping[str, Any], overrides: Sequence[str], captured: Mapping[str, Any]
 ) -> None:
-    """Config, environment and requirements, in every form that the layout asks for; what is there stays."""
+    """Writes config, environment and requirements in every form that the layout has; keeps existing files."""
     text = {
         "hydra_overrides": _yaml(list(overrides)),
         "config": _yaml(dict(config)),
@@ -66,8 +61,12 @@ def write_start(
         run.write("default_config", text["config"])
 
 
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
 def _hydra_settings(run: RunWriter, overrides: Sequence[str]) -> dict[str, Any]:
-    """hydra.yaml, as far as it means something here."""
+    """The parts of hydra.yaml that apply."""
     return {
         "hydra": {
             "run": {"dir": run.yard.relative(run.home)},
@@ -84,18 +83,18 @@ def wandb_config(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def wandb_metadata(captured: Mapping[str, Any], *, started: str | None) -> dict[str, Any]:
-    """wandb-metadata.json: wandb's own keys and types (its EnvironmentRecord), and five that it lacks.
+    """wandb-metadata.json: wandb's own keys and types (its EnvironmentRecord), and five more.
 
-    Like there, sizes are in bytes and strings. Its `cudaVersion` is here what torch was built with. Added, and
-    null where there is none: `torch`, `transformers`, `cuda`, `gpu_driver` and `git_dirty`.
+    As in wandb, sizes are strings, in bytes. `cudaVersion` is the version that torch was built with. The added keys
+    `torch`, `transformers`, `cuda`, `gpu_driver` and `git_dirty` may be null.
 
     Args:
-        captured: what `environment.capture` told, and perhaps "cuda".
+        captured: the result of `environment.capture`, and optionally "cuda".
         started: when the run began, ISO-8601.
     """
     packages, git, gpus, cpu = captured["packages"], captured["git"], captured["gpus"], captured["cpu"]
     disk = shutil.disk_usage("/")
-    told = {
+    return {
         "os": captured["os"],
         "python": f"{platform.python_implementation()} {captured['python']}",
         "startedAt": started,
@@ -120,17 +119,16 @@ def wandb_metadata(captured: Mapping[str, Any], *, started: str | None) -> dict[
         "gpu_driver": gpus[0].get("driver") if gpus else None,
         "git_dirty": git.get("dirty"),
     }
-    return told
 
 
 def _nvidia(gpu: Mapping[str, str]) -> dict[str, str]:
-    """One GPU; nvidia-smi tells its memory as "81559 MiB"."""
+    """One GPU; nvidia-smi reports its memory as "81559 MiB"."""
     amount = re.fullmatch(r"(\d+) MiB", gpu.get("memory", ""))
     return {"name": gpu["name"], **({"memoryTotal": str(int(amount[1]) << 20)} if amount else {})}
 
 
 def _physical_cores() -> int | None:
-    """Cores without hyper-threading; None where Linux does not tell."""
+    """Cores without hyper-threading; None if /proc/cpuinfo does not list them."""
     try:
         processors = Path("/proc/cpuinfo").read_text().split("\n\n")
     except OSError:
@@ -140,14 +138,14 @@ def _physical_cores() -> int | None:
 
 
 def wandb_summary(run: Snapshot, values: Mapping[str, Any]) -> dict[str, Any]:
-    """wandb-summary.json: `values`, the last ones of the history, and wandb's own keys.
+    """wandb-summary.json: `values`, the last values of the history, and wandb's own keys.
 
     Args:
-        run: whose; running or ended.
-        values: the final ones: metrics, best epoch, per-class statistics …
+        run: running or ended.
+        values: final ones: metrics, best epoch, per-class statistics …
     """
     now = utc_now()
-    # An attempt that was killed did not say when it ended: what it took is not known.
+    # The end of an attempt that was killed is unknown, so its time is not counted.
     spans = [
         (attempt.started, attempt.ended or now)
         for attempt in run.attempts

@@ -1,7 +1,7 @@
-"""The files a run leaves for people and other tools, apart from checkpoints and logs.
+"""The files of a run for people and other tools, except checkpoints and logs.
 
-Each is written only where the run's layout has a place for it. What they hold is computed in
-`analysis`; that they are written whole is `durable`'s matter.
+Each is written only if the run's layout has a place for it. `analysis` computes their contents; `durable` writes
+them atomically.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PredictionsSink:
         self._run, self._dataset, self._scoring, self._every = run, dataset, scoring, every
 
     def emit(self, event: Event) -> None:
-        """Writes one file when it is time."""
+        """Writes one file every n-th epoch."""
         if isinstance(event, EpochEnded) and event.epoch % self._every == 0 and event.predictions and event.val:
             text = predictions_text(event.predictions, self._dataset, self._scoring)
             self._run.write("predictions", text, split="val", epoch=event.epoch)
@@ -43,12 +43,11 @@ class PredictionsSink:
 
 
 class ResultsSink:
-    """Keeps results.json, an array with one object an epoch, and metadata.json, whole after each epoch.
+    """Writes results.json, an array with one object per epoch, and metadata.json, replaced after each epoch.
 
     Args:
-        run: whose.
+        run: the run.
         total_steps: optimizer steps planned.
-        learning_rate: the one the run started with.
     """
 
     def __init__(self, run: RunWriter, total_steps: int) -> None:
@@ -98,29 +97,30 @@ def predictions_text(found: Predictions, dataset: Dataset, scoring: Scoring) -> 
 def write_predictions(
     run: RunWriter, found: Predictions, dataset: Dataset, scoring: Scoring, split: str, *, with_plots: bool
 ) -> None:
-    """Predictions of the chosen checkpoint on a split, and the tables and pictures that the task makes of them."""
+    """Writes the predictions of the chosen checkpoint on a split, and the task's tables and plots of them."""
     run.write("final_predictions", predictions_text(found, dataset, scoring), split=split)
     title = f"{run.snapshot.project} / {run.name}: {split}"
     made = scoring.records(found.columns, found.targets, found.rule, title=title, plots=with_plots)
     for kind, content in made:
-        if run.keeps(kind) and (split == "test" or "split" in run.layout.facts_of(kind)):  # else it is of test
+        # A path without the split is for the test split alone.
+        if run.keeps(kind) and (split == "test" or "split" in run.layout.facts_of(kind)):
             run.write(kind, content, split=split)
 
 
 def write_end(
     run: RunWriter, summary: Mapping[str, Any], further: Mapping[str, Any], *, headline: Sequence[str], with_plots: bool
 ) -> dict[str, Any]:
-    """History as CSV, learning curves, the summary in every form, and the project's table of metrics.
+    """Writes the history as CSV, learning curves, the summary in every form, and the project's table of metrics.
 
     Args:
-        run: whose.
+        run: the run.
         summary: final values.
-        further: what the task adds to `wandb-summary.json`.
+        further: the task's additions to `wandb-summary.json`.
         headline: the task's main metrics; the first after the loss is drawn beside it.
         with_plots: draw.
 
     Returns:
-        What `wandb-summary.json` holds.
+        The contents of `wandb-summary.json`.
     """
     run.sync_history()
     rows = read_history(run.home / ".run" / "history.jsonl")
@@ -130,35 +130,35 @@ def write_end(
         title = f"{run.snapshot.project} / {run.name}"
         metric = next((name for name in headline if name != "loss"), None)
         run.write("learning_curves", plots.learning_curves(rows, title, metric=metric, best_epoch=best))
-    told: dict[str, Any] = without_nan(provenance.wandb_summary(run.snapshot, {**summary, **further}))
+    for_wandb: dict[str, Any] = without_nan(provenance.wandb_summary(run.snapshot, {**summary, **further}))
     run.write("summary", json.dumps(without_nan({**summary, "run": run.id, "name": run.name}), indent=2) + "\n")
-    run.write("wandb_summary", json.dumps(told, indent=2) + "\n")
+    run.write("wandb_summary", json.dumps(for_wandb, indent=2) + "\n")
     if run.keeps("metrics_table"):
         add_to_table(run, summary)
     if run.keeps("tensorboard") and run.layout.path("tensorboard", run.snapshot.facts) != run.snapshot.home:
         directory = run.path("tensorboard")
         if directory.is_dir():
             run.note_record("tensorboard", directory)
-    return told
+    return for_wandb
 
 
 def write_layer_weights(run: RunWriter, weights: Sequence[float], *, with_plots: bool) -> None:
-    """How much the head listens to each layer: a table, and a picture.
+    """Writes the weight of each layer in the head's input, as a table and a plot.
 
-    Where the layout has the picture above the runs, it shows every run of the project with this name:
-    the same model on other data sets.
+    If the layout shares the plot between runs, it shows every run of the project with this name: the same model
+    on other datasets.
     """
     run.write(layer_weights.KIND, layer_weights.to_csv(weights))
     if not with_plots or not run.keeps("encoder_weights"):
         return
+    title = f"{run.snapshot.project} / {run.name}"
     if not run.layout.is_shared("encoder_weights"):
-        run.write("encoder_weights", plots.layer_weights({run.name: weights}, f"{run.snapshot.project} / {run.name}"))
+        run.write("encoder_weights", plots.layer_weights({run.name: weights}, title))
         return
     with durable.locked(run.yard.own / "layer-weights.lock"):
-        rows_of = Index(run.yard).query("").rows
         homes = [
             run.yard.root / row["home"]
-            for row in rows_of
+            for row in Index(run.yard).query("").rows
             if (row["project"], row["name"]) == (run.snapshot.project, run.name) and row["id"] != run.id
         ]
         known = {
@@ -167,7 +167,6 @@ def write_layer_weights(run: RunWriter, weights: Sequence[float], *, with_plots:
             if (found := layer_weights.read(reader)) is not None
         }
         known[run.snapshot.dataset] = list(weights)
-        title = f"{run.snapshot.project} / {run.name}"
         path = run.path("encoder_weights")
         durable.write_bytes(path, plots.layer_weights(dict(sorted(known.items())), title))
     run.note_record("encoder_weights", path, digest=False)
@@ -177,7 +176,7 @@ _TABLE_START = ("run", "id", "dataset", "model", "split")
 
 
 def add_to_table(run: RunWriter, summary: Mapping[str, Any]) -> None:
-    """Puts the run's rows (one a split) into the project's metrics.csv; columns grow as metrics appear."""
+    """Writes the run's rows (one per split) to the project's metrics.csv, adding columns for new metrics."""
     path = run.path("metrics_table")
     own = [
         {

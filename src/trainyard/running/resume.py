@@ -1,4 +1,4 @@
-"""Continuing a run from its newest whole checkpoint, exactly as if it had never stopped."""
+"""Continues a run from its newest complete checkpoint, exactly as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def resume(
     sinks: Sequence[Sink] = (),
     should_stop: ShouldStop = lambda: False,
 ) -> None:
-    """Continues a run from its newest whole checkpoint.
+    """Continues a run from its newest complete checkpoint.
 
-    Damaged checkpoints are set aside and named. A run killed before its first checkpoint starts over.
+    Damaged checkpoints are set aside and reported. A run killed before its first checkpoint starts over.
 
     Args:
         yard: the yard.
         home: the run's home.
-        step: resume from this checkpoint instead; later ones must be cleaned away first.
+        step: resume from this checkpoint instead; later ones must be removed first.
         console: where to print.
-        trust: let the run's config name `_target_` objects outside the allow-list: they can run any code.
-        sinks: further listeners.
-        should_stop: asked after each step; True stops with a checkpoint.
+        trust: accept `_target_` objects outside the allow-list, which can run any code.
+        sinks: further sinks.
+        should_stop: called after each step; True stops with a checkpoint.
 
     Raises:
         UnsafeTargetError: the config names such an object, and `trust` is off.
@@ -73,7 +73,7 @@ def resume_training(
     sinks: Sequence[Sink] = (),
     should_stop: ShouldStop = lambda: False,
 ) -> None:
-    """Continues a run whose training is built: locks it, restores its state, and trains what is left.
+    """Continues a run whose training is built: locks it, restores its state, and trains the remaining steps.
 
     Raises:
         NotResumableError: nothing is left to do, or no checkpoint holds optimizer state.
@@ -82,12 +82,12 @@ def resume_training(
     process = setup.process
     messages: list[str] = []
 
-    def say(text: str, label: str = "") -> None:
+    def report(text: str, label: str = "") -> None:
         messages.append(label + text)
         tell(console, text, label=label)
 
     def report_damage(checkpoint: CheckpointRecord, why: str) -> None:
-        say(why, f"checkpoint of step {checkpoint.step} is damaged and was set aside: ")
+        report(why, f"checkpoint of step {checkpoint.step} is damaged and was set aside: ")
 
     run = resume_run(yard, home) if process.is_main else None
     with contextlib.ExitStack() as stack:
@@ -106,21 +106,21 @@ def resume_training(
     with run or contextlib.nullcontext():
         if run is not None:
             where = f"step {progress.step}" if path else "the beginning (no checkpoint yet)"
-            say(f"resuming {run.name} from {where}")
+            report(f"resuming {run.name} from {where}")
         attempt(
             setup, run, progress, resumed=True, console=console, messages=messages, sinks=sinks, should_stop=should_stop
         )
 
 
 def _restored(setup: Setup, path: str | None, run: RunWriter | None, process: Process) -> Progress:
-    """Puts the training back to a checkpoint, or to its first weights where there is none."""
+    """Restores the training from a checkpoint, or loads its initial weights if there is none."""
     if path is None:
         load_initial_weights(setup.model, setup.config, setup.dataset)
         return Progress()
     loaded = load(Path(path))
     progress = restore(setup.trainee, loaded, path, rank=process.rank)
     if loaded.rng is not None and len(loaded.rng) != process.world and run is not None:
-        run.warn(f"Resumed with {process.world} processes what {len(loaded.rng)} began: not bit-identical.")
+        run.warn(f"Resumed with {process.world} processes instead of {len(loaded.rng)}: not bit-identical.")
     return progress
 
 
@@ -128,8 +128,8 @@ def refuse_finished(run: Snapshot) -> None:
     """Raises NotResumableError for a run that is finished."""
     if run.state == "finished":
         raise NotResumableError(
-            f"Run {run.name} is finished: there is nothing left to resume.",
-            f"Train another like it with `trainyard train --like {run.id}`.",
+            f"Run {run.name} is finished; nothing is left to resume.",
+            f"Train another run with its configuration: `trainyard train --like {run.id}`.",
             value=run.state,
             place=run.home,
         )

@@ -1,4 +1,4 @@
-"""Requests to stop: the first SIGINT or SIGTERM ends a training after a whole step, the second one at once."""
+"""Stop requests: the first SIGINT or SIGTERM ends a training after the current step, a second one immediately."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """Set by the first SIGINT or SIGTERM; a second one interrupts at once.
+    """An event set by the first SIGINT or SIGTERM; a second one raises KeyboardInterrupt.
 
-    Outside the main thread, where Python has no signals, it is never set.
+    Outside the main thread, where Python delivers no signals, it is never set.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

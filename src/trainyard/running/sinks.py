@@ -1,4 +1,4 @@
-"""Who listens to the training of a run: its history, logs, tables and pictures, the console, and trackers."""
+"""The sinks of a run's training: its history, logs, tables and plots, the console, and trackers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainyard.training.sinks import ConsoleSink, HistorySink, LogSink
 def sinks_of(
     setup: Setup, run: RunWriter, checkpointer: Checkpointer, logger: Any, console: Console, progress: Progress
 ) -> list[Sink]:
-    """Who is told what happens in the training of a run, its tracker apart: in this order, and closed when it ends."""
+    """The sinks of a run except its tracker, in the order in which they get events; the caller closes them."""
     config, headline = setup.config, setup.task.scoring.headline
     batches = setup.batches("train", training=True)
     steps = -(-len(batches) // config.training.grad_accumulation)
@@ -36,16 +36,15 @@ def sinks_of(
     if run.keeps("results"):
         sinks.append(records.ResultsSink(run, steps * config.training.epochs))
     if config.outputs.val_predictions_every:
-        sinks.append(
-            records.PredictionsSink(run, setup.dataset, setup.task.scoring, config.outputs.val_predictions_every)
-        )
+        every = config.outputs.val_predictions_every
+        sinks.append(records.PredictionsSink(run, setup.dataset, setup.task.scoring, every))
     sinks.append(ConsoleSink(console, headline, steps, config.training.epochs, start=progress.step))
     return sinks
 
 
 @contextlib.contextmanager
 def tracking(setup: Setup, run: RunWriter, logger: Any, console: Console) -> Iterator[WandbSink | None]:
-    """The tracker that the config asks for besides TensorBoard; its troubles are warnings of the run."""
+    """The tracker that the config selects in addition to TensorBoard; its errors become warnings of the run."""
     if setup.config.tracker != "wandb":
         yield None
         return
@@ -54,15 +53,15 @@ def tracking(setup: Setup, run: RunWriter, logger: Any, console: Console) -> Ite
         run.warn(text)
         tell(console, text, label="warning: ", logger=logger)
 
-    kept, git = run.snapshot, environment.git()
+    snapshot, git = run.snapshot, environment.git()
     with WandbSink(
         run.home / ".run",
-        project=kept.project,
+        project=snapshot.project,
         name=run.name,
         id=run.id,
-        config=kept.config,
-        tags=kept.tags,
-        note=kept.note,
+        config=snapshot.config,
+        tags=snapshot.tags,
+        note=snapshot.note,
         commit=git.get("commit"),
         remote=git.get("remote"),
         on_trouble=warn,

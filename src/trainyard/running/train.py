@@ -1,4 +1,4 @@
-"""Training a new run from its config to its last file."""
+"""Trains a new run, from its config to its final files."""
 
 from __future__ import annotations
 
@@ -38,32 +38,35 @@ def train(
     sinks: Sequence[Sink] = (),
     should_stop: ShouldStop = lambda: False,
 ) -> Path | None:
-    """Trains a new run and returns its home; None in processes of torchrun that do not keep it.
+    """Trains a new run and returns its home; None in processes of torchrun that do not write it.
 
-    Everything that can be wrong with the config or the data is found before anything is written.
+    The config and the data are checked before anything is written.
 
     Args:
-        config: what to do.
-        yard_root: the yard; made if it is missing.
-        overrides: what was said on the command line, kept with the run.
-        console: where to print; None for nowhere.
-        trust: accept `_target_` objects outside the allow-list.
-        messages: what was printed about this run before; kept in its log.
-        sinks: further listeners, besides the run's own records.
-        should_stop: asked after each step; True stops with a checkpoint, as a signal does.
+        config: the configuration.
+        yard_root: the yard; created if missing.
+        overrides: the command line's overrides, saved with the run.
+        console: where to print; None prints nothing.
+        trust: accept `_target_` objects outside the allow-list, which can run any code.
+        messages: lines already printed about this run, for its log.
+        sinks: further sinks, in addition to the run's own.
+        should_stop: called after each step; True stops with a checkpoint, like a signal.
 
     Raises:
-        UserError: something to fix in the config, the data, the names or the yard.
-        TrainyardError: the run failed; it is kept as such.
+        UserError: an error in the config, the data, the names or the yard.
+        TrainyardError: the run failed, and is recorded as failed.
     """
     console = console or Console(quiet=True)
     if not config.run.train and not config.run.checkpoint_path:
-        raise ConfigError(["run.train=false, but run.checkpoint_path is not set"], "Name the checkpoint to test.")
+        keys = ("run.checkpoint_path", "run.train")
+        raise ConfigError(
+            ["run.train=false, but run.checkpoint_path is not set"], "Set it to the checkpoint to test.", keys=keys
+        )
     layout = load_layout(config.layout)
     if config.tracker == "wandb":
         check_installed()
     if yard_root.exists():
-        Yard(yard_root)  # no file: better known before the data is read than after
+        Yard(yard_root)  # fails now, before the data is read, if it is not a directory
     check_names(config, layout, config.data.dataset or "data")
     with starting_processes(config.run.device) as process:
         tested = tested_model(config)
@@ -153,7 +156,7 @@ def start_training(
 
 
 def record_start(run: RunWriter, setup: Setup) -> None:
-    """Keeps what the training is of: its data, its task, and what to warn about."""
+    """Records the data, the task and the warnings of a training."""
     run.event(DataSeen(setup.dataset.fingerprint()))
     scoring = setup.task.scoring
     run.event(TaskChosen(scoring.name, list(scoring.headline), dict(scoring.directions)))
@@ -162,16 +165,16 @@ def record_start(run: RunWriter, setup: Setup) -> None:
 
 
 def check_names(config: Config, layout: Layout, dataset: str) -> None:
-    """Raises BadNameError for what `create_run` would refuse, before there is even a yard."""
+    """Raises BadNameError for names that `create_run` would reject, before the yard is created."""
     run = config.run
     name = default_run_name(config) if run.name is None else run.name
     layout.check(checked_names(project=run.project, dataset=dataset, model=model_label(config), name=name))
 
 
 def tested_model(config: Config) -> Loaded | None:
-    """The checkpoint to start from or to test, where it says what cannot be had otherwise.
+    """The checkpoint to start from or to test, if the data or the model is built from its files.
 
-    That is a text encoder's tokenizer; and of one to test, what building it anew would fetch.
+    That is the case for a text encoder's tokenizer, and for the test of a model that would otherwise be downloaded.
     """
     path = config.run.checkpoint_path
     reads = getattr(config.data, "reads_with_checkpoint", False)
@@ -179,11 +182,12 @@ def tested_model(config: Config) -> Loaded | None:
         return None
     try:
         loaded = load(Path(path), weights_only=True)
-    except CheckpointError:  # told with its setting when the weights are loaded
+    except CheckpointError:  # reported with its setting when the weights are loaded
         return None
     if loaded.model_config.get("trainyard", {}).get("name") != config.model.name:
         raise ConfigError(
             [f"`run.checkpoint_path` is {path!r}, which is not a checkpoint of a run with model={config.model.name}"],
-            "Name one that is. What others have published is begun from with model.path.",
+            "Pass a checkpoint of such a run; to start from published weights, set model.path.",
+            keys=("run.checkpoint_path", "model.name"),
         )
     return loaded
