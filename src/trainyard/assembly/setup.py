@@ -15,6 +15,7 @@ from torch import nn
 
 from trainyard.analysis.classification import scoring
 from trainyard.analysis.scoring import Rule
+from trainyard.assembly.outputs import check_outputs
 from trainyard.config import kinds
 from trainyard.config.convert import to_dict
 from trainyard.config.faults import show
@@ -179,12 +180,15 @@ def build(
         margin = build_margin(training.use_arcface, training.margin.scale, training.margin.margin)
     with _advising("Choose another model, or other sizes in model.*."):
         model, described, notes = _model(config, dataset, margin.scale if margin else None, saved, model, trust=trust)
+    own_task = task is not None or config.task is not None
     task = task or _task(config, dataset, trust=trust)
     if saved is None and isinstance(model, StartsAtPrior) and getattr(config.model, "prior_bias", False):
         prior = task.prior(torch.from_numpy(dataset.labels[dataset.indices("train")]))
         if prior is not None:
             model.start_at_prior(prior)
     model, task = model.to(process.device), task.to(process.device)
+    if getattr(config.model, "outputs_unknown", False):
+        check_outputs(model, dataset, process.device, classes=None if own_task else len(dataset.classes))
     distillation = None
     if training.distillation.enabled and config.run.train and trains:
         distillation = _distillation(training.distillation, dataset, process.device, trust=trust)

@@ -69,7 +69,8 @@ class ModelSection(Protocol):
     """What every model has in `model`.
 
     Class attributes may say more: `has_own_head = True` where the network names the parameters of its head, and
-    `takes_cosine_head = False` where that head cannot be replaced.
+    `takes_cosine_head = False` where that head cannot be replaced, `outputs_unknown = True` where only an item can
+    tell whether there is an output for each class.
     """
 
     @property
