@@ -81,11 +81,11 @@ def test_evaluate_predict_and_export(planes: Kept, tmp_path: Path) -> None:
 def test_verify_finds_a_changed_digit(planes: Kept, yard_of: Kept) -> None:
     assert planes("verify", "--trust").code == 0
     table = yard_of.run("Plane").home / "predictions" / "test.csv"
-    head, row, *rest = table.read_text().split("\r\n")
+    head, row, *rest = table.read_bytes().decode().split("\r\n")
     item, true, predicted = row.split(",")
     changed = f"{float(predicted) + 0.5:.9g}"
     table.unlink()
-    table.write_text("\r\n".join([head, f"{item},{true},{changed}", *rest]), newline="")
+    table.write_bytes("\r\n".join([head, f"{item},{true},{changed}", *rest]).encode())
     findings = yard_of("verify", "--trust", "--json").json["findings"]
     faults = {(finding["fault"], finding["where"]) for finding in findings}
     assert ("changed", "") in faults

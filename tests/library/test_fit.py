@@ -305,6 +305,23 @@ def test_every_fault_of_a_call_is_reported_together(tmp_path: Path) -> None:
     assert not (tmp_path / "yard").exists()
 
 
+class Pair(nn.Module):
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return pictures, pictures
+
+
+@pytest.mark.parametrize(
+    "model",
+    [SmallCnn(classes=4), nn.Flatten(0), nn.Linear(5, 3), Pair(), nn.Identity()],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_module_that_does_not_fit_is_refused_before_the_run(tmp_path: Path, model: nn.Module) -> None:
+    with pytest.raises(ConfigError) as raised:
+        trained(tmp_path / "yard", model=model)
+    assert raised.value.keys == ("model",)
+    assert not (tmp_path / "yard").exists()
+
+
 class Restless(Pictures):
     """Another picture each time."""
 

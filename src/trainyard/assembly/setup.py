@@ -12,6 +12,7 @@ from torch import nn
 from trainyard.analysis.scoring import Rule
 from trainyard.assembly.network import build_network
 from trainyard.assembly.optimizer import build_optimizer, build_scheduler
+from trainyard.assembly.outputs import check_outputs
 from trainyard.assembly.parts import advising
 from trainyard.assembly.task import build_task, check_monitor, direction_of
 from trainyard.config.convert import to_dict
@@ -151,12 +152,15 @@ def build(
         model, described, notes = build_network(
             config, dataset, margin.scale if margin else None, saved, model, trust=trust
         )
+    own_task = task is not None or config.task is not None
     task = task or build_task(config, dataset, trust=trust)
     if saved is None and isinstance(model, StartsAtPrior) and getattr(config.model, "prior_bias", False):
         prior = task.prior(torch.from_numpy(dataset.labels[dataset.indices("train")]))
         if prior is not None:
             model.start_at_prior(prior)
     model, task = model.to(process.device), task.to(process.device)
+    if getattr(config.model, "outputs_unknown", False):
+        check_outputs(model, dataset, process.device, classes=None if own_task else len(dataset.classes))
     distillation = None
     if training.distillation.enabled and config.run.train and trains:
         distillation = _distillation(training.distillation, dataset, process.device, trust=trust)

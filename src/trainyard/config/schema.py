@@ -68,8 +68,9 @@ class DataSection(Protocol):
 class ModelSection(Protocol):
     """The fields of `model` that every model has.
 
-    Optional class attributes: `has_own_head = True` if the network names the parameters of its head, and
-    `takes_cosine_head = False` if that head cannot be replaced.
+        Optional class attributes: `has_own_head = True` if the network names the parameters of its head,
+    `takes_cosine_head = False` if that head cannot be replaced, and `outputs_unknown = True` if only an item can
+    tell whether there is an output for each class.
     """
 
     @property

@@ -25,6 +25,7 @@ class OwnModel:
     first_weights: str | None = None  # set by trainyard.fit: a digest of the weights that training began with
 
     takes_cosine_head: ClassVar[bool] = False
+    outputs_unknown: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
