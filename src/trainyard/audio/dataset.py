@@ -24,11 +24,12 @@ from trainyard.audio.inputs import Augmented, ClipOptions, Clips, Frontend
 from trainyard.audio.recordings import BurstRecording, FileRecording, Waveform, file_digest
 from trainyard.audio.vocal_bursts import KINDS
 from trainyard.config.schema import SplitOptions
-from trainyard.data.build import build_dataset, describe_bad, listed
+from trainyard.data.build import build_dataset, describe_bad
 from trainyard.data.cache import FeatureCache
 from trainyard.data.dataset import Dataset, View
 from trainyard.data.found import ON_BAD_FILE, FoundFile
 from trainyard.errors import DataError
+from trainyard.wording import listed
 
 Facts = npt.NDArray[np.float32]  # samples, and whether they are silent
 _TOGETHER = 64  # recordings decoded at a time, which bounds the memory used

@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 
 from trainyard.config.schema import SplitOptions
-from trainyard.data.build import build_dataset, listed
+from trainyard.data.build import build_dataset
 from trainyard.data.dataset import Dataset, Fetch, Indices
 from trainyard.errors import DataError
 from trainyard.text.sources import Texts, Tokens
+from trainyard.wording import listed
 
 # (texts, max_tokens) -> the tokens of all texts int32 [total], and the offset of each text int64 [N + 1].
 Encode = Callable[[Sequence[str], int], tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]]
