@@ -238,7 +238,7 @@ class TestQuantAware:
         model = copy.deepcopy(prepared)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert model(images).dtype == torch.float32
-        with pytest.raises(ConfigError, match=r"\(1, 32, 32\), it got \(1, 32, 40\)"):
+        with pytest.raises(ConfigError, match=r"\(1, 32, 32\), but got \(1, 32, 40\)"):
             model(torch.zeros(2, 1, 32, 40))
 
     def test_no_two_entries_of_a_state_dict_share_memory(self, trained: QuantAware) -> None:

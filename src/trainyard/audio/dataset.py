@@ -1,7 +1,6 @@
 """Recordings as a dataset: files that are scanned once, or synthetic bursts.
 
-How a recording becomes a model's input is the business of `inputs`; which files there are, of `corpora`.
-Knows no models.
+`inputs` turns a recording into a model's input; `corpora` finds the files. Knows no models.
 """
 
 from __future__ import annotations
@@ -25,14 +24,15 @@ from trainyard.audio.inputs import Augmented, ClipOptions, Clips, Frontend
 from trainyard.audio.recordings import BurstRecording, FileRecording, Waveform, file_digest
 from trainyard.audio.vocal_bursts import KINDS
 from trainyard.config.schema import SplitOptions
-from trainyard.data.build import build_dataset, describe_bad, listed
+from trainyard.data.build import build_dataset, describe_bad
 from trainyard.data.cache import FeatureCache
 from trainyard.data.dataset import Dataset, View
 from trainyard.data.found import ON_BAD_FILE, FoundFile
 from trainyard.errors import DataError
+from trainyard.wording import listed
 
 Facts = npt.NDArray[np.float32]  # samples, and whether they are silent
-_TOGETHER = 64  # recordings decoded before the next are read: what lies in memory at once
+_TOGETHER = 64  # recordings decoded at a time, which bounds the memory used
 
 
 def file_dataset(
@@ -52,13 +52,13 @@ def file_dataset(
     split: SplitOptions,
     **extra: Any,
 ) -> Dataset:
-    """The dataset of the files that hold sound within the limits; every file is read once to check.
+    """The dataset of the files with audio within the limits; every file is read once to check it.
 
     `extra` are further attributes of the `Dataset`.
 
     Raises:
-        DataError: a file is unreadable, too short or too long and `on_bad_file` is "error"; all are
-            silent; or what `build_dataset` refuses.
+        DataError: a file is unreadable, too short or too long and `on_bad_file` is "error"; all are silent; or
+            as `build_dataset`.
     """
     if on_bad_file not in ON_BAD_FILE:
         raise DataError(
@@ -117,7 +117,7 @@ def file_dataset(
 
 @dataclass(frozen=True)
 class Scan:
-    """The result of reading every file once: `faults` and `silent` have one entry a file."""
+    """The result of reading every file once: `faults` and `silent` have one entry per file."""
 
     clips: Clips
     faults: list[str]
@@ -127,9 +127,9 @@ class Scan:
 def scan_files(
     paths: Sequence[Path], options: ClipOptions, frontend: Frontend, cache_dir: Path, cache_mb: float
 ) -> Scan:
-    """Reads every file: its digest, whether it is sound within the limits, whether it is silent.
+    """Reads every file: its digest, whether its audio is within the limits, and whether it is silent.
 
-    A file whose bytes are in the cache is not decoded again.
+    A file whose digest is in the cache is not decoded again.
     """
     limits = [options.min_seconds, options.max_seconds]
     known = FeatureCache(
@@ -159,7 +159,7 @@ def scan_files(
     old = np.flatnonzero(seen).tolist()
     for index, fact in zip(
         old,
-        known.get(  # read once more only if another process emptied the cache since
+        known.get(  # decodes again only if another process has emptied the cache since
             [digests[index] for index in old],
             lambda missing: [_facts(recordings[old[i]].read(options.sample_rate)) for i in missing],
         ),
@@ -189,7 +189,7 @@ def burst_dataset(
     `extra` are further attributes of the `Dataset`.
 
     Raises:
-        DataError: a class that cannot be synthesised, or what `build_dataset` refuses.
+        DataError: a class that cannot be synthesised, or as `build_dataset`.
     """
     names = list(classes) if classes is not None else list(KINDS)
     for kind in names:
@@ -252,7 +252,7 @@ def _assemble(
 
 
 def _read(path: Path, options: ClipOptions) -> Waveform | str:
-    """The sound, or what is wrong with the file."""
+    """The audio, or the reason why the file is unusable."""
     try:
         return decode(
             path.read_bytes(), options.sample_rate, min_seconds=options.min_seconds, max_seconds=options.max_seconds

@@ -1,7 +1,7 @@
-"""From recordings to a model's input: clips, their features, and how training changes them.
+"""From recordings to a model's input: clips, their features, and their augmentation.
 
-Decoded sound and features are kept in `cache`, so that an epoch after the first one neither reads files nor
-computes. How features are computed is the business of `features`; which recordings there are, of `dataset`.
+Decoded audio and features are cached, so that epochs after the first neither read files nor compute features.
+`features` computes features; `dataset` lists the recordings.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class ClipOptions:
 
 @dataclass(frozen=True)
 class Frontend:
-    """The features of a clip that are a model's input.
+    """The features of a clip, a model's input.
 
     Attributes:
         name: of the features.
-        parameters: everything that they depend on besides the clip.
+        parameters: everything that they depend on in addition to the clip.
         item_shape: of one item.
-        compute: float32 [B, T] and int64 [B] samples of sound -> float32 [B, *item_shape], on any device.
-        kept: whether they are worth keeping on disk; otherwise they are computed on the device each time.
-        masked: whether the model must know where sound ends and padding begins.
+        compute: float32 [B, T] and int64 [B] samples of audio -> float32 [B, *item_shape], on any device.
+        kept: whether they are cached on disk; otherwise they are computed on the device each time.
+        masked: whether the model must know where the audio ends and padding begins.
     """
 
     name: str
@@ -65,14 +65,14 @@ class Frontend:
 
 
 class Clips:
-    """A fetch of clips or of their features; both are kept in the cache.
+    """A fetch of clips or of their features; both are cached.
 
     Args:
-        recordings: one an item.
+        recordings: one per item.
         options: how they become clips.
         frontend: the features.
-        cache_dir: where the cache is; created when something is put there.
-        cache_mb: its limit; 0 for none.
+        cache_dir: the cache's directory; created on first use.
+        cache_mb: its limit; 0 for no cache.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Clips:
     ) -> None:
         self.options, self.frontend = options, frontend
         self._recordings = tuple(recordings)
-        # A random crop needs the whole; any other is cut before it is kept.
+        # A random crop needs the whole recording; for the others the clip is cut before it is cached.
         whole = options.crop == "random"
         stored = {"sample_rate": options.sample_rate, "clip": None if whole else [options.length, options.crop]}
         versioned = {"version": VERSION}
@@ -103,14 +103,14 @@ class Clips:
         )
 
     def __call__(self, indices: Indices) -> Tensor:
-        """Features float32 [B, *item_shape] where those are kept, waveforms float32 [B, T] otherwise."""
+        """Features float32 [B, *item_shape] if those are cached, else waveforms float32 [B, T]."""
         if not self.frontend.kept:
             return self.waveforms(indices)
         found = self._features.get(self.digests(indices), lambda missing: self._compute(indices[missing]))
         return _stack(found, self.frontend.item_shape)
 
     def finish(self, fetched: Tensor, indices: Indices) -> Tensor:
-        """The features of what `__call__` fetched."""
+        """The features of the result of `__call__`."""
         return fetched if self.frontend.kept else self.features(fetched, indices)
 
     def features(self, waveforms: Tensor, indices: Indices) -> Tensor:
@@ -123,7 +123,7 @@ class Clips:
         return bool(np.all(cache.has(self.digests(indices))))
 
     def wholes(self, indices: Indices) -> list[Waveform]:
-        """The sound that is kept of each recording, of different lengths."""
+        """The cached audio of each recording, of different lengths."""
 
         def read(missing: Sequence[int]) -> list[Waveform]:
             return [self._cut(self._recordings[index].read(self.options.sample_rate)) for index in indices[missing]]
@@ -131,7 +131,7 @@ class Clips:
         return self._waves.get(self.digests(indices), read)
 
     def keep(self, waveforms: Mapping[int, Waveform]) -> None:
-        """Puts the sound of recordings that were just read into the cache."""
+        """Caches the audio of recordings that were just decoded."""
         indices = list(waveforms)
         self._waves.get(
             self.digests(np.array(indices, dtype=np.int64)),
@@ -139,13 +139,13 @@ class Clips:
         )
 
     def waveforms(self, indices: Indices) -> Tensor:
-        """The clips of an evaluation, float32 [B, T]: where the crop is random, the centre."""
+        """The clips for an evaluation, float32 [B, T]: for random crops, the centre."""
         crop = "center" if self.options.crop == "random" else self.options.crop
         clips = [fit(whole, self.options.length, crop, self.options.pad) for whole in self.wholes(indices)]
         return _stack(clips, (self.options.length,))
 
     def lengths(self, indices: Indices) -> Indices:
-        """Samples of sound in each clip before its padding, int64 [B]."""
+        """Samples of audio in each clip before its padding, int64 [B]."""
         return self._lengths[indices]
 
     def with_lengths(self, lengths: Indices) -> Clips:
@@ -155,7 +155,7 @@ class Clips:
         return self
 
     def subset(self, keep: Indices) -> Clips:
-        """The kept recordings alone, renumbered."""
+        """The recordings at the positions `keep`, renumbered."""
         other = object.__new__(Clips)
         other.__dict__.update(self.__dict__)
         other._recordings = tuple(self._recordings[index] for index in keep)
@@ -163,12 +163,12 @@ class Clips:
         return other
 
     def report(self) -> dict[str, Any]:
-        """What the caches hold and did so far, by name."""
+        """Statistics of the caches, by name."""
         caches = {"waveform": self._waves, **({self.frontend.name: self._features} if self.frontend.kept else {})}
         return {name: cache.stats() for name, cache in caches.items()}
 
     def _cut(self, waveform: Waveform) -> Waveform:
-        """What is kept of a recording: all of it for random crops, else no more than a clip."""
+        """The part of a recording to cache: all of it for random crops, else at most one clip."""
         length, crop = self.options.length, self.options.crop
         if crop == "random" or len(waveform) <= length:
             return waveform
@@ -186,8 +186,8 @@ class Clips:
 class Augmented:
     """The clips of one epoch of training; every draw depends on seed, epoch and item alone.
 
-    `waveform` and a random crop change the sound, and features are then computed on the device;
-    otherwise they come from the cache. `spectrogram` changes features.
+    `waveform` and a random crop change the waveform, and features are then computed on the device; otherwise they
+    come from the cache. `spectrogram` changes features.
     """
 
     clips: Clips
@@ -206,7 +206,7 @@ class Augmented:
         return View(self if self.changes_sound else self.clips, self.finish)
 
     def __call__(self, indices: Indices) -> Tensor:
-        """Changed clips, float32 [B, T]."""
+        """Augmented clips, float32 [B, T]."""
         options = self.clips.options
         seeds = item_seeds(self.seed, self.epoch, indices)
         clips = []
@@ -216,7 +216,7 @@ class Augmented:
         return _stack(clips, (options.length,))
 
     def finish(self, fetched: Tensor, indices: Indices) -> Tensor:
-        """Changed features, float32 [B, *item_shape], on the device of `fetched`."""
+        """Augmented features, float32 [B, *item_shape], on the device of `fetched`."""
         features = self.clips.features(fetched, indices) if self.changes_sound else self.clips.finish(fetched, indices)
         if self.spectrogram is None:
             return features

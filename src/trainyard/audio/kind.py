@@ -1,7 +1,6 @@
-"""Recordings as a kind of data: loading them for training, and reading new ones in the same way.
+"""Recordings as a kind of data: loads them for training, and reads new ones in the same way.
 
-The input of a model depends on the model: a speech encoder has its own features, every other network takes log-mel
-spectrograms.
+Each speech encoder has its own features; every other network takes log-mel spectrograms.
 """
 
 from __future__ import annotations
@@ -52,12 +51,12 @@ def load(
     item_shape: Sequence[int] | None = None,
     files: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """The recordings that `config.data` names, as `config.model` takes them.
+    """The recordings of `config.data`, as inputs of `config.model`.
 
     Args:
         config: its `data`, `model`, `augmentations` and `system`.
         trust: accept augmentations outside the allow-list.
-        item_shape: as a run recorded it, so that a published encoder need not be read.
+        item_shape: as recorded by a run, so that a published encoder need not be read.
         files: not used.
 
     Raises:
@@ -108,7 +107,7 @@ def preprocessing(config: Config, item_shape: Sequence[int] | None = None) -> di
 
     Args:
         config: its `data` and `model`.
-        item_shape: of an input, when it is known already.
+        item_shape: of an input, if already known.
 
     Raises:
         ConfigError: features that cannot be computed with these settings.
@@ -143,18 +142,18 @@ def read_new(
     cache_mb: float,
     trust: bool = False,
 ) -> Items:
-    """The recordings at `path`, as a trained model takes them.
+    """The recordings at `path`, as inputs of a trained model.
 
     Args:
         path: a recording, or a folder of recordings at any depth.
-        preprocessing: as the function of that name described it for the training.
+        preprocessing: the result of `preprocessing` for the training.
         files: not used.
-        cache_dir: where decoded sound and features are kept.
-        cache_mb: how much of them.
+        cache_dir: the cache's directory.
+        cache_mb: its limit.
         trust: not used.
 
     Raises:
-        DataError: nothing there, or a file that cannot be used.
+        DataError: there are no recordings, or a file cannot be used.
     """
     paths, names = files_at(path, is_audio, "recording")
     frontend = frontend_of(preprocessing)
@@ -216,14 +215,14 @@ def _waveform_augmentation(config: Config, sample_rate: int, trust: bool) -> Wav
         problems = [f"`augmentations.waveform`: {problem}" for problem in error.problems]
         raise ConfigError(
             problems,
-            error.remedy or "Name transforms of audiomentations and their arguments, or set it to null.",
+            error.remedy or "Use transforms of audiomentations with their arguments, or set it to null.",
             keys=["augmentations.waveform"],
         ) from error
     return WaveformAugment(transform, sample_rate)
 
 
 def export_folder(model: Any, format_: str, folder: Path, config: Mapping[str, Any], *, has_base: bool) -> str:
-    """Writes a trained encoder for other libraries, completely or not at all; see `peft.export`."""
+    """Writes a trained encoder for other libraries, atomically; see `peft.export`."""
     from trainyard.audio.peft import export  # loads peft
 
     return export(model, format_, folder, config, has_base=has_base)

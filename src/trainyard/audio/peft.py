@@ -1,6 +1,6 @@
-"""A fine-tuned speech encoder for other tools: its LoRA alone, as peft keeps it, or one plain model.
+"""Exports of a fine-tuned speech encoder for other tools: its LoRA alone, in peft's format, or one plain model.
 
-Both are whole directories that appear at once. Nothing here trains, and the model is left as it was.
+Both are directories that are written atomically. The model is unchanged.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from trainyard.audio.schema import EncoderModel
 from trainyard.errors import ConfigError, UserError
 from trainyard.models.tensor_files import safetensors_file
 
-# The names that peft and transformers look for.
+# The file names that peft and transformers expect.
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 CONFIG, SAFETENSORS = "config.json", "model.safetensors"
 HEAD = "head.safetensors"
 README = "README.md"
-BASE = "base"  # the folder of an encoder that is nowhere else
-_PEFT = "base_model.model."  # what peft puts before every name
+BASE = "base"  # the folder of an encoder that is not published
+_PEFT = "base_model.model."  # peft's prefix of every name
 _HEAD = ("layer_weights", "projector.", "classifier.")
 _POSITIONS = "encoder.embed_positions.weight"  # of a Whisper, cut to the clip
 _README = """\
@@ -36,21 +36,21 @@ _README = """\
 
 A LoRA that Trainyard trained on a speech encoder, and its head. The encoder is {where}.
 
-| file | holds |
+| file | contents |
 |---|---|
-| `{adapter}`, `{adapter_config}` | the LoRA, as peft keeps it, and the encoder it belongs to |
+| `{adapter}`, `{adapter_config}` | the LoRA in peft's format, and the name of its encoder |
 | `{head}` | layer weights, projector and classifier{positions}, under transformers' names |
 | `{config}` | transformers' config of encoder and head with the labels; `{ours}` in it holds Trainyard's settings |
 | `preprocessor_config.json` | the input of the encoder |
 
-These lines load them. Transformers reports weights that are new or of another size: all of them are then read
+These lines load them. transformers reports weights that are new or of another size: all of them are then loaded
 from `{head}`.
 
 ```python
 {lines}```
 
-For clips of {seconds:g} s, `sound` being float32 at {rate} Hz, the logits follow. Of a shorter clip Trainyard
-leaves the padding out of its mean over time, and transformers may not: cut sound to whole clips.
+These lines compute the logits of a clip of {seconds:g} s; `sound` is float32 at {rate} Hz. Trainyard excludes the
+padding of shorter clips from its mean over time, but transformers may not, so pass clips of the full length.
 
 ```python
 {use}```
@@ -78,7 +78,7 @@ label = config.id2label[int(logits.argmax())]
 
 
 def base_of(config: Mapping[str, Any]) -> str | None:
-    """The hub id or local directory that the weights of an encoder came from; None for a new encoder.
+    """The hub id or local directory of an encoder's initial weights; None for a new encoder.
 
     Args:
         config: the contents of its checkpoint's `config.json`.
@@ -92,14 +92,14 @@ def base_of(config: Mapping[str, Any]) -> str | None:
 
 
 def export(model: EncoderClassifier, format_: str, folder: Path, config: Mapping[str, Any], *, has_base: bool) -> str:
-    """Writes one of the two formats and returns what it holds, for people.
+    """Writes one of the two formats and returns a description for people.
 
     Args:
         model: trained.
         format_: `adapter` or `merged`.
         folder: must not exist.
         config: the contents of its checkpoint's `config.json`.
-        has_base: whether the encoder is the one that `config` names; otherwise an adapter brings it along.
+        has_base: whether the encoder is the one that `config` names; otherwise an adapter's folder includes it.
 
     Raises:
         ConfigError: the model's method does not allow the format.
@@ -115,17 +115,17 @@ def export(model: EncoderClassifier, format_: str, folder: Path, config: Mapping
 
 
 def export_adapter(model: EncoderClassifier, directory: Path, config: Mapping[str, Any], base: str | None) -> None:
-    """Writes what was trained, without the encoder: `PeftModel.from_pretrained(base, directory)` takes the LoRA.
+    """Writes the trained weights without the encoder: `PeftModel.from_pretrained(base, directory)` loads the LoRA.
 
-    The head lies beside it in `head.safetensors`, under transformers' names: the layer weights are not a
-    module, and peft keeps only modules besides its own weights. `config.json` describes the whole
-    classifier, and README.md has the lines of Python that put base, LoRA and head together.
+    The head is in `head.safetensors`, under transformers' names: the layer weights are not a module, and peft saves
+    only modules in addition to its own weights. `config.json` describes the whole classifier, and README.md has the
+    lines of Python that combine base, LoRA and head.
 
     Args:
         model: trained with the method `lora`.
         directory: must not exist.
         config: the contents of its checkpoint's `config.json`.
-        base: the hub id or directory of the encoder; None when it is nowhere else, and then it is written to
+        base: the hub id or directory of the encoder; None if there is none, and then the encoder is written to
             `base/` in the directory.
 
     Raises:
@@ -156,16 +156,16 @@ def export_adapter(model: EncoderClassifier, directory: Path, config: Mapping[st
 
 
 def merge(model: EncoderClassifier) -> dict[str, Tensor]:
-    """The weights of the plain model that computes the same, under transformers' names, on the CPU.
+    """The weights of the equivalent plain model, under transformers' names, on the CPU.
 
-    Of a LoRA, W + alpha / r * B A takes the place of each W it changes (Hu et al., 2021, eq. 3).
+    For a LoRA, W + alpha / r * B A replaces each W that it changes (Hu et al., 2021, eq. 3).
 
     Raises:
-        ConfigError: bottlenecks and prompts are not changes of weights and cannot be merged.
+        ConfigError: bottlenecks and prompts do not change weights and cannot be merged.
     """
     if model.method in ("adapter", "prompt"):
         raise ConfigError(
-            [f"the method {model.method!r} adds parts to the encoder that no plain model of its kind has"],
+            [f"the method {model.method!r} adds modules to the encoder that a plain model does not have"],
             "Keep the checkpoint, or train with model.method=lora to merge.",
             keys=["model.method"],
         )
@@ -185,7 +185,7 @@ def export_merged(model: EncoderClassifier, directory: Path) -> None:
     """Writes a plain model: `AutoModelForAudioClassification.from_pretrained(directory)` loads it without peft.
 
     Args:
-        model: trained with any method but `adapter` and `prompt`.
+        model: trained with any method except `adapter` and `prompt`.
         directory: must not exist.
 
     Raises:
@@ -203,7 +203,7 @@ def _saved(model: EncoderClassifier) -> dict[str, Tensor]:
 
 def _readme(name: str, config: Mapping[str, Any], base: str | None, cuts: bool) -> str:
     seconds = config[OURS]["clip_seconds"]
-    where = f"in `{BASE}/` here: it began with random weights or those of another run" if base is None else f"`{base}`"
+    where = f"in `{BASE}/`: it was not a published one" if base is None else f"`{base}`"
     source = f'f"{{folder}}/{BASE}"' if base is None else repr(base)
     return _README.format(
         name=name,
@@ -226,7 +226,7 @@ def _json(value: Mapping[str, Any]) -> str:
 
 
 def _write(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], texts: Mapping[str, str]) -> None:
-    """Makes a directory of these files, all of it or nothing."""
+    """Creates a directory with these files atomically."""
     try:
         with durable.staging(directory) as staged:
             for name, found in tensors.items():
@@ -236,5 +236,5 @@ def _write(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], texts: 
                 durable.write_text(staged / name, text)
     except FileExistsError as error:
         raise UserError(
-            f"{directory} exists already, and nothing is overwritten.", "Name another directory.", place=directory
+            f"{directory} already exists and is not overwritten.", "Choose another directory.", place=directory
         ) from error

@@ -1,4 +1,4 @@
-"""Which values do not go together in recordings, speech encoders and augmentations of sound."""
+"""Checks of combined settings of recordings, speech encoders and audio augmentations."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from trainyard.errors import ConfigError
 from trainyard.models.encoder_settings import encoder_faults
 
 _COLUMNS = {"path_column": "path", "label_column": "label", "group_column": None, "split_column": None}
-_WHISPER_SECONDS = 30.0  # what its positions reach
-_PRETRAINED_HZ = 16000  # what every encoder was trained on
+_WHISPER_SECONDS = 30.0  # covered by its position embeddings
+_PRETRAINED_HZ = 16000  # the sample rate that all encoders were trained on
 
 
 def check(config: Config) -> Iterator[Fault]:
-    """Every combination that cannot be."""
+    """Every invalid combination."""
     if isinstance(config.data, AudioData):
         yield from _audio(config.data)
     if isinstance(config.model, EncoderModel):
@@ -29,15 +29,13 @@ def check(config: Config) -> Iterator[Fault]:
 
 def _audio(data: AudioData) -> Iterator[Fault]:
     if data.corpus in ("folder", "csv") and data.path is None:
-        where = "the CSV lies" if data.corpus == "csv" else "the recordings lie"
         yield Fault(
-            f"`data.corpus` is {data.corpus}, and no path says where {where}; add data.path=…",
-            ("data.corpus", "data.path"),
+            f"`data.corpus` is {data.corpus}, but `data.path` is not set; add data.path=…", ("data.corpus", "data.path")
         )
     if data.corpus == "vocal_bursts" and data.path:
         yield Fault(
             f"`data.path` is {show(data.path)}, but data.corpus=vocal_bursts is synthesised and reads no files; "
-            "set data.corpus to what lies there (folder for a folder a class), or leave the path out",
+            "set data.corpus to the kind of data there (folder for one folder per class), or leave the path out",
             ("data.path", "data.corpus"),
         )
     if data.corpus != "csv":
@@ -63,13 +61,13 @@ def _audio(data: AudioData) -> Iterator[Fault]:
         key = "data.sample_rate" if data.fmax is None else "data.fmax"
         half = "half of " if data.fmax is None else ""
         yield Fault(
-            f"`data.fmin` is {data.fmin:g} Hz, not below {half}`{key}` ({top:g} Hz): no band is left; lower it",
+            f"`data.fmin` is {data.fmin:g} Hz, not below {half}`{key}` ({top:g} Hz), which leaves no band; lower it",
             ("data.fmin", key),
         )
     if data.min_seconds > data.max_seconds:
         yield Fault(
             f"`data.min_seconds` {data.min_seconds:g} is above `data.max_seconds` {data.max_seconds:g}: "
-            "every file would be bad; exchange them",
+            "every file would be rejected; swap them",
             ("data.min_seconds", "data.max_seconds"),
         )
 
@@ -78,20 +76,20 @@ def _encoder(config: Config, model: EncoderModel) -> Iterator[Fault]:
     data = config.data
     if not isinstance(data, AudioData):
         yield Fault(
-            f"`model.name` is encoder, which takes sound, but `data.source` is {data.source}; "
+            f"`model.name` is encoder, which takes audio, but `data.source` is {data.source}; "
             f"choose recordings, such as data={_audio_choice(data.source)}, or another model",
             ("model.name", "data.source", "model", "data"),
         )
     else:
         if data.sample_rate != _PRETRAINED_HZ:
             yield Fault(
-                f"`data.sample_rate` is {data.sample_rate}, but {model.type} takes sound at {_PRETRAINED_HZ} Hz; "
+                f"`data.sample_rate` is {data.sample_rate}, but {model.type} takes audio at {_PRETRAINED_HZ} Hz; "
                 f"set data.sample_rate={_PRETRAINED_HZ}",
                 ("data.sample_rate", "model.type"),
             )
         if model.type == "whisper" and data.clip_seconds > _WHISPER_SECONDS:
             yield Fault(
-                f"`data.clip_seconds` is {data.clip_seconds:g}, but whisper takes {_WHISPER_SECONDS:g} s at most; "
+                f"`data.clip_seconds` is {data.clip_seconds:g}, but whisper takes at most {_WHISPER_SECONDS:g} s; "
                 "shorten the clips, or choose another encoder",
                 ("data.clip_seconds", "model.type"),
             )
@@ -113,11 +111,11 @@ def _layers(model: EncoderModel) -> Iterator[Fault]:
     try:
         parse_layers(model.layers, count or 10_000)
     except ConfigError as error:
-        # How many there are is known only when the weights are read: then only the form can be wrong.
+        # Without a known number of layers, which needs the weights, only the syntax is checked.
         form = "Write 012 or 7-12, counted from 0; null means all of them."
-        says = error.problems[0].removeprefix(f"model.layers={model.layers!r} ")
+        problem = error.problems[0].removeprefix(f"model.layers={model.layers!r} ")
         yield Fault(
-            f"`model.layers` is {show(model.layers)}: it {says}",
+            f"`model.layers` is {show(model.layers)}: it {problem}",
             ("model.layers",),
             remedy=error.remedy if count else form,
         )
@@ -132,11 +130,11 @@ def _augmentations(config: Config) -> Iterator[Fault]:
     remedy = f"choose recordings, such as data={_audio_choice(data.source)}, or leave it out"
     if options.waveform is not None and not isinstance(data, AudioData):
         yield Fault(
-            f"`augmentations.waveform` changes sound, but `data.source` is {data.source}; {remedy}",
+            f"`augmentations.waveform` changes audio, but `data.source` is {data.source}; {remedy}",
             ("augmentations.waveform", "data.source", "data"),
         )
     if changed and not isinstance(data, AudioData):
-        yield Fault(f"{spectrogram} of sound, but `data.source` is {data.source}; {remedy}", (*keys, "data.source"))
+        yield Fault(f"{spectrogram} of audio, but `data.source` is {data.source}; {remedy}", (*keys, "data.source"))
     elif changed and isinstance(model, EncoderModel) and model.type != "whisper":
         yield Fault(
             f"{spectrogram}, but the input of {model.type} is the waveform; use augmentations.waveform, or leave it "
@@ -146,5 +144,5 @@ def _augmentations(config: Config) -> Iterator[Fault]:
 
 
 def _audio_choice(source: str) -> str:
-    """The `data` choice of recordings that is nearest to another kind's source."""
+    """The `data` choice of recordings that corresponds to another kind's source."""
     return {"csv": "audio_csv", "image_folder": "audio_folder"}.get(source, "vocal_bursts")

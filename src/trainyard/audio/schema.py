@@ -1,4 +1,4 @@
-"""The part of a configuration that is about recordings and speech encoders, and what encoders are called.
+"""The configuration of recordings and speech encoders, and the names of encoders.
 
 An encoder's name is `{type}_{size}_{method}[_{layers}]`, as in `whisper_base_lora_012`. Imports nothing heavy.
 """
@@ -34,10 +34,10 @@ Method = Literal["frozen", "lora", "adapter", "prompt", "full"]
 
 @dataclass(frozen=True)
 class AudioData:
-    """Recordings: a corpus in its own folders, a folder per class, a CSV, or made-up vocal bursts."""
+    """Recordings: a corpus in its own folders, a folder per class, a CSV, or synthetic vocal bursts."""
 
     source: Literal["audio"] = "audio"
-    corpus: Corpus = "vocal_bursts"  # how files are named and labelled; vocal_bursts are synthesised
+    corpus: Corpus = "vocal_bursts"  # how files are named and labelled; vocal_bursts are synthetic
     path: str | None = None  # the corpus; null: the folder of its name in system.audio_dir
     dataset: str | None = None  # the name used in paths and queries; null: the corpus, the folder or the file's stem
     classes: tuple[str, ...] | None = None  # names in label order; null: those found
@@ -45,20 +45,20 @@ class AudioData:
     takes: int = 4  # of each class by each speaker of vocal_bursts
     path_column: str = "path"  # of a csv, like the three below
     label_column: str = "label"
-    group_column: str | None = None  # items of one group (a speaker) stay on one side of a split
+    group_column: str | None = None  # items of one group (a speaker) stay in one split
     split_column: str | None = None  # official splits: train, val, test
     sample_rate: int = 16000  # Hz; everything is resampled to it
     clip_seconds: float = 7.0  # the length of a model's input
-    crop: Literal["start", "center", "random"] = "center"  # which part of a longer file; random in training alone
-    pad: Literal["end", "center", "tile"] = "end"  # a shorter file: silence after it, around it, or itself again
-    min_seconds: float = 0.01  # shorter files are bad files
-    max_seconds: float = 300.0  # longer files are bad files
+    crop: Literal["start", "center", "random"] = "center"  # the part of a longer file; random in training only
+    pad: Literal["end", "center", "tile"] = "end"  # a shorter file: silence after it, around it, or repeated
+    min_seconds: float = 0.01  # shorter files count as bad
+    max_seconds: float = 300.0  # longer files count as bad
     n_fft: int = 400  # samples of a window of the log-mel spectrogram
     hop_length: int = 160  # samples between windows
     n_mels: int = 64
     fmin: float = 0.0  # Hz
     fmax: float | None = None  # Hz; null: half the sample rate
-    top_db: float | None = 80.0  # dynamic range below the loudest; null: all
+    top_db: float | None = 80.0  # dynamic range below the maximum; null: unlimited
     normalise: Literal["none", "clip"] = "clip"  # clip: each spectrogram to mean 0 and deviation 1
     workers: int = 0  # processes that decode and augment; 0: the training process
     on_bad_file: Literal["error", "skip"] = "error"
@@ -67,7 +67,7 @@ class AudioData:
 
 @dataclass(frozen=True)
 class EncoderModel:
-    """A speech encoder of transformers, a way to fine-tune it, and a head on the weighted sum of its layers."""
+    """A speech encoder of transformers, its fine-tuning method, and a head on the weighted sum of its layers."""
 
     takes_cosine_head = False  # not a field: training.use_arcface does not apply
 
@@ -75,9 +75,9 @@ class EncoderModel:
     type: Literal["whisper", "wav2vec2", "hubert", "wavlm", "unispeech_sat"] = "whisper"
     size: str = "base"  # whisper: tiny, base, small, medium, large; all others: base, large
     method: Method = "lora"
-    layers: str | None = None  # which layers the method changes: 012 or 7-12, from 0; null: all
+    layers: str | None = None  # the layers that the method changes: 012 or 7-12, from 0; null: all
     pretrained: bool = True  # false: random weights
-    path: str | None = None  # a hub id or a directory; null: the size's usual hub id
+    path: str | None = None  # a hub id or a directory; null: the size's default hub id
     projector: int = 256  # width of the head
     dropout: float = 0.0  # before the classifier
     lora_rank: int = 8
@@ -85,8 +85,8 @@ class EncoderModel:
     lora_dropout: float = 0.0
     lora_targets: Literal["ffn", "attention", "both"] = "both"
     adapter_size: int = 64  # width of the bottleneck
-    prompt_length: int = 8  # learned vectors a layer
-    hidden_size: int | None = None  # of a random encoder, instead of its size's; with the three below
+    prompt_length: int = 8  # learned vectors per layer
+    hidden_size: int | None = None  # of a random encoder, replacing that of its size; with the three below
     num_layers: int | None = None
     num_heads: int | None = None
     ffn_size: int | None = None
@@ -121,7 +121,7 @@ BOUNDS: tuple[Bound, ...] = (
 )
 
 _USUAL = {"base": 12, "large": 24}
-# How many layers each encoder has, as published, by type and size.
+# The number of layers of each published encoder, by type and size.
 ENCODERS: Mapping[str, Mapping[str, int]] = {
     "whisper": {"tiny": 4, "base": 6, "small": 12, "medium": 24, "large": 32},
     "wav2vec2": _USUAL,
@@ -130,12 +130,12 @@ ENCODERS: Mapping[str, Mapping[str, int]] = {
     "unispeech_sat": _USUAL,
 }
 METHODS: tuple[str, ...] = get_args(Method)
-# Corpora that a folder of experiments may be named after: all that are data in particular.
+# Corpora that a folder of experiments may be named after: all specific datasets.
 CORPORA: tuple[str, ...] = tuple(name for name in get_args(Corpus) if name not in ("folder", "csv"))
 
-NAMES: tuple[str, ...] = ()  # those of encoders follow a grammar
+NAMES: tuple[str, ...] = ()  # names of encoders follow a grammar
 DATASETS = CORPORA
-# The recipe beneath an experiment with this data, by model.name, where no recipe is named.
+# The recipe of an experiment with this data that names none, by model.name.
 RECIPES: Mapping[str, str] = {
     "encoder": "vocalizations",
     "efficientnet_v2": "spectrogram",
@@ -154,9 +154,9 @@ def label(model: EncoderModel) -> str:
 
 
 def from_name(name: str) -> dict[str, Any] | None:
-    """The `model` values that an encoder's name stands for, or None when it is not one: the inverse of `label`.
+    """The `model` values that an encoder's name implies, or None for another name: the inverse of `label`.
 
-    A name without layers stands for layers=None, which is all of them.
+    A name without layers implies layers=None, which means all of them.
     """
     type_ = _type(name)
     found = _TAIL.fullmatch(name, len(type_) + 1) if type_ else None
@@ -175,13 +175,13 @@ def explain_name(name: str) -> str | None:
     size, method, layers, *_ = [*name[len(type_) + 1 :].split("_", 2), "", "", ""]
     for part, what, valid in ((size, f"size of {type_}", sizes_of(type_)), (method, "method", METHODS)):
         if part not in valid:
-            says = f"`{part}` is not a {what}" if part else f"`{name}` has no {what}"
-            return f"{says}{suggestion(part, valid)}"
+            problem = f"`{part}` is not a {what}" if part else f"`{name}` has no {what}"
+            return f"{problem}{suggestion(part, valid)}"
     return f"`{layers}` does not name layers; write them as 012 or 7-12, from 0"
 
 
 def from_folder(folder: str) -> dict[str, Any] | None:
-    """The `data` values that a folder of experiments stands for, or None when it is not named after a corpus."""
+    """The `data` values that a folder of experiments implies, or None if it is not named after a corpus."""
     return {"source": "audio", "corpus": folder} if folder in CORPORA else None
 
 

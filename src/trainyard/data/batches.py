@@ -1,8 +1,8 @@
 """The items of a split as batches, in an order that depends on a seed and an epoch alone.
 
-So a run can be continued inside an epoch without reading what came before, two processes see the
-batches that one would have seen, and the number of workers changes nothing but the speed. No
-random number generator outside this module is read or moved. Knows nothing of the training step.
+A run can therefore continue inside an epoch without reading the earlier batches, two processes together see the
+batches of one, and the number of workers affects only the speed. No random number generator outside this module is
+used. Knows nothing of the training step.
 """
 
 from __future__ import annotations
@@ -23,28 +23,26 @@ from trainyard.data.dataset import Dataset, Fetch, Fetches8Bit, Indices, Remembe
 from trainyard.data.order import shuffled
 from trainyard.errors import TrainyardError
 
-# Items in memory move to an accelerator once, as a whole, up to this size.
+# Items in memory up to this size are moved to an accelerator once, as a whole.
 RESIDENT_LIMIT_BYTES = 2**31
 
-# Ragged items are sorted by length among the items of this many steps, or of half the epoch
-# where that is less: enough that a batch has hardly any padding, and few enough that chance, not
-# length, decides what else is in it.
+# Ragged items are sorted by length within pools of this many steps, or of half an epoch if that is less: enough that
+# a batch has hardly any padding, and few enough that batches stay random.
 POOL_STEPS = 50
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one process gets of one step.
+    """The part of one step that one process gets.
 
     Attributes:
-        inputs: float32 [B, *item_shape]; B may be 0, see `Batches`. Of ragged items int64 [B, T], padded to the
-            longest of this batch. Of a user's own data of the type that it has.
-        labels: int64 [B]; float32 [B, C], 0 or 1, where an item may have several; int64 or float32 [B, ...] of
-            targets that are not classes.
+        inputs: float32 [B, *item_shape]; B may be 0, see `Batches`. For ragged items int64 [B, T], padded to the
+            longest of this batch. For a user's own data, of its own type.
+        labels: int64 [B]; float32 [B, C], 0 or 1, if an item may have several; int64 or float32 [B, ...] for targets
+            that are not classes.
         indices: int64 [B], positions in the dataset, always on the CPU.
-        global_size: items of this step in all processes together: what a mean over the step is
-            divided by, whichever way the items are spread.
-        lengths: int64 [B], samples or tokens of each item before its padding; None for items that have no such thing.
+        global_size: items of this step in all processes together, the divisor of a mean over the step.
+        lengths: int64 [B], samples or tokens of each item before its padding; None for items without padding.
     """
 
     inputs: torch.Tensor
@@ -60,30 +58,29 @@ class Batch:
 class Batches:
     """The batches of some items of a dataset, for any epoch.
 
-    Each step takes the next `batch_size * world` items of the epoch's order, and process `rank` gets
-    its contiguous part of them: two processes with batches of 32 see, step by step, the items that
-    one process with batches of 64 sees. No item is left out. The last step may be short; its items
-    are spread as evenly as can be (sizes differ by one at most), and only when there are fewer items
-    than processes do the last ones get a batch of no items, so that all take the same number of steps.
+    Each step takes the next `batch_size * world` items of the epoch's order, and process `rank` gets its contiguous
+    part of them: two processes with batches of 32 see, step by step, the same items as one process with batches of
+    64. No item is omitted. The last step may be short; its items are distributed evenly (sizes differ by at most one).
+    If there are fewer items than processes, the last ones get an empty batch, so that all take the same number of
+    steps.
 
-    Ragged items are put together by length, because what a batch costs is its longest item. Training
-    deals the shuffled items into pools, sorts each by length, and takes the steps in a shuffled order;
-    without shuffling the items come sorted by length, whatever the order of `indices`. The
-    guarantees above still hold, as the order is made of whole steps of all processes; but another
-    `batch_size * world` gives other steps, not the same items cut elsewhere.
+    Ragged items are grouped by length, because the longest item determines the cost of a batch. Training divides the
+    shuffled items into pools, sorts each by length, and shuffles the steps; without shuffling the items are sorted by
+    length, whatever the order of `indices`. The guarantees above still hold, because the order consists of whole
+    steps of all processes; but another `batch_size * world` gives different steps.
 
     Args:
-        dataset: where the items are.
+        dataset: has the items.
         indices: the positions of the items to use, such as `dataset.indices("train")`.
         batch_size: items per step and process.
-        shuffle: a new order each epoch; otherwise the order of `indices`, for ragged items that of their lengths.
+        shuffle: a new order each epoch; otherwise the order of `indices`, or of the lengths of ragged items.
         seed: of the orders.
-        rank: which of the processes this is, from 0.
-        world: how many processes share the items.
-        workers: processes that decode files; 0 decodes here. They are started only for an epoch in
-            which something is not in memory yet, and ignored for data that always is.
-        device: where inputs and labels are put.
-        augment: see the items as the dataset changes them for training, if it does.
+        rank: of this process, from 0.
+        world: number of processes that share the items.
+        workers: processes that decode files; 0 decodes in this process. They are started only for an epoch that needs
+            items which are not in memory, and never for data that is always in memory.
+        device: where inputs and labels are moved.
+        augment: apply the dataset's augmentation, if it has one.
     """
 
     def __init__(
@@ -116,7 +113,7 @@ class Batches:
         self._workers = workers
         self._device = torch.device(device)
         self._targets = dataset.labels
-        # As losses take them: positions of classes are whole numbers, all else is float, sets of labels 0 or 1.
+        # The types that losses expect: positions of classes are integers, everything else is float.
         kind = np.int64 if np.issubdtype(self._targets.dtype, np.integer) else np.float32
         self._labels = torch.from_numpy(np.asarray(self._targets, dtype=kind))
         self._bounds = _bounds(len(self._indices), batch_size, rank, world)
@@ -127,7 +124,7 @@ class Batches:
         return len(self._bounds)
 
     def targets(self, indices: Indices) -> npt.NDArray[Any]:
-        """The truth of those items, as the dataset holds it."""
+        """The targets of those items, as in the dataset."""
         return self._targets[indices]
 
     def order(self, number: int) -> Indices:
@@ -140,7 +137,7 @@ class Batches:
         return self._indices[order]
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of epoch `number` from batch `start` on; what lies before is not read.
+        """The batches of epoch `number` from batch `start` on; earlier ones are not read.
 
         Raises:
             ValueError: when the epoch has no batch `start`. Its end, `len(self)`, is allowed.
@@ -163,7 +160,7 @@ class Batches:
 
     def _from_memory(self, items: torch.Tensor, order: Indices, start: int) -> Iterator[Batch]:
         positions = torch.from_numpy(order).to(items.device)
-        # Small enough to put in order at once; a batch then takes a view of them.
+        # Small enough to reorder at once; each batch is a view.
         labels = self._labels[torch.from_numpy(order)].to(self._device)
         scale = items.dtype == torch.uint8
         elsewhere = items.device != self._device and self._device.type != items.device.type
@@ -195,7 +192,7 @@ class Batches:
         in_memory = _has(fetch, shards)
         source: object = fetch
         if isinstance(source, Fetches8Bit):
-            # Items travel between processes as 8 bits and become floats here: a quarter of the bytes.
+            # Items are sent between processes as 8 bits, a quarter of the bytes, and converted to float here.
             fetch = source.raw
         if self._workers == 0 or in_memory or not shards:
             yield from map(fetch, shards)
@@ -206,7 +203,7 @@ class Batches:
             num_workers=min(self._workers, len(shards)),
             collate_fn=_unchanged,
             worker_init_fn=_start_worker,
-            # Without one of its own, the loader draws its seed from the generator of the training.
+            # Otherwise the loader would draw its seed from the generator of the training.
             generator=torch.Generator(),
         )
         for found in loader:
@@ -223,12 +220,12 @@ class Batches:
 
 
 def _has(fetch: object, shards: Sequence[Indices]) -> bool:
-    """Whether nothing is left to be read for those items."""
+    """Whether all those items are in memory."""
     return isinstance(fetch, Remembers) and all(map(fetch.cached, shards))
 
 
 def _by_length(order: Indices, sizes: Indices, step: int, seed: int, number: int) -> Indices:
-    """A shuffled order as steps of items alike in length; the last, short step stays the last."""
+    """A shuffled order as steps of items of similar length; a short last step stays last."""
     whole = len(order) // step
     pool = max(1, min(POOL_STEPS, -(-whole // 2))) * step
     parts = [order[start : min(start + pool, whole * step)] for start in range(0, whole * step, pool)]
@@ -263,7 +260,7 @@ class _Shards(TorchDataset[torch.Tensor]):
         try:
             return self._fetch(self._shards[position])
         except TrainyardError as error:
-            # Raised here, the loader would bury its message under a traceback.
+            # Raised in a worker, its message would be hidden in the loader's traceback.
             return error
 
 
@@ -273,6 +270,6 @@ def _unchanged(found: Any) -> Any:
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
-    # Ctrl-C reaches the whole group of processes. The training stops after a whole step, for which
-    # it still needs its workers; they end with it.
+    # Ctrl-C reaches the whole process group. The training stops after the current step, which still needs the
+    # workers; they end with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

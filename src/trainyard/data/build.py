@@ -7,7 +7,6 @@ folder or a CSV. Knows no file format.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from trainyard.config.schema import SplitOptions
 from trainyard.data.dataset import SPLITS, Dataset, Fetch, Indices, Labels, Splits, count_labels
 from trainyard.data.splits import Leaks, assign_splits, find_leaks, without_leaks
 from trainyard.errors import DataError, LeakError
+from trainyard.wording import did_you_mean, listed
 
 SPLIT_ALIASES = {
     "train": "train",
@@ -30,19 +30,6 @@ SPLIT_ALIASES = {
 }
 
 ON_LEAK = ("warn", "error", "drop")
-
-
-def nearest(value: str, choices: Sequence[str]) -> str:
-    """ " Did you mean 'x'?" for the most similar choice, or "" when none is similar."""
-    folded = {choice.casefold(): choice for choice in choices}
-    close = get_close_matches(value.strip().casefold(), list(folded), n=1)
-    return f" Did you mean {folded[close[0]]!r}?" if close else ""
-
-
-def listed(names: Sequence[str], shown: int = 20) -> str:
-    """The first names separated by commas, and how many more there are."""
-    more = f", … ({len(names) - shown} more)" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more if names else "none"
 
 
 def describe_bad(bad: Iterable[tuple[str, str]], shown: int = 5) -> str:
@@ -153,7 +140,7 @@ def _test_groups(where: str, groups: Sequence[str] | None, chosen: Sequence[str]
             has = f"its groups are {listed(known)}" if known else "none of its items is in a group"
             raise DataError(
                 f"{where}: data.split.test_groups has {name!r}, but {has}.",
-                f"Use groups of the data.{nearest(name, known)}",
+                did_you_mean(name, known, then="Use groups of the data."),
                 value=name,
                 place="data.split.test_groups",
             )

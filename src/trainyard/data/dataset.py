@@ -1,8 +1,8 @@
 """The central noun: labelled items, the split of each, and how to fetch them.
 
-A `Dataset` knows its items by content digest, so that a resume can refuse data that changed and
-a comparison can name what changed. It does not know where the items came from (`sources`), how
-the splits were made (`splits`) or in which order they are read (`batches`).
+A `Dataset` has the content digests of its items, so that a resume can reject changed data and name the changes. It
+does not know where the items came from (`sources`), how the splits were made (`splits`) or in which order they are
+read (`batches`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SPLITS = ("train", "val", "test")
 
 @runtime_checkable
 class Remembers(Protocol):
-    """A fetch that keeps what it read, so that workers may not be worth starting."""
+    """A fetch that caches items, so that workers may not be needed."""
 
     def cached(self, indices: Indices) -> bool:
         """Whether nothing needs to be read or computed for those items."""
@@ -36,20 +36,20 @@ class Remembers(Protocol):
 
 @runtime_checkable
 class Fetches8Bit(Protocol):
-    """A fetch of items that are 8-bit numbers before they become floats: between processes they are a quarter."""
+    """A fetch of 8-bit items, which need a quarter of the bytes of floats between processes."""
 
     def raw(self, indices: Indices) -> torch.Tensor:
-        """The items at `indices`, uint8 [B, *item_shape]; `to_unit` of them is what the fetch itself returns."""
+        """The items at `indices`, uint8 [B, *item_shape]; the fetch itself returns `to_unit` of them."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A way to read the items, in two parts, so that the second can run where the model is.
+    """A way to read the items, in two parts, so that the second can run on the model's device.
 
     Attributes:
         fetch: int64 indices [B] -> float32 [B, ...], here or in a worker process; int64 [B, T] of ragged items.
         finish: the fetched items, on the device of the batch, and their indices -> float32
-            [B, *item_shape]; None: they are ready.
+            [B, *item_shape]; None: nothing is left to do.
     """
 
     fetch: Fetch
@@ -62,29 +62,28 @@ class Dataset:
 
     Attributes:
         name: the name used in paths and queries.
-        classes: names in label order; none where the targets are not classes.
+        classes: names in label order; empty if the targets are not classes.
         ids: a readable name of each item: a relative file path, or `digits[12]`.
-        labels: int64 [N], positions in `classes`; or bool [N, C], where an item has any number of them. Without
-            classes whatever the task of the user's own takes: int64 or float32 [N, ...].
+        labels: int64 [N], positions in `classes`; or bool [N, C], if an item has any number of them. Without classes
+            the targets of the user's own task: int64 or float32 [N, ...].
         splits: str [N], "train", "val" or "test".
-        groups: the group of each item (a speaker, a patient), "" for an item in none; or None.
+        groups: the group of each item (a speaker, a patient), "" for an item without one; or None.
         digests: hex digest of each item's own bytes, before any resizing or scaling.
         item_shape: of one fetched item, channels first, e.g. (1, 8, 8).
         fetch: int64 indices [B] -> float32 [B, *item_shape]; see `ragged`.
-        warnings: what users should know about this data, one sentence or more each.
-        finish: what is left to do after `fetch`, see `View`.
-        lengths: int64 [N], samples of sound before an item's padding, or tokens of a ragged item; None: nothing
-            is padding.
-        augment: (seed, epoch) -> what the training sees in that epoch; None: the items as they are.
-            Every draw depends on the seed, the epoch and the item alone.
-        cache: returns what the cache of this data holds and did so far; None: there is none.
-        texts: the items in full, where they are texts; None: they are not.
+        warnings: for the user, about this data, one or more sentences each.
+        finish: the second part of reading, after `fetch`, see `View`.
+        lengths: int64 [N], samples of audio before an item's padding, or tokens of a ragged item; None: no padding.
+        augment: (seed, epoch) -> the augmented items of that epoch; None: no augmentation. Every draw depends on the
+            seed, the epoch and the item alone.
+        cache: returns statistics of the data's cache; None: there is no cache.
+        texts: the items themselves, if they are texts.
         label_name: the header of a column of classes.
-        ragged: items differ in length: `fetch` gives int64 [B, T] padded to the longest of the batch, `lengths`
-            is there, and `item_shape` is the longest that an item may be, (max_tokens,).
-        preprocessing: how a raw item becomes the model's input, plain JSON values: enough to read new items, and
-            for a program outside to do the same.
-        model_arguments: what a model made for this kind of data is built with besides shape and classes.
+        ragged: items differ in length: `fetch` returns int64 [B, T] padded to the longest of the batch, `lengths`
+            is set, and `item_shape` is the largest length of an item, (max_tokens,).
+        preprocessing: how a raw item becomes the model's input, plain JSON values, sufficient for other programs to
+            read new items.
+        model_arguments: arguments, in addition to shape and classes, of a model made for this kind of data.
     """
 
     name: str
@@ -118,7 +117,7 @@ class Dataset:
         if self.classes and self.multi_label and self.labels.shape[1:] != (len(self.classes),):
             raise ValueError(f"labels of shape {self.labels.shape} for {len(self.classes)} classes")
         if self.ragged and self.lengths is None:
-            raise ValueError("ragged items need their lengths")
+            raise ValueError("ragged items need lengths")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -135,14 +134,13 @@ class Dataset:
         return np.flatnonzero(self.splits == split).astype(np.int64, copy=False)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What this data is, small and JSON-able; two are compared by `explain_change`.
+        """A small JSON-able description of the data; `explain_change` compares two.
 
-        `digest` covers every item in order (name, content, label name, group, split), the classes
-        in order and the shape: equal digests mean that a resumed run sees the very same data. Targets that are
-        not classes are told apart by their bytes.
-        The other digests each cover one aspect and do not depend on the items' order. With several
-        labels an item, `class_counts` counts labels and `splits` items. `preprocessing` is recorded and in no
-        digest: it belongs to the model's input, not to the data.
+        `digest` covers every item in order (name, content, label name, group, split), the classes in order and the
+        shape: equal digests mean that a resumed run sees exactly the same data. Targets that are not classes are
+        compared by their bytes. The other digests each cover one aspect and do not depend on the items' order. With
+        several labels per item, `class_counts` counts labels and `splits` counts items. `preprocessing` is recorded
+        but not part of any digest: it belongs to the model's input, not to the data.
         """
         names = self._label_names()
         splits = self.splits.tolist()
@@ -171,7 +169,7 @@ class Dataset:
         return count_labels(self.labels[self.indices(split)], len(self.classes))
 
     def _label_names(self) -> list[str]:
-        """How the fingerprint writes each item's label, or labels."""
+        """Each item's label, or labels, as a text for the fingerprint."""
         if not self.classes:
             kind = self.labels.dtype.str
             return [hashlib.blake2b(kind.encode() + row.tobytes(), digest_size=16).hexdigest() for row in self.labels]
@@ -184,7 +182,7 @@ class Dataset:
 
 
 def count_labels(labels: Labels, classes: int) -> list[int]:
-    """How many items have each label; `labels` is int64 [N], or bool [N, C] where an item may have several."""
+    """The number of items with each label; `labels` is int64 [N], or bool [N, C] if an item may have several."""
     counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
     return [int(count) for count in counts]
 
@@ -194,7 +192,7 @@ def _digest(rows: Iterable[Iterable[str]]) -> str:
     for row in rows:
         for text in row:
             part = text.encode("utf-8", "surrogateescape")
-            # The length keeps ("ab", "c") apart from ("a", "bc"), whatever the names contain.
+            # The length distinguishes ("ab", "c") from ("a", "bc"), whatever the names contain.
             state.update(len(part).to_bytes(8, "little"))
             state.update(part)
         state.update(b"\xff" * 8)
@@ -202,11 +200,11 @@ def _digest(rows: Iterable[Iterable[str]]) -> str:
 
 
 def explain_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two fingerprints, a sentence each; empty when the data is the same.
+    """The differences of two fingerprints, a sentence each; empty if the data is the same.
 
     Args:
-        old: a fingerprint as recorded earlier. Keys that it lacks are not compared.
-        new: the fingerprint of the data as it is now.
+        old: a recorded fingerprint. Keys that it lacks are not compared.
+        new: the fingerprint of the current data.
     """
     if old.get("digest") == new.get("digest"):
         return []
@@ -220,13 +218,13 @@ def explain_change(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         lines.append(f"The number of items was {old['items']} and is now {new['items']}.")
     if "content_digest" in changed:
         lines.append(
-            "The content of the items changed: their names are the same, the bytes of one or more are not."
+            "The content of the items changed: their names are the same, but the bytes of one or more differ."
             if "id_digest" not in changed
             else "The items are different: names and content both changed."
         )
     elif "id_digest" in changed:
         lines.append("Items were renamed or moved; their content is the same.")
-    # A new name changes these digests too, without anything else having happened.
+    # Renaming an item changes these digests too, even if nothing else changed.
     if "id_digest" not in changed:
         if "label_digest" in changed:
             lines.append("Items have other labels than before.")
@@ -260,7 +258,7 @@ def _explain_classes(old: list[str], new: list[str]) -> str:
 def _explain_splits(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     before, after = old.get("splits", {}), new.get("splits", {})
     if before == after:
-        return "the sizes are the same, the items in them are not"
+        return "the sizes are the same, but the items in them differ"
     return ", ".join(
         f"{split} had {before.get(split, 0)} items and has {after.get(split, 0)}"
         for split in SPLITS

@@ -10,10 +10,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from trainyard.data.build import SPLIT_ALIASES, listed, nearest
+from trainyard.data.build import SPLIT_ALIASES
 from trainyard.data.dataset import SPLITS
 from trainyard.data.found import FoundFile
 from trainyard.errors import DataError
+from trainyard.wording import did_you_mean, listed
 
 
 def find_in_folders(
@@ -125,7 +126,7 @@ def _class_names(root: Path, found: list[str], classes: Sequence[str] | None) ->
         if folder not in classes:
             raise DataError(
                 f"The folder {folder} in {root} is not one of the classes {listed(list(classes))}.",
-                f"Add it to data.classes, or rename or remove the folder.{nearest(folder, list(classes))}",
+                did_you_mean(folder, classes, then="Add it to data.classes, or rename or remove the folder."),
                 value=folder,
                 place=root / folder,
             )
@@ -133,7 +134,7 @@ def _class_names(root: Path, found: list[str], classes: Sequence[str] | None) ->
         if name not in found:
             raise DataError(
                 f"{root} has no folder for class {name}; its folders are: {listed(found)}.",
-                f"Create the folder, or remove the class from data.classes.{nearest(name, found)}",
+                did_you_mean(name, found, then="Create the folder, or remove the class from data.classes."),
                 value=name,
                 place=root,
             )

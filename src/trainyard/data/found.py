@@ -13,12 +13,12 @@ class FoundFile:
     """One file that a source found, before it was read.
 
     Attributes:
-        path: where it is.
-        id: what it is called in records.
+        path: its path.
+        id: its name in records.
         label: the position of its class.
         group: "" for none.
-        split: "train", "val" or "test"; "" when the data has no splits of its own.
-        where: where it was found, for messages, such as a row of a CSV; "" when the id suffices.
+        split: "train", "val" or "test"; "" if the data has no official splits.
+        where: its source for messages, such as a row of a CSV; "" if the id is enough.
     """
 
     path: Path

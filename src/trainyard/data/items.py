@@ -1,6 +1,6 @@
-"""Items to predict, without labels or splits, and which files they are.
+"""Items to predict, without labels or splits, and the search for their files.
 
-How they are read is the business of each kind of data. Knows no model and no run.
+Each kind of data reads its own. Knows no model and no run.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from trainyard.errors import DataError
 
 @dataclass(frozen=True)
 class Items:
-    """Named items, as a trained model takes them.
+    """Named items, as inputs of a trained model.
 
     Attributes:
-        ids: what each item is called.
+        ids: the name of each item.
         fetch: int64 positions [B] -> float32 [B, *item_shape], or int64 [B, T] of texts.
         finish: as in a `Dataset`.
         lengths: as in a `Dataset`.
-        texts: the items in full, where they are texts.
+        texts: the items themselves, if they are texts.
     """
 
     ids: tuple[str, ...]
@@ -34,12 +34,12 @@ class Items:
 
 
 def files_at(path: Path, wanted: Callable[[Path], bool], noun: str) -> tuple[list[Path], list[str]]:
-    """A file, or the files in a folder at any depth, and what each is called.
+    """A file, or the files in a folder at any depth, and their names.
 
     Args:
-        path: a file, taken as it is, or a folder.
-        wanted: whether a file in a folder is one of those meant.
-        noun: what a file is, for errors: "image".
+        path: a file, accepted without `wanted`, or a folder.
+        wanted: whether to include a file of the folder.
+        noun: the kind of file, for errors: "image".
 
     Raises:
         DataError: there is no such file.
@@ -50,5 +50,5 @@ def files_at(path: Path, wanted: Callable[[Path], bool], noun: str) -> tuple[lis
     else:
         files, names = ([path], [path.name]) if path.is_file() else ([], [])
     if not files:
-        raise DataError(f"There is no {noun} at {path}.", f"Name a file or a folder with {noun}s.", place=path)
+        raise DataError(f"There is no {noun} at {path}.", f"Pass a file or a folder with {noun}s.", place=path)
     return files, names

@@ -1,7 +1,7 @@
 """Assigns items to splits in given shares, so that each split has its share of every label.
 
-An item alone or a unit of several that must stay together is one row of counts. `splits` decides which rows
-there are and which shares; groups, names and fractions are not known here.
+A unit is one item, or several that must stay together; it is one row of counts. Knows no groups, names or fractions:
+`splits` determines the rows and shares.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def stratify_classes(counts: csr_matrix, sizes: Floats, shares: Floats, seed: int) -> Indices:
-    """A split for each unit, a position in `shares`, where an item has one label.
+    """A split for each unit, a position in `shares`, for items with one label.
 
     Args:
         counts: [units, classes], the items of each class in each unit.
@@ -38,10 +38,10 @@ def stratify_classes(counts: csr_matrix, sizes: Floats, shares: Floats, seed: in
     borders = np.searchsorted(label, np.arange(1, counts.shape[1]))
     for class_, members in enumerate(np.split(singles, borders)):
         missing = np.maximum(wanted[:, class_] - assigned[:, class_], 0)
-        # Units that were too large took more than their share; the rest is scaled to what is left.
+        # Large units may have exceeded their share; the rest is scaled to the number of items left.
         missing *= len(members) / missing.sum() if missing.sum() else 0
         portions = _round(missing + carried, len(members), used)
-        # What rounding took from a split in one class is given back in the next ones.
+        # Rounding errors of a split in one class are compensated in the next ones.
         carried += missing - portions
         chosen[members] = np.repeat(np.arange(len(shares)), portions)
     return chosen
@@ -50,12 +50,12 @@ def stratify_classes(counts: csr_matrix, sizes: Floats, shares: Floats, seed: in
 def stratify_label_sets(
     labels: npt.NDArray[np.bool_], units: Indices, counts: csr_matrix, sizes: Floats, shares: Floats, seed: int
 ) -> Indices:
-    """A split for each unit, a position in `shares`, where an item may have several labels.
+    """A split for each unit, a position in `shares`, for items with several labels.
 
-    Iterative stratification (Sechidis, Tsoumakas, Vlahavas: On the Stratification of Multi-Label
-    Data, ECML PKDD 2011, algorithm 1): the rarest label that is left first, each item of it to the
-    split that misses that label most, or most items where two miss it alike. Beyond the paper, a
-    combination of labels that is frequent enough to be in every split counts as one more label.
+    Iterative stratification (Sechidis, Tsoumakas, Vlahavas: On the Stratification of Multi-Label Data, ECML PKDD
+    2011, algorithm 1): takes the rarest remaining label first, and gives each of its items to the split that lacks
+    most of that label, or most items if two are equal. Beyond the paper, a combination of labels that is frequent
+    enough to be in every split counts as one more label.
 
     Args:
         labels: bool [N, C].
@@ -70,7 +70,7 @@ def stratify_label_sets(
     counts = hstack([counts, _combinations(labels, units, shares), csr_matrix(sizes[:, None])], format="csr")
     missing = np.outer(shares, np.asarray(counts.sum(axis=0)).ravel())  # [splits, columns]
     missing -= _assign_large_units(chosen, order, counts, sizes, missing, np.flatnonzero(shares > 0))
-    missing[shares == 0] = -np.inf  # never the split that misses most
+    missing[shares == 0] = -np.inf  # so that a split with share 0 is never chosen
     position = np.argsort(order)
     left = chosen < 0
     by_column = counts.tocsc()
@@ -81,8 +81,7 @@ def stratify_label_sets(
         members = members[left[members]]
         for unit in members[np.argsort(position[members])].tolist():
             has = counts.indices[counts.indptr[unit] : counts.indptr[unit + 1]]
-            wish = missing[:, [rarest, -1]]
-            split = int(np.lexsort((-wish[:, 1], -wish[:, 0]))[0])
+            split = int(np.lexsort((-missing[:, -1], -missing[:, rarest]))[0])
             chosen[unit] = split
             missing[split, has] -= 1
             remaining[has] -= 1
@@ -91,7 +90,7 @@ def stratify_label_sets(
 
 
 def _combinations(labels: npt.NDArray[np.bool_], units: Indices, shares: Floats) -> csr_matrix:
-    """How often each unit has each combination of labels that every split can have one of: [units, combinations]."""
+    """Counts [units, combinations] of the label combinations that are frequent enough for every split."""
     _, combination, found = np.unique(np.packbits(labels, axis=1), axis=0, return_inverse=True, return_counts=True)
     frequent = found * shares[shares > 0].min() >= 1
     combination = combination.ravel()
@@ -104,22 +103,22 @@ def _combinations(labels: npt.NDArray[np.bool_], units: Indices, shares: Floats)
 def _assign_large_units(
     chosen: Indices, order: Indices, counts: csr_matrix, sizes: Floats, wanted: Floats, used: Indices
 ) -> Floats:
-    """Gives each unit of several items a split, in `chosen`; what the splits then have, like `wanted`."""
+    """Assigns each unit of several items to a split, in `chosen`; returns the counts of the splits, like `wanted`."""
     assigned = np.zeros_like(wanted)
-    # Large units first, while there is room to make up for them; within a factor of two in size
-    # the seed decides, or another seed would hardly give another split.
+    # Large units first, while the rest can compensate for them; units within a factor of two in size are in random
+    # order, because otherwise the seed would hardly change the split.
     several = order[sizes[order] > 1]
     several = several[np.argsort(-np.floor(np.log2(sizes[several])), kind="stable")]
     for unit in several:
         row = counts[[unit]].toarray()[0]
-        split = used[np.argmin(_worse(assigned[used], row, wanted[used]))]
+        split = used[np.argmin(_cost(assigned[used], row, wanted[used]))]
         chosen[unit] = split
         assigned[split] += row
     return assigned
 
 
-def _worse(assigned: Floats, unit: Floats, wanted: Floats) -> Floats:
-    """How much further each split is from its wanted counts with the unit in it.
+def _cost(assigned: Floats, unit: Floats, wanted: Floats) -> Floats:
+    """The increase in each split's distance from its wanted counts if the unit is added to it.
 
     The distance is chi-square, over the classes and over the size of the split.
     """
@@ -134,7 +133,7 @@ def _worse(assigned: Floats, unit: Floats, wanted: Floats) -> Floats:
 
 
 def _round(desired: Floats, total: int, used: Indices) -> Indices:
-    """Whole numbers that sum to `total`, each as near to what is desired as that allows."""
+    """Whole numbers that sum to `total`, each as near to `desired` as possible."""
     portions = np.floor(np.maximum(desired, 0)).astype(np.int64)
     while portions.sum() > total:
         portions[np.argmax(np.where(portions > 0, portions - desired, -np.inf))] -= 1

@@ -12,9 +12,10 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from trainyard.data.build import SPLIT_ALIASES, listed, nearest
+from trainyard.data.build import SPLIT_ALIASES
 from trainyard.data.found import FoundFile
 from trainyard.errors import DataError
+from trainyard.wording import did_you_mean, listed
 
 Row = tuple[int, dict[str, str]]  # its number in the file, and its cells by column
 
@@ -97,7 +98,7 @@ def read_table(
             count = "no" if column not in header else "more than one"
             raise DataError(
                 f"{table} has {count} column {column!r}; its columns are: {listed(header)}.",
-                f"Rename the column, or set its name in the configuration.{nearest(column, header)}",
+                did_you_mean(column, header, then="Rename the column, or set its name in the configuration."),
                 value=column,
                 place=f"{table}:1",
             )
@@ -194,7 +195,7 @@ def _check_labels(table: Path, rows: Sequence[Row], column: str, names: Sequence
         more = f" Also unknown: {listed(others, 5)}." if others else ""
         raise DataError(
             f"{table}: row {number} has label {value!r}, which is not one of the classes {listed(list(names))}.{more}",
-            f"Fix the label, or add it to data.classes.{nearest(value, list(names))}",
+            did_you_mean(value, names, then="Fix the label, or add it to data.classes."),
             value=value,
             place=f"{table}:{number}",
         )
@@ -210,7 +211,7 @@ def split_of(table: Path, number: int, value: str) -> str:
     if split is None:
         raise DataError(
             f"{table}: row {number} has an invalid split {value!r}.",
-            f"Use train, val or test.{nearest(value, list(SPLIT_ALIASES)) if value else ''}",
+            did_you_mean(value, SPLIT_ALIASES, then="Use train, val or test."),
             value=value,
             place=f"{table}:{number}",
         )

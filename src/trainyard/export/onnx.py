@@ -1,8 +1,7 @@
 """ONNX files: a network for programs without torch, in float32, or in int8 after quantisation-aware training.
 
-A file is published only when ONNX Runtime gives the network's own outputs on real inputs; beside it
-lies a JSON with what was compared, the classes and the versions. Says nothing on the terminal.
-Knows nothing of runs, and of data only the inputs it is given.
+A file is published only if ONNX Runtime gives the network's own outputs on real inputs. A JSON beside it has the
+comparison, the classes and the versions. Prints nothing. Knows no runs, and no data except its inputs.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "torchao")
 
 @dataclass(frozen=True)
 class Parity:
-    """How a published file compares with the network.
+    """The comparison of a published file with the network.
 
     Attributes:
         path: the file.
@@ -67,11 +66,11 @@ def export_onnx(
     """Writes `model` as a float32 ONNX file for any batch size, and its description to `path` with `.json`.
 
     Args:
-        model: takes `inputs` [B, ...] to logits [B, classes]; unchanged. Of a `QuantAware` network, the
+        model: takes `inputs` [B, ...] to logits [B, classes]; unchanged. For a `QuantAware` network, the
             float network with its weights is written.
         inputs: float32 [N, ...], or integers, real items to compare on.
         path: where; an existing file is replaced in one step.
-        classes: names in the order of the logits; none for outputs that are not of classes.
+        classes: names in the order of the logits; empty for outputs that are not of classes.
         tolerance: largest difference of a logit, as a share of the largest logit (or of 1, if that is more).
         input_name: of the graph's input.
         output_name: of its output.
@@ -106,8 +105,8 @@ def export_int8(
 ) -> Parity:
     """Writes `model` as an int8 ONNX file (QuantizeLinear and DequantizeLinear), like `export_onnx`.
 
-    Logits are not held to a tolerance: the tiny differences between two programs become whole steps of
-    int8 wherever a number lies between two. What must agree is the answer.
+    Logits have no tolerance: rounding turns tiny differences between two programs into whole steps of int8. The
+    predicted classes must agree.
 
     Args:
         model: trained; unchanged.
@@ -132,9 +131,11 @@ def export_int8(
     if not parity.agreement >= least_agreement:
         raise TrainyardError(
             f"The int8 ONNX file of {path.name} agrees with the network on {parity.agreement:.1%} of "
-            f"{parity.items} items; {least_agreement:.1%} must. It was not written.",
+            f"{parity.items} items; {least_agreement:.1%} is required. It was not written.",
             "Train longer, so that the int8 ranges settle. Processors without VNNI or dot-product "
             "instructions also compute int8 inexactly: try another machine.",
+            value=parity.agreement,
+            place=path,
         )
     described = {**_described(proto, inputs), "decision": decision}
     publish(parity, proto, content, "int8", classes, described, details)
@@ -157,7 +158,7 @@ def session(content: bytes | Path, *, threads: int = 1) -> Any:
 
 
 def run(running: Any, inputs: Tensor) -> npt.NDArray[np.float32]:
-    """Logits float32 [N, classes] by a `session` of inputs [N, ...], some at a time."""
+    """Logits float32 [N, classes] of inputs [N, ...] by a `session`, in batches."""
     name = running.get_inputs()[0].name
     batches = [running.run(None, {name: batch.numpy()})[0] for batch in _as_given(inputs).split(_AT_ONCE)]
     return np.concatenate(batches)
@@ -170,12 +171,12 @@ def exported(
     input_names: Sequence[str],
     output_names: Sequence[str],
 ) -> tuple[Any, bytes]:
-    """The ONNX graph of a network on the CPU in evaluation mode, and its bytes; says nothing of where it was made.
+    """The ONNX graph of a network on the CPU in evaluation mode, and its bytes, without source paths.
 
     Args:
         model: takes `example`.
-        example: inputs; sizes that may change are above 1, or they would be taken for fixed.
-        dynamic_shapes: of each input, the axes that may change, and what they are called.
+        example: inputs; dynamic sizes must be above 1, otherwise torch treats them as fixed.
+        dynamic_shapes: for each input, the names of the dynamic axes.
         input_names: of the graph.
         output_names: of the graph.
 
@@ -185,7 +186,7 @@ def exported(
     """
     with _installed():
         import onnx
-        import onnxruntime  # noqa: F401  (asked for before the minutes an export may take)
+        import onnxruntime  # noqa: F401  (fails before the minutes that an export may take)
         import onnxscript  # noqa: F401
     try:
         with without_exporter_noise(), torch.random.fork_rng(devices=[]):
@@ -204,6 +205,7 @@ def exported(
         raise TrainyardError(
             f"The network cannot be written as ONNX: {(str(error).splitlines() or ['?'])[0]}",
             "Report this with the model's settings; the checkpoints are not affected.",
+            value=type(model).__name__,
         ) from error
     assert program is not None
     proto = program.model_proto
@@ -213,7 +215,7 @@ def exported(
 
 
 def parity_of(path: Path, content: bytes, ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> Parity:
-    """How logits [N, C] of a file differ from the network's, which come first."""
+    """The comparison of the network's logits [N, C], `ours`, with those of a file."""
     return Parity(
         path=path,
         items=len(ours),
@@ -225,18 +227,20 @@ def parity_of(path: Path, content: bytes, ours: npt.NDArray[np.float32], theirs:
 
 
 def _largest(outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-    """The position of each item's largest output; 0 where an item has one."""
+    """The position of each item's largest output; 0 if it has only one."""
     return outputs.reshape(len(outputs), -1).argmax(1)
 
 
 def require_parity(parity: Parity, ours: npt.NDArray[np.float32], tolerance: float) -> None:
-    """Raises TrainyardError where a logit differs by more than this share of the largest (or of 1)."""
+    """Raises TrainyardError if a logit differs by more than this share of the largest (or of 1)."""
     allowed = tolerance * max(1.0, float(np.abs(ours).max()))
     if not parity.max_abs_error <= allowed:
         raise TrainyardError(
-            f"The ONNX file of {parity.path.name} is not the network: a logit differs by {parity.max_abs_error:.2g} "
-            f"on {parity.items} items, {allowed:.2g} is allowed. It was not written.",
+            f"The ONNX file of {parity.path.name} differs from the network: a logit by {parity.max_abs_error:.2g} "
+            f"on {parity.items} items; {allowed:.2g} is allowed. It was not written.",
             "Report this with the model's settings; the checkpoints are not affected.",
+            value=parity.max_abs_error,
+            place=parity.path,
         )
 
 
@@ -245,10 +249,8 @@ def _installed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            [f"an export to ONNX needs {error.name}, which is not installed"],
-            "Install it: pip install 'trainyard[export]'.",
-        ) from error
+        what = f"an export to ONNX needs {error.name}, which is not installed"
+        raise ConfigError([what], "Install it with `pip install 'trainyard[export]'`.") from error
 
 
 def _exported(model: nn.Module, inputs: Tensor, input_name: str, output_name: str) -> tuple[Any, bytes]:
@@ -258,11 +260,11 @@ def _exported(model: nn.Module, inputs: Tensor, input_name: str, output_name: st
 
 
 def _strip(proto: Any) -> None:
-    """Removes what torch notes about the making of each node: source paths of this machine, and a third of the size."""
+    """Removes torch's notes on each node, which hold source paths of this machine and are a third of the size."""
     graph = proto.graph
     functions = [node for function in proto.functions for node in function.node]
-    noted = (graph, *proto.functions, *graph.node, *functions, *graph.input, *graph.output, *graph.value_info)
-    for part in (proto, *noted, *graph.initializer):
+    parts = (graph, *proto.functions, *graph.node, *functions, *graph.input, *graph.output, *graph.value_info)
+    for part in (proto, *parts, *graph.initializer):
         del part.metadata_props[:]
         part.doc_string = ""
 
@@ -273,12 +275,12 @@ def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _as_given(inputs: Tensor) -> Tensor:
-    """What the graph takes: floats as float32, and integers as they are."""
+    """Inputs of the graph: floats as float32, integers unchanged."""
     return (inputs.float() if inputs.is_floating_point() else inputs).cpu()
 
 
 def _described(proto: Any, inputs: Tensor) -> dict[str, Any]:
-    """What goes into the graph and comes out."""
+    """The graph's input and output, for the description."""
     dtype = str(_as_given(inputs[:0]).dtype).removeprefix("torch.")
     sizes = [size.dim_value for size in proto.graph.output[0].type.tensor_type.shape.dim[1:]]
     return {
@@ -297,15 +299,15 @@ def publish(
     described: Mapping[str, Any],
     details: Mapping[str, Any] | None,
 ) -> None:
-    """Writes the file, then the description that names its digest.
+    """Writes the file, then the description with its digest.
 
     Args:
-        parity: how the file compares with the network.
+        parity: the comparison of the file with the network.
         proto: its graph.
         content: its bytes.
         precision: float32 or int8.
         classes: names in the order of the logits.
-        described: of the graph's inputs and outputs; what is None is left out.
+        described: the graph's inputs and outputs; None values are omitted.
         details: anything else.
     """
     durable.write_bytes(parity.path, content)

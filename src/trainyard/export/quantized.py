@@ -1,7 +1,6 @@
-"""What int8 costs and saves: size, score and latency of two ONNX files, as measured on this machine.
+"""The comparison of float and int8: size, score and latency of two ONNX files, measured on this machine.
 
-An int8 network is smaller; whether it is also faster depends on the processor, so nothing is promised
-and everything is timed. Knows nothing of runs and of training.
+An int8 network is smaller; whether it is also faster depends on the processor. Knows no runs and no training.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from torch import Tensor
 
 from trainyard.export.onnx import run, session
 
-_WARM_UP = 5  # runs that are not counted: the first ones allocate
+_WARM_UP = 5  # runs that are not counted, because the first ones allocate memory
 
 
 @dataclass(frozen=True)
 class Row:
-    """One file, as measured.
+    """The measurements of one file.
 
     Attributes:
         precision: `float32` or `int8`.
         size_bytes: of the file.
         score: of its outputs, as the caller measures it.
-        items: how many items were scored.
+        items: number of scored items.
         mean_ms: of one item by ONNX Runtime with one thread, in milliseconds.
         median_ms: likewise.
-        runs: how many times it was timed.
+        runs: number of timed runs.
     """
 
     precision: str
@@ -48,7 +47,7 @@ class Row:
 def quantization_table(
     float_path: Path, int8_path: Path, inputs: Tensor, score: Callable[[Tensor], float], *, runs: int = 50
 ) -> tuple[Row, Row]:
-    """The two files compared on the same items, timed in turns, so that a busy moment of the machine meets both.
+    """The two files compared on the same items, timed alternately, so that load on the machine affects both.
 
     Args:
         float_path: the float32 ONNX file.

@@ -1,4 +1,4 @@
-"""Images as a kind of data: loading them for training, and reading new ones in the same way."""
+"""Images as a kind of data: loads them for training, and reads new ones in the same way."""
 
 from __future__ import annotations
 
@@ -83,18 +83,18 @@ def read_new(
     cache_mb: float,
     trust: bool = False,
 ) -> Items:
-    """The images at `path`, in the shape that a trained model takes.
+    """The images at `path`, as inputs of a trained model.
 
     Args:
         path: an image, a folder of images at any depth, or an .npz with images.
-        preprocessing: as the function of that name described it for the training.
+        preprocessing: the result of `preprocessing` for the training.
         files: not used.
         cache_dir: not used.
         cache_mb: not used.
         trust: not used.
 
     Raises:
-        DataError: nothing there, a file that is not an image, or arrays of another shape.
+        DataError: there are no images, a file is not an image, or arrays have another shape.
     """
     item_shape = tuple(preprocessing["item_shape"])
     if path.suffix == ".npz":
@@ -102,7 +102,7 @@ def read_new(
         if tuple(tensors.shape[1:]) != item_shape:
             raise DataError(
                 f"{path} holds items of shape {tuple(tensors.shape[1:])}; the model takes {item_shape}.",
-                "Give items like those of the training.",
+                "Pass items of that shape.",
                 value=tuple(tensors.shape[1:]),
                 place=path,
             )
@@ -111,7 +111,7 @@ def read_new(
     if "computed_as" not in preprocessing:
         raise DataError(
             f"The model takes items of shape {item_shape}, which image files do not have.",
-            "Give an .npz.",
+            "Pass an .npz with arrays of that shape.",
             value=item_shape,
             place=path,
         )

@@ -1,4 +1,4 @@
-"""Which values do not go together in data of images."""
+"""Checks of combined settings of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainyard.images.schema import CsvData, DigitsData, ImageFolderData
 
 
 def check(config: Config) -> Iterator[Fault]:
-    """Every combination that cannot be."""
+    """Every invalid combination."""
     data = config.data
     if isinstance(data, DigitsData):
         yield from _digits(config)
@@ -26,10 +26,10 @@ def check(config: Config) -> Iterator[Fault]:
 
 
 def _digits(config: Config) -> Iterator[Fault]:
-    """The digits have no official splits, and other sources may."""
+    """Checks for the digits, which have no official splits."""
     split, val, test = config.data.split, "data.split.val_fraction", "data.split.test_fraction"
     if config.run.test and split.test_fraction == 0:
-        yield Fault(f"`{test}` is 0 and digits has no test split of its own; add run.test=false", (test, "run.test"))
+        yield Fault(f"`{test}` is 0, but digits has no official test split; add run.test=false", (test, "run.test"))
     if config.run.train and split.val_fraction == 0 and config.training.monitor.startswith("val_"):
         yield Fault(
             f"`{val}` is 0, so there is no {show(config.training.monitor)} to monitor; "

@@ -1,4 +1,4 @@
-"""The part of a configuration that is about images: where they are and how they are read. Imports nothing heavy."""
+"""The configuration of images: where they are and how they are read. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NpzData:
 
 @dataclass(frozen=True)
 class ImageFolderData:
-    """A folder of images per class, optionally below train/ val/ test/ folders."""
+    """One folder of images per class, optionally inside train/, val/ and test/ folders."""
 
     path: str
     source: Literal["image_folder"] = "image_folder"
@@ -53,7 +53,7 @@ class CsvData:
     dataset: str | None = None  # null: the file's stem
     path_column: str = "path"
     label_column: str = "label"
-    group_column: str | None = None  # items of one group stay on one side of a split
+    group_column: str | None = None  # items of one group stay in one split
     split_column: str | None = None  # official splits: train, val, test
     image_size: tuple[int, int] = (64, 64)
     channels: Literal[1, 3] = 3

@@ -1,8 +1,8 @@
-"""Networks, and the words a config file uses for them.
+"""Networks and their settings.
 
-`build` turns a name, an item's shape and the class names into an `nn.Module`, and a module's recipe
-into the `config.json` that lies beside its weights. The networks take plain numbers. Nothing here
-knows of runs, files, datasets or training. Importing this package imports nothing heavy.
+`build` turns a name, an item's shape and the class names into an `nn.Module`, and into the `config.json` that is
+saved with its weights. The networks take plain numbers. Knows nothing of runs, datasets or training. Importing
+this package imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The package's names, imported when they are first used."""
+    """The package's names, imported on first use."""
     from importlib import import_module
 
     for module, names in _MODULES.items():

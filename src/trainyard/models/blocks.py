@@ -1,8 +1,8 @@
-"""What the spectrogram networks have in common: a convolution with its norm, an embedding under a
-classifier, and blocks that stay as they are.
+"""Parts shared by the spectrogram networks: a convolution with its norm, an embedding under a classifier, and
+frozen blocks.
 
-Each network is the sum of these and a table from its paper. Modules are named and nested as in the
-published code, so that published weights load. Nothing here knows names of models, classes or files.
+Each network consists of these and a table from its paper. Modules are named and nested as in the published code,
+so that published weights load. Knows no names of models, classes or files.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from trainyard.errors import ConfigError
 from trainyard.models.schema import Norm
 
-_GROUP_CHANNELS = 16  # a group's, at least: as good as a fixed number of groups (Wu & He, 2018, table 3)
+_GROUP_CHANNELS = 16  # least per group; as accurate as a fixed number of groups (Wu & He, 2018, table 3)
 
 
 def make_norm(norm: Norm, channels: int, *, eps: float = 1e-5) -> nn.Module:
     """A normalisation of [B, channels, H, W] with a scale and a shift for each channel.
 
     Args:
-        norm: `batch`; `group`: each item by itself, in groups of 16 channels or the next larger that
-            divides them; `instance`: each item and channel by itself.
-        channels: how many.
+        norm: `batch`; `group`: per item, in groups of 16 channels or the next larger number that divides them;
+            `instance`: per item and channel.
+        channels: number of channels.
         eps: added to the variance.
     """
     match norm:
@@ -87,12 +87,12 @@ class StochasticDepth(nn.Module):
 
 
 class SpectrogramNetwork(nn.Module):
-    """A network whose `forward` is `classifier(embed(x))`, so that another head can take the classifier's place.
+    """A network whose `forward` is `classifier(embed(x))`, so that the classifier can be replaced by another head.
 
     Attributes:
         embedding_size: width of the embedding.
         classifier: from embeddings to logits; may be replaced.
-        published_names: the beginnings of names in published weights that differ from ours, and ours.
+        published_names: prefixes of names in published weights that differ from ours, mapped to ours.
     """
 
     published_names: ClassVar[Mapping[str, str]] = {}
@@ -107,8 +107,8 @@ class SpectrogramNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits: float32 [B, classes] of float32 [B, C, H, W], or [B, H, W] for one channel.
 
-        The last batch of an epoch may hold one item, and a batch norm at the end of the network needs
-        two values to have a variance: in training, a single item counts twice.
+        The last batch of an epoch may have one item, and a batch norm at the end of the network needs two values
+        for a variance: in training, a single item is duplicated.
         """
         if images.ndim == 3:
             images = images.unsqueeze(1)
@@ -136,7 +136,8 @@ class SpectrogramNetwork(nn.Module):
         if not 0 <= trainable <= len(blocks):
             raise ConfigError(
                 [f"model.trainable_blocks={trainable}, but this network has {len(blocks)} blocks"],
-                f"Choose 0 (the head alone trains) to {len(blocks)}, or null for all.",
+                f"Choose 0 (train the head only) to {len(blocks)}, or null for all.",
+                keys=["model.trainable_blocks"],
             )
         self._frozen = [part for block in blocks[: len(blocks) - trainable] for part in block]
         for part in self._frozen:
@@ -151,7 +152,7 @@ class PooledNetwork(SpectrogramNetwork):
         embedding_size: channels of the last block.
         n_classes: width of the output.
         dropout: share of the embedding dropped in training.
-        trainable_blocks: how many of the blocks before the last train besides the last and the classifier; None: all.
+        trainable_blocks: how many blocks train in addition to the last and the classifier; None: all.
 
     Raises:
         ConfigError: more trainable blocks than there are.
@@ -185,31 +186,33 @@ class PooledNetwork(SpectrogramNetwork):
 
 
 def check_size(name: str, size: tuple[int, int], *, halvings: int, norm: Norm, rounds_up: bool) -> None:
-    """Checks that images of `size` survive a network that halves them `halvings` times.
+    """Checks that images of `size` are large enough for a network that halves them `halvings` times.
 
     Args:
         name: the network's, for the error.
         size: height and width of the smallest image, in pixels.
-        halvings: how often.
-        norm: an instance norm needs two pixels or more wherever it stands.
+        halvings: number of halvings.
+        norm: an instance norm needs at least two pixels everywhere.
         rounds_up: strided convolutions round a half up, pooling rounds it down.
 
     Raises:
-        ConfigError: naming the size and the smallest that does.
+        ConfigError: too small; names the size and the smallest that works.
     """
     factor = 2**halvings
     height, width = ((-(-side // factor) if rounds_up else side // factor) for side in size)
-    here = f"model.name={name!r} halves {size[0]} x {size[1]} items {halvings} times, which leaves {height} x {width}"
+    what = f"model.name={name!r} halves {size[0]} x {size[1]} items {halvings} times, which leaves {height} x {width}"
     if not height or not width:
         raise ConfigError(
-            [here],
-            f"Make both sides {factor} or more (for sound: more data.n_mels, longer clips or a shorter "
+            [what],
+            f"Make both sides {factor} or more (for audio: more data.n_mels, longer clips or a shorter "
             "data.hop_length), or choose another model.",
+            keys=["model.name"],
         )
     if norm == "instance" and height * width == 1:
         raise ConfigError(
-            [f"{here}: an instance norm has nothing to average there"],
+            [f"{what}: an instance norm needs more than one pixel"],
             f"Choose model.norm=batch or group, or a side of {factor + 1 if rounds_up else 2 * factor} or more.",
+            keys=["model.norm", "model.name"],
         )
 
 

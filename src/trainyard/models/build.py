@@ -1,7 +1,7 @@
 """From a model's name and settings to a network, and to the `config.json` that can rebuild it.
 
-Which package has the model is looked up in `config.kinds`; what every network may have, first weights, another head
-and quantisation, is added here. It knows no files but those of weights, and no runs.
+`config.kinds` has the package of each model; initial weights, another head and quantisation, which every network
+may have, are added here. Reads no files except those of weights, and knows no runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trainyard.errors import CheckpointError, ConfigError
 from trainyard.models.heads import with_cosine_head
 from trainyard.models.quantize import quantization_aware
 from trainyard.models.weights import Report, load_matching, read_weights
-from trainyard.wording import nearest
+from trainyard.wording import did_you_mean
 
 _PREFIX = "trainyard-"  # of model_type in the config.json of our own networks
 
@@ -35,7 +35,7 @@ def build_model(
 ) -> nn.Module:
     """A freshly initialised network taking float32 [B, *item_shape] to logits float32 [B, len(classes)].
 
-    A text encoder takes token ids, int64 [B, T], and how many there are in each text, int64 [B].
+    A text encoder takes token ids, int64 [B, T], and their number in each text, int64 [B].
 
     Args:
         name: as in `model.name`.
@@ -43,15 +43,15 @@ def build_model(
         classes: class names, in the order of the outputs.
         head: `linear`, or `cosine` for logits that are `head_scale` times a cosine.
         head_scale: of a cosine head.
-        weights: a file of weights to start from, where names and shapes match; the cosine head is always fresh.
-        on_weights: called with a report of what became of each tensor of that file.
+        weights: a file of weights to start from, where names and shapes match; the cosine head is always new.
+        on_weights: called with a report on each tensor of that file.
         trust: build a network of the user's own from outside the allow-list.
         settings: the other fields of the model's dataclass, and for a model of one kind of data its
-            `Dataset.model_arguments`. `qat` prepares the network for int8 (`QuantAware`) when all else is in place.
+            `Dataset.model_arguments`. `qat` finally prepares the network for int8 (`QuantAware`).
 
     Raises:
-        ConfigError: an unknown model or setting (the nearest is named), sizes that cannot be built,
-            weights that do not fit, or a library that is missing.
+        ConfigError: an unknown model or setting, sizes that cannot be built, weights that do not fit, or a
+            library that is missing.
     """
     _check_head(name, head, head_scale)
     model: nn.Module = _kind(name).build(name=name, item_shape=item_shape, classes=classes, trust=trust, **settings)
@@ -77,7 +77,7 @@ def model_config(
     `weights` is not part of it: a checkpoint has its own.
 
     Raises:
-        ConfigError: as `build_model`, save for what only building finds out.
+        ConfigError: as `build_model`, except for errors that occur only in building.
     """
     _check_head(name, head, head_scale)
     described: dict[str, Any] = _kind(name).describe(name=name, item_shape=item_shape, classes=classes, **settings)
@@ -91,13 +91,13 @@ def from_model_config(
 
     Args:
         config: the contents of `config.json`.
-        files: name to text of the files beside it, of which a text encoder takes its tokenizer; without them
+        files: name to text of the files beside it, from which a text encoder takes its tokenizer; without them
             no checkpoint of it can be written.
         trust: build a network of the user's own from outside the allow-list.
 
     Raises:
         UnsafeTargetError: it is such a network, and `trust` is off.
-        CheckpointError: a config that is not one of ours, or that lacks a key.
+        CheckpointError: a config that Trainyard did not write, or that lacks a key.
         ConfigError: sizes that cannot be built.
     """
     model_type = str(config.get("model_type"))
@@ -105,7 +105,7 @@ def from_model_config(
     name = ours or (model_type.removeprefix(_PREFIX) if model_type.startswith(_PREFIX) else "")
     if kinds.package_of("model", name) is None:
         raise CheckpointError(
-            f"config.json says model_type {model_type!r}, which Trainyard does not build.",
+            f"config.json has model_type {model_type!r}, which Trainyard does not build.",
             f"It builds {', '.join(kinds.members('model'))}. Load other models with the library that wrote them.",
             value=config.get("model_type"),
             place="config.json",
@@ -117,7 +117,7 @@ def from_model_config(
 
 
 def _completed(model: nn.Module, item_shape: Sequence[int], head_scale: float | None, qat: bool) -> nn.Module:
-    """The network with its head, prepared for int8 where it is to be quantised."""
+    """The network with its head, prepared for int8 if `qat`."""
     if head_scale is not None:
         model = with_cosine_head(model, head_scale)
     return quantization_aware(model, item_shape) if qat else model
@@ -148,9 +148,6 @@ def _kind(name: str) -> Any:
     """
     names = kinds.members("model")
     if name not in names:
-        near = nearest(name, names)
-        hint = f"; did you mean {near!r}?" if near else ""
-        raise ConfigError(
-            [f"model.name={name!r} is not a model{hint}"], f"The models are: {', '.join(names)}.", keys=["model.name"]
-        )
+        remedy = did_you_mean(name, names, then=f"The models are: {', '.join(names)}.")
+        raise ConfigError([f"model.name={name!r} is not a model"], remedy, keys=["model.name"])
     return kinds.torch_side("model", name)

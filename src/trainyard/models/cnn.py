@@ -14,10 +14,9 @@ from torch import Tensor, nn
 class CNN(nn.Module):
     """Stages of 3x3 convolution, batch norm, ReLU and max-pooling; then global average, dropout and a linear layer.
 
-    Pooling halves height and width, each as long as it is 2 or more. After the last stage, too: an average of
-    local maxima shows that something is there, wherever it is; on spoken digits of speakers that were not in the
-    training data it was right a tenth more often than a plain average. It lets the same weights take larger images
-    than `size`.
+    Pooling halves height and width, each as long as it is 2 or more, also after the last stage: an average of local
+    maxima detects a pattern anywhere in the image. On spoken digits of unseen speakers it was correct a tenth more
+    often than a plain average. The same weights can process images larger than `size`.
 
     Args:
         in_channels: channels of the image: 1 grey, 3 colour, any other number.

@@ -1,7 +1,7 @@
 """EfficientNetV2 (Tan & Le, 2021: arXiv 2104.00298) for spectrograms and images of any size.
 
-The sizes s, m and l are those published; `small` is theirs scaled down for devices at the edge. Names
-and shapes are torchvision's, so that its weights load. It knows sizes only, no class names and no files.
+The sizes s, m and l are those published; `small` is scaled down for edge devices. Names and shapes are
+torchvision's, so that its weights load. It knows sizes only, no class names and no files.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class EfficientNetV2(PooledNetwork):
         image_size: height and width of the smallest image it will see, in pixels.
         norm: what normalises after each convolution.
         dropout: share of the embedding dropped in training; 0 also turns stochastic depth off.
-        trainable_blocks: how many of the last blocks (the stem, then each stage) train besides the last
+        trainable_blocks: how many of the last blocks (the stem, then each stage) train in addition to the last
             convolution and the classifier; None: all.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the settings of every transformer encoder have in common, and which of them do not go together.
+"""The settings shared by all transformer encoders, and the checks of their combinations.
 
 Imports nothing heavy and builds nothing.
 """
@@ -16,7 +16,7 @@ from trainyard.config.reader import read_section
 from trainyard.wording import suggestion
 
 MINI = "mini"  # a size of every encoder, for which no weights are published
-_RANDOM_SIZES = ("hidden_size", "num_layers", "num_heads", "ffn_size")  # in place of those of model.size
+_RANDOM_SIZES = ("hidden_size", "num_layers", "num_heads", "ffn_size")  # replace those of model.size
 SIZE_BOUNDS: tuple[Bound, ...] = tuple(
     (f"model.{key}", at_least(1), "1 or more, or null for the size's") for key in _RANDOM_SIZES
 )
@@ -24,7 +24,7 @@ SIZE_BOUNDS: tuple[Bound, ...] = tuple(
 
 @dataclass(frozen=True)
 class Sizes:
-    """The numbers that make a transformer encoder."""
+    """The sizes of a transformer encoder."""
 
     hidden: int
     layers: int
@@ -33,7 +33,7 @@ class Sizes:
 
 
 def sizes_of(model: Any, usual: Sizes) -> Sizes:
-    """The sizes of a random encoder: those that its settings give, else the usual ones."""
+    """The sizes of a random encoder: those of its settings, else the usual ones."""
     given = (getattr(model, key) for key in _RANDOM_SIZES)
     return Sizes(*(size or other for size, other in zip(given, vars(usual).values(), strict=True)))
 
@@ -41,7 +41,7 @@ def sizes_of(model: Any, usual: Sizes) -> Sizes:
 def read_encoder(
     name: str, settings: Mapping[str, Any], published: Mapping[str, Collection[str]]
 ) -> tuple[Any, list[Fault]]:
-    """The section of an encoder made from plain settings, and what is wrong with it; usable only when nothing is.
+    """The section of an encoder from plain settings, and its faults; usable only if there are none.
 
     Args:
         name: as in `model.name`.
@@ -57,11 +57,11 @@ def read_encoder(
 
 
 def encoder_faults(model: Any, published: Collection[str] | None) -> Iterator[Fault]:
-    """What does not go together among `model`'s type, size, pretrained, path and sizes.
+    """Invalid combinations of `model`'s type, size, pretrained, path and sizes.
 
     Args:
         model: the section of an encoder.
-        published: the sizes for which there are weights; None where the size follows from the weights.
+        published: the sizes with published weights; None if the size follows from the weights.
     """
     if published is not None:
         yield from _size_faults(model, published)
@@ -72,7 +72,7 @@ def _size_faults(model: Any, published: Collection[str]) -> Iterator[Fault]:
     sizes = (MINI, *published)
     if model.size not in sizes:
         yield Fault(
-            f"`model.size` is {show(model.size)}, which {model.type} does not have{suggestion(model.size, sizes)}",
+            f"`model.size` is {show(model.size)}, which is not a size of {model.type}{suggestion(model.size, sizes)}",
             ("model.size", "model.type"),
         )
     elif model.size == MINI and model.pretrained and model.path is None:
@@ -89,33 +89,33 @@ def _random_size_faults(model: Any) -> Iterator[Fault]:
         for name in _RANDOM_SIZES:
             if getattr(model, name) is not None:
                 yield Fault(
-                    f"`model.{name}` is {getattr(model, name)}, but pretrained weights have a size of their own; "
+                    f"`model.{name}` is {getattr(model, name)}, but pretrained weights have fixed sizes; "
                     "leave it out, or set model.pretrained=false",
                     (f"model.{name}", "model.pretrained"),
                 )
     elif model.path is not None:
         yield Fault(
-            f"`model.path` is {show(model.path)}, but `model.pretrained` is false: nothing would be loaded from it; "
-            "set one of them",
+            f"`model.path` is {show(model.path)}, but `model.pretrained` is false, so nothing would be loaded; "
+            "set only one of them",
             ("model.path", "model.pretrained"),
         )
     yield from head_faults(model.hidden_size, model.num_heads)
 
 
 def head_faults(width: int | None, heads: int | None) -> Iterator[Fault]:
-    """The attention heads share the width evenly; None is not judged."""
+    """The width must be a multiple of the number of heads; None is not checked."""
     if width is not None and heads is not None and heads > 0 and width % heads:
         yield Fault(
-            f"`model.hidden_size` {width} cannot be divided among `model.num_heads` {heads}; make it a multiple",
+            f"`model.hidden_size` {width} is not a multiple of `model.num_heads` {heads}",
             ("model.hidden_size", "model.num_heads"),
         )
 
 
 def class_faults(classes: Sequence[str], *, least: int = 2) -> Iterator[Fault]:
-    """What keeps these class names from being the outputs of a classifier that needs `least` of them."""
+    """Faults of class names for a classifier that needs at least `least` of them."""
     if len(classes) < least:
         needed = "1 class" if least == 1 else f"{least} classes"
-        yield Fault(f"a classifier needs {needed} or more, the data has {len(classes)}", ("data.classes",))
+        yield Fault(f"a classifier needs {needed} or more, but the data has {len(classes)}", ("data.classes",))
     repeated = [name for name, times in Counter(classes).items() if times > 1]
     if repeated:
         yield Fault(f"the class names {', '.join(map(repr, repeated))} occur more than once", ("data.classes",))

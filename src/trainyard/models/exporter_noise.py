@@ -1,7 +1,6 @@
-"""Suppresses warnings and log lines of torch's exporters and torchao that come with every use and need no action.
+"""Suppresses warnings and log lines of torch's exporters and torchao that occur on every use and need no action.
 
-Each entry is one message of one library, matched by its beginning: any other message is shown. It knows
-nothing of models.
+Each entry is one message of one library, matched by its beginning; any other message is shown. Knows no models.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ _LOGGED = {
     "torch.onnx._internal.exporter._registration": "torchvision is not installed",
     # torchao ships kernels for several GPUs and Pythons, and tries to load them all
     "torchao": "Failed to load ",
-    # an optimisation that the exporter leaves out, and nothing is lost but a few nodes
+    # an optimisation that the exporter skips; the graph has a few more nodes
     "onnxscript.optimizer._constant_folding": "Skipping constant folding for op ",
-    # torchao's enum, registered the old way
+    # torchao registers its enum with a deprecated call
     "torch.utils._pytree": "<enum 'KernelPreference'>",
 }
 
 
 @contextlib.contextmanager
 def without_exporter_noise() -> Iterator[None]:
-    """Within it, the warnings and log lines listed in this module are not shown."""
+    """Hides the warnings and log lines listed in this module."""
 
-    def is_news(record: logging.LogRecord) -> bool:
+    def is_unlisted(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(_LOGGED[record.name])
 
     loggers = [logging.getLogger(name) for name in _LOGGED]
     for logger in loggers:
-        logger.addFilter(is_news)
+        logger.addFilter(is_unlisted)
     try:
         with warnings.catch_warnings():
             for category, message in _WARNINGS:
@@ -46,4 +45,4 @@ def without_exporter_noise() -> Iterator[None]:
             yield
     finally:
         for logger in loggers:
-            logger.removeFilter(is_news)
+            logger.removeFilter(is_unlisted)

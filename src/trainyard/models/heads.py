@@ -1,7 +1,7 @@
-"""The last layer of a classifier whose outputs are angles: what margins between classes are drawn on.
+"""The cosine head, the last layer of a classifier that is trained with angular margins.
 
-Item and class are directions, and a logit is the cosine between them, times a scale that makes its softmax
-sharp enough to be a probability. It knows sizes only: no margins, no class names, no files.
+Item and class are directions, and a logit is the cosine between them, times a scale that makes the softmax sharp
+enough. Knows sizes only: no margins, no class names, no files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class CosineLinear(nn.Module):
     def __init__(self, in_features: int, out_features: int, scale: float) -> None:
         super().__init__()
         if not (math.isfinite(scale) and scale > 0):
-            raise ConfigError([f"a cosine head of scale {scale}"], "Give a finite scale above 0, such as 30.")
+            what = f"the scale {scale} of a cosine head is not a finite number above 0"
+            raise ConfigError([what], "Set a scale such as 30.", keys=["training.margin.scale"])
         self.in_features = in_features
         self.out_features = out_features
         self.scale = float(scale)
@@ -49,7 +50,7 @@ class CosineLinear(nn.Module):
 
 
 def with_cosine_head(model: nn.Module, scale: float) -> nn.Module:
-    """`model` itself, with its linear `classifier` replaced by a fresh `CosineLinear` of the same sizes.
+    """`model` itself, with its linear `classifier` replaced by a new `CosineLinear` of the same sizes.
 
     Raises:
         ConfigError: the model has no linear layer of that name.
@@ -60,6 +61,7 @@ def with_cosine_head(model: nn.Module, scale: float) -> nn.Module:
         raise ConfigError(
             [f"a {type(model).__name__} cannot have a cosine head: its `classifier` is {found}, not a linear layer"],
             "Choose another model, or unset training.use_arcface.",
+            keys=["training.use_arcface", "model.name"],
         )
     head = CosineLinear(last.in_features, last.out_features, scale)
     model.classifier = head.to(last.weight.device)
@@ -72,5 +74,5 @@ def _directions(vectors: Tensor) -> Tensor:
 
 
 def _in_float32(device: str) -> contextlib.AbstractContextManager[object]:
-    # only where there is an autocast to leave: an exporter would write the context into its graph
+    # only if autocast is on: an exporter would write the context into its graph
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()

@@ -1,7 +1,7 @@
-"""Access to transformers, tokenizers and peft: imported on first use, with a remedy where they are missing.
+"""Access to transformers, tokenizers and peft: imported on first use, with a remedy if they are missing.
 
-transformers and peft import torchao as soon as it is installed, which takes three seconds and prints warnings of
-its own; nothing here needs it. What the libraries are used for is not known here.
+transformers and peft import torchao if it is installed, which takes three seconds and prints warnings; Trainyard
+does not need it there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trainyard.errors import ConfigError
 
 
 def transformers() -> ModuleType:
-    """The library. Its classes load when they are first used: do that inside `without_torchao`.
+    """The library. Its classes are imported on first use: do that inside `without_torchao`.
 
     Raises:
         ConfigError: it is not installed; the remedy is what to install.
@@ -29,7 +29,7 @@ def transformers() -> ModuleType:
 
 
 def tokenizers() -> ModuleType:
-    """The library, which comes with transformers and loads in no time.
+    """The library, a dependency of transformers.
 
     Raises:
         ConfigError: it is not installed; the remedy is what to install.
@@ -73,14 +73,14 @@ def _require(name: str) -> None:
 
 @contextlib.contextmanager
 def without_torchao() -> Iterator[None]:
-    """Inside, torchao looks as if it were not installed, unless it is imported already.
+    """Makes torchao appear not to be installed, unless it is imported already.
 
-    transformers and peft remember what they find: they do without it for the rest of this process.
+    transformers and peft cache the result: they do not use it for the rest of this process.
     """
     if "torchao" in sys.modules:
         yield
         return
-    sys.modules["torchao"] = None  # type: ignore[assignment]  # Python's own way to say that a module is absent
+    sys.modules["torchao"] = None  # type: ignore[assignment]  # None marks a module as absent
     try:
         yield
     finally:
@@ -90,7 +90,7 @@ def without_torchao() -> Iterator[None]:
 
 @contextlib.contextmanager
 def errors_only() -> Iterator[None]:
-    """Inside, transformers draws no progress bars and reports only errors; Trainyard reports what matters."""
+    """Disables the progress bars of transformers and all its messages except errors."""
     transformers()
     from transformers.utils import logging
 

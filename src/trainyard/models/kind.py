@@ -1,6 +1,6 @@
-"""The networks of this package: built from their settings, described for `config.json`, rebuilt from that.
+"""The networks of this package: built from their settings, described for `config.json`, and rebuilt from it.
 
-The JSON follows transformers' conventions, so that common tools show the labels. It knows no files and no runs.
+The JSON follows transformers' conventions, so that common tools show the labels. Reads no files.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def build(
 
     Args:
         name: of the network.
-        item_shape: the shape of one item, without the batch; convolutional networks want (C, H, W) or (H, W).
+        item_shape: the shape of one item, without the batch; convolutional networks need (C, H, W) or (H, W).
         classes: class names, in the order of the outputs.
         trust: not used.
-        settings: the fields of the network's dataclass in `schema`, besides `weights`.
+        settings: the fields of the network's dataclass in `schema`, except `weights`.
 
     Raises:
-        ConfigError: settings, a shape or classes that no such network can be built for.
+        ConfigError: invalid settings, shape or classes.
     """
     model = _checked(name, item_shape, classes, settings)
     if isinstance(model, MlpModel):
@@ -64,14 +64,14 @@ def build(
         case MobileNetV2Model():
             return MobileNetV2(model.width, in_channels, len(classes), **common)
         case _:
-            raise TypeError(f"{type(model).__name__} is not one of this package")
+            raise TypeError(f"{type(model).__name__} is not a network of this package")
 
 
 def describe(*, name: str, item_shape: Sequence[int], classes: Sequence[str], **settings: Any) -> dict[str, Any]:
     """The contents of `config.json` for `build` with the same arguments: plain JSON values.
 
     Raises:
-        ConfigError: as `build`, save for what only building finds out.
+        ConfigError: as `build`, except for errors that occur only in building.
     """
     model = _checked(name, item_shape, classes, settings)
     values = {field.name: getattr(model, field.name) for field in fields(model) if field.name not in _NOT_KEPT}
@@ -87,7 +87,7 @@ def describe(*, name: str, item_shape: Sequence[int], classes: Sequence[str], **
 
 
 def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False) -> nn.Module:
-    """The network that `describe` described, with fresh weights. Keys that it does not know are ignored.
+    """The network that `describe` described, with fresh weights. Unknown keys are ignored.
 
     Args:
         config: the contents of config.json.
@@ -130,10 +130,10 @@ def _checked(name: str, item_shape: Sequence[int], classes: Sequence[str], setti
 
 def _shape_faults(name: str, item_shape: Sequence[int]) -> Iterator[Fault]:
     if not item_shape or not all(type(size) is int and size > 0 for size in item_shape):
-        yield Fault(f"items of shape {tuple(item_shape)} have nothing to train on", ("data",))
+        yield Fault(f"items of shape {tuple(item_shape)} are empty", ("data",))
     elif name != "mlp" and len(item_shape) not in (2, 3):
         yield Fault(
             f"model.name={name!r} takes items of shape (channels, height, width), "
-            f"the data's are {tuple(item_shape)}; model=mlp takes any shape",
+            f"but the data's are {tuple(item_shape)}; model=mlp takes any shape",
             ("model.name", "data"),
         )

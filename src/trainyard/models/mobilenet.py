@@ -45,7 +45,7 @@ class MobileNetV2(PooledNetwork):
         image_size: height and width of the smallest image it will see, in pixels.
         norm: what normalises after each convolution.
         dropout: share of the embedding dropped in training.
-        trainable_blocks: how many of the last of 18 blocks (the stem, then each residual) train besides
+        trainable_blocks: how many of the last of 18 blocks (the stem, then each residual) train in addition to
             the last convolution and the classifier; None: all.
 
     Raises:

@@ -35,18 +35,18 @@ class _ConvBlock(nn.Module):
 class PannsCnn14(SpectrogramNetwork):
     """CNN14: six blocks of convolutions, five of them halving; mean over mels, mean plus maximum over frames.
 
-    The published weights expect log-mel power in decibels of 32 kHz sound, 64 mels, 320 samples a hop.
-    Deviations: the outputs are logits, where the published network ends in a sigmoid, and one dropout
-    rate serves everywhere, where the published one has 0.2 after blocks and 0.5 around `fc1`.
+    The published weights expect log-mel power in decibels of 32 kHz audio, 64 mels, a hop of 320 samples.
+    Deviations: the outputs are logits, while the published network ends in a sigmoid, and there is one dropout
+    rate, while the published one has 0.2 after blocks and 0.5 around `fc1`.
 
     Args:
         width: channels of the first block, doubled in each; 64 as published.
         in_channels: channels of the spectrogram, usually 1.
         n_classes: width of the output.
         image_size: mels, and the fewest frames it will see.
-        norm: what normalises after each convolution. With `batch`, the input is normalised for each mel too.
+        norm: the normalisation after each convolution. With `batch`, the input is also normalised per mel.
         dropout: share dropped in training after each block and before and after the last hidden layer.
-        trainable_blocks: how many of the last of the 6 blocks train besides `fc1` and the classifier;
+        trainable_blocks: how many of the last of the 6 blocks train in addition to `fc1` and the classifier;
             None: all.
 
     Raises:

@@ -1,7 +1,7 @@
 """Loads published models: from a local directory, or by hub id from the cache or the network.
 
-Weights that should be there and are not are an error, because transformers would go on with random
-ones. Without a network a hub id fails in seconds. Which encoders there are, and what for, is not known here.
+Missing weights are an error, because transformers would silently use random ones. Without a network, a hub id fails
+within seconds. Knows no particular encoders.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from trainyard.errors import ConfigError
 from trainyard.models.huggingface import errors_only, transformers, without_torchao
 
 _ADAPTER = "adapter_config.json"
-_REACH_S = 10.0  # seconds to wait for an answer of the hub
+_REACH_S = 10.0  # seconds to wait for the hub
 
 T = TypeVar("T")
 
 
 def load_from(source: str, what: str, load: Callable[[bool], T]) -> T:
-    """What `load(local_files_only)` loads: from the directory or the cache, else from the hub.
+    """The result of `load(local_files_only)`: from the directory or the cache, else from the hub.
 
     Args:
         source: a directory, or a hub id.
-        what: is loaded, for an error.
-        load: loads it.
+        what: the thing to load, for an error.
+        load: called with True, then perhaps with False.
 
     Raises:
-        ConfigError: it cannot be loaded; says why and what to do.
+        ConfigError: it cannot be loaded.
     """
     with errors_only(), without_torchao():
         if Path(source).exists():
@@ -48,34 +48,35 @@ def load_config(source: str, what: str) -> Any:
 
     Args:
         source: a directory, or a hub id.
-        what: the model is, for an error.
+        what: the kind of model, for an error.
 
     Raises:
         ConfigError: there is none.
     """
     library = transformers()
     config = load_from(source, what, lambda local: library.AutoConfig.from_pretrained(source, local_files_only=local))
-    config.__dict__.pop("trainyard", None)  # the settings of the run that trained it are not those of this one
+    config.__dict__.pop("trainyard", None)  # the settings of the run that trained it do not apply to this run
     return config
 
 
 def load_model(model_class: Any, source: str, config: Any, what: str, is_head: Callable[[str], bool]) -> Any:
-    """transformers' `model_class` with the weights from `source`, built by `config`; a head that is not there is new.
+    """transformers' `model_class`, built from `config`, with the weights from `source`; a missing head is new.
 
     Args:
         model_class: of transformers.
         source: a directory, or a hub id.
         config: of the whole model.
-        what: the model is, for an error.
-        is_head: whether the weight of that name may be missing, or be of other sizes.
+        what: the kind of model, for an error.
+        is_head: whether the weight of that name may be missing, or have another shape.
 
     Raises:
-        ConfigError: weights of the encoder are missing or of other sizes; names them.
+        ConfigError: weights of the encoder are missing or have another shape; names them.
     """
     if (Path(source) / _ADAPTER).exists():
         raise ConfigError(
-            [f"model.path={source!r} is an encoder with a LoRA beside it, and only a plain encoder can be built on"],
+            [f"model.path={source!r} is an encoder with a separate LoRA, but a plain encoder is required"],
             "Export it merged first, or start a run of the same model.* from it with run.checkpoint_path.",
+            keys=["model.path"],
         )
 
     def load(local: bool) -> Any:
@@ -93,14 +94,15 @@ def load_model(model_class: Any, source: str, config: Any, what: str, is_head: C
     others = sorted(str(key[0]) for key in info["mismatched_keys"] if not is_head(str(key[0])))
     problems = [
         f"{source} {what} {len(keys)} weights of the encoder: {', '.join(keys[:4])}{', …' if len(keys) > 4 else ''}"
-        for what, keys in (("lacks", missing), ("has other sizes for", others))
+        for what, keys in (("lacks", missing), ("has other shapes for", others))
         if keys
     ]
     if problems:
-        raise ConfigError(problems, "Name a complete encoder in model.path, or set model.pretrained=false.")
+        remedy = "Set model.path to a complete encoder, or set model.pretrained=false."
+        raise ConfigError(problems, remedy, keys=["model.path"])
     for parameter in model.parameters():
-        # Loaded ones lie anywhere in the mapped file, and torch rounds by how memory is aligned: a resumed
-        # training, whose weights lie in memory of their own, would not end with the same bits.
+        # Loaded tensors have any alignment in the mapped file, and torch's rounding depends on alignment: a resumed
+        # training, whose weights are allocated normally, would not end with the same bits.
         parameter.data = parameter.data.clone()
     return model
 
@@ -114,13 +116,14 @@ def _explained(source: str, what: str, load: Callable[[], T]) -> T:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ConfigError(
             [f"no {what} can be loaded from {source!r}: {reason}"],
-            "Name a hub id or a directory with config.json and the weights in model.path, or set "
+            "Set model.path to a hub id or to a directory with config.json and the weights, or set "
             "model.pretrained=false.",
+            keys=["model.path"],
         ) from error
 
 
 def _require_hub(source: str) -> None:
-    """Asks for `source` once. transformers alone would try again for half a minute.
+    """Queries the hub for `source` once; transformers alone would retry for half a minute.
 
     Raises:
         ConfigError: there is no answer, or no such model.
@@ -138,12 +141,13 @@ def _require_hub(source: str) -> None:
             case HFValidationError():
                 problem = f"model.path={source!r} is neither a directory that exists nor a hub id"
             case OfflineModeIsEnabled():
-                problem = f"the model {source!r} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it"
+                problem = f"the model {source!r} is not in the cache, and HF_HUB_OFFLINE forbids the download"
             case HfHubHTTPError():
-                problem = f"the hub gives no model {source!r} (it answers {error.response.status_code})"
+                problem = f"the hub refused the model {source!r} (status {error.response.status_code})"
             case _:
                 problem = f"the model {source!r} is not in the cache, and the hub cannot be reached"
         raise ConfigError(
             [problem],
-            "Give a local directory with model.path, or start from random weights with model.pretrained=false.",
+            "Set model.path to a local directory, or start from random weights with model.pretrained=false.",
+            keys=["model.path"],
         ) from error

@@ -1,6 +1,6 @@
-"""What a network may be able to do besides `forward`, each a protocol to test with isinstance.
+"""Optional abilities of a network in addition to `forward`, as protocols to test with isinstance.
 
-Callers ask for an ability, never for the class of a network.
+Callers test for an ability, never for the class of a network.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 @runtime_checkable
 class SavesItself(Protocol):
-    """A model whose checkpoints other libraries read: under the names, and beside the files, that they expect.
+    """A model whose checkpoints other libraries read, with the tensor names and further files that they expect.
 
-    The names of the model's own `state_dict` differ from those in files; each is kept under one name there.
+    The names in files differ from those of the model's own `state_dict`.
     """
 
     def saved_name(self, name: str) -> str:
         """The name of a tensor in a file."""
 
     def is_adapter(self, name: str) -> bool:
-        """Whether a tensor was added to a model that is whole without it: it is kept in a file of its own."""
+        """Whether a tensor belongs to an adapter, which is saved in a separate file."""
 
     def extra_files(self) -> Mapping[str, str]:
         """Further files of a checkpoint that is a directory: name to text."""
@@ -30,7 +30,7 @@ class SavesItself(Protocol):
 
 @runtime_checkable
 class HasHead(Protocol):
-    """A model with a head of its own on top of an encoder, which may learn at another rate."""
+    """A model with a head on top of an encoder, which may have another learning rate."""
 
     def head_parameters(self) -> list[nn.Parameter]:
         """The parameters of the head."""
@@ -38,13 +38,13 @@ class HasHead(Protocol):
 
 @runtime_checkable
 class StartsAtPrior(Protocol):
-    """A model whose first outputs can be set to how frequent each label is."""
+    """A model whose initial outputs can be set to the frequency of each label."""
 
     def start_at_prior(self, log_odds: Tensor) -> None:
         """Sets the output's bias.
 
         Args:
-            log_odds: float [C], `log(p / (1 - p))` of each label; where an item has one label, `log(p)`.
+            log_odds: float [C], `log(p / (1 - p))` of each label; if each item has one label, `log(p)`.
         """
 
 

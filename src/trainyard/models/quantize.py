@@ -1,10 +1,9 @@
-"""Quantisation-aware training: a network whose weights and activations are rounded to 8 bits while it learns.
+"""Quantisation-aware training: weights and activations are rounded to 8 bits during training.
 
-torchao captures the network as a graph of torch operations, folds batch norms into convolutions as
-they will be after training, and puts a rounding (a "fake quantisation") wherever int8 will be. What
-torchao gets wrong in such a graph (the constants of batch norm and dropout, the switch between
-training and evaluation) is mended here, because both go unnoticed: the numbers are merely worse.
-Knows nothing of ONNX and of files.
+torchao captures the network as a graph of torch operations, folds batch norms into convolutions, and inserts a
+rounding (a "fake quantisation") wherever int8 will be used. torchao's errors in such a graph (the constants of batch
+norm and dropout, the switch between training and evaluation) are corrected here; they would go unnoticed, because
+they only make the results worse. Knows no ONNX and no files.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ _MEAN, _VAR, _TRAINING, _MOMENTUM, _EPS = 3, 4, 5, 6, 7
 class QuantAware(nn.Module):
     """A network prepared for int8: made by `quantization_aware`, trained like any other, then `converted`.
 
-    In training, the range of every activation is a moving average of what it has seen; weights use
-    their exact range. Evaluation moves no range and no statistic, and before the first training step,
-    when there are no ranges yet, it does not round. Always computes in float32, also under autocast.
+    In training, the range of every activation is a moving average of its values; weights use their exact range.
+    Evaluation changes no range and no statistic, and does not round before the first training step, when there are
+    no ranges yet. Always computes in float32, also under autocast.
 
     The state dict of one network prepared twice has the same names and shapes: to resume, prepare
     again and load. Copies made by `copy.deepcopy` are independent.
@@ -52,12 +51,13 @@ class QuantAware(nn.Module):
         """Logits: float32 [B, classes] of float32 [B, *item_shape], for any B from 1.
 
         Raises:
-            ConfigError: items of another shape; the graph is made for one.
+            ConfigError: items of another shape; the graph is built for one.
         """
         if tuple(images.shape[1:]) != self.item_shape:
             raise ConfigError(
-                [f"a network prepared for int8 takes items of {self.item_shape}, it got {tuple(images.shape[1:])}"],
-                "Prepare it for the shape of the data, or bring the data to that shape.",
+                [f"a network prepared for int8 takes items of {self.item_shape}, but got {tuple(images.shape[1:])}"],
+                "Prepare it for the shape of the data, or resize the data.",
+                keys=["data"],
             )
         with torch.autocast(images.device.type, enabled=False):
             images = images.float()
@@ -68,11 +68,11 @@ class QuantAware(nn.Module):
             return logits
 
     def train(self, mode: bool = True) -> QuantAware:
-        """As `nn.Module.train`: also in the graph, where it is an argument of batch norms and dropouts."""
+        """As `nn.Module.train`, and sets the mode in the graph, as an argument of batch norms and dropouts."""
         self.training = mode
         rounds = mode or self.is_calibrated
         for observed in _fake_quants(self.graph):
-            observed.enable_observer(mode or observed.is_per_channel)  # a weight's range is not learned: it is there
+            observed.enable_observer(mode or observed.is_per_channel)  # a weight's range is exact, not learned
             observed.enable_fake_quant(rounds)
         changed = False
         for node in self.graph.graph.nodes:
@@ -86,7 +86,7 @@ class QuantAware(nn.Module):
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether every activation has a range, that is, whether it was ever trained."""
+        """Whether every activation has a range, which is so after the first training step."""
         ranges = [fake.activation_post_process.min_val for fake in _fake_quants(self.graph) if not fake.is_per_channel]
         return all(math.isfinite(float(lowest)) for lowest in ranges)
 
@@ -99,14 +99,14 @@ class QuantAware(nn.Module):
 
 
 def _follow_mode(model: QuantAware, _keys: object) -> None:
-    model.train(model.training)  # the loaded state holds how the saved one rounded
+    model.train(model.training)  # the loaded state has the rounding mode of the saved network
 
 
 def quantization_aware(model: nn.Module, item_shape: Sequence[int]) -> QuantAware:
     """`model` prepared for quantisation-aware training, in training mode; `model` itself is unchanged.
 
-    Put weights and head into `model` first: the graph cannot be changed afterwards. Stochastic depth
-    is left out, because a graph cannot switch it off for evaluation. Frozen parameters stay frozen.
+    Load weights and replace the head first: the graph cannot be changed afterwards. Stochastic depth is omitted,
+    because a graph cannot switch it off for evaluation. Frozen parameters stay frozen.
 
     Args:
         model: a network on [B, C, H, W]; `forward(images)` alone is captured.
@@ -127,7 +127,7 @@ def quantization_aware(model: nn.Module, item_shape: Sequence[int]) -> QuantAwar
         example = torch.zeros(2, *item_shape, device=device)
         exported = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
         graph = _usable(prepare(exported.module(), quantizer))
-    _mend(graph, norms)
+    _correct(graph, norms)
     prepared = QuantAware(
         graph, item_shape, frozenset(f"{name}.running_mean" for name, norm in norms.items() if not norm.training)
     )
@@ -139,21 +139,22 @@ def quantization_aware(model: nn.Module, item_shape: Sequence[int]) -> QuantAwar
 def converted(model: QuantAware) -> nn.Module:
     """The int8 network: weights as int8, activations quantised and dequantised around each operation.
 
-    It computes on the CPU, in evaluation mode only; `model` is unchanged. Its state dict is of no use
+    It computes on the CPU, in evaluation mode only; `model` is unchanged. Its state dict is useless
     (it still holds float weights): export it.
 
     Raises:
-        UserError: `model` was never trained, so that its activations have no ranges.
+        UserError: `model` was never trained, so its activations have no ranges.
     """
     if not model.is_calibrated:
         raise UserError(
-            "The network has no int8 ranges yet: they are learned in training.",
-            "Train it for an epoch or more, with model.qat=true.",
+            "The network has no int8 ranges yet; training learns them.",
+            "Train it for at least one epoch, with model.qat=true.",
+            place="model.qat",
         )
     model = copy.deepcopy(model).cpu()
     model.eval()
     with torch.no_grad():
-        model(torch.zeros(1, *model.item_shape))  # the last step moved the weights: their ranges follow
+        model(torch.zeros(1, *model.item_shape))  # updates the ranges of the weights after the last step
         _fold_batch_norms(model.graph)
     with without_exporter_noise():
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
@@ -163,8 +164,9 @@ def converted(model: QuantAware) -> nn.Module:
 
 
 def unquantised(model: QuantAware) -> nn.Module:
-    """The float network with the weights of `model`: what int8 is compared with. It computes on the CPU,
-    in evaluation mode only; `model` is unchanged.
+    """The float network with the weights of `model`, for comparison with int8.
+
+    It computes on the CPU, in evaluation mode only; `model` is unchanged.
     """
     model = copy.deepcopy(model).cpu()
     model.eval()
@@ -183,8 +185,8 @@ def unquantised(model: QuantAware) -> nn.Module:
 def _torchao() -> tuple[Any, Any]:
     """torchao's `prepare_qat_pt2e`, and its quantizer for x86 processors.
 
-    The quantizer's own roundings are fused ones, whose scales (and, for channels with weights of one sign,
-    zero points) are not those that the conversion computes: the int8 network would not be the trained
+    The quantizer's default roundings are fused ones, whose scales (and, for channels with weights of one sign,
+    zero points) differ from those that the conversion computes, so the int8 network would differ from the trained
     one. The plain ones use the conversion's own function.
     """
     try:
@@ -195,11 +197,12 @@ def _torchao() -> tuple[Any, Any]:
     except ModuleNotFoundError as error:
         raise ConfigError(
             [f"model.qat=true needs torchao, and {error.name} is not installed"],
-            "Install it: pip install 'trainyard[export]'. Or set model.qat=false.",
+            "Install it with `pip install 'trainyard[export]'`, or set model.qat=false.",
+            keys=["model.qat"],
         ) from error
 
     class WeightRange(observer.PerChannelMinMaxObserver):
-        """The range of each output channel's weights as they are now; torchao's are averages over their past."""
+        """The current range of each output channel's weights; torchao's observers average over past steps."""
 
         def forward(self, weight: Tensor) -> Tensor:
             lowest, highest = torch.aminmax(weight.detach().flatten(1), dim=1)
@@ -232,7 +235,7 @@ def _fake_quants(graph: nn.Module) -> Iterator[Any]:
 
 
 def _set(node: Node, place: int, value: bool | float | None) -> bool:
-    """Puts `value` at `place` of a node's arguments; whether that changed it."""
+    """Sets argument `place` of a node to `value`; returns whether that changed it."""
     if node.args[place] == value:
         return False
     node.update_arg(place, value)
@@ -248,11 +251,11 @@ def _tensor(graph: GraphModule, node: Node) -> Tensor:
     return tensor
 
 
-def _mend(graph: GraphModule, norms: dict[str, nn.BatchNorm2d]) -> None:
-    """Restores what torchao's rewriting loses, and drops what would change the state in evaluation.
+def _correct(graph: GraphModule, norms: dict[str, nn.BatchNorm2d]) -> None:
+    """Restores the constants that torchao's rewriting loses, and removes nodes that change state in evaluation.
 
-    Its fused convolution and batch norm has eps 1e-5 and momentum 0.1, whatever the network had; the
-    counters of batches have no use with a fixed momentum; the check of the input's shape is ours.
+    Its fused convolution and batch norm always has eps 1e-5 and momentum 0.1; the counters of batches are not needed
+    with a fixed momentum; `forward` checks the input's shape itself.
     """
     for node in list(graph.graph.nodes):
         if node.target is _BATCH_NORM:
@@ -272,7 +275,7 @@ def _mend(graph: GraphModule, norms: dict[str, nn.BatchNorm2d]) -> None:
 
 
 def _shape_ranges(prepared: QuantAware, device: torch.device) -> None:
-    """Gives every range its final shape, so that a state dict fits from the start, and forgets what it saw."""
+    """Gives every range its final shape, so that a state dict fits from the start, and resets its values."""
     prepared.eval()
     for fake in _fake_quants(prepared.graph):
         fake.enable_observer()
@@ -285,12 +288,12 @@ def _shape_ranges(prepared: QuantAware, device: torch.device) -> None:
 
 
 def _fold_batch_norms(graph: GraphModule) -> None:
-    """Replaces the batch norms of a graph in evaluation mode by what they come to.
+    """Replaces the batch norms of a graph in evaluation mode by equivalent constants.
 
     After a convolution, the graph has `bn(conv(x, round(weight * s)) / s)` with s = gamma / sqrt(var + eps)
     per output channel; that is `conv(x, round(weight * s)) + beta - mean * s`. Elsewhere it has `bn(x)`,
-    which is `x * s + beta - mean * s`. torchao's own folding finds the first by a hundred patterns that
-    it builds again each time, which takes a minute, and it assumes eps 1e-5.
+    which is `x * s + beta - mean * s`. torchao's own folding matches a hundred patterns that it rebuilds each
+    time, which takes a minute, and assumes eps 1e-5.
     """
     for number, node in enumerate(list(graph.graph.nodes)):
         if node.target is not _BATCH_NORM:

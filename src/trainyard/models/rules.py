@@ -1,4 +1,4 @@
-"""Which values do not go together in networks for any kind of data."""
+"""Checks of combined settings of networks for any kind of data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainyard.config.schema import Config
 
 
 def check(config: Config) -> Iterator[Fault]:
-    """Every combination that cannot be."""
+    """Every invalid combination."""
     if getattr(config.model, "qat", False):
         yield from _quantised(config)
 

@@ -1,4 +1,4 @@
-"""The part of a configuration that is about networks for any kind of data. Imports nothing heavy."""
+"""The configuration of networks for any kind of data. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def label(model: Any) -> str:
     return f"{model.name}{size}{'_qat' if getattr(model, 'qat', False) else ''}"
 
 
-# The `model` values that each name stands for.
+# The `model` values that each name implies.
 _NAMED: Mapping[str, Mapping[str, Any]] = {
     label(model): {key: getattr(model, key) for key in ("name", "size", "qat") if hasattr(model, key)}
     for model in (
@@ -103,5 +103,5 @@ NAMES = tuple(_NAMED)
 
 
 def from_name(name: str) -> dict[str, Any] | None:
-    """The `model` values that a network's name stands for, or None when it is not one: the inverse of `label`."""
+    """The `model` values that a network's name implies, or None for another name: the inverse of `label`."""
     return dict(_NAMED[name]) if name in _NAMED else None

@@ -22,7 +22,7 @@ FileWriter = Callable[[Path], None]  # writes one file to the given path
 
 
 def torch_file(value: Any) -> Callable[[Path], None]:
-    """A writer of what `torch.load` reads. Its bytes do not depend on the path it is written to."""
+    """A writer of a file for `torch.load`. Its bytes do not depend on the path it is written to."""
 
     def write(path: Path) -> None:
         with _system_errors(path), path.open("wb") as file:
@@ -43,7 +43,7 @@ def safetensors_file(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
 
 @contextlib.contextmanager
 def _system_errors(path: Path) -> Iterator[None]:
-    """Raises the system's error, such as that the disk is full, which torch and safetensors wrap in their own."""
+    """Raises the system's error, such as a full disk, which torch and safetensors wrap in their own errors."""
     with durable.explained(path):
         try:
             yield

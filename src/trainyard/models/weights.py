@@ -1,8 +1,8 @@
-"""Starting from published weights: reading them, and loading those that fit.
+"""Reads published weights, and loads those that fit.
 
-A published file rarely matches a network in full (other classes, three channels instead of one), and
-a silent partial load looks like a bad hyper-parameter. So every tensor is accounted for in a report.
-Knows state dicts only, no checkpoints of runs.
+A published file rarely matches a network completely (other classes, three channels instead of one), and a silent
+partial load looks like a bad hyper-parameter. A report therefore lists every tensor. Knows state dicts only, no
+checkpoints of runs.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _NAMED = 3  # tensors of each kind that a description names
 
 @dataclass(frozen=True)
 class Report:
-    """What became of each tensor of a file and of a model.
+    """The result of loading each tensor of a file into a model.
 
     Attributes:
         where: the file.
-        matched: names loaded as they are.
-        reshaped: names loaded after summing the input channels, with what was done.
-        skipped: names in both whose shapes differ, with both shapes: left as initialised.
-        missing: names of the model's that the file lacks: left as initialised.
-        unexpected: names of the file's that the model has no use for.
+        matched: names loaded unchanged.
+        reshaped: names loaded after summing the input channels, with a description.
+        skipped: names in both with different shapes, with both shapes: left as initialised.
+        missing: names in the model only: left as initialised.
+        unexpected: names in the file only.
     """
 
     where: str
@@ -63,14 +63,15 @@ class Report:
 
 
 def read_weights(path: Path | str) -> dict[str, Any]:
-    """The contents of a `.safetensors` file, or of a file of torch.save's, on the CPU.
+    """The contents of a `.safetensors` file, or of one written by torch.save, on the CPU.
 
     Raises:
         ConfigError: there is no file, or it does not hold weights (or would run code when read).
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError([f"`model.weights` is {str(path)!r}, where no file is"], "Name a .pth or .safetensors file.")
+        what = f"`model.weights` is {str(path)!r}, but there is no such file"
+        raise ConfigError([what], "Set it to a .pth or .safetensors file.", keys=["model.weights"])
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -85,12 +86,11 @@ def read_weights(path: Path | str) -> dict[str, Any]:
 
 
 def load_matching(model: nn.Module, state: Mapping[str, Any], where: str) -> Report:
-    """Puts into `model` every tensor of `state` whose name and shape fit; reports what became of all others.
+    """Loads every tensor of `state` whose name and shape match into `model`, and reports the others.
 
-    Names lose the prefixes of common wrappers, and take this network's spelling where it differs from
-    the published one (`model.published_names`). The first convolution of weights for colour images fits
-    a network for one channel by summing over its input channels: what it made of a grey image, it
-    makes of its one channel.
+    Prefixes of common wrappers are removed from names, and published names are replaced by this network's
+    (`model.published_names`). The first convolution of weights for colour images is summed over its input channels
+    for a network with one channel, which gives the same output as for a grey image.
 
     Args:
         model: changed in place.
@@ -124,7 +124,8 @@ def load_matching(model: nn.Module, state: Mapping[str, Any], where: str) -> Rep
         some = ", ".join(list(given)[:_NAMED]) or "nothing"
         raise ConfigError(
             [f"`model.weights`: no tensor of {where} fits this network; it holds {some}"],
-            "Choose the model.name and sizes that the weights are of, or set model.weights=null.",
+            "Choose the model.name and sizes of the weights, or set model.weights=null.",
+            keys=["model.weights"],
         )
     model.load_state_dict(fitting, strict=False)
     return Report(
@@ -146,7 +147,7 @@ def _unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _spelled(name: str, model: nn.Module, own: Mapping[str, Tensor]) -> str:
-    """The name as this network spells it."""
+    """The name in this network's spelling."""
     published: Mapping[str, str] = getattr(model, "published_names", {})
     while name not in own:
         prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None)
@@ -166,6 +167,7 @@ def _size(tensor: Tensor) -> str:
 def _unreadable(path: Path, why: str) -> ConfigError:
     return ConfigError(
         [f"`model.weights` is {str(path)!r}, which cannot be read as weights: {why}"],
-        "Name a .safetensors file, or a .pth that holds tensors only, such as "
-        "torch.save(model.state_dict(), path) writes.",
+        "Set it to a .safetensors file, or to a .pth file of tensors as written by "
+        "torch.save(model.state_dict(), path).",
+        keys=["model.weights"],
     )

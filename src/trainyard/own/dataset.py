@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trainyard.config.schema import SplitOptions
-from trainyard.data.build import build_dataset, nearest
+from trainyard.data.build import build_dataset
 from trainyard.data.dataset import SPLITS, Dataset
 from trainyard.errors import DataError
 from trainyard.own.items import Digest, Part, fetch_of, read_part
+from trainyard.wording import did_you_mean
 
 Targets = Literal["single_label", "multi_label", "classes", "any"]
 
@@ -174,7 +175,7 @@ def _positions(
             label = str(found[bad[0]])
             raise DataError(
                 f"The label of {ids[bad[0]]} is {label!r}, which is not one of the classes.",
-                f"Correct it, or add it to classes.{nearest(label, order)}",
+                did_you_mean(label, order, then="Correct it, or add it to classes."),
                 value=label,
                 place=ids[bad[0]],
             )

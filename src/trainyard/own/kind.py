@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from trainyard.config.schema import Config
 from trainyard.config.targets import build_target, target_accepts
 from trainyard.data.arrays import to_unit
-from trainyard.data.build import nearest
 from trainyard.data.dataset import Dataset, Fetch, Indices, Remembers
 from trainyard.data.items import Items
 from trainyard.errors import CheckpointError, ConfigError, DataError
 from trainyard.own.dataset import own_dataset
 from trainyard.own.items import as_items
 from trainyard.own.schema import OwnData, OwnModel
+from trainyard.wording import did_you_mean
 
 __all__ = ["build", "describe", "load", "preprocessing", "read_new", "rebuild"]
 
@@ -290,7 +290,7 @@ def _splits(found: Any, path: str) -> dict[str, Any]:
     if unknown:
         raise DataError(
             f"{path} returned a mapping with the key {unknown[0]!r}.",
-            f"The keys are {', '.join(_RETURNED)}.{nearest(unknown[0], _RETURNED)}",
+            did_you_mean(unknown[0], _RETURNED, then=f"The keys are {', '.join(_RETURNED)}."),
             value=unknown[0],
             place=path,
         )

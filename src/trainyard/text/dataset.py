@@ -1,7 +1,7 @@
-"""Texts as a dataset: split and checked like everything else, then as tokens.
+"""Texts as a dataset: first split and checked, then tokenised.
 
-In two steps, because a tokenizer of its own is made from the training texts alone. Knows neither models nor
-how a tokenizer works: it is given a function.
+There are two steps because a new tokenizer is trained on the training texts only. Knows neither models nor
+tokenizers: the caller passes an encoding function.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ import numpy.typing as npt
 import torch
 
 from trainyard.config.schema import SplitOptions
-from trainyard.data.build import build_dataset, listed
+from trainyard.data.build import build_dataset
 from trainyard.data.dataset import Dataset, Fetch, Indices
 from trainyard.errors import DataError
 from trainyard.text.sources import Texts, Tokens
+from trainyard.wording import listed
 
-# Texts and the most tokens of one -> tokens of all int32 [total], and where each text begins int64 [N + 1].
+# (texts, max_tokens) -> the tokens of all texts int32 [total], and the offset of each text int64 [N + 1].
 Encode = Callable[[Sequence[str], int], tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]]
 
 
 def split_texts(texts: Texts, *, name: str, label_name: str = "label", split: SplitOptions) -> Dataset:
-    """The texts with their splits, checked; they cannot be fetched before `with_tokens`.
+    """The checked texts with their splits; they cannot be fetched before `with_tokens`.
 
     Args:
-        texts: what a source has read. Texts that are the same bytes are the same item, wherever they lie.
+        texts: as read by a source. Texts with the same bytes are the same item.
         name: the dataset's name.
         label_name: the header of a column of classes.
         split: how items are assigned to splits.
 
     Raises:
-        DataError: what `build_dataset` refuses.
+        DataError: as `build_dataset`.
     """
     digests = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts.texts]
     return build_dataset(
@@ -57,17 +58,17 @@ def split_texts(texts: Texts, *, name: str, label_name: str = "label", split: Sp
 
 
 def with_tokens(dataset: Dataset, encode: Encode, *, pad_id: int, max_tokens: int, **extra: Any) -> Dataset:
-    """The dataset of `split_texts` with every text as tokens.
+    """The dataset of `split_texts` with tokens.
 
     Args:
         dataset: of texts.
-        encode: as `Encode`; cuts each text to `max_tokens` tokens.
-        pad_id: the token that fills a batch up.
-        max_tokens: the most tokens of a text, those that every text gets included.
+        encode: truncates each text to `max_tokens` tokens; see `Encode`.
+        pad_id: the padding token.
+        max_tokens: the largest number of tokens of a text, including special tokens.
         extra: further attributes of the dataset.
 
     Raises:
-        DataError: a text that becomes no token.
+        DataError: a text without tokens.
     """
     if dataset.texts is None:
         raise ValueError(f"{dataset.name} has no texts")
@@ -75,7 +76,7 @@ def with_tokens(dataset: Dataset, encode: Encode, *, pad_id: int, max_tokens: in
     none = [dataset.ids[index] for index in np.flatnonzero(tokens.lengths == 0).tolist()]
     if none:
         raise DataError(
-            f"{dataset.name}: the tokenizer makes no token of {listed(none, 3)}.",
+            f"{dataset.name}: the tokenizer returns no tokens for {listed(none, 3)}.",
             "Remove these texts, or use another tokenizer.",
             value=none,
             place=dataset.name,
@@ -84,7 +85,7 @@ def with_tokens(dataset: Dataset, encode: Encode, *, pad_id: int, max_tokens: in
     full = int((tokens.lengths >= max_tokens).sum())
     if full:
         verb = "fills" if full == 1 else "fill"
-        warnings += (f"{full} of {len(dataset)} texts {verb} data.max_tokens={max_tokens}: the rest is cut off.",)
+        warnings += (f"{full} of {len(dataset)} texts {verb} data.max_tokens={max_tokens} and may be truncated.",)
     return replace(
         dataset, fetch=tokens, lengths=tokens.lengths, item_shape=(max_tokens,), ragged=True, warnings=warnings, **extra
     )

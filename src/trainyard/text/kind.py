@@ -1,7 +1,7 @@
-"""Texts as a kind of data: loading them for training, and reading new ones in the same way.
+"""Texts as a kind of data: loads them for training, and reads new ones in the same way.
 
-Texts become tokens by the checkpoint's tokenizer where there is a checkpoint, else by that of the pretrained encoder;
-a random encoder gets a tokenizer that is trained on the training texts.
+The tokenizer is the checkpoint's if there is a checkpoint, else that of the pretrained encoder; a random encoder gets
+one that is trained on the training texts.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def load(
     item_shape: Sequence[int] | None = None,
     files: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """The texts that `config.data` names, as `config.model` takes them.
+    """The texts of `config.data`, as inputs of `config.model`.
 
     Args:
         config: its `data` and `model`.
         trust: not used.
         item_shape: not used.
-        files: a checkpoint's, name to text, whose tokenizer is used.
+        files: of a checkpoint, name to text, with its tokenizer.
 
     Raises:
         ConfigError: there is no such tokenizer.
@@ -107,18 +107,18 @@ def read_new(
     cache_mb: float,
     trust: bool = False,
 ) -> Items:
-    """The texts at `path`, as a trained model takes them.
+    """The texts at `path`, as inputs of a trained model.
 
     Args:
-        path: a .txt with one text a line, or a table.
-        preprocessing: as the function of that name described it for the training.
-        files: the checkpoint's, name to text, among them its tokenizer.
+        path: a .txt with one text per line, or a table.
+        preprocessing: the result of `preprocessing` for the training.
+        files: of the checkpoint, name to text, with its tokenizer.
         cache_dir: not used.
         cache_mb: not used.
         trust: not used.
 
     Raises:
-        DataError: no texts there.
+        DataError: there are no texts.
         CheckpointError: the checkpoint has no tokenizer.
     """
     ids, texts = read_texts(path, text_column=preprocessing["text_column"])
@@ -128,26 +128,26 @@ def read_new(
 
 
 def read_texts(path: Path, *, text_column: str = "text") -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names and the texts in a file; a name is file and row, as in `new.csv:2`.
+    """The names and the texts in a file; a name is file and row, such as `new.csv:2`.
 
     Args:
-        path: a `.txt` with one text a line, where empty lines are skipped; or a table as for training, whose
+        path: a `.txt` with one text per line, where empty lines are skipped; or a table as for training, of which
             other columns are ignored.
         text_column: of a table.
 
     Raises:
-        DataError: nothing there, an unreadable file, or a text that is empty.
+        DataError: no file, an unreadable file, or an empty text.
     """
     if path.suffix.lower() != ".txt" and path.suffix.lower() not in TABLES:
         what = f"{path} is not a file of texts." if path.exists() else f"There is no file {path}."
-        raise DataError(what, f"Give a .txt with one text a line, or a table: {', '.join(TABLES)}.", place=path)
+        raise DataError(what, f"Pass a .txt with one text per line, or a table: {', '.join(TABLES)}.", place=path)
     if path.suffix.lower() == ".txt":
         lines = enumerate((line.removesuffix("\r") for line in read_text(path).split("\n")), start=1)
         found = [(number, line) for number, line in lines if line.strip()]
     else:
         found = [(number, row[text_column]) for number, row in read_records(path, text_column, [])]
     if not found:
-        raise DataError(f"{path} has no texts.", "Write one text a line.", place=path)
+        raise DataError(f"{path} has no texts.", "Write one text per line.", place=path)
     bad = [(f"row {number}", why) for number, text in found if (why := unusable(text))]
     if bad:
         raise DataError(

@@ -1,7 +1,7 @@
-"""ONNX files of text encoders, for any number of texts of any length, with probabilities beside the logits.
+"""ONNX files of text encoders, for any number of texts of any length, with logits and probabilities.
 
-Like `export.onnx`, whose rule holds here too: a file is published only when ONNX Runtime gives the network's own
-outputs on real texts. Knows nothing of runs and of tokenizers; texts come as ids.
+As in `export.onnx`, a file is published only if ONNX Runtime gives the network's outputs on real texts. Knows no runs
+and no tokenizers; texts are ids.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def export_text_onnx(
 ) -> Parity:
     """Writes `model` as a float32 ONNX file, and its description to `path` with `.json`.
 
-    The graph takes `input_ids` and `attention_mask` (1 for a token, 0 behind the end), int64 [batch, sequence],
-    and gives `logits` and `probabilities`, float32 [batch, classes]: a sigmoid of each logit where a text may
+    The graph takes `input_ids` and `attention_mask` (1 for a token, 0 for padding), int64 [batch, sequence],
+    and returns `logits` and `probabilities`, float32 [batch, classes]: a sigmoid of each logit if a text may
     have several labels, else a softmax.
 
     Args:
         model: unchanged.
         ids: int64 [N, T], real texts to compare on, padded.
         lengths: int64 [N], tokens of each.
-        path: where; an existing file is replaced in one step.
+        path: the file; an existing one is replaced atomically.
         classes: names in the order of the logits.
         tolerance: largest difference of a logit, as a share of the largest logit (or of 1, if that is more).
         decision: how probabilities become labels, for the description.
@@ -56,9 +56,9 @@ def export_text_onnx(
     """
     whole = copy.deepcopy(model).cpu().eval()
     ids, lengths = ids.cpu(), lengths.cpu()
-    tokens = torch.full((2, 3), whole.config.pad_token_id)  # sizes that are neither 0 nor 1, nor each other
+    tokens = torch.full((2, 3), whole.config.pad_token_id)  # different sizes above 1, which torch keeps dynamic
     free = torch.export.Dim.DYNAMIC
-    shapes = ({0: "batch", 1: "sequence"}, {0: free, 1: free})  # the mask's are found to be the same
+    shapes = ({0: "batch", 1: "sequence"}, {0: free, 1: free})  # torch infers that the mask has the same sizes
     graph = _Graph(whole).eval()
     proto, content = exported(graph, (tokens, torch.ones_like(tokens)), shapes, _INPUTS, _OUTPUTS)
     running = session(content)
@@ -87,7 +87,7 @@ def export_text_onnx(
 
 
 class _Graph(nn.Module):
-    """What is written: transformers' inputs, and probabilities too."""
+    """The exported module: transformers' inputs, and probabilities as a second output."""
 
     def __init__(self, model: TextClassifier) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which values do not go together in texts and their encoders."""
+"""Checks of combined settings of texts and their encoders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainyard.text.schema import TEXT_ENCODERS, TextData, TextEncoderModel
 
 
 def check(config: Config) -> Iterator[Fault]:
-    """Every combination that cannot be."""
+    """Every invalid combination."""
     data, model = config.data, config.model
     if isinstance(data, TextData):
         yield from _texts(data)
@@ -41,12 +41,11 @@ def check(config: Config) -> Iterator[Fault]:
 def _texts(data: TextData) -> Iterator[Fault]:
     if data.corpus != "sentences" and data.path is None:
         yield Fault(
-            f"`data.corpus` is {data.corpus}, and no path says where the texts lie; add data.path=…",
-            ("data.corpus", "data.path"),
+            f"`data.corpus` is {data.corpus}, but `data.path` is not set; add data.path=…", ("data.corpus", "data.path")
         )
     elif data.corpus == "sentences" and data.path:
         yield Fault(
-            f"`data.path` is {show(data.path)}, but data.corpus=sentences is made up and reads no files; "
+            f"`data.path` is {show(data.path)}, but data.corpus=sentences is generated and reads no files; "
             "choose data=text or data=goemotions, or leave the path out",
             ("data.path", "data.corpus"),
         )
@@ -56,7 +55,7 @@ def _texts(data: TextData) -> Iterator[Fault]:
 def _text_encoder(model: TextEncoderModel) -> Iterator[Fault]:
     if model.type == "auto" and model.path is None:
         yield Fault(
-            "`model.type` is auto, and no path says what to load; add model.path=… (a directory or a hub id)",
+            "`model.type` is auto, but `model.path` is not set; add model.path=… (a directory or a hub id)",
             ("model.type", "model.path"),
         )
     yield from encoder_faults(model, TEXT_ENCODERS.get(model.type))

@@ -1,4 +1,4 @@
-"""The part of a configuration that is about texts and their encoders. Imports nothing heavy."""
+"""The configuration of texts and their encoders. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from trainyard.models.encoder_settings import MINI, SIZE_BOUNDS
 
 @dataclass(frozen=True)
 class TextData:
-    """Texts with one label or several: tables, GoEmotions in its own files, or made-up sentences."""
+    """Texts with one label or several: tables, GoEmotions in its own files, or generated sentences."""
 
     reads_with_checkpoint = True  # not a field: a checkpoint's tokenizer reads the texts
 
     source: Literal["text"] = "text"
-    corpus: Literal["sentences", "table", "goemotions"] = "sentences"  # sentences are made up
-    path: str | None = None  # a .tsv, .csv or .jsonl, or a folder of them called train, val (or dev) and test
+    corpus: Literal["sentences", "table", "goemotions"] = "sentences"  # sentences are generated
+    path: str | None = None  # a .tsv, .csv or .jsonl, or a folder of such files: train, val (or dev) and test
     dataset: str | None = None  # the name used in paths and queries; null: the corpus, or the path's stem
     classes: tuple[str, ...] | None = None  # names in label order; null: those found
     multi_label: bool = True  # an item may have several labels, or none
-    sentences: int = 1600  # how many are made up
+    sentences: int = 1600  # how many are generated
     text_column: str = "text"  # of a table, like the five below
     label_column: str = "label"
     label_separator: str = ","  # between the labels of an item
-    id_column: str | None = None  # null: items are called by file and row
-    group_column: str | None = None  # items of one group stay on one side of a split
+    id_column: str | None = None  # null: the id is file and row
+    group_column: str | None = None  # items of one group stay in one split
     split_column: str | None = None  # official splits: train, val, test
     label_name: str = "label"  # the column of classes in the table of per-class statistics
     max_tokens: int = 128  # longer texts are cut
@@ -45,14 +45,14 @@ class TextEncoderModel:
     takes_cosine_head = False
 
     name: Literal["text_encoder"] = "text_encoder"
-    type: Literal["distilbert", "bert", "roberta", "minilm", "auto"] = "distilbert"  # auto: what lies at path
-    size: Literal["mini", "base", "large"] = "base"  # mini is random only
-    pretrained: bool = True  # false: random weights, and a tokenizer of its own made from the training texts
-    path: str | None = None  # a hub id or a directory; null: the usual hub id of type and size; minilm: its package
+    type: Literal["distilbert", "bert", "roberta", "minilm", "auto"] = "distilbert"  # auto: the type at path
+    size: Literal["mini", "base", "large"] = "base"  # mini has no published weights
+    pretrained: bool = True  # false: random weights, and a tokenizer trained on the training texts
+    path: str | None = None  # a hub id or a directory; null: the default hub id of type and size; minilm: its package
     dropout: float | None = None  # in the encoder and before the classifier; null: the model's own
-    prior_bias: bool = True  # outputs start at how frequent each label is
-    vocabulary: int = 4000  # words and pieces of a tokenizer of its own
-    hidden_size: int | None = None  # of a random encoder, instead of its size's; with the three below
+    prior_bias: bool = True  # outputs start at the frequency of each label
+    vocabulary: int = 4000  # words and pieces of a newly trained tokenizer
+    hidden_size: int | None = None  # of a random encoder, replacing that of its size; with the three below
     num_layers: int | None = None
     num_heads: int | None = None
     ffn_size: int | None = None
@@ -65,14 +65,14 @@ BOUNDS: tuple[Bound, ...] = (
     ("data.sentences", at_least(100), "100 or more"),
     ("data.label_separator", bool, "one or more characters"),
     ("data.label_name", bool, "a word"),
-    ("data.max_tokens", at_least(3), "3 or more: the first and the last are marks"),
+    ("data.max_tokens", at_least(3), "3 or more, including the start and end tokens"),
     ("model.path", bool, "a hub id or a directory, or null"),
     ("model.dropout", below_one, "0 or more and below 1"),
     ("model.vocabulary", at_least(100), "100 or more"),
     *SIZE_BOUNDS,
 )
 
-# The sizes that text encoders are published in, by type.
+# The published sizes of text encoders, by type.
 TEXT_ENCODERS: Mapping[str, tuple[str, ...]] = {
     "distilbert": ("base",),
     "bert": ("base", "large"),
@@ -95,5 +95,5 @@ def label(model: TextEncoderModel) -> str:
 
 
 def from_name(name: str) -> dict[str, Any] | None:
-    """The `model` values that an encoder's name stands for, or None when it is not one."""
+    """The `model` values that an encoder's name implies, or None for another name."""
     return dict(_NAMED[name]) if name in _NAMED else None

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, counted, recordings, refuse_names
-from trainyard.data.build import listed
+from trainyard.wording import listed
 
 EMOTIONS = {
     "01": "boredom_sigh",

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainyard.audio.decode import AUDIO_SUFFIXES, is_audio
-from trainyard.data.build import listed, nearest
 from trainyard.data.folders import walk
 from trainyard.data.found import FoundFile
 from trainyard.errors import DataError
+from trainyard.wording import did_you_mean, listed
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _check_classes(name: str, root: Path, classes: Sequence[str], labels: Sequen
         if class_ not in known:
             raise DataError(
                 f"data.classes has {class_!r}, which is not a class of {name}: {listed(known)}.",
-                f"Use class names of the corpus.{nearest(class_, known)}",
+                did_you_mean(class_, known, then="Use class names of the corpus."),
                 value=class_,
                 place="data.classes",
             )

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, counted, recordings
-from trainyard.data.build import listed
 from trainyard.data.tables import Row, read_table
 from trainyard.errors import DataError
+from trainyard.wording import listed
 
 COLUMNS = ("filename", "fold", "target", "category", "src_file")
 SPLIT_OF_FOLD = {"1": "train", "2": "train", "3": "train", "4": "val", "5": "test"}

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, counted, recordings
-from trainyard.data.build import listed
 from trainyard.data.folders import walk
 from trainyard.data.tables import read_table
 from trainyard.errors import DataError
+from trainyard.wording import listed
 
 LABELS = ("delighted", "dysregulated", "frustrated", "request", "selftalk", "social")
 TABLES = ("dataset_file_directory.csv", "directory_info.csv")

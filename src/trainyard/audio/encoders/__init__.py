@@ -1,7 +1,6 @@
-"""Speech encoders of transformers, ways to fine-tune them, and a head on the weighted sum of their layers.
+"""Speech encoders of transformers, methods to fine-tune them, and a head on the weighted sum of their layers.
 
-Importing this loads neither transformers nor peft; building an encoder does. Nothing here knows of runs,
-files of records, datasets or training.
+Importing this loads neither transformers nor peft; building an encoder does. Knows no runs, datasets or training.
 """
 
 from trainyard.audio.encoders.build import build, describe, rebuild

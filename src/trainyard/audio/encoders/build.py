@@ -1,7 +1,7 @@
 """From settings to an encoder with a head, and to the `config.json` that can rebuild it.
 
-`config.json` is transformers' own, with one key more, `trainyard`, that holds our settings. Building from it
-needs neither a network nor the weights that training began with.
+`config.json` is transformers' own, with an additional key `trainyard` for our settings. Rebuilding from it needs
+neither a network connection nor the initial weights.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OURS = "trainyard"  # our key in config.json
 
 
 def source_of(model: EncoderModel) -> str:
-    """The directory or hub id that pretrained weights come from."""
+    """The directory or hub id of the pretrained weights."""
     return model.path or FAMILIES[model.type].hub[model.size]
 
 
@@ -47,11 +47,11 @@ def build(
         settings: the fields of `EncoderModel`.
 
     Raises:
-        ConfigError: settings that cannot be, weights that cannot be had or lack parts of the encoder.
+        ConfigError: invalid settings, or weights that are unavailable or lack parts of the encoder.
     """
     chosen = _checked(settings, classes)
     config = _config(chosen, classes, clip_seconds)
-    layers = parse_layers(chosen.layers, config.num_hidden_layers)  # better known before the weights are read
+    layers = parse_layers(chosen.layers, config.num_hidden_layers)  # fails before the weights are read
     _check_input(_family(chosen), config, clip_seconds, item_shape)
     _, model_class = _family(chosen).classes()
     if chosen.pretrained and _family(chosen).is_whisper:
@@ -72,7 +72,7 @@ def describe(
     """The contents of `config.json` for `build` with the same arguments: plain JSON values.
 
     Raises:
-        ConfigError: as `build`, weights apart.
+        ConfigError: as `build`, except for weights.
     """
     chosen = _checked(settings, classes)
     config = _config(chosen, classes, clip_seconds)
@@ -86,7 +86,7 @@ def describe(
 def rebuild(
     config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False
 ) -> EncoderClassifier:
-    """The network that `describe` described, with fresh weights, whatever its first ones were.
+    """The network that `describe` described, with new random weights.
 
     Args:
         config: the contents of config.json.
@@ -95,13 +95,15 @@ def rebuild(
 
     Raises:
         CheckpointError: a config.json that lacks our settings.
-        ConfigError: settings that cannot be.
+        ConfigError: invalid settings.
     """
     ours = config.get(OURS)
     if not isinstance(ours, Mapping) or ours.get("type") not in FAMILIES or "id2label" not in config:
         raise CheckpointError(
             f"config.json of a {config.get('model_type')} lacks the key {OURS!r} with Trainyard's settings.",
             "Use the config.json that was saved with the weights, or load the model with transformers.",
+            value=config.get("model_type"),
+            place="config.json",
         )
     fields = {key: value for key, value in ours.items() if key in EncoderModel.__dataclass_fields__}
     chosen = _checked({**fields, "pretrained": False, "path": None}, list(config["id2label"].values()))
@@ -116,7 +118,7 @@ def _fresh(model_class: Any, config: Any) -> Any:
 
 
 def _apply(model: Any, chosen: EncoderModel, layers: tuple[int, ...], clipped: str | None) -> EncoderClassifier:
-    """The classifier with its method: what trains, and what is added."""
+    """The classifier with its method applied: trainable weights, and added modules."""
     family, warnings = _family(chosen), [clipped] if clipped else []
     methods.merge_masks(model, family)
     methods.freeze_all_but_head(model, family)
@@ -166,8 +168,8 @@ def _check_input(family: Family, config: Any, clip_seconds: float, item_shape: S
             )
     if item_shape is not None and tuple(item_shape) != wanted:
         raise ConfigError(
-            [f"{family.type} takes items of shape {wanted}, the data's are {tuple(item_shape)}"],
-            f"Use data=… with sound, data.sample_rate={SAMPLE_RATE} and one data.clip_seconds for data and model.",
+            [f"{family.type} takes items of shape {wanted}, but the data's are {tuple(item_shape)}"],
+            f"Use data=… with audio, data.sample_rate={SAMPLE_RATE} and the same data.clip_seconds for data and model.",
             keys=["data", "model.type"],
         )
 

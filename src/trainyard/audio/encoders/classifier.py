@@ -1,8 +1,7 @@
-"""A speech encoder with a head on all of its layers, and the names its weights are kept under.
+"""A speech encoder with a head on all of its layers, and the names of its weights in checkpoints.
 
-The network is the classifier of transformers, so that a checkpoint loads there; the forward pass is ours,
-so that padding is left out of the mean. It knows no files: what a checkpoint needs besides weights it
-gives as texts.
+The network is the classifier of transformers, so that a checkpoint loads there; the forward pass is ours, so that
+padding is excluded from the mean. Writes no files: the further files of a checkpoint are returned as texts.
 """
 
 from __future__ import annotations
@@ -20,29 +19,29 @@ from trainyard.audio.encoders import methods
 from trainyard.audio.encoders.families import POSITIONS_PER_SECOND, SAMPLE_RATE, Family, receptive_field
 
 _INNER = "model."  # our attribute for the classifier of transformers
-_PEFT = "base_model.model."  # what peft puts before every name
+_PEFT = "base_model.model."  # peft's prefix of every name
 _LORA = re.compile(rf"\.(lora_[AB])\.{methods.LORA_NAME}\.")
 _ADDED = re.compile(r"\.(?:lora_[AB]\.|bottleneck\.|prompt$)")
-# zero at first: A while B is 0, the way down while the way up is 0, and a bias that a softmax does not see
+# zero initially: A while B is 0, `down` while `up` is 0, and a bias that cancels in the softmax
 _ZERO_AT_FIRST = re.compile(r"\.lora_A\.|\.bottleneck\.down\.|\.k_proj\.bias$")
 
 
 class EncoderClassifier(nn.Module):
     """Logits from a softmax-weighted sum over the encoder's layers, projected, averaged over time, classified.
 
-    A waveform encoder with layer norm in its convolutions gets an attention mask, as its authors did;
-    one with group norm gets none, because that norm mixes padding into the clip before attention does:
-    there, and in Whisper, to which padding is silence, only the mean leaves padding out.
+    A waveform encoder with layer norm in its convolutions gets an attention mask, as in its publication; one with
+    group norm gets none, because that norm mixes padding into the clip before attention does. There, and in Whisper,
+    for which padding is silence, padding is excluded from the mean only.
 
-    With the method `frozen` the encoder stays in evaluation mode, so that the head learns from the
-    features it will see.
+    With the method `frozen` the encoder stays in evaluation mode, so that the head trains on the features of the
+    evaluation.
 
     Args:
         model: the classifier of transformers, with a weighted sum over layers, and changed by the method.
         family: of the encoder.
         method: one of `methods.METHODS`.
         dropout: share of the averaged features dropped in training, before the classifier.
-        warnings: what the user should know about how the settings were understood.
+        warnings: for the user, about the interpretation of the settings.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class EncoderClassifier(nn.Module):
         return int(self.model.config.num_mel_bins) if self.family.is_whisper else None
 
     def train(self, mode: bool = True) -> EncoderClassifier:
-        """Training mode, of which the encoder takes part unless it is frozen."""
+        """As `nn.Module.train`, except that a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.method == "frozen":
             self.model.get_submodule(self.family.body).eval()
@@ -77,8 +76,8 @@ class EncoderClassifier(nn.Module):
         """Logits float32 [B, C].
 
         Args:
-            inputs: as `input` says; waveforms with mean 0 and variance 1 over their signal.
-            lengths: samples of signal before padding, int64 [B]; None when there is no padding.
+            inputs: see `input`; waveforms with mean 0 and variance 1 over their signal.
+            lengths: samples of signal before padding, int64 [B]; None if there is no padding.
         """
         samples = None if lengths is None else lengths.clamp(min=1)
         hidden = torch.stack(self._hidden_states(inputs, samples), dim=1)
@@ -93,7 +92,7 @@ class EncoderClassifier(nn.Module):
         return logits
 
     def _hidden_states(self, inputs: Tensor, samples: Tensor | None) -> tuple[Tensor, ...]:
-        """What goes into the first layer, and what comes out of each: float32 [B, vectors, D]."""
+        """The input of the first layer, and the output of each: float32 [B, vectors, D]."""
         encoder = self.model.get_submodule(self.family.body)
         mask = None
         if samples is not None and self.masks_attention:
@@ -103,7 +102,7 @@ class EncoderClassifier(nn.Module):
         return hidden
 
     def _vectors(self, samples: Tensor) -> Tensor:
-        """How many of the encoder's vectors depend on signal, at least 1: int64 [B] of int64 [B]."""
+        """The number of the encoder's vectors that depend on signal, at least 1: int64 [B] of int64 [B]."""
         if self.family.is_whisper:
             step = SAMPLE_RATE // POSITIONS_PER_SECOND
             return torch.div(samples + step - 1, step, rounding_mode="floor")
@@ -116,26 +115,24 @@ class EncoderClassifier(nn.Module):
         """The head's weight of the input of the first layer and of the output of each; they sum to 1."""
         return torch.softmax(self.model.layer_weights.detach().double(), dim=-1).tolist()
 
-    # -- what a checkpoint of it needs
-
     def saved_name(self, name: str) -> str:
         """The name of a tensor in a checkpoint: transformers' name, and for a LoRA peft's."""
         inner = name.removeprefix(_INNER).replace(".base_layer.", ".")
         return _PEFT + _LORA.sub(r".\1.", inner) if _LORA.search(inner) else inner
 
     def is_adapter(self, name: str) -> bool:
-        """Whether a tensor was added to the encoder, and is kept in a file of its own."""
+        """Whether a tensor was added to the encoder, and is saved in a separate file."""
         return _ADDED.search(name) is not None
 
     def expects_zero_gradient(self, name: str) -> bool:
-        """Whether a parameter's first gradient is rightly zero."""
+        """Whether a zero initial gradient of a parameter is expected."""
         return _ZERO_AT_FIRST.search(name) is not None
 
     def extra_files(self) -> dict[str, str]:
         """Further files of a checkpoint, name to text: the input for transformers, the LoRA's settings for peft.
 
-        By those settings transformers loads the LoRA with the model, but for wav2vec2: its `load_adapter`
-        means adapters for languages and raises ValueError; `trainyard.audio.peft.export_merged` is the way.
+        With those settings transformers loads the LoRA with the model, except for wav2vec2, whose `load_adapter` is
+        for language adapters and raises ValueError; use `trainyard.audio.peft.export_merged` there.
         """
         files = {"preprocessor_config.json": _text(self._preprocessor())}
         if self.method == "lora":

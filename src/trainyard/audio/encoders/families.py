@@ -1,4 +1,4 @@
-"""The five families of speech encoders: their published sizes, where transformers keeps what, and their configs.
+"""The five families of speech encoders: their published sizes, their module names in transformers, and their configs.
 
 A table and what is computed from it. It builds no network and loads nothing but the classes of transformers.
 """
@@ -14,8 +14,8 @@ from trainyard.models.encoder_settings import Sizes
 from trainyard.models.huggingface import model_classes
 
 SAMPLE_RATE = 16_000  # Hz, of all of them
-POSITIONS_PER_SECOND = 50  # vectors that Whisper makes of a second; its features have two frames a vector
-WHISPER_SECONDS = 30  # what Whisper was trained on, and the most it takes
+POSITIONS_PER_SECOND = 50  # vectors of Whisper per second; its features have two frames per vector
+WHISPER_SECONDS = 30  # the clips that Whisper was trained on, and its limit
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Family:
     ffn: tuple[str, ...]  # its linear maps
     ffn_output: str  # the module whose output is the feed-forward part's
     sizes: Mapping[str, Sizes]
-    hub: Mapping[str, str]  # size to the usual hub id
+    hub: Mapping[str, str]  # size to the default hub id
     attention_is_bypassed: bool = False  # its attention reads the weights and never calls the linear maps
 
     @property
@@ -105,7 +105,7 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def default_mels(size: str) -> int:
-    """Rows of the log-mel features that the published Whisper of a size takes."""
+    """Rows of the log-mel features of the published Whisper of a size."""
     return _MELS.get(size, 80)
 
 
@@ -117,7 +117,7 @@ def random_config(family: Family, size: str, sizes: Sizes) -> Any:
     than the layers, so that a tiny encoder is tiny.
     """
     config_class, _ = family.classes()
-    # transformers' usual 0.02 suits a width of 1024; in a narrow encoder the sound would drown in the positions
+    # transformers' default 0.02 suits a width of 1024; in a narrow encoder the positions would dominate the audio
     spread = round(0.8 / math.sqrt(sizes.hidden), 4)
     if family.is_whisper:
         return config_class(
@@ -164,7 +164,7 @@ def fit_config(family: Family, config: Any, classes: Sequence[str], projector: i
 
 
 def receptive_field(config: Any) -> int:
-    """Samples that one vector of a waveform encoder depends on: the shortest clip it takes."""
+    """Samples that one vector of a waveform encoder depends on, which is also its shortest clip."""
     samples = 1
     for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
         samples = (samples - 1) * stride + kernel

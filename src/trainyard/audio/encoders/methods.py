@@ -6,9 +6,9 @@
     adapter  a bottleneck after their feed-forward part (Houlsby et al., 2019)
     prompt   learned vectors before their input (deep prompts, VPT: Jia et al., 2022)
 
-The head, that is layer weights, projector and classifier, trains with each. Convolutions and positions
-never train. All works on the classifiers of transformers, in place; it knows no files. From a checkpoint,
-transformers runs the first three by itself; of the other two it loads encoder and head without the added parts.
+The head, that is layer weights, projector and classifier, always trains. Convolutions and positions never train.
+The functions change the classifiers of transformers in place. transformers alone can run checkpoints of the first
+three methods; of the other two it loads encoder and head without the added parts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def freeze_all_but_head(model: Any, family: Family) -> None:
     """Leaves only the head trainable."""
     model.requires_grad_(False)
     if not family.is_whisper:
-        # besides the weights: transformers would ask for a gradient of the sound itself
+        # otherwise transformers would request a gradient of the waveform itself
         model.get_submodule(f"{family.body}.feature_extractor")._freeze_parameters()
     for name, parameter in model.named_parameters():
         if name.partition(".")[0] in HEAD:
@@ -50,14 +50,14 @@ def layers_of(model: Any, family: Family) -> nn.ModuleList:
 
 
 def unfreeze(model: Any, family: Family, layers: Sequence[int] | None) -> None:
-    """Lets the chosen layers train; for None all layers, and the projection and norm around them, too.
+    """Makes the chosen layers trainable; for None all layers, and the projection and norm around them.
 
-    The convolutions that make the first vectors and everything that encodes positions stay frozen.
+    The convolutional feature extractor and all position encodings stay frozen.
     """
     if layers is None:
         parts: list[nn.Module] = [layers_of(model, family)]
         encoder = model.get_submodule(family.layers.removesuffix(".layers"))
-        # the last norm of a pre-norm waveform encoder comes after everything that the head listens to
+        # the last norm of a pre-norm waveform encoder comes after everything that the head uses
         if not getattr(model.config, "do_stable_layer_norm", False):
             parts.append(encoder.layer_norm)
         if not family.is_whisper:
@@ -71,22 +71,23 @@ def unfreeze(model: Any, family: Family, layers: Sequence[int] | None) -> None:
 
 
 def lora_targets(family: Family, targets: str) -> tuple[tuple[str, ...], str | None]:
-    """The linear maps of a layer that LoRA changes, and a warning where those are fewer than requested.
+    """The linear maps of a layer that LoRA changes, and a warning if those are fewer than requested.
 
     Raises:
-        ConfigError: the attention alone was requested, and a LoRA on it would do nothing in this family.
+        ConfigError: only the attention was requested, where a LoRA has no effect in this family.
     """
     if not family.attention_is_bypassed:
         return {"ffn": family.ffn, "attention": family.attention, "both": family.attention + family.ffn}[targets], None
     if targets == "attention":
         raise ConfigError(
-            [f"model.lora_targets='attention' trains nothing in {family.type}, whose attention passes a LoRA by"],
+            [f"model.lora_targets='attention' trains nothing in {family.type}, whose attention bypasses a LoRA"],
             "Set model.lora_targets=ffn, or choose another model.method.",
+            keys=["model.lora_targets", "model.type"],
         )
     if targets == "both":
         return family.ffn, (
-            f"model.lora_targets='both' means the feed-forward parts alone in {family.type}, whose attention "
-            "reads its weights directly and passes a LoRA by."
+            f"model.lora_targets='both' means only the feed-forward parts in {family.type}, whose attention reads its "
+            "weights directly and bypasses a LoRA."
         )
     return family.ffn, None
 
@@ -99,8 +100,8 @@ def add_lora(
     Args:
         model: changed in place by peft; its `peft_config` describes the change.
         family: whose modules it has.
-        layers: which layers.
-        maps: which linear maps, named within a layer.
+        layers: the positions of the layers.
+        maps: the linear maps, named within a layer.
         rank: rows of A.
         alpha: strength.
         dropout: share of the inputs of A dropped in training.
@@ -143,7 +144,7 @@ class Bottleneck(nn.Module):
 
 
 def add_bottlenecks(model: Any, family: Family, layers: Sequence[int], size: int) -> None:
-    """Puts a bottleneck after the feed-forward part of the chosen layers, before it joins the residual stream."""
+    """Adds a bottleneck after the feed-forward part of the chosen layers, before the residual addition."""
     for index in layers:
         part = layers_of(model, family)[index].get_submodule(family.ffn_output)
         part.bottleneck = Bottleneck(model.config.hidden_size, size)
@@ -157,9 +158,9 @@ def _through_bottleneck(module: nn.Module, _: Any, output: Tensor) -> Tensor:
 
 
 def add_prompts(model: Any, family: Family, layers: Sequence[int], length: int) -> None:
-    """Gives each chosen layer vectors of its own, which its attention sees before the clip's.
+    """Gives each chosen layer learned vectors, which its attention sees before the clip's.
 
-    They are gone after the layer, so the next layer and the head see the clip alone.
+    They are removed after the layer, so the next layer and the head see only the clip.
     """
     for index in layers:
         layer: Any = layers_of(model, family)[index]
@@ -170,21 +171,21 @@ def add_prompts(model: Any, family: Family, layers: Sequence[int], length: int) 
 
 @functools.cache
 def _with_prompt(layer_class: type[nn.Module]) -> type[nn.Module]:
-    """A layer of transformers that puts its `prompt` before its input and takes it off its output.
+    """A layer of transformers that prepends its `prompt` to its input and removes it from its output.
 
-    A subclass rather than hooks: transformers records what goes into and comes out of a layer, and
-    neither should have the prompt in it.
+    A subclass rather than hooks: transformers records the input and output of a layer, and neither should include the
+    prompt.
     """
 
     class WithPrompt(layer_class):  # type: ignore[misc, valid-type]
         def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **more: Any) -> Any:
             count, (items, frames, _) = len(self.prompt), hidden_states.shape
             prompt = self.prompt.to(hidden_states.dtype).expand(items, -1, -1)
-            if "position_bias" in more:  # WavLM: its first layer makes it, for all of them
+            if "position_bias" in more:  # WavLM: its first layer computes it, for all of them
                 bias = more["position_bias"]
                 if bias is None:
                     bias = self.attention.compute_bias(frames, frames).repeat(items, 1, 1)
-                # a prompt is nowhere in the clip: no frame is near to it or far from it
+                # a prompt has no position in the clip, so its bias is 0
                 more["position_bias"] = functional.pad(bias, (count, 0, count, 0))
             longer = torch.cat([prompt, hidden_states], dim=1)
             output = super().forward(longer, attention_mask=_longer(attention_mask, count), **more)
@@ -194,17 +195,17 @@ def _with_prompt(layer_class: type[nn.Module]) -> type[nn.Module]:
 
 
 def _longer(mask: Tensor | None, count: int) -> Tensor | None:
-    """A mask [B, T] or [B, 1, T, T], of booleans or of 0 and minus infinity, that lets `count` more be seen."""
+    """A mask [B, T] or [B, 1, T, T], of booleans or of 0 and minus infinity, extended by `count` visible positions."""
     if mask is None:
         return None
-    seen = 0.0 if mask.is_floating_point() else 1
-    return functional.pad(mask, (count, 0) if mask.ndim == 2 else (count, 0, count, 0), value=seen)
+    visible = 0.0 if mask.is_floating_point() else 1
+    return functional.pad(mask, (count, 0) if mask.ndim == 2 else (count, 0, count, 0), value=visible)
 
 
 def merge_masks(model: Any, family: Family) -> None:
-    """Lets WavLM's attention add its padding mask to its position bias by itself.
+    """Makes WavLM's attention add its padding mask to its position bias.
 
-    The sums are the same; torch warns when it is given the one as booleans and the other as numbers.
+    The sums are the same; torch warns if one is given as booleans and the other as numbers.
     """
     if not family.attention_is_bypassed:
         return

@@ -1,7 +1,4 @@
-"""Published speech encoders, and a Whisper cut to clips shorter than those it was trained on.
-
-What happens to an encoder afterwards is not known here.
-"""
+"""Published speech encoders, and the shortening of a Whisper to clips shorter than those it was trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from trainyard.audio.encoders.families import FAMILIES, POSITIONS_PER_SECOND, WH
 from trainyard.errors import ConfigError
 from trainyard.models.pretrained import load_config, load_model
 
-_HEAD = ("layer_weights", "projector.", "classifier.")  # ours to train: may be missing, and may be of other sizes
+_HEAD = ("layer_weights", "projector.", "classifier.")  # of our head: may be missing, or have other sizes
 _WHAT = "speech encoder"
 
 
@@ -31,21 +28,22 @@ def pretrained_config(family: Family, source: str) -> Any:
         raise ConfigError(
             [f"model.type={family.type!r}, but {source} holds a model of type {config.model_type!r}"],
             f"{remedy}, or another model.path.",
+            keys=["model.type", "model.path"],
         )
     return config
 
 
 def pretrained_model(family: Family, source: str, config: Any) -> Any:
-    """transformers' classifier on the encoder from `source`, built by `config`; its head is new.
+    """transformers' classifier with the encoder from `source`, built from `config`; its head is new.
 
     Raises:
-        ConfigError: weights of the encoder are missing or of other sizes; names them.
+        ConfigError: weights of the encoder are missing or have other shapes.
     """
     return load_model(family.classes()[1], source, config, _WHAT, lambda name: name.startswith(_HEAD))
 
 
 def cut_to(model: Any, positions: int) -> None:
-    """Shortens a Whisper to clips of so many positions, in place: it keeps the first ones of its table."""
+    """Shortens a Whisper to clips of `positions` vectors, in place: it keeps its first position embeddings."""
     table = model.encoder.embed_positions
     if positions < table.num_embeddings:
         table.weight = torch.nn.Parameter(table.weight.detach()[:positions].clone(), requires_grad=False)
@@ -54,11 +52,11 @@ def cut_to(model: Any, positions: int) -> None:
 
 
 def whisper_positions(clip_seconds: float, most: int = POSITIONS_PER_SECOND * WHISPER_SECONDS) -> int:
-    """How many vectors Whisper makes of a clip.
+    """The number of vectors that Whisper computes for a clip.
 
     Args:
         clip_seconds: length of a clip.
-        most: what the encoder at hand takes.
+        most: the limit of the encoder.
 
     Raises:
         ConfigError: a clip that is too long, or not a whole number of vectors.
@@ -72,7 +70,7 @@ def whisper_positions(clip_seconds: float, most: int = POSITIONS_PER_SECOND * WH
         )
     if positions > most:
         raise ConfigError(
-            [f"data.clip_seconds={clip_seconds:g} is longer than the {most / POSITIONS_PER_SECOND:g} s Whisper takes"],
+            [f"data.clip_seconds={clip_seconds:g} exceeds the {most / POSITIONS_PER_SECOND:g} s that Whisper takes"],
             f"Set data.clip_seconds to {most / POSITIONS_PER_SECOND:g} or less, or choose another model.type.",
             keys=["data.clip_seconds", "model.type"],
         )
@@ -84,7 +82,7 @@ def whisper_mels(size: str, path: str | None = None) -> int:
 
     Args:
         size: its size.
-        path: where its weights come from, as `model.path`; None for the published ones of the size.
+        path: of its weights, as `model.path`; None for the published ones of the size.
 
     Raises:
         ConfigError: there is no Whisper at `path`.

@@ -1,1 +1,1 @@
-"""Studies of speech encoders: their layers, and the grid of experiments."""
+"""Studies of speech encoders: the choice of layers, and the grid of experiments."""

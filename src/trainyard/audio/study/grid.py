@@ -1,7 +1,7 @@
 """Every experiment of the speech encoders: type x size x method x layers x corpus, by the grammar of names.
 
-The grid is computed, not kept: an experiment's file holds nothing that its path does not imply, so it need
-not exist, and is written only to be edited. Knows no runs and no yard.
+The grid is computed, not stored: an experiment's path implies the contents of its file, so the file need not exist,
+and is written only to be edited. Knows no runs and no yard.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from trainyard.wording import suggestion
 
 DATASETS = ("asvp_esd", "asvp_esd_babies", "cnvve", "nonverbal_vocalization_dataset", "recanvo", "vivae", "donateacry")
 _SIGNS = frozenset("*?[")
-_FEW = 3  # layers up to this many are written 012, more as a range
+_FEW = 3  # up to this many layers are written as 012, more as a range
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One cell of the grid: a model's name and the corpus it learns."""
+    """One cell of the grid: a model's name and the corpus it trains on."""
 
     dataset: str
     name: str
@@ -40,7 +40,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Written:
-    """What writing the files came to: paths of new files, of those that were there, and of those that differ."""
+    """The result of writing the files: new paths, existing ones with the same contents, and those that differ."""
 
     new: tuple[Path, ...]
     same: tuple[Path, ...]
@@ -48,7 +48,7 @@ class Written:
 
 
 def layer_sets(count: int) -> tuple[str, ...]:
-    """The halves and, where it divides, the thirds of `count` layers, as `model.layers` is written."""
+    """The halves and, if divisible, the thirds of `count` layers, in the syntax of `model.layers`."""
     sets = []
     for parts in (2, 3):
         if count % parts == 0:
@@ -61,7 +61,7 @@ def layer_sets(count: int) -> tuple[str, ...]:
 
 
 def names() -> Iterator[str]:
-    """The name of every model of the grid: each type, size and method, on all layers and on parts of them."""
+    """The name of every model of the grid: each type, size and method, for all layers and for parts of them."""
     for kind, sizes in ENCODERS.items():
         for size, count in sizes.items():
             for method in METHODS:
@@ -71,12 +71,12 @@ def names() -> Iterator[str]:
 
 
 def grid(datasets: Iterable[str] = (), models: Iterable[str] = ()) -> list[Experiment]:
-    """The experiments, by corpus and then by name as `names` has them.
+    """The experiments, by corpus and then in the order of `names`.
 
     Args:
-        datasets: corpora to keep; all of them when empty.
-        models: patterns of names to keep, with `*` and `?`; a word without them is a name or the beginning of
-            one: `whisper_base` is every `whisper_base_…`. All of them when empty.
+        datasets: corpora to keep; all if empty.
+        models: patterns of names to keep, with `*` and `?`; a word without them is a name or a prefix:
+            `whisper_base` matches every `whisper_base_…`. All if empty.
 
     Raises:
         ConfigError: a corpus that is not in the grid, or a pattern that no name matches.
@@ -92,13 +92,14 @@ def grid(datasets: Iterable[str] = (), models: Iterable[str] = ()) -> list[Exper
             why = "" if set(pattern) & _SIGNS or parse_name(pattern) else f": {explain_name(pattern)}"
             problems.append(f"no name of the grid matches `{pattern}`{why}")
     if problems:
-        raise ConfigError(problems, "`trainyard experiments` lists the grid; names outside it train, too.")
+        remedy = "`trainyard experiments` lists the grid; names outside it can be trained too."
+        raise ConfigError(problems, remedy, keys=[*datasets, *patterns])
     kept = [name for name in known if not patterns or any(_fits(name, pattern) for pattern in patterns)]
     return [Experiment(dataset, name) for dataset in DATASETS if dataset in (datasets or DATASETS) for name in kept]
 
 
 def layers_of(name: str) -> tuple[int, ...]:
-    """The layers that the method of a model of the grid changes; none when it is frozen."""
+    """The layers that the method of a model of the grid changes; none if it is frozen."""
     model = _model(name)
     if model["method"] == "frozen":
         return ()
@@ -106,7 +107,7 @@ def layers_of(name: str) -> tuple[int, ...]:
 
 
 def experiment_text(dataset: str, name: str) -> str:
-    """The contents of the file of an experiment: what its path implies, to be edited.
+    """The contents of an experiment's file: the values that its path implies, to be edited.
 
     Raises:
         ConfigError: the name is not a model's.
@@ -120,11 +121,11 @@ def experiment_text(dataset: str, name: str) -> str:
 
 
 def write_experiments(folder: Path, experiments: Iterable[Experiment]) -> Written:
-    """Writes the files of experiments below `folder`; a file that is there stays as it is.
+    """Writes the files of experiments below `folder`; existing files are kept.
 
     Raises:
-        UserError: a file or folder cannot be made.
-        DiskFullError: no room; the files written so far stay.
+        UserError: a file or folder cannot be created.
+        DiskFullError: the disk is full; the files written so far are kept.
     """
     new: list[Path] = []
     same: list[Path] = []
@@ -142,13 +143,15 @@ def write_experiments(folder: Path, experiments: Iterable[Experiment]) -> Writte
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise (DiskFullError if full else UserError)(
                 f"{path} cannot be written: {error.strerror}.",
-                "Make room and repeat the command; files that are there stay." if full else "Name another folder.",
+                "Free space and repeat the command; existing files are kept." if full else "Choose another folder.",
+                value=str(folder),
+                place=path,
             ) from error
     return Written(tuple(new), tuple(same), tuple(changed))
 
 
 def _write_new(path: Path, text: str) -> None:
-    """Writes a file that must not exist yet; leaves none when it fails."""
+    """Writes a file that must not exist yet; removes it if writing fails."""
     with path.open("x", encoding="utf-8") as file:
         try:
             file.write(text)
@@ -161,7 +164,7 @@ def _write_new(path: Path, text: str) -> None:
 def _is(path: Path, text: str) -> bool:
     try:
         return path.read_bytes() == text.encode("utf-8")
-    except OSError:  # a folder, or unreadable: it is not what would be written
+    except OSError:  # a folder, or unreadable: its contents differ
         return False
 
 
@@ -174,7 +177,8 @@ def _fits(name: str, pattern: str) -> bool:
 def _model(name: str) -> dict[str, Any]:
     model = parse_name(name)
     if model is None:
-        raise ConfigError([f"`{name}` is not a model's name"], "Names are {type}_{size}_{method}[_{layers}].")
+        what = f"`{name}` is not a model's name"
+        raise ConfigError([what], "Names are {type}_{size}_{method}[_{layers}].", keys=[name])
     return model
 
 

@@ -1,7 +1,6 @@
-"""Which layers of an encoder a text such as `012` or `7-12` means.
+"""The layers of an encoder that a text such as `012` or `7-12` selects.
 
-The same text stands in `model.layers` and in a run's name, so the grammar is apart from both and from
-the networks: it knows text and a number of layers.
+`model.layers` and the names of runs share this grammar, which knows only text and a number of layers.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ _RANGE = re.compile(r"([0-9]{1,4})-([0-9]{1,4})")
 
 
 def parse_layers(text: str | None, n_layers: int) -> tuple[tuple[int, ...], str | None]:
-    """The layers that `text` names, ascending, counted from 0, and a warning when they were clipped.
+    """The layers that `text` selects, ascending, counted from 0, and a warning if the range was clipped.
 
-    `012` is layers 0, 1 and 2; `7-12` is 7 to 12, both included; None is all of them. A range that ends
-    one past the last layer is clipped, because people count from 1: layers 7-12 of 12 are 7 to 11.
+    `012` means layers 0, 1 and 2; `7-12` means 7 to 12, inclusive; None means all of them. A range that ends one past
+    the last layer is clipped, because people count from 1: layers 7-12 of 12 are 7 to 11.
 
     Args:
-        text: what the user wrote.
-        n_layers: how many layers there are; the last is `n_layers - 1`.
+        text: as the user wrote it.
+        n_layers: the number of layers; the last is `n_layers - 1`.
 
     Raises:
         ConfigError: another layer that does not exist, or a text of another form. `value` is the layers that do
@@ -55,7 +54,7 @@ def parse_layers(text: str | None, n_layers: int) -> tuple[tuple[int, ...], str 
             one = f", and layer {int(text)} alone as {int(text)}-{int(text)}" if int(text) < n_layers else ""
             spelled = ", ".join(str(layer) for layer in layers)
             raise ConfigError(
-                [f"model.layers={text!r} reads as layers {spelled}, which do not ascend"],
+                [f"model.layers={text!r} means layers {spelled}, which are not ascending"],
                 f"Write them as {''.join(map(str, sorted(set(layers))))}{one}. {remedy}",
                 keys=["model.layers"],
                 value=layers,

@@ -17,10 +17,11 @@ import numpy.typing as npt
 import torch
 
 from trainyard.data.arrays import InMemory, channels_first, row_digests
-from trainyard.data.build import SPLIT_ALIASES, build_dataset, listed, nearest
+from trainyard.data.build import SPLIT_ALIASES, build_dataset
 from trainyard.data.dataset import SPLITS, Dataset
 from trainyard.errors import DataError
 from trainyard.images.schema import NpzData
+from trainyard.wording import did_you_mean, listed
 
 Array = npt.NDArray[np.generic]
 
@@ -146,10 +147,10 @@ def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, st
         elif splits:
             wanted = "train_images"
         known = ("images", "labels", "train_images")
-        hint = next(filter(None, (nearest(key, known) for key in arrays if key not in known)), "")
+        hint = next(filter(None, (did_you_mean(key, known) for key in arrays if key not in known)), "")
         raise DataError(
             f"{path} has no {wanted}; its keys are: {listed(list(arrays))}.",
-            "Name the arrays images and labels, or train_images, train_labels, test_images and so on." + hint,
+            f"{hint} Name the arrays images and labels, or train_images, train_labels, test_images and so on.".strip(),
             value=tuple(arrays),
             place=path,
         )
@@ -243,7 +244,7 @@ def _labels(
         outside = np.flatnonzero(positions < 0)
         hint = "Add it to data.classes, or fix the label."
         if len(outside):
-            hint += nearest(str(together[outside[0]]), names)
+            hint = did_you_mean(str(together[outside[0]]), names, then=hint)
     if len(outside):
         at = int(outside[0])
         part = 0

@@ -1,7 +1,7 @@
-"""Text encoders of transformers with a head that classifies, and the tokenizers that go with them.
+"""Text encoders of transformers with a classification head, and their tokenizers.
 
-Importing this loads neither transformers nor tokenizers; building something does. Nothing here knows of runs,
-files of records, datasets or training.
+Importing this loads neither transformers nor tokenizers; building something does. Knows no runs, datasets or
+training.
 """
 
 from trainyard.text.encoders.build import build, describe, rebuild

@@ -1,7 +1,7 @@
 """From settings to a text encoder with a head, and to the `config.json` that can rebuild it.
 
-`config.json` is transformers' own, with one key more, `trainyard`, that holds our settings. Building from it
-needs neither a network nor the weights that training began with; the tokenizer comes from its own files.
+`config.json` is transformers' own, with an additional key `trainyard` for our settings. Rebuilding from it needs
+neither a network connection nor the initial weights; the tokenizer comes from its own files.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ def build(
 
     Args:
         classes: class names, in the order of the outputs.
-        tokenizer: whose ids it will get.
+        tokenizer: makes its ids.
         multi_label: whether a text may have several labels, or none.
         item_shape: of the longest text, (tokens,), to check.
         trust: not used.
-        settings: the fields of `TextEncoderModel`. `prior_bias` and `vocabulary` change nothing here: they are for
-            whoever makes the tokenizer and calls `start_at_prior`.
+        settings: the fields of `TextEncoderModel`. `prior_bias` and `vocabulary` have no effect here: they are for
+            the caller that trains the tokenizer and calls `start_at_prior`.
 
     Raises:
-        ConfigError: settings that cannot be, weights that cannot be had or lack parts of the encoder, or texts
-            that are too long for it.
+        ConfigError: invalid settings, weights that are unavailable or lack parts of the encoder, or texts that are
+            too long for it.
     """
     chosen = _checked(settings, classes, multi_label)
     tokenizer = _given(tokenizer)
@@ -65,7 +65,7 @@ def build(
         source, model_class = _source(chosen), _model_class(config)
         model = load_model(model_class, source, config, _WHAT, lambda name: is_head(model_class, name))
         if their_labels != config.id2label and len(their_labels) == len(classes):
-            _begin_output(model)  # it was loaded, but of other classes
+            _reset_output(model)  # the loaded weights are of other classes
         _check_vocabulary(tokenizer, model, source)
     else:
         model = _fresh(config)
@@ -86,7 +86,7 @@ def describe(
     """The contents of `config.json` for `build` with the same arguments: plain JSON values.
 
     Raises:
-        ConfigError: as `build`, weights apart.
+        ConfigError: as `build`, except for weights.
     """
     chosen = _checked(settings, classes, multi_label)
     config, _ = _config(chosen, classes, _given(tokenizer), multi_label, item_shape)
@@ -101,22 +101,22 @@ def describe(
 def rebuild(
     config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False
 ) -> TextClassifier:
-    """The network that `describe` described, with fresh weights, whatever its first ones were.
+    """The network that `describe` described, with new random weights.
 
     Args:
         config: the contents of config.json.
-        files: name to text of the tokenizer's files, others may be among them. Without them the network
-            works, but no checkpoint of it can be written.
+        files: name to text, including the tokenizer's files. Without them the network works, but no checkpoint of
+            it can be written.
         trust: not used.
 
     Raises:
-        CheckpointError: a config.json that is not one, or files without a tokenizer.
+        CheckpointError: a config.json of another kind, or files without a tokenizer.
     """
     plain = {key: value for key, value in config.items() if key != OURS}
     known = transformers().CONFIG_MAPPING
     if config.get("model_type") not in known or "id2label" not in config:
         raise CheckpointError(
-            f"config.json describes no text encoder that transformers knows ({config.get('model_type')!r}).",
+            f"config.json does not describe a text encoder of transformers ({config.get('model_type')!r}).",
             "Use the config.json that was saved with the weights.",
             value=config.get("model_type"),
             place="config.json",
@@ -129,7 +129,7 @@ def rebuild(
 def _given(tokenizer: Tokenizer | None) -> Tokenizer:
     if tokenizer is None:
         raise ConfigError(
-            ["model=text_encoder takes texts, and the data has none"],
+            ["model=text_encoder takes texts, but the data has none"],
             "Use data=text or another data with texts, or another model.",
             keys=["data", "model.name"],
         )
@@ -163,7 +163,7 @@ def _fresh(config: Any) -> Any:
 def _config(
     chosen: TextEncoderModel, classes: Sequence[str], tokenizer: Tokenizer, multi_label: bool, item_shape: Sequence[int]
 ) -> tuple[Any, dict[int, str]]:
-    """transformers' config of the whole classifier, and the labels that it had."""
+    """transformers' config of the whole classifier, and its previous labels."""
     if chosen.pretrained:
         source = _source(chosen)
         config = load_config(source, _WHAT)
@@ -198,8 +198,8 @@ def _config(
     return config, labels
 
 
-def _begin_output(model: Any) -> None:
-    """Draws the output's weights again, as transformers draws those of a new head."""
+def _reset_output(model: Any) -> None:
+    """Initialises the output layer as transformers initialises a new head."""
     output = output_layer(model)
     with torch.no_grad():
         output.weight.normal_(std=getattr(model.config, "initializer_range", 0.02))
@@ -225,8 +225,9 @@ def _checked(settings: Mapping[str, Any], classes: Sequence[str], multi_label: b
         sizes = sizes_of(model, FAMILIES[model.type].sizes[model.size])
         faults += head_faults(sizes.hidden, sizes.heads)
     elif not faults and not model.pretrained:
-        says = f"`model.type` is auto, which loads what was trained; model.pretrained=false takes {', '.join(FAMILIES)}"
-        faults.append(Fault(says, ("model.type", "model.pretrained")))
+        types = ", ".join(FAMILIES)
+        what = f"`model.type` is auto, which requires pretrained weights; model.pretrained=false takes {types}"
+        faults.append(Fault(what, ("model.type", "model.pretrained")))
     raise_all([*faults, *class_faults(classes, least=1 if multi_label else 2)])
     checked: TextEncoderModel = model
     return checked

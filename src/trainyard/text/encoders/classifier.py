@@ -1,7 +1,7 @@
-"""A text encoder with a head that classifies, and the names and files that its checkpoints are kept under.
+"""A text encoder with a classification head, and the names and files of its checkpoints.
 
-The network is the classifier of transformers as it is, so that a checkpoint loads there and answers the same.
-It knows no files: what a checkpoint needs besides weights it gives as texts.
+The network is the unchanged classifier of transformers, so that a checkpoint loads there and gives the same outputs.
+Writes no files: the further files of a checkpoint are returned as texts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trainyard.errors import CheckpointError, ConfigError
 from trainyard.text.encoders.tokenizer import Tokenizer
 
 _INNER = "model."  # our attribute for the classifier of transformers
-_ZERO_AT_FIRST = re.compile(r"\.(key|k_lin|k_proj)\.bias$")  # a bias that a softmax does not see
+_ZERO_AT_FIRST = re.compile(r"\.(key|k_lin|k_proj)\.bias$")  # a bias that cancels in the softmax
 
 
 class TextClassifier(nn.Module):
@@ -25,7 +25,7 @@ class TextClassifier(nn.Module):
 
     Args:
         model: the classifier of transformers, its config complete.
-        tokenizer: whose ids it takes; None where no checkpoint will be written.
+        tokenizer: makes its ids; None if no checkpoint will be written.
     """
 
     def __init__(self, model: Any, tokenizer: Tokenizer | None) -> None:
@@ -34,7 +34,7 @@ class TextClassifier(nn.Module):
         self.config: Any = model.config
         self.longest = longest_text(model)
         if tokenizer is not None and self.longest is not None and self.longest < (tokenizer.longest or math.inf):
-            tokenizer = tokenizer.limited(self.longest)  # so that transformers cuts texts to what the model takes
+            tokenizer = tokenizer.limited(self.longest)  # so that transformers truncates texts to this length
         self.tokenizer = tokenizer
 
     @property
@@ -46,28 +46,27 @@ class TextClassifier(nn.Module):
         """Logits float32 [B, C].
 
         Args:
-            ids: int64 [B, T]; what lies behind a text's end does not matter.
+            ids: int64 [B, T]; values after a text's end are ignored.
             lengths: tokens of each text, int64 [B]; None when there is no padding.
         """
         mask = None
         if lengths is not None:
             held = torch.arange(ids.shape[1], device=ids.device) < lengths.unsqueeze(1)
-            ids = ids.masked_fill(
-                ~held, self.config.pad_token_id
-            )  # RoBERTa counts the positions of what is not padding
+            # RoBERTa numbers positions by the tokens that are not padding.
+            ids = ids.masked_fill(~held, self.config.pad_token_id)
             mask = held.long()
         logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits
         return logits.float()
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """What classifies on top of the encoder: the pooler and everything after it."""
+        """The parameters of the head: the pooler and everything after it."""
         return [parameter for name, parameter in self.model.named_parameters() if is_head(self.model, name)]
 
     def start_at_prior(self, log_odds: Tensor) -> None:
-        """Sets the output's bias, so that the first probabilities are those of labels alone.
+        """Sets the output's bias, so that the initial probabilities are the frequencies of the labels.
 
         Args:
-            log_odds: float [C], `log(p / (1 - p))` of each label; for one label a text, `log(p)`.
+            log_odds: float [C], `log(p / (1 - p))` of each label; with one label per text, `log(p)`.
 
         Raises:
             ConfigError: the output has no bias.
@@ -77,22 +76,21 @@ class TextClassifier(nn.Module):
             raise ConfigError(
                 [f"the output of a {self.config.model_type} has no bias, which model.prior_bias=true sets"],
                 "Set model.prior_bias=false.",
+                keys=["model.prior_bias"],
             )
         with torch.no_grad():
             output.bias.copy_(log_odds)
-
-    # -- what a checkpoint of it needs
 
     def saved_name(self, name: str) -> str:
         """The name of a tensor in a checkpoint, which is transformers' name."""
         return name.removeprefix(_INNER)
 
     def is_adapter(self, name: str) -> bool:
-        """Whether a tensor was added to the encoder: none was."""
+        """Whether a tensor belongs to an adapter: never."""
         return False
 
     def expects_zero_gradient(self, name: str) -> bool:
-        """Whether a parameter's gradient is rightly zero."""
+        """Whether a zero gradient of a parameter is expected."""
         return _ZERO_AT_FIRST.search(name) is not None
 
     def extra_files(self) -> dict[str, str]:
@@ -105,6 +103,7 @@ class TextClassifier(nn.Module):
             raise CheckpointError(
                 "This text encoder was built without its tokenizer's files, so no checkpoint of it can be written.",
                 "Build it with the tokenizer's files.",
+                place="tokenizer.json",
             )
         return self.tokenizer.files()
 
@@ -115,7 +114,7 @@ def is_head(model: Any, name: str) -> bool:
 
 
 def output_layer(model: Any) -> nn.Linear:
-    """The linear map of a classifier of transformers that gives the logits."""
+    """The output layer of a classifier of transformers."""
     inside = f"{model.base_model_prefix}."
     outputs = [
         module
@@ -126,9 +125,9 @@ def output_layer(model: Any) -> nn.Linear:
 
 
 def longest_text(model: Any) -> int | None:
-    """How many tokens a classifier of transformers takes; None when it has no known limit.
+    """The largest number of tokens that a classifier of transformers takes; None if it has no known limit.
 
-    RoBERTa and its kin leave the first rows of their table of positions, up to that of padding, unused.
+    RoBERTa and related models leave the first rows of their position embeddings, up to that of padding, unused.
     """
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):

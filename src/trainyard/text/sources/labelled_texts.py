@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainyard.data.build import describe_bad, listed, nearest
+from trainyard.data.build import describe_bad
 from trainyard.data.dataset import Labels
 from trainyard.data.tables import sort_labels
 from trainyard.errors import DataError
+from trainyard.wording import listed, suggestion
 
 ON_BAD_ITEM = ("error", "skip")
 
@@ -168,8 +169,8 @@ def _resolve(
         elif not label:
             return [], _Fault(f"a label is empty in {', '.join(labels)!r}", tuple(labels))
         else:
-            reason = f"label {label!r} is not one of the classes {listed(names)}.{nearest(label, names)}"
-            return [], _Fault(reason, label)
+            near = suggestion(label, names, few=0)
+            return [], _Fault(f"label {label!r} is not one of the classes {listed(names)}{near}", label)
         if position in positions:
             return [], _Fault(f"label {names[position]!r} is repeated", tuple(labels))
         positions.append(position)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainyard.data.build import listed, nearest
 from trainyard.data.tables import read_table, read_text
 from trainyard.errors import DataError
+from trainyard.wording import did_you_mean, listed
 
 TABLES = (".tsv", ".csv", ".jsonl", ".ndjson")
 
@@ -50,7 +50,7 @@ def read_records(file: Path, text_column: str, others: Sequence[str] = ()) -> li
             if column not in values:
                 raise DataError(
                     f"{file}: row {number} has no {column!r}; it has: {listed(list(values))}.",
-                    f"Add it to the row, or set its name in the configuration.{nearest(column, list(values))}",
+                    did_you_mean(column, values, then="Add it to the row, or set its name in the configuration."),
                     value=column,
                     place=f"{file}:{number}",
                 )

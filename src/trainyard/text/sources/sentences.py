@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from trainyard.data.build import listed, nearest
 from trainyard.errors import DataError
 from trainyard.text.sources.labelled_texts import FoundText, Texts, labelled_texts
+from trainyard.wording import did_you_mean, listed
 
 T = TypeVar("T")
 
@@ -175,7 +175,7 @@ def load(count: int, *, classes: Sequence[str] | None = None, multi_label: bool 
         if name not in EMOTIONS:
             raise DataError(
                 f"data.classes has {name!r}, which is not one of the generated emotions.",
-                f"Use some of {listed(EMOTIONS)}.{nearest(name, EMOTIONS)}",
+                did_you_mean(name, EMOTIONS, then=f"Use some of {listed(EMOTIONS)}."),
                 value=name,
                 place="data.classes",
             )

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainyard.data.build import SPLIT_ALIASES, listed
+from trainyard.data.build import SPLIT_ALIASES
 from trainyard.data.tables import split_of
 from trainyard.errors import DataError
 from trainyard.text.sources.labelled_texts import FoundText, Texts, labelled_texts
 from trainyard.text.sources.reading import TABLES, as_labels, as_name, read_records
+from trainyard.wording import listed
 
 
 def load(
