@@ -113,7 +113,7 @@ def test_an_adapter_and_a_merged_model(yard: Kept) -> None:
     assert all(".lora_A." in name or ".lora_B." in name for name in names)
     twice = yard("export", "lora", "--format", "merged")
     assert twice.code == 2
-    assert f"{stem}_merged is there already" in twice.err
+    assert f"{stem}_merged" in twice.err
     assert "remove it" in twice.err
 
 
@@ -218,8 +218,8 @@ def test_an_encoder_as_onnx_says_that_it_takes_no_lengths(yard: Kept) -> None:
     ("arguments", "says"),
     [
         (("net", "--format", "int8"), ("net was not trained for int8", "model.qat=true")),
-        (("net", "--format", "adapter"), ("net trained no speech encoder", "--format onnx")),
-        (("net", "--format", "merged"), ("net trained no speech encoder", "--format onnx")),
+        (("net", "--format", "adapter"), ("Run net ", "--format onnx")),
+        (("net", "--format", "merged"), ("Run net ", "--format onnx")),
         (("full", "--format", "adapter"), ("'full'", "model.method=lora")),
         (("full", "--format", "int8"), ("full was not trained for int8",)),
         (("bottleneck", "--format", "merged"), ("'adapter'", "no plain model")),

@@ -163,9 +163,10 @@ def _recomputed(reader: RunReader, home: str, *, trust: bool) -> Iterator[Findin
 
         scoring = scoring_class(reader.snapshot.task.get("name"), trust=trust)
     except ModuleNotFoundError as error:
-        what = f"the predictions were not recomputed: {error.name} is missing"
+        missing = str(error.name).partition(".")[0]
+        what = f"the predictions were not recomputed: {missing} is missing"
         remedy = "Run `pip install 'trainyard[train]'`."
-        yield Finding(home, what, remedy, True, "unchecked", where=str(error.name))
+        yield Finding(home, what, remedy, True, "unchecked", where=missing)
         return
     except UnsafeTargetError as error:
         what = f"the predictions were not recomputed: {error.what}"
