@@ -102,9 +102,9 @@ def a_folder(*classes: str, images: int = 12) -> Path:
         (["data.split.val_fraction=0"], ("`data.split.val_fraction` is 0", "training.monitor=train_loss")),
         (["run.train=false"], ("`run.train` is false", "run.checkpoint_path=")),
         (["run.seed=-1"], ("`run.seed` is -1", "from 0")),
-        (["training.epochs=1,2,3"], ("`training.epochs` is 1,2,3", "several values")),
+        (["training.epochs=1,2,3"], ("`training.epochs` is 1,2,3", "sweep")),
         (["training.epochs"], ("training.epochs",)),
-        (["~training.nope"], ("no `training.nope` to take away",)),
+        (["~training.nope"], ("no `training.nope` to remove",)),
         (["training.optimizer.lr=1"], ("`training.learning_rate`",)),
         (["training.optimizer.foo=1"], ("`training.optimizer`", "no argument `foo` (given 1)", "weight_decay")),
         (["data=csv"], ("`data.path` is required by data=csv",)),
@@ -128,11 +128,11 @@ def test_all_faults_at_once_with_their_lines(empty):
     ("text", "says"),
     [
         ("training:\n  epochs: [1\n", ("not valid YAML", "broken.yaml, line 3")),
-        ("training: {epochs: 1}\ntraining: {epochs: 2}\n", ("`training` is said twice", "line 2")),
+        ("training: {epochs: 1}\ntraining: {epochs: 2}\n", ("`training` is given twice", "line 2")),
         ("- 1\n- 2\n", ("broken.yaml",)),
         ("run: {name: !!python/name:os.system ''}\n", ("the tag", "os.system")),
         ("defaults: [digits, {model: nope}]\n", ("`nope`", "broken.yaml, line 1")),
-        ("defaults: [broken.yaml]\n", ("builds on itself",)),
+        ("defaults: [broken.yaml]\n", ("includes itself",)),
     ],
 )
 def test_files_of_configuration(empty, text, says):

@@ -104,6 +104,7 @@ class Tokenizer:
             raise ConfigError(
                 [f"data.max_tokens={max_tokens} leaves no room for text: {fewest - 1} tokens are special"],
                 f"Set data.max_tokens to {fewest} or more.",
+                keys=["data.max_tokens"],
             )
         if self.longest is not None and max_tokens > self.longest:
             raise too_long(max_tokens, self.longest)
@@ -138,6 +139,7 @@ def too_long(max_tokens: int, longest: int) -> ConfigError:
     return ConfigError(
         [f"data.max_tokens={max_tokens} is more than the {longest} tokens that the model takes"],
         f"Set data.max_tokens to {longest} or less, or choose another model.",
+        keys=["data.max_tokens"],
     )
 
 
@@ -150,18 +152,19 @@ def tokenizer_from_files(files: Mapping[str, str]) -> Tokenizer:
     """
     missing = [name for name in (_TOKENIZER, _CONFIG) if name not in files]
     if missing:
-        raise CheckpointError(
-            f"The checkpoint lacks {' and '.join(missing)}.", "Use the tokenizer's files that were saved with it."
-        )
+        what, remedy = f"The checkpoint lacks {' and '.join(missing)}.", "Use the tokenizer's files saved with it."
+        raise CheckpointError(what, remedy, value=missing, place=missing[0])
     tokenizers()
     try:
         return Tokenizer(files[_TOKENIZER], json.loads(files[_CONFIG]))
     except ConfigError:
         raise
     except Exception as error:  # of the library's Rust half, which raises nothing narrower
-        raise CheckpointError(
-            f"The checkpoint's tokenizer cannot be read: {error}.", "Use the tokenizer's files that were saved with it."
-        ) from error
+        what, remedy = (
+            f"The checkpoint's tokenizer cannot be read: {error}.",
+            "Use the tokenizer's files saved with it.",
+        )
+        raise CheckpointError(what, remedy, place=_TOKENIZER) from error
 
 
 def load_tokenizer(source: str) -> Tokenizer:
@@ -181,6 +184,7 @@ def load_tokenizer(source: str) -> Tokenizer:
         raise ConfigError(
             [f"{source!r} has no tokenizer that the library tokenizers can run"],
             "Add its tokenizer.json, or choose another model.path.",
+            keys=["model.path"],
         )
     if theirs.pad_token is None:
         pad_id = getattr(load_config(source, what), "pad_token_id", None)
@@ -197,7 +201,8 @@ def load_tokenizer(source: str) -> Tokenizer:
     try:
         return Tokenizer(written[_TOKENIZER], config)
     except ConfigError as error:
-        raise ConfigError([f"{source}: {problem}" for problem in error.problems], error.remedy) from error
+        problems = [f"{source}: {problem}" for problem in error.problems]
+        raise ConfigError(problems, error.remedy, keys=error.keys) from error
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
@@ -215,7 +220,8 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
         DataError: the texts are empty, or one cannot be encoded as UTF-8.
     """
     if vocabulary < _FEWEST:
-        raise ConfigError([f"model.vocabulary={vocabulary} is too small"], f"Use {_FEWEST} or more.")
+        what = f"model.vocabulary={vocabulary} is too small"
+        raise ConfigError([what], f"Use {_FEWEST} or more.", keys=["model.vocabulary"])
     library = tokenizers()
     normalizer = library.normalizers.BertNormalizer(lowercase=True)
     counts: Counter[str] = Counter()
@@ -226,7 +232,8 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     found = sorted((char for char in counts if not char.isspace()), key=lambda char: (-counts[char], char))
     characters = sorted(found[:most])
     if not characters:
-        raise DataError("The training texts are empty: there is nothing to make a tokenizer from.", "Give it texts.")
+        what = "The training texts are empty, so no tokenizer can be trained on them."
+        raise DataError(what, "Check the text column of the data.", value=len(texts), place="train")
     trained = library.Tokenizer(library.models.WordPiece(unk_token="[UNK]"))
     trained.normalizer, trained.pre_tokenizer = normalizer, library.pre_tokenizers.BertPreTokenizer()
     trainer = library.trainers.WordPieceTrainer(
@@ -285,8 +292,10 @@ def _check_unicode(texts: Sequence[str]) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"Text {index} has half a character at position {error.start}: {text[error.start]!r}.",
-                "Correct or remove it: no file in UTF-8 can hold it.",
+                f"Text {index} has an unpaired surrogate at position {error.start}: {text[error.start]!r}.",
+                "Fix or remove it; it cannot be encoded as UTF-8.",
+                value=text[error.start],
+                place=f"texts[{index}]",
             ) from error
 
 
