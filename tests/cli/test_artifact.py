@@ -143,7 +143,7 @@ def test_lineage(stocked: Kept):
 def test_rm_and_undo(stocked: Kept):
     before = stocked("artifact", "list", "--json").json
     dry = stocked("artifact", "rm", "statistics-done:v0", "--dry-run")
-    assert "artifact p/statistics-done:v0: asked for, and nothing uses it" in dry.out
+    assert "artifact p/statistics-done:v0: requested, and not in use" in dry.out
     assert stocked("artifact", "list", "--json").json == before
     plan = stocked("artifact", "rm", "statistics-done:v0", "--dry-run", "--json").json
     assert [item["what"] for item in plan["items"]] == ["artifact p/statistics-done:v0"]

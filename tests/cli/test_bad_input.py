@@ -102,7 +102,7 @@ def a_folder(*classes: str, images: int = 12) -> Path:
         (["data.split.val_fraction=0"], ("`data.split.val_fraction` is 0", "training.monitor=train_loss")),
         (["run.train=false"], ("`run.train` is false", "run.checkpoint_path=")),
         (["run.seed=-1"], ("`run.seed` is -1", "from 0")),
-        (["training.epochs=1,2,3"], ("`training.epochs` is 1,2,3", "several values")),
+        (["training.epochs=1,2,3"], ("`training.epochs` is 1,2,3", "sweep")),
         (["training.epochs"], ("training.epochs",)),
         (["~training.nope"], ("`training.nope`", "`~training.mode`")),
         (["training.optimizer.lr=1"], ("`training.learning_rate`",)),

@@ -160,7 +160,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("bert", ("data.max_tokens=128",), ("data.max_tokens=128", "the 42 tokens that the model takes")),
         ("gpt2", (), ("no padding token", "pad_token in its tokenizer_config.json")),
-        ("mute", (), ("holds no tokenizer", "tokenizer.json")),
+        ("mute", (), ("has no tokenizer", "tokenizer.json")),
         ("hollow", (), ("no text encoder can be loaded", "model.safetensors")),
         ("nameless", (), ("loaded from", "nameless")),
         ("nowhere", (), ("neither a directory that exists nor a hub id",)),

@@ -70,7 +70,7 @@ def _training(config: Config) -> Iterator[Fault]:
     if training.head_learning_rate is not None and not getattr(config.model, "has_own_head", False):
         yield Fault(
             f"`training.head_learning_rate` is {training.head_learning_rate:g}, but model.name={config.model.name} has "
-            "no head of its own; leave it out",
+            "no separate head; leave it out",
             ("training.head_learning_rate", "model.name"),
         )
     if training.use_arcface is not None and not getattr(config.model, "takes_cosine_head", True):

@@ -53,7 +53,7 @@ def place_in(file: str, lines: Mapping[str, int], key: str) -> str:
 def raise_all(
     faults: Sequence[Fault], place_of: Callable[[str], str | None] = lambda key: None, remedy: str = ""
 ) -> None:
-    """Raises the faults as one error, or returns when there are none.
+    """Raises the faults as one error; does nothing without faults.
 
     Args:
         faults: in the order to be read.

@@ -60,7 +60,7 @@ class PythonFile:
         return place_in(self.name, self._lines, key)
 
     def _run(self, code: types.CodeType) -> dict[str, Any] | None:
-        """The names after running the file in a module of its own, or None after noting why it failed."""
+        """The names after running the file in a new module, or None after noting why it failed."""
         module = types.ModuleType(f"_experiment_{id(code)}")
         module.__file__ = self.name
         path, without_bytecode = list(sys.path), sys.dont_write_bytecode

@@ -143,7 +143,8 @@ def _validate(value: Any, trust: bool) -> None:
             raise ConfigError([f"`_partial_` of {name} is {show(value['_partial_'])}, expected true or false"])
         unknown = sorted(key for key in value if str(key).startswith("_") and key not in _CONTROLS)
         if unknown:
-            raise ConfigError([f"{name} has the key `{unknown[0]}`{suggestion(unknown[0], _CONTROLS)}"])
+            problem = f"{name} has the unknown key `{unknown[0]}`{suggestion(unknown[0], _CONTROLS)}"
+            raise ConfigError([problem], "Remove or rename the key.", keys=unknown)
         private = any(part.startswith("_") for part in parts)
         if not trust and (private or not name.startswith(tuple(ALLOWED))):
             raise _unsafe(name)
@@ -219,7 +220,7 @@ def _check_arguments(name: str, target: Any, args: tuple[Any, ...], given: Mappi
         for key in unknown:
             value, near = _show_value(given[key]), suggestion(key, keywords)
             problems.append(f"{name} takes no argument `{key}` (given {value}){near}")
-        raise ConfigError(problems)
+        raise ConfigError(problems, "Remove or rename the arguments.", keys=unknown)
     try:
         signature = inspect.Signature(list(parameters.values()))
         (signature.bind_partial if partial else signature.bind)(*args, **given)

@@ -68,6 +68,7 @@ def _require(name: str) -> None:
         raise ConfigError(
             [f"an encoder needs the library {name}, which is not installed"],
             "Install it with `pip install 'trainyard[speech]'`, or for texts with `pip install 'trainyard[text]'`.",
+            keys=["model.name"],
         )
 
 

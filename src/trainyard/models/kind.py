@@ -27,7 +27,7 @@ from trainyard.models.schema import CnnModel, EfficientNetV2Model, MlpModel, Mob
 __all__ = ["build", "describe", "rebuild"]
 
 _PREFIX = "trainyard-"
-_NOT_KEPT = ("name", "weights")  # a checkpoint has weights of its own
+_NOT_KEPT = ("name", "weights")  # a checkpoint has its own weights
 
 
 def build(

@@ -131,7 +131,7 @@ def test_weights_of_other_sizes_are_named(tmp_path: Path) -> None:
     theirs("wavlm", tmp_path)
     rewrite(tmp_path, lambda tensors: tensors.update({"encoder.layer_norm.weight": torch.zeros(5)}))
     with pytest.raises(
-        ConfigError, match=r"has other sizes for 1 weights of the encoder: wavlm.encoder.layer_norm.weight"
+        ConfigError, match=r"has other shapes for 1 weights of the encoder: wavlm.encoder.layer_norm.weight"
     ):
         loaded("wavlm", tmp_path)
 
@@ -166,7 +166,7 @@ def test_a_directory_that_is_no_model_is_told(damage: str, tmp_path: Path) -> No
 def test_a_lora_checkpoint_is_not_built_on(tmp_path: Path) -> None:
     theirs("hubert", tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="with a LoRA beside it"):
+    with pytest.raises(ConfigError, match="separate LoRA"):
         loaded("hubert", tmp_path)
 
 

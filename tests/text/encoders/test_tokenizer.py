@@ -153,7 +153,7 @@ def test_half_a_character_is_told() -> None:
     for use in (lambda t: tokenizer().encode(t, 9), lambda t: train_tokenizer(t, 200)):
         with pytest.raises(DataError) as raised:
             use(["fine", "a \ud83d"])
-        assert (raised.value.value, raised.value.place) == ("\ud83d", "text 1")
+        assert (raised.value.value, raised.value.place) == ("\ud83d", "texts[1]")
         assert raised.value.remedy
 
 

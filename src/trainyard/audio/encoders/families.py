@@ -110,11 +110,11 @@ def default_mels(size: str) -> int:
 
 
 def random_config(family: Family, size: str, sizes: Sizes) -> Any:
-    """transformers' config of a new encoder: the family's and size's ways, with these numbers.
+    """transformers' config of a new encoder of a family, with these sizes.
 
-    Of the waveform families, `base` normalises its first convolution over the whole clip (group norm) and
-    `large` each frame for itself (layer norm), as the published ones mostly do. The convolutions are not wider
-    than the layers, so that a tiny encoder is tiny.
+    In the waveform families, `base` normalises its first convolution over the whole clip (group norm) and `large`
+    each frame separately (layer norm), like most published ones. The convolutions are not wider than the layers, so
+    that a tiny encoder is tiny.
     """
     config_class, _ = family.classes()
     # transformers' default 0.02 suits a width of 1024; in a narrow encoder the positions would dominate the audio
@@ -146,7 +146,7 @@ def random_config(family: Family, size: str, sizes: Sizes) -> Any:
 def fit_config(family: Family, config: Any, classes: Sequence[str], projector: int) -> None:
     """Turns an encoder's config into that of our classifier, in place.
 
-    Nothing is drawn besides dropout: layers are not skipped and no SpecAugment happens inside the
+    Dropout is the only random operation: layers are not skipped and no SpecAugment happens inside the
     encoder. Both would leave weights without a gradient, and fail on short clips.
     """
     config.use_weighted_layer_sum = True

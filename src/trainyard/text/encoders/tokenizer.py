@@ -154,20 +154,19 @@ def tokenizer_from_files(files: Mapping[str, str]) -> Tokenizer:
     """
     missing = [name for name in (_TOKENIZER, _CONFIG) if name not in files]
     if missing:
-        raise CheckpointError(
-            f"The checkpoint lacks {' and '.join(missing)}.",
-            "Use the tokenizer's files that were saved with it.",
-            value=missing,
-        )
+        what, remedy = f"The checkpoint lacks {' and '.join(missing)}.", "Use the tokenizer's files saved with it."
+        raise CheckpointError(what, remedy, value=missing, place=missing[0])
     tokenizers()
     try:
         return Tokenizer(files[_TOKENIZER], json.loads(files[_CONFIG]))
     except ConfigError:
         raise
     except Exception as error:  # of the library's Rust half, which raises nothing narrower
-        raise CheckpointError(
-            f"The checkpoint's tokenizer cannot be read: {error}.", "Use the tokenizer's files that were saved with it."
-        ) from error
+        what, remedy = (
+            f"The checkpoint's tokenizer cannot be read: {error}.",
+            "Use the tokenizer's files saved with it.",
+        )
+        raise CheckpointError(what, remedy, place=_TOKENIZER) from error
 
 
 def load_tokenizer(source: str) -> Tokenizer:
@@ -240,9 +239,8 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     found = sorted((char for char in counts if not char.isspace()), key=lambda char: (-counts[char], char))
     characters = sorted(found[:most])
     if not characters:
-        raise DataError(
-            "The training texts are empty: there is nothing to make a tokenizer from.", "Give it texts.", place="data"
-        )
+        what = "The training texts are empty, so no tokenizer can be trained on them."
+        raise DataError(what, "Check the text column of the data.", value=len(texts), place="train")
     trained = library.Tokenizer(library.models.WordPiece(unk_token="[UNK]"))
     trained.normalizer, trained.pre_tokenizer = normalizer, library.pre_tokenizers.BertPreTokenizer()
     trainer = library.trainers.WordPieceTrainer(
@@ -301,10 +299,10 @@ def _check_unicode(texts: Sequence[str]) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"Text {index} has half a character at position {error.start}: {text[error.start]!r}.",
-                "Correct or remove it: no file in UTF-8 can hold it.",
+                f"Text {index} has an unpaired surrogate at position {error.start}: {text[error.start]!r}.",
+                "Fix or remove it; it cannot be encoded as UTF-8.",
                 value=text[error.start],
-                place=f"text {index}",
+                place=f"texts[{index}]",
             ) from error
 
 
