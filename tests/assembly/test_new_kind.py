@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from curves.schema import CurvesData, SlopeModel
-from trainyard.running.inference import evaluate_run, predict_items
+from trainyard.running.evaluate import evaluate_run
+from trainyard.running.predict import predict_items
 
 from trainyard.config import kinds
 from trainyard.config.compose import compose, from_dict, to_dict

@@ -206,8 +206,8 @@ def test_parts_that_no_plain_model_has_are_not_merged(method: str, tmp_path: Pat
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     model = tiny("whisper")
     (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         export_merged(model, tmp_path / "out")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         export_adapter(model, tmp_path / "out", described(model), None)
     assert list(tmp_path.rglob("*")) == [tmp_path / "out"]

@@ -74,7 +74,7 @@ BAD: dict[str, tuple[list[list[str]], tuple[str, ...], tuple[str, ...]]] = {
     "no text": ([*LINES, ["   ", "sad"], ["", "sad"]], (), ("row 42: ", "row 43: ", "2 texts")),
     "a label out of range": ([*LINES, ["fine", "1,3"]], (NAMED,), ("row 42: label 3", "0 to 2")),
     "a label below": ([*LINES, ["fine", "-1"]], (NAMED,), ("row 42: label -1", "0 to 2")),
-    "an unknown label": ([*LINES, ["fine", "gald"]], (NAMED,), ("row 42", "'gald'", "'glad'")),
+    "an unknown label": ([*LINES, ["fine", "gald"]], (NAMED,), ("row 42", "'gald'", "`glad`")),
     "a label twice": ([*LINES, ["fine", "sad,sad"]], (), ("row 42: label 'sad'",)),
     "one class": ([["fine", "sad"], ["well", "sad"]], (), ("one class (sad)", "second class")),
     "no label where one must be": (
@@ -160,7 +160,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("bert", ("data.max_tokens=128",), ("data.max_tokens=128", "the 42 tokens that the model takes")),
         ("gpt2", (), ("no padding token", "pad_token in its tokenizer_config.json")),
-        ("mute", (), ("has no tokenizer", "tokenizer.json")),
+        ("mute", (), ("mute", "tokenizer.json")),
         ("hollow", (), ("no text encoder can be loaded", "model.safetensors")),
         ("nameless", (), ("loaded from", "nameless")),
         ("nowhere", (), ("neither a directory that exists nor a hub id",)),

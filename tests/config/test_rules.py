@@ -71,7 +71,11 @@ def test_bounds(good: str, bad: str) -> None:
         ),
         (["run.train=false", "run.checkpoint_path=x.pth"], ["run.train=false"], ["run.checkpoint_path=…"]),
         (["run.test=false"], ["run.train=false", "run.test=false"], ["both false", "nothing to do"]),
-        ([*NPZ, "data.split.test_fraction=0"], ["data.split.test_fraction=0"], ["no test split", "add run.test=false"]),
+        (
+            [*NPZ, "data.split.test_fraction=0"],
+            ["data.split.test_fraction=0"],
+            ["data.split.test_fraction", "add run.test=false"],
+        ),
         (
             ["data.split.val_fraction=0", "training.monitor=train_loss"],
             ["data.split.val_fraction=0"],

@@ -66,7 +66,7 @@ def test_a_fingerprint_counts_and_survives_json():
         ({"ids": ("a", "b", "c", "e")}, ["renamed or moved"]),
         ({"ids": ("a", "b", "c", "e"), "digests": ("01", "02", "03", "05")}, ["names and content both changed"]),
         ({"splits": np.array(["train", "val", "val", "test"])}, ["split", "train had 2 items and has 1"]),
-        ({"splits": np.array(["train", "val", "train", "test"])}, ["sizes are the same, the items in them"]),
+        ({"splits": np.array(["train", "val", "train", "test"])}, ["sizes are the same, but the items in them"]),
         ({"labels": np.array([1, 1, 0, 1])}, ["other labels"]),
         ({"groups": ("g", "g", "i", "")}, ["other groups"]),
         ({"classes": ("ape", "cow")}, ["classes are now without bee and with cow added", "other labels"]),
@@ -155,7 +155,7 @@ def test_fingerprints_of_before_still_hold():
     [
         ({"labels": np.zeros((4, 3), dtype=bool)}, "for 2 classes"),
         ({"texts": ("a",)}, "differ in length"),
-        ({"ragged": True}, "need their lengths"),
+        ({"ragged": True}, "need lengths"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(changes, words):

@@ -176,7 +176,7 @@ def test_missing_arrays_are_named_with_the_nearest_key(tmp_path):
         assert missing in raised.value.what
     with pytest.raises(DataError) as raised:
         load(save(tmp_path, **BAD["no images"][0]))
-    assert raised.value.remedy.endswith("'images'?")
+    assert raised.value.remedy.startswith("Did you mean 'images'?")
     with pytest.raises(DataError) as raised:
         load(save(tmp_path, **BAD["one-hot"][0]))
     assert "argmax" in raised.value.remedy

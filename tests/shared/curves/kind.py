@@ -63,13 +63,27 @@ def preprocessing(config: Config, item_shape: Sequence[int] | None = None) -> di
 
 
 def read_new(
-    path: Path, preprocessing: Mapping[str, Any], *, files: Mapping[str, str], cache_dir: Path, cache_mb: float
+    path: Path,
+    preprocessing: Mapping[str, Any],
+    *,
+    files: Mapping[str, str],
+    cache_dir: Path,
+    cache_mb: float,
+    trust: bool = False,
 ) -> Items:
     rows = _rows(path)
     return Items(tuple(f"new {number}" for number in range(len(rows))), InMemory(_items(rows, preprocessing)))
 
 
-def build(*, name: str, item_shape: Sequence[int], classes: Sequence[str], step: float, scale: float = 1.0) -> Slope:
+def build(
+    *,
+    name: str,
+    item_shape: Sequence[int],
+    classes: Sequence[str],
+    step: float,
+    scale: float = 1.0,
+    trust: bool = False,
+) -> Slope:
     return Slope(item_shape[0], len(classes), step * scale)
 
 
@@ -80,7 +94,7 @@ def describe(
     return {"model_type": "trainyard-slope", "item_shape": list(item_shape), "id2label": labels, "step": step * scale}
 
 
-def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None) -> Slope:
+def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False) -> Slope:
     return Slope(config["item_shape"][0], len(config["id2label"]), config["step"])
 
 

@@ -174,7 +174,7 @@ def test_an_unknown_label_is_reported_with_the_nearest_class(tmp_path):
     path = write(tmp_path / "x.csv", ["text", "label"], ("a", "joi"))
     with pytest.raises(DataError) as raised:
         table(path, classes=CLASSES)
-    assert "'joy'" in raised.value.what
+    assert "`joy`" in raised.value.what
     assert "data.on_bad_item=skip" in raised.value.remedy
 
 
