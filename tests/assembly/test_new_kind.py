@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from curves.schema import CurvesData, SlopeModel
-from trainyard.running.evaluate import evaluate_run
-from trainyard.running.predict import predict_items
 
 from trainyard.config import kinds
 from trainyard.config.compose import compose, from_dict, to_dict
 from trainyard.config.names import default_run_name, model_label, parse_name
 from trainyard.config.schema import Config
 from trainyard.errors import ConfigError
+from trainyard.running.evaluate import evaluate_run
+from trainyard.running.predict import predict_items
 from trainyard.running.train import train
 from trainyard.runs import RunReader, Yard
 

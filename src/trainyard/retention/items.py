@@ -12,6 +12,7 @@ from typing import Any
 
 from trainyard.checkpoints.formats import FORMATS, OPTIMIZER, RNG_STATE, SCALER, SCHEDULER
 from trainyard.layouts import Layout
+from trainyard.metric import Metric
 from trainyard.retention.plan import PlanItem, Spared
 from trainyard.retention.policy import CHECKPOINT, Decision
 from trainyard.runs import CheckpointRecord, RunReader, Snapshot, Yard
@@ -32,7 +33,8 @@ def ranking(snapshot: Snapshot) -> tuple[int | None, str, str]:
     monitor = str((best and best.metric) or training.get("monitor") or "val_loss")
     mode = training.get("mode")
     if mode not in ("min", "max"):
-        mode = "min" if any(word in monitor for word in ("loss", "error", "brier", "ece")) else "max"
+        split, _, name = monitor.partition("_")
+        mode = Metric(split, name or monitor).direction(snapshot.task.get("directions", {}))
     return (best.step if best else None), monitor, mode
 
 
