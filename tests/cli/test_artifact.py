@@ -161,7 +161,7 @@ def test_rm_of_what_is_in_use(stocked: Kept):
         ("rows:v0", f"p/digits/done ({run.id}) used it"),
         ("rows:v1", "its alias is clean"),
         ("model-done:best", "its alias is best"),
-        ("rows", "does not say which version"),
+        ("rows", "rows:v0"),
         ("rows:v9", "no version or alias 'v9'"),
     ]:
         for options in ((), ("--dry-run",)):

@@ -11,12 +11,13 @@ from trainyard.errors import ConfigError
 
 
 def build_part(key: str, target: Mapping[str, Any], *args: Any, of: Any, trust: bool, remedy: str, **extra: Any) -> Any:
-    """What a `_target_` section builds, of the wanted type; its faults are told with the section's key."""
+    """What a `_target_` section builds, of the wanted type; errors name the section's key."""
     try:
         part = build_target(target, *args, trust=trust, **extra)
     except ConfigError as error:
         problems = [f"`{key}`: {problem}" for problem in error.problems]
-        raise ConfigError(problems, error.remedy or remedy) from error
+        advice = " ".join(text for text in (error.remedy, remedy) if text)
+        raise ConfigError(problems, advice, keys=[key]) from error
     if not isinstance(part, of):
         raise ConfigError(
             [f"`{key}` is {target['_target_']}, which builds a {type(part).__name__}"], remedy, keys=[key]

@@ -262,7 +262,7 @@ def _in_section(key: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        if error.keys:
+        if any("." in name for name in error.keys):  # it says which setting; an argument's name alone does not
             raise
         problems = [f"`{key}`: {problem}" for problem in error.problems]
         remedy = error.remedy or "Correct the name, or the arguments beside it."

@@ -254,7 +254,7 @@ def test_its_vocabulary_is_no_larger_than_asked(size: int) -> None:
 def test_what_no_tokenizer_can_be_made_of() -> None:
     with pytest.raises(DataError) as empty:
         train_tokenizer(["", " \n"], 200)
-    assert (empty.value.value, empty.value.place) == (None, "data")
+    assert (empty.value.value, empty.value.place) == (2, "train")
     with pytest.raises(ConfigError) as small:
         train_tokenizer(TEXTS, 99)
     assert (small.value.value, small.value.keys) == (99, ("model.vocabulary",))
