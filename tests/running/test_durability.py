@@ -33,7 +33,7 @@ from trainyard.errors import (
     TrainyardError,
 )
 from trainyard.layouts import LAYOUTS
-from trainyard.running import attempt, provenance
+from trainyard.running import attempt, start_files
 from trainyard.running import resume as resuming
 from trainyard.running import train as training
 from trainyard.running.evaluate import evaluate_run
@@ -353,7 +353,7 @@ def test_killed_before_its_first_files_it_has_them_after_a_resume(
         raise Crash
 
     with monkeypatch.context() as patched:
-        patched.setattr(provenance, "write_start", nothing)
+        patched.setattr(start_files, "write_start", nothing)
         with pytest.raises(Crash):
             train(yard)
     assert not (only_run(yard).home / "config.yaml").exists()

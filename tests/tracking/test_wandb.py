@@ -17,7 +17,7 @@ import pytest
 from wandb_files import Logged, read
 
 from trainyard.errors import ConfigError
-from trainyard.running import provenance
+from trainyard.running import start_files
 from trainyard.runs import environment
 from trainyard.runs.snapshot import Snapshot
 from trainyard.tracking.wandb import WandbSink, check_installed
@@ -109,13 +109,13 @@ def test_names_values_steps_and_summary(kept: Logged) -> None:
 
 
 def test_our_own_files_of_the_same_names_say_the_same(kept: Logged) -> None:
-    assert {key: entry["value"] for key, entry in provenance.wandb_config(CONFIG).items()} == kept.config
-    ours = provenance.wandb_metadata(environment.capture(), started="2026-01-31T20:43:01.123Z")
+    assert {key: entry["value"] for key, entry in start_files.wandb_config(CONFIG).items()} == kept.config
+    ours = start_files.wandb_metadata(environment.capture(), started="2026-01-31T20:43:01.123Z")
     theirs = {"args": [], **kept.environment}  # protocol buffers leave empty lists out
     same = ("os", "python", "program", "args", "host", "executable", "cpu_count", "cpu_count_logical", "memory", "cpu")
     assert {key: ours[key] for key in same} == {key: theirs[key] for key in same}
     assert ours["disk"]["/"]["total"] == theirs["disk"]["/"]["total"]
-    summary = provenance.wandb_summary(Snapshot(metrics={"train_loss": 0.5, "val_f1_macro": 0.5}), {"best_epoch": 1})
+    summary = start_files.wandb_summary(Snapshot(metrics={"train_loss": 0.5, "val_f1_macro": 0.5}), {"best_epoch": 1})
     assert set(summary) <= set(kept.summary) | {"_wandb"}
     assert "_wandb/runtime" in kept.summary
 

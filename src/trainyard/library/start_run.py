@@ -24,7 +24,7 @@ from trainyard.checkpoints.resuming import choose_to_resume
 from trainyard.index import Index
 from trainyard.layouts import load_layout
 from trainyard.library.checkpoint_files import directory_files, single_file
-from trainyard.running import artifacts, provenance
+from trainyard.running import artifacts, start_files
 from trainyard.runs import BestStep, RunWriter, Yard, create_run, environment, resume_run
 from trainyard.runs.events import Progressed
 
@@ -97,7 +97,7 @@ class ActiveRun:
         self.name = writer.name
         self.home = writer.home
         if not resuming:
-            provenance.write_start(writer, writer.snapshot.config, (), environment.capture())
+            start_files.write_start(writer, writer.snapshot.config, (), environment.capture())
 
     def __repr__(self) -> str:
         return repr(self._writer)

@@ -15,7 +15,7 @@ from trainyard.assembly.setup import Setup
 from trainyard.errors import Interrupted, TrainyardError
 from trainyard.objects import Objects
 from trainyard.retention import KeepPolicy
-from trainyard.running import provenance
+from trainyard.running import start_files
 from trainyard.running.finishing import finish
 from trainyard.running.lineage import UsedSteps
 from trainyard.running.logs import kept_in, logging_to, tell
@@ -83,8 +83,8 @@ def attempt(
         return
     with logging_to(run, "log", "error_log") as logger, stop_requests() as asked:
         try:
-            if not provenance.is_complete(run):
-                provenance.write_start(run, run.snapshot.config, overrides, _environment(setup.process))
+            if not start_files.is_complete(run):
+                start_files.write_start(run, run.snapshot.config, overrides, _environment(setup.process))
             logger.info("%s %s (%s) in %s", "resuming" if resumed else "training", run.name, run.id, run.home)
             for message in messages:
                 logger.info("%s", message)

@@ -11,7 +11,7 @@ from trainyard.assembly.trained import Trained
 from trainyard.durable import open_log
 from trainyard.errors import DataError
 from trainyard.metric import of_split
-from trainyard.running import records
+from trainyard.running import end_files
 from trainyard.runs import RunReader, Snapshot, amend
 
 
@@ -85,7 +85,7 @@ def measure(reader: RunReader, setup: Setup, split: str, *, step: int, rule: Rul
                         f"checkpoint={step} split={split} {values}\n"
                     )
                 run.note_record("evaluation_log", path)
-    table = records.predictions_text(found, setup.dataset, setup.task.scoring)
+    table = end_files.predictions_text(found, setup.dataset, setup.task.scoring)
     return Evaluation(split, step, found.metrics, recorded, table, times)
 
 

@@ -13,7 +13,7 @@ from trainyard.assembly.setup import Setup
 from trainyard.checkpoints import Choice, choose
 from trainyard.metric import Metric
 from trainyard.models.protocols import HasLayerWeights
-from trainyard.running import records
+from trainyard.running import end_files
 from trainyard.running.artifacts import log_run_artifacts
 from trainyard.running.logs import tell
 from trainyard.runs import RunReader, RunWriter
@@ -51,17 +51,17 @@ def finish(
     with_plots = config.outputs.plots
     further: dict[str, Any] = {}
     for split, predictions in found.items():
-        records.write_predictions(run, predictions, setup.dataset, scoring, split, with_plots=with_plots)
+        end_files.write_predictions(run, predictions, setup.dataset, scoring, split, with_plots=with_plots)
         further = scoring.final_values(predictions.columns, predictions.targets, predictions.rule)
     if isinstance(setup.model, HasLayerWeights):
-        records.write_layer_weights(run, setup.model.layer_weights(), with_plots=with_plots)
+        end_files.write_layer_weights(run, setup.model.layer_weights(), with_plots=with_plots)
     if getattr(config.model, "qat", False) and config.run.train:
         _export_int8(setup, run, best.checkpoint.step if best is not None else run.snapshot.step, console, logger)
     if setup.dataset.cache is not None:
         run.event(DataSeen({**run.snapshot.data, "cache": setup.dataset.cache()}))
     summary = _summary(run, found, best)
     run.summary(**summary)
-    written = records.write_end(run, summary, further, headline=scoring.headline, with_plots=with_plots)
+    written = end_files.write_end(run, summary, further, headline=scoring.headline, with_plots=with_plots)
     if config.outputs.artifacts:
         for version in log_run_artifacts(run, best.checkpoint if best is not None else None):
             tell(console, f"artifact {version.reference}", logger=logger)

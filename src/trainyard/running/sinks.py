@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from trainyard.assembly.setup import Setup
-from trainyard.running import records
+from trainyard.running import epoch_files
 from trainyard.running.logs import SpeedSink, tell
 from trainyard.runs import RunWriter, environment
 from trainyard.tracking.tensorboard import TensorBoardSink
@@ -34,10 +34,10 @@ def sinks_of(
     if run.keeps("performance_log"):
         sinks.append(SpeedSink(run, len(setup.dataset.indices("train"))))
     if run.keeps("results"):
-        sinks.append(records.ResultsSink(run, steps * config.training.epochs))
+        sinks.append(epoch_files.ResultsSink(run, steps * config.training.epochs))
     if config.outputs.val_predictions_every:
         every = config.outputs.val_predictions_every
-        sinks.append(records.PredictionsSink(run, setup.dataset, setup.task.scoring, every))
+        sinks.append(epoch_files.PredictionsSink(run, setup.dataset, setup.task.scoring, every))
     sinks.append(ConsoleSink(console, headline, steps, config.training.epochs, start=progress.step))
     return sinks
 

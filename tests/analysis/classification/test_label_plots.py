@@ -13,7 +13,7 @@ from trainyard.analysis.classification.calibration import reliability
 from trainyard.analysis.classification.decisions import Decision
 from trainyard.analysis.classification.differences import ClassFlips
 from trainyard.analysis.classification.metrics import per_class
-from trainyard.analysis.classification.thresholds import table
+from trainyard.analysis.classification.threshold_report import table
 
 HOSTILE = ["$x^2$", "日本語", "", "\udcff\x00", "x" * 200, "two\nlines"]
 

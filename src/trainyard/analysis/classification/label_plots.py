@@ -18,7 +18,7 @@ import numpy.typing as npt
 from trainyard.analysis.classification.calibration import Bin
 from trainyard.analysis.classification.differences import ClassFlips
 from trainyard.analysis.classification.metrics import ClassStatistics
-from trainyard.analysis.classification.thresholds import HALF, Threshold, f1_curve
+from trainyard.analysis.classification.threshold_report import HALF, Threshold, f1_curve
 from trainyard.analysis.figures import COLOURS, FAINT, INK, LONGEST_NAME, drawing, shown
 
 if TYPE_CHECKING:

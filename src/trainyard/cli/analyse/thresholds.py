@@ -33,7 +33,7 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
     The test split is only measured; no threshold is chosen on it.
     """
     from trainyard.analysis.classification.recorded import decision_of, labelled
-    from trainyard.analysis.classification.thresholds import table
+    from trainyard.analysis.classification.threshold_report import table
     from trainyard.analysis.csv_cells import records_csv
 
     common.require_suffix(out, ".png", ".csv")

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from packaging.requirements import Requirement
 from wandb.proto import wandb_internal_pb2
 
-from trainyard.running import provenance
+from trainyard.running import start_files
 from trainyard.runs import environment
 from trainyard.runs.snapshot import Attempt, Snapshot
 
@@ -43,7 +43,7 @@ def repository(tmp_path: Path) -> Path:
 
 def test_the_metadata_is_a_record_of_wandb(repository: Path) -> None:
     captured = environment.capture(repository)
-    metadata = provenance.wandb_metadata(captured, started=STARTED)
+    metadata = start_files.wandb_metadata(captured, started=STARTED)
     record = as_wandb_reads(metadata)
     assert record.started_at.ToJsonString() == STARTED
     assert record.git.commit == captured["git"]["commit"]
@@ -58,7 +58,7 @@ def test_the_metadata_is_a_record_of_wandb(repository: Path) -> None:
 
 def test_gpus_as_wandb_describes_them() -> None:
     captured = {**environment.capture(), "gpus": [H100, {"name": "other"}], "cuda": "12.8"}
-    metadata = provenance.wandb_metadata(captured, started=STARTED)
+    metadata = start_files.wandb_metadata(captured, started=STARTED)
     record = as_wandb_reads(metadata)
     assert (record.gpu_type, record.gpu_count, record.cuda_version) == (H100["name"], 2, "12.8")
     assert [(gpu.name, gpu.memory_total) for gpu in record.gpu_nvidia] == [(H100["name"], 81559 << 20), ("other", 0)]
@@ -68,15 +68,15 @@ def test_gpus_as_wandb_describes_them() -> None:
 def test_without_git_and_with_little_known_it_is_one_all_the_same() -> None:
     captured = environment.capture()
     captured |= {"git": {}, "packages": {}, "cpu": {"model": "", "cores": 1, "memory_bytes": None}}
-    record = as_wandb_reads(provenance.wandb_metadata(captured, started=None))
+    record = as_wandb_reads(start_files.wandb_metadata(captured, started=None))
     assert (record.git.commit, record.memory.total) == ("", 0)
 
 
 def test_the_files_of_a_run(new_run: Any, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "k3y-s3cret")
     run, config = new_run("files"), {"training": {"epochs": 2, "rate": None}, "tags": ["a: b", "é"], "seed": 1}
-    provenance.write_start(run, config, ["training.epochs=2"], environment.capture(repository))
-    assert provenance.is_complete(run)
+    start_files.write_start(run, config, ["training.epochs=2"], environment.capture(repository))
+    assert start_files.is_complete(run)
     files = run.home / "files"
     shaped = yaml.safe_load((files / "config.yaml").read_text())
     assert shaped == {key: {"value": value} for key, value in config.items()}
@@ -100,7 +100,7 @@ def test_a_summary_has_final_values_last_values_and_the_time_of_every_attempt() 
             Attempt(3, 9, "h", "2026-01-31T22:00:00.000Z", ended="2026-01-31T22:00:30.000Z"),
         ],
     )
-    summary = provenance.wandb_summary(run, {"best_epoch": 1, "per_class": {"joy": {"f1_score": 0.5}}})
+    summary = start_files.wandb_summary(run, {"best_epoch": 1, "per_class": {"joy": {"f1_score": 0.5}}})
     assert summary.pop("_timestamp") > 1_700_000_000
     assert summary == {
         "train/loss": 0.5,

@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score
 
 from trainyard.analysis.classification.decisions import Decision, tune
 from trainyard.analysis.classification.predictions import Predictions
-from trainyard.analysis.classification.thresholds import f1_curve, table
+from trainyard.analysis.classification.threshold_report import f1_curve, table
 
 sys.path.insert(0, str(Path(__file__).parent))
 

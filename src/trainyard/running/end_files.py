@@ -1,4 +1,4 @@
-"""The files of a run for people and other tools, except checkpoints and logs.
+"""The files that a run leaves at its end, for people and other tools: predictions, tables, pictures, the summary.
 
 Each is written only if the run's layout has a place for it. `analysis` computes their contents; `durable` writes
 them atomically.
@@ -19,72 +19,10 @@ from trainyard.analysis.scoring import Scoring
 from trainyard.data.dataset import Dataset
 from trainyard.index import Index
 from trainyard.jsonl import without_nan
-from trainyard.metric import Metric, as_text, of_split
-from trainyard.running import provenance
+from trainyard.metric import Metric, of_split
+from trainyard.running import start_files
 from trainyard.runs import RunReader, RunWriter, read_history
 from trainyard.training.evaluate import Predictions
-from trainyard.training.events import EpochEnded, Event
-
-
-class PredictionsSink:
-    """Writes the validation predictions of every n-th epoch."""
-
-    def __init__(self, run: RunWriter, dataset: Dataset, scoring: Scoring, every: int) -> None:
-        self._run, self._dataset, self._scoring, self._every = run, dataset, scoring, every
-
-    def emit(self, event: Event) -> None:
-        """Writes one file every n-th epoch."""
-        if isinstance(event, EpochEnded) and event.epoch % self._every == 0 and event.predictions and event.val:
-            text = predictions_text(event.predictions, self._dataset, self._scoring)
-            self._run.write("predictions", text, split="val", epoch=event.epoch)
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-class ResultsSink:
-    """Writes results.json, an array with one object per epoch, and metadata.json, replaced after each epoch.
-
-    Args:
-        run: the run.
-        total_steps: optimizer steps planned.
-    """
-
-    def __init__(self, run: RunWriter, total_steps: int) -> None:
-        self._run, self._total = run, total_steps
-        self._epochs: list[dict[str, Any]] = []
-        path = run.path("results")
-        if path.exists():
-            self._epochs = json.loads(path.read_bytes())
-
-    def emit(self, event: Event) -> None:
-        """Adds an object per epoch."""
-        if not isinstance(event, EpochEnded):
-            return
-        self._epochs = [epoch for epoch in self._epochs if epoch["current_epoch"] < event.epoch]
-        rate = event.train["learning_rate"]
-        losses = as_text({m: value for m, value in event.metrics.items() if m != Metric("train", "learning_rate")})
-        self._epochs.append(
-            {
-                **losses,
-                "best_iteration": event.best.step,
-                "best_loss": event.best.value if event.best.value is not None else float("inf"),
-                "current_epoch": event.epoch,
-                "current_iteration": event.step,
-                "epochs": event.epochs,
-                "learning_rate": rate,
-                "total_steps": self._total,
-            }
-        )
-        self._run.write("results", json.dumps(self._epochs, indent=2) + "\n")
-        metadata = {
-            "log_iteration": event.step,
-            "checkpoint_iteration": {"best": event.best.step, "recent": event.step},
-        }
-        self._run.write("metadata", json.dumps(metadata, indent=2) + "\n")
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 def predictions_text(found: Predictions, dataset: Dataset, scoring: Scoring) -> str:
@@ -130,7 +68,7 @@ def write_end(
         title = f"{run.snapshot.project} / {run.name}"
         metric = next((name for name in headline if name != "loss"), None)
         run.write("learning_curves", plots.learning_curves(rows, title, metric=metric, best_epoch=best))
-    for_wandb: dict[str, Any] = without_nan(provenance.wandb_summary(run.snapshot, {**summary, **further}))
+    for_wandb: dict[str, Any] = without_nan(start_files.wandb_summary(run.snapshot, {**summary, **further}))
     run.write("summary", json.dumps(without_nan({**summary, "run": run.id, "name": run.name}), indent=2) + "\n")
     run.write("wandb_summary", json.dumps(for_wandb, indent=2) + "\n")
     if run.keeps("metrics_table"):
