@@ -11,11 +11,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import faults
 import pytest
 
 from trainyard import durable
 from trainyard.errors import DiskFullError, YardError
-from trainyard.testing import faults
 
 OLD, NEW = b"old bytes\n" * 40, b"the new bytes\n" * 50
 

@@ -6,13 +6,13 @@ import os
 import signal
 from pathlib import Path
 
+import faults
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainyard import durable, jsonl
 from trainyard.errors import CorruptError
-from trainyard.testing import faults
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec=None)),

@@ -8,12 +8,12 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import faults
 import pytest
 
 from trainyard import durable
 from trainyard.errors import CorruptError
 from trainyard.objects import Objects
-from trainyard.testing import faults
 
 BYTES = b"frozen weights" * 100
 DIGEST = hashlib.sha256(BYTES).hexdigest()

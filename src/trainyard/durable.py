@@ -37,7 +37,7 @@ os.umask(_UMASK)
 
 
 class SystemCalls:
-    """The system calls that a write uses. `trainyard.testing.faults` replaces them to inject failures."""
+    """The system calls that a write uses. Tests replace them to inject failures."""
 
     def open(self, path: Path, flags: int) -> int:
         """Opens `path` with these flags and close-on-exec; returns the descriptor."""

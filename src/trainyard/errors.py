@@ -64,6 +64,11 @@ class ConfigError(UserError):
             what = f"The configuration has {len(self.problems)} problems:{lines}"
         super().__init__(what, remedy, value=value, place=self.keys[0] if self.keys else None)
 
+    @classmethod
+    def of(cls, key: str, value: object, why: str, remedy: str = "") -> ConfigError:
+        """The error of a single setting: "`key`=`value` `why`"."""
+        return cls([f"{key}={value} {why}"], remedy, keys=[key], value=value)
+
 
 class UnsafeTargetError(UserError):
     """A `_target_` outside the allow-list of packages."""

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import faults
 import pytest
 
 import trainyard
@@ -14,7 +15,6 @@ from trainyard.api import Api
 from trainyard.errors import CorruptError, DiskFullError, NameTakenError, UserError
 from trainyard.running.artifacts import remove
 from trainyard.runs import Yard
-from trainyard.testing import faults
 
 Connect = Callable[[Path], Api]
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import faults
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,6 @@ import trainyard
 from trainyard.api import Api
 from trainyard.api.download import Source, download
 from trainyard.errors import CorruptError, DiskFullError, NameTakenError, TrainyardError, YardError
-from trainyard.testing import faults
 
 Connect = Callable[[Path], Api]
 DATA = bytes(range(256)) * 40

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import faults
 import numpy as np
 import pytest
 
@@ -30,7 +31,6 @@ from trainyard.errors import (
 from trainyard.layouts import LAYOUTS
 from trainyard.runs import Yard, amend, find_homes
 from trainyard.runs.events import Dropped, RecordRemoved
-from trainyard.testing import faults
 
 Connect = Callable[[Path], Api]
 Parts = Callable[[bytes], Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import faults
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,7 +14,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from trainyard.artifacts import Artifacts, Version
 from trainyard.layouts import load_layout
 from trainyard.runs import RunReader, Yard, create_run, find_homes, resume_run
-from trainyard.testing import faults
 
 EVERY = pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.stress)])  # each n-th call
 LOG = """

@@ -10,6 +10,7 @@ import shutil
 import warnings
 from pathlib import Path
 
+import faults
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,6 @@ from trainyard.artifacts import Artifacts, FileEntry, Version
 from trainyard.artifacts.versions import content_digest, read_manifest
 from trainyard.errors import BadNameError, CorruptError, DiskFullError, UserError
 from trainyard.runs import RunReader, Yard
-from trainyard.testing import faults
 
 
 def disk_bytes(*folders: Path) -> int:

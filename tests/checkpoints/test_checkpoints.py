@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import faults
 import pytest
 
 from trainyard import durable
@@ -17,7 +18,6 @@ from trainyard.errors import CheckpointError, CorruptError, DiskFullError, NotRe
 from trainyard.layouts import load_layout
 from trainyard.runs import BestStep, CheckpointRecord, RunReader, RunWriter, Yard, create_run, find_homes, resume_run
 from trainyard.runs.events import Dropped, Progressed, Stripped
-from trainyard.testing import faults
 
 NewRun = Callable[..., RunWriter]
 LAYOUTS = ["grouped", "files", "dated", "shared", "trials"]  # formats hf, hf-bin, pth

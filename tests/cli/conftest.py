@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import killing
 import numpy as np
 import pytest
 import torch
@@ -12,8 +13,6 @@ import torch
 # for command_line, tiny_text and their like, which tests share
 from command_line import SMALL, Kept
 from PIL import Image
-
-from trainyard.testing import killing
 
 
 @pytest.fixture(scope="session", autouse=True)

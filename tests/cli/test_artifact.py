@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import faults
 import pytest
 from command_line import Kept, trainyard, tree
 from fresh_process import HEAVY, MAIN, imported
@@ -14,7 +15,6 @@ from trainyard.artifacts import Artifacts
 from trainyard.errors import UserError
 from trainyard.running.artifacts import log_run_artifacts
 from trainyard.runs import RunWriter, Yard, resume_run
-from trainyard.testing import faults
 
 
 def reopened(yard: Kept, name: str) -> RunWriter:

@@ -6,12 +6,11 @@ import csv
 import json
 from pathlib import Path
 
+import killing
 import numpy as np
 import pytest
 from command_line import Kept, in_a_process, left_behind
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
-
-from trainyard.testing import killing
 
 OWN = (
     *("task._target_=toy_regression.Regression", "model._target_=toy_regression.Plane", "model.noise=0.1"),

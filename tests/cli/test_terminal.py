@@ -12,10 +12,9 @@ import threading
 from pathlib import Path
 
 import click
+import killing
 import pytest
 from command_line import SMALL, Kept, Training, main_to_files
-
-from trainyard.testing import killing
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_images import image_tree
 
 from trainyard.data.arrays import InMemory
 from trainyard.data.batches import Batches
@@ -13,7 +14,6 @@ from trainyard.data.dataset import Dataset
 from trainyard.errors import DataError
 from trainyard.images.schema import ImageFolderData
 from trainyard.images.sources import image_folder
-from trainyard.testing.data import image_tree
 from trainyard.text.sources import Tokens
 
 

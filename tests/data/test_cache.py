@@ -9,6 +9,7 @@ import shutil
 import zlib
 from pathlib import Path
 
+import faults
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,6 @@ from hypothesis.extra import numpy as hnp
 from trainyard import durable
 from trainyard.data import cache as module
 from trainyard.data.cache import FeatureCache
-from trainyard.testing import faults
 
 PARAMETERS = {"n_fft": 400, "top_db": None, "fmin": 0.0, "clip": [1, "a"]}
 KEYS = [f"{number:032x}" for number in range(12)]

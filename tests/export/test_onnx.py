@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_networks import tiny_cnn
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,7 +22,6 @@ from trainyard.export import onnx as ours
 from trainyard.export.onnx import Parity, export_int8, export_onnx
 from trainyard.export.quantized import Row, as_csv, quantization_table
 from trainyard.models import QuantAware, build_model
-from trainyard.testing.tiny import tiny_cnn
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tiny_images import image_tree
 
 from trainyard.errors import DataError
 from trainyard.images.files import ImageFiles, UnreadableImage, decode, is_image
-from trainyard.testing.data import image_tree
 
 
 def encoded(image, form="PNG", **options):

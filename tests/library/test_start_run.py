@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import killing
 import numpy as np
 import pandas
 import pytest
 import torch
 import yaml
+from faults import flip_byte
 from torch import nn
 
 import trainyard
@@ -33,8 +35,6 @@ from trainyard.errors import (
 )
 from trainyard.layouts import LAYOUTS
 from trainyard.runs import RunReader, Yard
-from trainyard.testing import killing
-from trainyard.testing.faults import flip_byte
 from trainyard.upkeep.verify import Tally, verify_yard
 
 README = Path(__file__).parents[2] / "README.md"

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import faults
 import pytest
 import torch
 
 from trainyard.errors import DiskFullError
 from trainyard.models.tensor_files import safetensors_file, torch_file
 from trainyard.objects import Objects
-from trainyard.testing import faults
 
 
 @pytest.mark.parametrize("saver", ["torch", "safetensors", "object"])

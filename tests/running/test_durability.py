@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import faults
+import killing
 import numpy as np
 import pytest
 from rich.console import Console
+from tiny_images import tiny_npz
 
 import trainyard
 from trainyard import durable
@@ -38,8 +41,6 @@ from trainyard.running import resume as resuming
 from trainyard.running import train as training
 from trainyard.running.evaluate import evaluate_run
 from trainyard.runs import RunReader, Yard, find_homes
-from trainyard.testing import faults, killing
-from trainyard.testing.data import tiny_npz
 from trainyard.training.checkpoint.read import load
 from trainyard.upkeep.verify import Tally, verify_run, verify_yard
 

@@ -18,6 +18,7 @@ import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_networks import FrozenBackbone
 from torch import nn
 
 from trainyard import durable
@@ -29,7 +30,6 @@ from trainyard.retention import KeepPolicy, apply, clean_checkpoints, rotate
 from trainyard.running.resume import resume
 from trainyard.running.train import train
 from trainyard.runs import RunReader, RunWriter, Yard, find_homes
-from trainyard.testing.tiny import FrozenBackbone
 from trainyard.training.checkpoint.capture import Capture, Trainee, rng_state
 from trainyard.training.checkpoint.read import load
 from trainyard.training.checkpoint.write import encode

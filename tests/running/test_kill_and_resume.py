@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import erratic_cadence
+import killing
 import pytest
 
 from trainyard.layouts import LAYOUTS
 from trainyard.runs import RunReader, Yard, find_homes
-from trainyard.testing import killing
 from trainyard.training.checkpoint.read import load
 
 OVERRIDES = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import faults
 import pytest
 
 from trainyard.config.compose import compose
@@ -12,7 +13,6 @@ from trainyard.running.lineage import UsedSteps, source_of
 from trainyard.running.train import train
 from trainyard.runs import RunReader, Yard, amend
 from trainyard.runs.events import ParentUsed
-from trainyard.testing import faults
 
 SMALL = ["model=mlp", "model.hidden=[8]", "outputs.plots=false", "run.device=cpu", "run.test=false"]
 

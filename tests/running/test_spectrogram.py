@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import killing
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,6 @@ from trainyard.running.export import export_run
 from trainyard.running.predict import predict_items
 from trainyard.running.resume import resume
 from trainyard.runs import RunReader, Yard, find_homes
-from trainyard.testing import killing
 
 PLAIN = [*BURSTS, *FIT, *NETWORK]
 SURE = [*PLAIN, *QUIET, "training.epochs=3", "checkpoint.every_steps=2", "training.log_every=1", "model.dropout=0.2"]

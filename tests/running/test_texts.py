@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import killing
 import numpy as np
 import pandas
 import pytest
@@ -50,7 +51,6 @@ from trainyard.running.evaluate import evaluate_run
 from trainyard.running.predict import predict_items
 from trainyard.running.resume import resume
 from trainyard.runs import RunReader, Yard, find_homes
-from trainyard.testing import killing
 from trainyard.text import kind as text_kind
 from trainyard.text.encoders import train_tokenizer
 

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import killing
 import pytest
 
 import trainyard
 from trainyard.layouts import LAYOUTS
 from trainyard.layouts.kinds import SHAREABLE
 from trainyard.runs import RunReader, Yard, find_homes
-from trainyard.testing import killing
 from trainyard.upkeep.verify import Tally, verify_yard
 
 

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import faults
 import pytest
 
 from trainyard.errors import TrainyardError
@@ -16,7 +17,6 @@ from trainyard.layouts import load_layout
 from trainyard.runs import RunReader, RunWriter, Yard, create_run, resume_run
 from trainyard.runs.events import Progressed, Summarised, Warned
 from trainyard.runs.journal import read_journal
-from trainyard.testing import faults
 
 WHO: dict[str, Any] = {"project": "demo", "dataset": "digits", "model": "mlp"}
 
@@ -173,7 +173,7 @@ from pathlib import Path
 from trainyard import durable
 from trainyard.runs import Yard, resume_run
 from trainyard.runs.events import Warned
-from trainyard.testing import faults
+import faults
 run = resume_run(Yard({str(yard.root)!r}), Path({str(run.home)!r}))
 durable.calls = faults.KillingCalls({nth})
 with run.batch():

@@ -11,13 +11,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import faults
 import pytest
 
 from trainyard import durable
 from trainyard.errors import BadNameError, DiskFullError, NameTakenError, TrainyardError, YardError
 from trainyard.layouts import LAYOUTS, load_layout
 from trainyard.runs import RunReader, RunWriter, Yard, create_run, find_homes
-from trainyard.testing import faults
 
 WHO: dict[str, Any] = {"project": "demo", "dataset": "digits", "model": "mlp"}
 OWN_LAYOUT = """

@@ -11,6 +11,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import faults
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,6 @@ from trainyard import jsonl
 from trainyard.errors import BadNameError, DiskFullError
 from trainyard.runs import RunReader, Yard, read_history, resume_run
 from trainyard.runs.history import History
-from trainyard.testing import faults
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import faults
 import pytest
 
 from trainyard import durable
@@ -18,7 +19,6 @@ from trainyard.errors import RunBusyError, YardError
 from trainyard.layouts import load_layout
 from trainyard.runs import RunReader, Yard, amend, create_run, find_homes, lock, resume_run
 from trainyard.runs.lock import RunLock, is_alive, read_holder
-from trainyard.testing import faults
 
 HOLD = """
 import sys, time

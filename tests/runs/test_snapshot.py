@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import faults
 import pytest
 from happenings import happenings, steps
 from hypothesis import given, settings
@@ -26,7 +27,6 @@ from trainyard.runs.events import (
 )
 from trainyard.runs.journal import read_journal
 from trainyard.runs.snapshot import fold
-from trainyard.testing import faults
 
 
 class Runs(RuleBasedStateMachine):

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import faults
 import pytest
 
 from trainyard import durable
@@ -18,7 +19,6 @@ from trainyard.layouts import load_layout
 from trainyard.runs import BestStep, RunReader, RunWriter, Yard, amend, create_run, find_homes, resume_run
 from trainyard.runs.events import AttemptBegan, Created, Ended, Progressed, Summarised, Warned
 from trainyard.runs.journal import read_journal
-from trainyard.testing import faults
 
 WHO: dict[str, Any] = {"project": "demo", "dataset": "digits", "model": "mlp"}
 

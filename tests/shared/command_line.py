@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import killing
+
 from trainyard.cli.main import app, main
 from trainyard.runs import RunReader, Yard
-from trainyard.testing import killing
 
 SMALL = ("model=mlp", "model.hidden=[16]", "training.epochs=1", "outputs.plots=false", "run.device=cpu")
 PROGRAM = (sys.executable, "-c", "from trainyard.cli.main import main; main()")

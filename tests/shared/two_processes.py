@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainyard.testing import killing
+import killing
 
 
 def _rank(environment: dict[str, str], arguments: tuple[Any, ...]) -> None:
@@ -68,7 +68,7 @@ def run(
         processes.append(killing.CONTEXT.Process(target=_rank, args=(environment, arguments)))
         processes[-1].start()
     if stop:
-        from trainyard.testing.faults import wait_for
+        from faults import wait_for
 
         wait_for(lambda: _has_checkpoint(yard), timeout_s=timeout_s)
         processes[0].terminate()

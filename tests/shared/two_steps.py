@@ -6,6 +6,7 @@ import os
 import socket
 from pathlib import Path
 
+import killing
 import numpy as np
 import torch
 from torch import nn
@@ -14,7 +15,6 @@ from toy_training import toy_dataset, toy_task
 from trainyard.data.batches import Batch
 from trainyard.models.heads import CosineLinear
 from trainyard.tasks.margins import build_margin
-from trainyard.testing import killing
 from trainyard.training import process as processes
 from trainyard.training.distill import Distillation
 from trainyard.training.objective import Objective

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import killing
 import pytest
 import torch
 from two_processes import run as run_two
 
 from trainyard.errors import ConfigError
 from trainyard.runs import RunReader, Yard, find_homes
-from trainyard.testing import killing
 from trainyard.training.checkpoint.read import load
 from trainyard.training.process import Process, start
 

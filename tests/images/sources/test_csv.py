@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from sections import data_section
+from tiny_images import image_csv
 
 from trainyard.errors import DataError
 from trainyard.images.schema import CsvData
 from trainyard.images.sources import csv
-from trainyard.testing.data import image_csv
 
 
 def load(table, **options):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from sections import data_section
+from tiny_images import image_tree
 
 from trainyard.errors import DataError, LeakError
 from trainyard.images.schema import ImageFolderData
 from trainyard.images.sources import image_folder
-from trainyard.testing.data import image_tree
 
 
 def load(root, **options):

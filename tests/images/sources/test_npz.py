@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from sections import data_section
 from sklearn.datasets import load_digits
+from tiny_images import tiny_npz
 
 from trainyard.errors import DataError, LeakError
 from trainyard.images.schema import NpzData
 from trainyard.images.sources import npz
-from trainyard.testing.data import tiny_npz
 
 RNG = np.random.default_rng(0)
 

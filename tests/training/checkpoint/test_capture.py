@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_networks import FrozenBackbone
 from torch import nn
 from toy_training import CPU, Toy, adamw, bits, linear, one_step, toy_dataset, trainee, written
 
 from trainyard.errors import CheckpointError
 from trainyard.objects import Objects
-from trainyard.testing.tiny import FrozenBackbone
 from trainyard.training.checkpoint.capture import (
     Capture,
     load_weights,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import faults
 import pytest
 import torch
 from toy_training import ALONE, Toy, adamw, bits, linear, restless_toy, toy_dataset
@@ -21,7 +22,6 @@ from trainyard.runs import BestStep, RunReader, RunWriter
 from trainyard.runs.events import Progressed, Warned
 from trainyard.runs.journal import read_journal
 from trainyard.runs.snapshot import fold
-from trainyard.testing import faults
 from trainyard.training.cadence import Cadence, best_interval_s
 from trainyard.training.checkpoint.capture import Capture
 from trainyard.training.checkpoint.checkpointer import Checkpointer

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny_networks import FrozenBackbone
 from torch import nn
 from toy_training import CPU, bits, linear, one_step, restless_toy, trainee, written
 
 from trainyard.checkpoints import FORMATS, commit
 from trainyard.metric import as_text
-from trainyard.testing.tiny import FrozenBackbone
 from trainyard.training.checkpoint.capture import Capture, load_weights, restore, rng_state
 from trainyard.training.checkpoint.read import load
 from trainyard.training.checkpoint.write import encode

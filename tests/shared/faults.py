@@ -72,11 +72,11 @@ class FaultyCalls(durable.SystemCalls):
         if self._is_due(kind):
             self._strike()
 
-    def open(self, path: Path, flags: int) -> int:  # noqa: D102  (see SystemCalls)
+    def open(self, path: Path, flags: int) -> int:
         self._before("open")
         return super().open(path, flags)
 
-    def write(self, fd: int, data: memoryview) -> int:  # noqa: D102  (see SystemCalls)
+    def write(self, fd: int, data: memoryview) -> int:
         if self._is_due("write"):
             half = data[: len(data) // 2]
             while half:
@@ -84,27 +84,27 @@ class FaultyCalls(durable.SystemCalls):
             self._strike()
         return super().write(fd, data)
 
-    def fsync(self, fd: int) -> None:  # noqa: D102  (see SystemCalls)
+    def fsync(self, fd: int) -> None:
         self._before("fsync")
         super().fsync(fd)
 
-    def rename(self, source: Path, target: Path) -> None:  # noqa: D102  (see SystemCalls)
+    def rename(self, source: Path, target: Path) -> None:
         self._before("rename")
         super().rename(source, target)
 
-    def link(self, source: Path, target: Path) -> None:  # noqa: D102  (see SystemCalls)
+    def link(self, source: Path, target: Path) -> None:
         self._before("link")
         super().link(source, target)
 
-    def mkdir(self, path: Path) -> None:  # noqa: D102  (see SystemCalls)
+    def mkdir(self, path: Path) -> None:
         self._before("mkdir")
         super().mkdir(path)
 
-    def unlink(self, path: Path) -> None:  # noqa: D102  (see SystemCalls)
+    def unlink(self, path: Path) -> None:
         self._before("unlink")
         super().unlink(path)
 
-    def truncate(self, fd: int, size: int) -> None:  # noqa: D102  (see SystemCalls)
+    def truncate(self, fd: int, size: int) -> None:
         self._before("truncate")
         super().truncate(fd, size)
 
@@ -140,14 +140,14 @@ class FullDisk(durable.SystemCalls):
     def __init__(self, left: int) -> None:
         self.left = left
 
-    def write(self, fd: int, data: memoryview) -> int:  # noqa: D102  (see SystemCalls)
+    def write(self, fd: int, data: memoryview) -> int:
         if self.left <= 0 < len(data):
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (injected)")
         written = super().write(fd, data[: self.left])
         self.left -= written
         return written
 
-    def free_bytes(self, directory: Path) -> int:  # noqa: D102  (see SystemCalls)
+    def free_bytes(self, directory: Path) -> int:
         return self.left
 
 
@@ -301,14 +301,15 @@ def run_killed(
     Returns:
         The completed process: `returncode` is -9 if it was killed, otherwise its own (it made fewer calls).
     """
-    source = Path(__file__).resolve().parents[2]
+    here, source = Path(__file__).resolve().parent, Path(durable.__file__).resolve().parents[1]
     environment = {**os.environ, **(env or {})}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), environment.get("PYTHONPATH")]))
+    paths = [str(here), str(source), environment.get("PYTHONPATH")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     environment.pop(KILL_AT, None)
     if nth_call is not None:
         environment[KILL_AT] = f"{nth_call}:{','.join(sorted(kinds))}"
     argv = ["-c", code_or_argv] if isinstance(code_or_argv, str) else list(code_or_argv)
-    helper = "from trainyard.testing import faults; faults.run_doomed()"
+    helper = "import faults; faults.run_doomed()"
     process = subprocess.Popen(
         [sys.executable, "-c", helper, *argv],
         cwd=cwd,

@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 from parameter_counts import count_parameters
+from tiny_networks import FrozenBackbone, tiny_cnn, tiny_mlp
 from torch import nn
-
-from trainyard.testing.tiny import FrozenBackbone, tiny_cnn, tiny_mlp
 
 MODELS = [tiny_mlp, tiny_cnn, FrozenBackbone]
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+from faults import KillingCalls
+
 from trainyard import durable
-from trainyard.testing.faults import KillingCalls
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["trainyard.running.train", "sklearn.datasets", "matplotlib.figure"])
