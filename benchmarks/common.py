@@ -66,10 +66,6 @@ class Result:
     samples: dict[str, list[float]] = field(default_factory=dict)
     reason: str = ""
 
-    def median(self, quantity: str) -> float | None:
-        values = self.samples.get(quantity)
-        return statistics.median(values) if values else None
-
 
 @contextmanager
 def scratch() -> Iterator[Path]:
@@ -159,7 +155,7 @@ class Column:
 
 
 def show(title: str, results: Mapping[str, Result], columns: Sequence[Column], baseline: str) -> None:
-    """Prints a table: medians, their spread, and ratios to `baseline`'s medians."""
+    """Prints a table: medians, their spread, and ratios to `baseline`, round by round (see `_ratio`)."""
     base = results.get(baseline, Result())
     heads, rows = ["", *[c.heading for c in columns]], []
     for name, result in results.items():
@@ -177,9 +173,9 @@ def show(title: str, results: Mapping[str, Result], columns: Sequence[Column], b
             if len(values) > 2:
                 low, high = (f"{v * column.scale:,.{column.digits}f}" for v in (min(values), max(values)))
                 text += f" ({low}-{high})"
-            reference = base.median(column.quantity)
-            if column.ratio and reference:
-                ratio = middle / reference
+            reference = base.samples.get(column.quantity)
+            if column.ratio and reference and statistics.median(reference):
+                ratio = _ratio(values, reference)
                 text += f"  {ratio:.2g} x" if ratio < 0.1 else f"  {ratio:,.{0 if ratio >= 100 else 2}f} x"
             cells.append(text)
         rows.append(cells)
@@ -192,9 +188,16 @@ def show(title: str, results: Mapping[str, Result], columns: Sequence[Column], b
         print("  " + "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
     note = f"median of {repeats} interleaved repeats (smallest-largest)" if repeats > 2 else ""
     if any(column.ratio for column in columns):
-        note += f"{'; ' if note else ''}x: multiple of {baseline}"
+        note += f"{'; ' if note else ''}x: multiple of {baseline} in the same round, median"
     if note:
         print(f"  {note}")
+
+
+def _ratio(values: Sequence[float], reference: Sequence[float]) -> float:
+    """The median of the ratios within each round: what slows a shared machine for seconds slows both sides of them."""
+    if len(values) == len(reference) and all(reference):
+        return statistics.median(value / base for value, base in zip(values, reference, strict=True))
+    return statistics.median(values) / statistics.median(reference)
 
 
 def machine() -> str:

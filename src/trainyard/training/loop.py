@@ -234,8 +234,8 @@ class _Window:
     """The losses of the last few steps, left on the device until they are needed, so that no step waits for it."""
 
     def __init__(self, size: int, step: Step, progress: Progress, describe: Callable[[np.ndarray], str]) -> None:
-        device = step.process.device
-        self._losses = torch.zeros(size, dtype=torch.float64, device=device if device.type != "mps" else "cpu")
+        self._size = size
+        self._losses: list[Tensor] = []
         self._groups: list[list[Batch]] = []
         self._last: list[Batch] = []
         self._step = step
@@ -243,9 +243,9 @@ class _Window:
         self._describe = describe
 
     def add(self, loss: Tensor, group: list[Batch]) -> None:
-        if len(self._groups) == len(self._losses):
+        if len(self._losses) == self._size:
             self.settle()
-        self._losses[len(self._groups)] = loss
+        self._losses.append(loss)
         self._groups.append(group)
         self._last = group
 
@@ -255,13 +255,14 @@ class _Window:
         Raises:
             DivergedError: one of them is NaN or infinite; its value is the step, its place the items.
         """
-        losses = self._losses[: len(self._groups)].tolist()
+        losses = torch.stack(self._losses).tolist() if self._losses else []
         first = self._progress.step - len(losses) + 1
         for number, (loss, group) in enumerate(zip(losses, self._groups, strict=True)):
             if not math.isfinite(loss):
                 step = first + number
                 raise self._diverged(f"The loss became {loss}", step, group, place=f"step {step}")
             self._progress.add(loss, sum(batch.global_size for batch in group))
+        self._losses.clear()
         self._groups.clear()
 
     def verify(self) -> None:

@@ -52,7 +52,8 @@ class Step:
 
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
         """Performs one step. Returns the loss over all micro-batches (of this process), detached, on the device."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:  # what zero_grad does, without its hooks: a tenth of the time
+            parameter.grad = None
         if len(batches) == 1 and self.process.world == 1:
             loss = self._forward(batches[0])
             if loss.ndim:
