@@ -22,15 +22,11 @@ _BATCH = 256
 def predict_items(
     reader: RunReader, path: Path, *, checkpoint: str | None = None, device: str = "auto", trust: bool = False
 ) -> str:
-    """Predictions for new items, as CSV text written by the run's task.
+    """Predictions of a run's checkpoint (best: None; last, or a step), as CSV text written by the run's task.
 
-    Args:
-        reader: the run whose checkpoint predicts.
-        path: items of the kind that the run was trained on: an image, a folder of images or an .npz; a recording or
-            a folder of them; a .txt with one text per line, or a table of texts.
-        checkpoint: best (None), last, or a step.
-        device: where to compute.
-        trust: accept `_target_` objects outside the allow-list, which can run any code.
+    The new items at `path` are of the kind that the run was trained on: an image, a folder of images or an .npz; a
+    recording or a folder of them; a .txt with one text per line, or a table of texts. With `trust`, `_target_`
+    objects outside the allow-list are accepted, which can run any code.
 
     Raises:
         DataError: the path has no items to predict, or items of another shape.
