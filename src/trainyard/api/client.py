@@ -14,6 +14,7 @@ from trainyard.api.filters import Filters, to_text
 from trainyard.api.runs import Run
 from trainyard.api.transport import Document, Transport
 from trainyard.errors import YardError
+from trainyard.runs.yard import default_yard
 
 _LARGEST_PAGE = 1000  # runs
 
@@ -146,7 +147,7 @@ class Runs(Sequence[Run]):
 
 def _transport(yard_or_url: str | os.PathLike[str] | Transport | None) -> Transport:
     if yard_or_url is None:
-        yard_or_url = os.environ.get("TRAINYARD_YARD") or "outputs"
+        yard_or_url = default_yard()
     if not isinstance(yard_or_url, (str, os.PathLike)):
         return yard_or_url
     if re.match("https?://", os.fspath(yard_or_url), re.IGNORECASE):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import nn
 
 from trainyard.assembly.trained import Trained
 from trainyard.config import kinds
@@ -14,6 +17,7 @@ from trainyard.data.batches import Batch
 from trainyard.data.cache import cache_directory
 from trainyard.data.items import Items
 from trainyard.runs import RunReader
+from trainyard.tasks.task import Task
 from trainyard.training.evaluate import infer
 
 _BATCH = 256
@@ -34,29 +38,29 @@ def predict_items(
         CheckpointError: it is damaged.
     """
     opened = Trained.open(reader, checkpoint, device=device, trust=trust)
-    items = _read(opened, path)
-    where, precision = opened.process.device, opened.config.training.precision
-    predicted = [
-        {name: column.cpu().numpy() for name, column in opened.task.predict(outputs).items()}
-        for _, outputs in infer(opened.model, _batches(items, where), precision, where)
-    ]
-    columns = {name: np.concatenate([part[name] for part in predicted]) for name in predicted[0]}
+    config = opened.config
+    items: Items = kinds.torch_side("data", config.data.source).read_new(
+        path,
+        opened.preprocessing,
+        files=opened.loaded.files,
+        cache_dir=cache_directory(config.system.cache_dir),
+        cache_mb=config.system.cache_mb,
+        trust=opened.trust,
+    )
+    columns = predicted(opened.model, opened.task, items, config.training.precision, opened.process.device)
     named, column = (items.ids, "id") if items.texts is None else (items.texts, "text")
     return opened.task.scoring.table(named, None, columns, opened.rule, column)
 
 
-def _read(opened: Trained, path: Path) -> Items:
-    """The items at `path`, preprocessed like the run's data."""
-    system = opened.config.system
-    items: Items = kinds.torch_side("data", opened.config.data.source).read_new(
-        path,
-        opened.preprocessing,
-        files=opened.loaded.files,
-        cache_dir=cache_directory(system.cache_dir),
-        cache_mb=system.cache_mb,
-        trust=opened.trust,
-    )
-    return items
+def predicted(
+    model: nn.Module, task: Task, items: Items, precision: str, device: torch.device
+) -> dict[str, npt.NDArray[Any]]:
+    """The task's predictions for one or more items, in their order, by name."""
+    parts = [
+        {name: column.cpu().numpy() for name, column in task.predict(outputs).items()}
+        for _, outputs in infer(model, _batches(items, device), precision, device)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _batches(items: Items, device: torch.device) -> Iterator[Batch]:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from trainyard.assembly.data import load_dataset
 from trainyard.assembly.network import load_initial_weights
-from trainyard.assembly.setup import Setup, build
+from trainyard.assembly.setup import Setup, build, load_dataset
 from trainyard.config.convert import to_dict
 from trainyard.config.names import default_run_name, model_label
 from trainyard.config.schema import Config
