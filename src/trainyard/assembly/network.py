@@ -89,9 +89,7 @@ def _other_settings(config: Config, dataset: Dataset, loaded: Loaded) -> list[st
     theirs = loaded.model_config.get("trainyard", {})
     # The weights are the checkpoint's, wherever its own came from, and dropout is of training alone.
     passed_over = {"name", "pretrained", "path", *(() if config.run.train else ("dropout",))}
-    ours = {f"model.{key}": value for key, value in plain(config.model).items() if key not in passed_over}
-    pairs = [
-        (key, value, theirs[name]) for key, value in ours.items() if (name := key.removeprefix("model.")) in theirs
-    ]
+    ours = {key: value for key, value in plain(config.model).items() if key in theirs and key not in passed_over}
+    pairs = [(f"model.{key}", value, theirs[key]) for key, value in ours.items()]
     pairs.append(("data.multi_label", dataset.multi_label, theirs.get("multi_label")))
     return [f"{key}={show(value)}, the checkpoint's is {show(other)}" for key, value, other in pairs if value != other]

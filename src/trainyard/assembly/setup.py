@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -198,13 +199,13 @@ def _check_outputs(model: nn.Module, dataset: Dataset, device: torch.device, *, 
     batches = Batches(dataset, dataset.indices("train")[:1], 1, shuffle=False, seed=0, device=device)
     taken = f"an item of shape {dataset.item_shape}"
     try:
-        found = [outputs for _, outputs in infer(model, batches.epoch(0), "fp32", device)]
+        found: list[Any] = [outputs for _, outputs in infer(model, batches.epoch(0), "fp32", device)]
     except (RuntimeError, TypeError, ValueError) as error:
         problem = f"the model refuses {taken}: {(str(error).splitlines() or ['?'])[0]}"
         remedy = "Change its arguments, or the shape and the type of the items."
         raise ConfigError([problem], remedy, keys=["model"]) from error
     for outputs in found:  # of the one item; none where there is no train split
-        shape: object = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         if isinstance(shape, str) or (classes is not None and shape != (1, classes)):
             wanted = "a tensor" if classes is None else f"a tensor of shape (1, {classes}), one output for each class"
             remedy = "Change its last layer, or the classes; other outputs need a task of your own."

@@ -142,9 +142,7 @@ def refuse_changed(run: RunReader, dataset: Dataset) -> None:
     changes = explain_change(run.snapshot.data, dataset.fingerprint()) if run.snapshot.data else []
     if changes:
         what = f"The data of run {run.snapshot.name} has changed since it began: {' '.join(changes)}"
-        remedy = (
-            f"Restore the data, or train a new run on the new data with `trainyard train --like {run.snapshot.id}`."
-        )
+        remedy = f"Restore the data, or train a new run on it with `trainyard train --like {run.snapshot.id}`."
         raise ChangedDataError(what, remedy, value=changes, place=run.home)
 
 

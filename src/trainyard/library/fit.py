@@ -145,9 +145,7 @@ def fit(
             refuse_changed(reader, data)
             begun = getattr(config.model, "first_weights", None)
             if newest_readable(reader) is None and begun != digest_of_weights(model):  # it would start over
-                what = (
-                    f"Run {reader.snapshot.name} has no checkpoint yet, and began with other weights than the module's."
-                )
+                what = f"Run {reader.snapshot.name} has no checkpoint yet, and began with other weights than these."
                 remedy = "Seed torch in the same way before the module is made, or start a new run."
                 raise NotResumableError(what, remedy, value=begun, place=reader.home)
         setup = build(config, data, process, trust=True, model=model, task=own_task)
