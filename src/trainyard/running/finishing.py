@@ -61,8 +61,9 @@ def finish(
     summary = _summary(run, found, best)
     run.summary(**summary)
     written = end_files.write_end(run, summary, further, headline=scoring.headline, with_plots=with_plots)
-    for version in log_run_artifacts(run, best.checkpoint if best else None) if config.outputs.artifacts else ():
-        tell(console, f"artifact {version.reference}", logger=logger)
+    if config.outputs.artifacts:
+        for version in log_run_artifacts(run, best.checkpoint if best else None):
+            tell(console, f"artifact {version.reference}", logger=logger)
     for split, predictions in found.items():
         values = predictions.metrics
         line = "  ".join(f"{name} {values[name]:.4f}" for name in scoring.headline if name in values)

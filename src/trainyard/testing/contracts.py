@@ -46,20 +46,8 @@ HOSTILE_NAMES = (
     *("evaluation", "evaluation_20260131-204301", "a_20260131-204301", "a-20260131-204301-2", "checkpoints", "files"),
     *("artifacts", "metrics.csv", "mp.log", "default_config.yaml", "0"),
     # They mean something to a shell, a template, a pattern or a system.
-    *(
-        "-rf",
-        "~",
-        "$HOME",
-        "{run}",
-        "%s",
-        "a b",
-        'it\'s "quoted"',
-        "back\\slash",
-        "glob*?[a]",
-        ".hidden",
-        "con",
-        "run.",
-    ),
+    *("-rf", "~", "$HOME", "{run}", "%s", "a b", 'it\'s "quoted"', "back\\slash", "glob*?[a]"),
+    *(".hidden", "con", "run."),
     # Letters beyond ASCII, composed and decomposed, and the longest names.
     *("naïve", "nai\u0308ve", "模型", "👩‍🚀🚀", "x" * 200, "é" * 100),
 )
