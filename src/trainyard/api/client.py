@@ -9,12 +9,11 @@ from itertools import islice
 from typing import overload
 
 from trainyard.api.artifacts import Artifact
-from trainyard.api.directory import DirectoryTransport
+from trainyard.api.directory import DirectoryTransport, default_yard
 from trainyard.api.filters import Filters, to_text
 from trainyard.api.runs import Run
 from trainyard.api.transport import Document, Transport
 from trainyard.errors import YardError
-from trainyard.runs.yard import default_yard
 
 _LARGEST_PAGE = 1000  # runs
 

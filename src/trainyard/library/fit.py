@@ -21,6 +21,7 @@ from torch import nn
 
 from trainyard.analysis.scoring import Rule
 from trainyard.api import Run, open_yard
+from trainyard.api.directory import default_yard
 from trainyard.assembly.setup import Setup, build
 from trainyard.assembly.trained import newest_readable, pick, refuse_changed
 from trainyard.data.items import Items
@@ -40,7 +41,6 @@ from trainyard.running.predict import predicted
 from trainyard.running.resume import resume_training
 from trainyard.running.train import check_names, start_training
 from trainyard.runs import RunReader, Yard
-from trainyard.runs.yard import default_yard
 from trainyard.tasks.task import Task
 from trainyard.training.checkpoint.read import load
 from trainyard.training.process import Process

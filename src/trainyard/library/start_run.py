@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self, SupportsFloat
 
 from trainyard.api import Artifact, Checkpoint, DirectoryTransport, Run
-from trainyard.api.directory import checkpoint_document
+from trainyard.api.directory import checkpoint_document, default_yard
 from trainyard.artifacts import Artifacts, Files, Version
 from trainyard.checkpoints import FORMATS, commit, publish
 from trainyard.checkpoints.resuming import choose_to_resume
@@ -26,7 +26,6 @@ from trainyard.library.checkpoint_files import directory_files, single_file
 from trainyard.running import artifacts, start_files
 from trainyard.runs import BestStep, RunWriter, Yard, create_run, environment, resume_run
 from trainyard.runs.events import Progressed
-from trainyard.runs.yard import default_yard
 
 
 def start_run(

@@ -14,11 +14,6 @@ from trainyard.errors import YardError
 from trainyard.objects import Objects
 
 
-def default_yard() -> str:
-    """The directory of the runs where none is given: TRAINYARD_YARD, or `outputs`."""
-    return os.environ.get("TRAINYARD_YARD") or "outputs"
-
-
 class Yard:
     """An existing yard.
 
