@@ -124,8 +124,7 @@ def linear(data: str) -> dict[str, float]:
 
 
 def ours(data: str) -> Measure:
-    from trainyard.assembly.data import load_dataset
-    from trainyard.assembly.setup import build
+    from trainyard.assembly.setup import build, load_dataset
     from trainyard.config.compose import compose
     from trainyard.training import process as processes
     from trainyard.training.loop import fit

@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["ActiveRun", "Api", "Fitted", "Run", "fit", "open", "start_run"]
 
 _WHERE = {
-    "ActiveRun": "trainyard.library.start_run:ActiveRun",
-    "Api": "trainyard.api:Api",
-    "Fitted": "trainyard.library.fit:Fitted",
-    "Run": "trainyard.api:Run",
-    "fit": "trainyard.library.fit:fit",
-    "open": "trainyard.api:open_yard",
-    "start_run": "trainyard.library.start_run:start_run",
+    **dict.fromkeys(("Api", "Run", "open"), "trainyard.api"),
+    **dict.fromkeys(("Fitted", "fit"), "trainyard.library.fit"),
+    **dict.fromkeys(("ActiveRun", "start_run"), "trainyard.library.start_run"),
 }
 
 
@@ -34,5 +30,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'trainyard' has no attribute {name!r}")
     from importlib import import_module
 
-    module, _, attribute = _WHERE[name].partition(":")
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(_WHERE[name]), "open_yard" if name == "open" else name)

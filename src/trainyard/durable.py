@@ -29,7 +29,8 @@ from typing import Any, TextIO
 
 from trainyard.errors import DiskFullError, YardError
 
-_CHUNK = 1 << 20  # bytes read at once when hashing or copying
+_CHUNK = 1 << 20  # bytes read at once when copying
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _TEMPORARY = re.compile(r"\.tmp-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}")
 _MAKE_ROOM = "Free some space (`trainyard clean --dry-run` lists what can be removed), then `trainyard resume` the run."
 _UMASK = os.umask(0o022)  # reading the umask means setting it
@@ -99,24 +100,17 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"The disk is full: {path} could not be written. The previous contents are intact.",
-                _MAKE_ROOM,
-                place=path,
-            ) from error
+            what = f"The disk is full: {path} could not be written. The previous contents are intact."
+            raise DiskFullError(what, _MAKE_ROOM, place=path) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise YardError(
-                f"{path} cannot be written: {os.strerror(error.errno).lower()}.",
-                "Choose a directory you may write to with --yard DIR, or fix the permissions of this one.",
-                place=path,
-            ) from error
-        if error.errno == errno.ENOTDIR:
-            raise YardError(
-                f"{path} cannot be written: one of its parent directories is a file.",
-                "Move that file away, or choose another directory with --yard DIR.",
-                place=path,
-            ) from error
-        raise
+            why = os.strerror(error.errno).lower()
+            remedy = "Choose a directory you may write to with --yard DIR, or fix the permissions of this one."
+        elif error.errno == errno.ENOTDIR:
+            why = "one of its parent directories is a file"
+            remedy = "Move that file away, or choose another directory with --yard DIR."
+        else:
+            raise
+        raise YardError(f"{path} cannot be written: {why}.", remedy, place=path) from error
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -126,13 +120,20 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[calls.write(fd, view) :]
 
 
-def fsync_path(path: Path) -> None:
-    """Flushes a file's bytes, or a directory's entries, to disk."""
-    fd = calls.open(path, os.O_RDONLY)
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    """The descriptor of `path`, closed at the end of the block."""
+    fd = calls.open(path, flags)
     try:
-        calls.fsync(fd)
+        yield fd
     finally:
         os.close(fd)
+
+
+def fsync_path(path: Path) -> None:
+    """Flushes a file's bytes, or a directory's entries, to disk."""
+    with _opened(path, os.O_RDONLY) as fd:
+        calls.fsync(fd)
 
 
 def make_directories(directory: Path) -> None:
@@ -200,23 +201,18 @@ def settle(file: Path, *, sync: bool = True) -> None:
 
 def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Writes `data` to `path` atomically."""
-    with replacing(path, sync=sync) as written:
-        fd = calls.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        try:
-            write_all(fd, data)
-        finally:
-            os.close(fd)
+    with replacing(path, sync=sync) as written, _opened(written, _NEW) as fd:
+        write_all(fd, data)
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:
-    """Writes `text` to `path` atomically, as valid UTF-8: a lone surrogate becomes its escape."""
+    """Writes `text` to `path` atomically, as valid UTF-8: a lone surrogate becomes its escape, as JSON has it."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"), sync=sync)
 
 
 def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
     """Writes `value` to `path` atomically, as indented JSON (NaN and Infinity as Python writes them)."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_bytes(path, text.encode("utf-8", "backslashreplace"), sync=sync)  # a lone surrogate becomes JSON's \udxxx
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n", sync=sync)
 
 
 @contextlib.contextmanager
@@ -305,34 +301,25 @@ def remove(path: Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> bool:
-    """Hard-links `target`, which must not exist, to `source`; copies where hard links are impossible.
-
-    Returns:
-        True when linked, False when copied.
-    """
+    """Hard-links `target`, which must not exist, to `source`; returns False where it had to copy instead."""
     make_directories(target.parent)
     with explained(target):
         try:
             calls.link(source, target)
+            return True
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS):
                 raise
             _refuse_existing(target)
-        else:
-            return True
     copy(source, target)
     return False
 
 
 def copy(source: Path, target: Path) -> None:
     """Copies the bytes of `source` to `target` atomically."""
-    with replacing(target) as written, source.open("rb") as reader:
-        fd = calls.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        try:
-            while chunk := reader.read(_CHUNK):
-                write_all(fd, chunk)
-        finally:
-            os.close(fd)
+    with replacing(target) as written, source.open("rb") as reader, _opened(written, _NEW) as fd:
+        while chunk := reader.read(_CHUNK):
+            write_all(fd, chunk)
 
 
 def publish(source: Path, target: Path) -> None:
@@ -353,24 +340,19 @@ def require_space(directory: Path, size_bytes: int) -> None:
     """Raises DiskFullError when `size_bytes` do not fit below `directory`. Call it before writing anything."""
     while not directory.exists():
         directory = directory.parent
-    free = calls.free_bytes(directory)
-    if free < size_bytes:
-        raise DiskFullError(
-            f"The disk is full: {size_bytes:,} bytes are needed in {directory}, {free:,} are free. "
-            "Nothing was written.",
-            _MAKE_ROOM,
-            value=size_bytes,
-            place=directory,
-        )
+    if (free := calls.free_bytes(directory)) < size_bytes:
+        numbers = f"{size_bytes:,} bytes are needed in {directory}, {free:,} are free"
+        what = f"The disk is full: {numbers}. Nothing was written."
+        raise DiskFullError(what, _MAKE_ROOM, value=size_bytes, place=directory)
 
 
 def sweep(directory: Path) -> list[Path]:
     """Removes half-written files that killed processes of this machine left in `directory` (not below it)."""
     swept: list[Path] = []
     for name in os.listdir(directory) if directory.is_dir() else ():
-        entry = directory / name if name.startswith(".tmp-") else None
         match = _TEMPORARY.fullmatch(name)
-        if entry and match and match["host"] == _host_mark() and not process_exists(int(match["pid"])):
+        if match and match["host"] == _host_mark() and not _process_exists(int(match["pid"])):
+            entry = directory / name
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)  # another process may be sweeping, too
             else:
@@ -384,14 +366,11 @@ def is_temporary(path: Path) -> bool:
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
-def process_exists(pid: int) -> bool:
-    """Whether a process with this id is running on this machine."""
+def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # a PermissionError: another user's
     return True
 
 
@@ -409,12 +388,9 @@ def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise YardError(
-                        f"{path} has been locked by another process for {timeout_s:.0f} s.",
-                        "Wait for that process to finish, or stop it.",
-                        value=timeout_s,
-                        place=path,
-                    ) from None
+                    what = f"{path} has been locked by another process for {timeout_s:.0f} s."
+                    remedy = "Wait for that process to finish, or stop it."
+                    raise YardError(what, remedy, value=timeout_s, place=path) from None
                 time.sleep(0.002)
         try:
             yield

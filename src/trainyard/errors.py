@@ -28,9 +28,7 @@ class TrainyardError(Exception):
         self, what: str, remedy: str = "", *, value: object = None, place: str | os.PathLike[str] | None = None
     ) -> None:
         super().__init__(what, remedy)
-        self.what = what
-        self.remedy = remedy
-        self.value = value
+        self.what, self.remedy, self.value = what, remedy, value
         self.place = None if place is None else os.fspath(place)
 
     def __str__(self) -> str:
@@ -55,8 +53,7 @@ class ConfigError(UserError):
     def __init__(
         self, problems: Sequence[str], remedy: str = "", *, keys: Sequence[str] = (), value: object = None
     ) -> None:
-        self.problems = tuple(problems)
-        self.keys = tuple(keys)
+        self.problems, self.keys = tuple(problems), tuple(keys)
         if len(self.problems) == 1:
             what = f"The configuration has a problem: {self.problems[0]}"
         else:

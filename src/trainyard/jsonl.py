@@ -65,16 +65,13 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
         data = path.read_bytes()
     except FileNotFoundError:
         return records, good
-    lines = data.splitlines(keepends=True)
-    for number, line in enumerate(lines):
+    for number, line in enumerate(data.splitlines(keepends=True), start=1):
         record = decode_line(line)
         if record is None:
             if _holds_a_line(data[good:]):
-                raise CorruptError(
-                    f"Line {number + 1} of {path} is damaged (its CRC does not match), and intact lines follow it.",
-                    "Restore the file from a copy; `trainyard verify` lists every damaged file.",
-                    place=f"{path}:{number + 1}",
-                )
+                what = f"Line {number} of {path} is damaged (its CRC does not match), and intact lines follow it."
+                remedy = "Restore the file from a copy; `trainyard verify` lists every damaged file."
+                raise CorruptError(what, remedy, place=f"{path}:{number}")
             break
         records.append(record)
         good += len(line)
@@ -154,10 +151,7 @@ class Appender:
         return self._synced == self.size
 
     def sync(self) -> None:
-        """Returns once all that was appended before this call survives a power cut.
-
-        When that fails, call `discard_unsynced`.
-        """
+        """Returns once all that was appended before survives a power cut. If it fails, call `discard_unsynced`."""
         size = self.size
         with durable.explained(self.path):
             durable.calls.fsync(self._fd)

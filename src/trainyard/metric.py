@@ -35,22 +35,14 @@ class Metric:
 
     @classmethod
     def parse(cls, text: str) -> Metric:
-        """The metric that `val_loss` names.
-
-        Raises:
-            ValueError: the text does not begin with a split and an underscore.
-        """
+        """The metric that `val_loss` names; ValueError if the text does not begin with a split and an underscore."""
         split, _, name = text.partition("_")
         if split not in SPLITS or not name:
             raise ValueError(f"{text!r} does not name a split and a metric, such as val_loss")
         return cls(split, name)
 
     def direction(self, of_task: Mapping[str, str] = {}) -> Direction:
-        """Whether less or more of it is better.
-
-        Args:
-            of_task: the directions that a run's task declared, by metric name; empty for runs that recorded none.
-        """
+        """Whether less or more of it is better, by what the run's task declared, if it recorded that."""
         declared = of_task.get(self.name) or OF_TRAINING.get(self.name)
         if declared is not None:
             return "min" if declared == "min" else "max"

@@ -54,29 +54,16 @@ class Objects:
             written.unlink(missing_ok=True)
 
     def link(self, digest: str, target: Path) -> None:
-        """Hard-links the blob to `target`, or copies it.
-
-        Raises:
-            CorruptError: the blob is not stored.
-        """
+        """Hard-links the blob to `target`, or copies it; CorruptError if it is not stored."""
         try:
             durable.link_or_copy(self.path(digest), target)
         except FileNotFoundError:
-            raise CorruptError(
-                f"Object {digest[:12]}…, which {target} needs, is missing from {self._root}.",
-                "Restore it from a copy of the yard, or use another checkpoint.",
-                value=digest,
-                place=target,
-            ) from None
+            what = f"Object {digest[:12]}…, which {target} needs, is missing from {self._root}."
+            remedy = "Restore it from a copy of the yard, or use another checkpoint."
+            raise CorruptError(what, remedy, value=digest, place=target) from None
 
     def unreferenced(self) -> list[tuple[Path, int]]:
         """Blobs without any other link: (path, size in bytes)."""
-        found: list[tuple[Path, int]] = []
-        for folder, _, names in os.walk(self._root):
-            for name in names:
-                if durable.is_temporary(Path(name)):
-                    continue
-                status = os.stat(Path(folder, name))
-                if status.st_nlink == 1:
-                    found.append((Path(folder, name), status.st_size))
-        return sorted(found)
+        paths = [Path(folder, name) for folder, _, names in os.walk(self._root) for name in names]
+        known = [(path, path.stat()) for path in paths if not durable.is_temporary(path)]
+        return sorted((path, status.st_size) for path, status in known if status.st_nlink == 1)

@@ -11,13 +11,9 @@ FEW = 12  # choices up to this many are listed in full
 
 
 def similar(word: str, choices: Iterable[str], *, limit: int = 3, cutoff: float = 0.6) -> list[str]:
-    """The choices that `word` may have been meant to be, the most similar first; upper and lower case are alike.
+    """Up to `limit` choices that `word` may have been meant to be, the most similar first, whatever their case.
 
-    Args:
-        word: as it was written.
-        choices: the valid names.
-        limit: how many to return at most.
-        cutoff: the least similarity, from 0 to 1. A choice that starts with the word counts too, if it is the only one.
+    The least similarity is `cutoff`, from 0 to 1. A choice that starts with the word counts too, if it is the only one.
     """
     from difflib import get_close_matches  # only needed to explain an error
 
@@ -38,14 +34,7 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, choices: Iterable[str], *, limit: int = 1, then: str = "") -> str:
-    """A sentence, `Did you mean 'x' or 'y'?`, for a remedy; empty when no choice is similar.
-
-    Args:
-        word: as it was written.
-        choices: the valid names.
-        limit: how many to offer at most.
-        then: what follows the sentence, and stands alone without it.
-    """
+    """A remedy: `Did you mean 'x' or 'y'?` with up to `limit` choices, if any is similar, then the sentence `then`."""
     found = similar(word, choices, limit=limit)
     sentence = f"Did you mean {' or '.join(map(repr, found))}?" if found else ""
     return f"{sentence} {then}".strip()
@@ -54,10 +43,7 @@ def did_you_mean(word: str, choices: Iterable[str], *, limit: int = 1, then: str
 def suggestion(word: str, choices: Iterable[str], *, few: int = FEW) -> str:
     """The end of a sentence, `; did you mean `x`? valid: x, y`; empty when there is nothing to say.
 
-    Args:
-        word: as it was written.
-        choices: the valid names.
-        few: list the choices when there are at most this many; 0 never does.
+    The choices are listed when there are at most `few`; 0 never does.
     """
     names = sorted(choices)
     near = nearest(word, names)

@@ -18,7 +18,7 @@ from command_line import Kept, tree
 from safetensors.torch import load_file
 from sound_runs import BURSTS, FIT, SPECTROGRAM, VOCALIZATIONS, a_folder, tone
 
-from trainyard.assembly.data import load_dataset
+from trainyard.assembly.setup import load_dataset
 from trainyard.config.convert import from_dict
 from trainyard.models import from_model_config, huggingface
 from trainyard.training.checkpoint.capture import load_weights

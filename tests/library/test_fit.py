@@ -31,7 +31,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def trained(yard: Path, **changes: Any) -> Fitted:
+def trained(yard: Path | None, **changes: Any) -> Fitted:
     given: dict[str, Any] = {
         "model": small_cnn(),
         "train": Pictures(60),
@@ -140,6 +140,13 @@ def broken_off(yard: Path, steps: int, **changes: Any) -> RunReader:
         with pytest.raises(_Pulled):
             trained(yard, every_steps=3, **changes)
     return reader(yard)
+
+
+def test_without_a_yard_the_environment_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINYARD_YARD", str(tmp_path / "named"))
+    fitted = trained(None, epochs=1)
+    assert fitted.run.id == reader(tmp_path / "named").snapshot.id
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:

@@ -441,6 +441,22 @@ def test_a_yard_that_is_not_there(tmp_path: Path) -> None:
         trainyard.start_run(resume="nope", yard=tmp_path / "yard")
 
 
+def test_without_a_yard_the_environment_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRAINYARD_YARD", str(tmp_path / "named"))
+    with trainyard.start_run() as run:
+        assert run.home.is_relative_to(tmp_path / "named")
+    with trainyard.start_run(yard=tmp_path / "given") as run:
+        assert run.home.is_relative_to(tmp_path / "given")
+    stopped = trainyard.start_run()
+    stopped._writer.finish("stopped")
+    with trainyard.start_run(resume=stopped.id) as run:
+        assert run.home == stopped.home
+    monkeypatch.delenv("TRAINYARD_YARD")
+    with trainyard.start_run() as run:
+        assert run.home.is_relative_to(tmp_path / "outputs")
+
+
 # -- what it needs
 
 

@@ -17,7 +17,7 @@ from tiny_runs import QUIET, again, broken_off, files, left_behind, recorded, re
 from tiny_sound import BURSTS, CLASSES, ENCODER, FIT, SPLIT, numbers, write_bursts
 
 from trainyard.analysis import layer_weights, plots
-from trainyard.assembly.data import load_dataset
+from trainyard.assembly.setup import load_dataset
 from trainyard.audio.vocal_bursts import synthesise
 from trainyard.config.compose import compose
 from trainyard.data.batches import Batches

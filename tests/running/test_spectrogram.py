@@ -16,7 +16,7 @@ import torch
 from tiny_runs import QUIET, again, broken_off, files, left_behind, recorded, resumed, trained
 from tiny_sound import BURSTS, FIT, NETWORK, SPLIT, numbers, write_bursts
 
-from trainyard.assembly.data import load_dataset
+from trainyard.assembly.setup import load_dataset
 from trainyard.config.convert import from_dict
 from trainyard.errors import TrainyardError
 from trainyard.running.evaluate import evaluate_run

@@ -28,8 +28,7 @@ from tiny_text import (
 )
 from tiny_texts import theirs
 
-from trainyard.assembly.data import load_dataset
-from trainyard.assembly.setup import build
+from trainyard.assembly.setup import build, load_dataset
 from trainyard.config.compose import compose
 from trainyard.errors import ConfigError
 from trainyard.running.evaluate import evaluate_run

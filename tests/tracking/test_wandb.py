@@ -49,7 +49,7 @@ def sink(directory: Path, troubles: list[str], **others: Any) -> WandbSink:
         config=CONFIG,
         on_trouble=troubles.append,
         tags=["nlp", "v 2"],
-        note="a first try",
+        notes="a first try",
         **others,
     )
 

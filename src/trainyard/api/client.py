@@ -9,7 +9,7 @@ from itertools import islice
 from typing import overload
 
 from trainyard.api.artifacts import Artifact
-from trainyard.api.directory import DirectoryTransport
+from trainyard.api.directory import DirectoryTransport, default_yard
 from trainyard.api.filters import Filters, to_text
 from trainyard.api.runs import Run
 from trainyard.api.transport import Document, Transport
@@ -146,7 +146,7 @@ class Runs(Sequence[Run]):
 
 def _transport(yard_or_url: str | os.PathLike[str] | Transport | None) -> Transport:
     if yard_or_url is None:
-        yard_or_url = os.environ.get("TRAINYARD_YARD") or "outputs"
+        yard_or_url = default_yard()
     if not isinstance(yard_or_url, (str, os.PathLike)):
         return yard_or_url
     if re.match("https?://", os.fspath(yard_or_url), re.IGNORECASE):

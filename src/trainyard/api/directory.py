@@ -37,6 +37,11 @@ _OF_A_RUN = (
 _GROWING = SHAREABLE | {"log", "error_log", "performance_log"}  # kinds whose files change after they are recorded
 
 
+def default_yard() -> str:
+    """The directory of the runs where none is given: TRAINYARD_YARD, or `outputs`."""
+    return os.environ.get("TRAINYARD_YARD") or "outputs"
+
+
 class DirectoryTransport:
     """The runs and artifacts of a directory. Safe to use from several threads.
 

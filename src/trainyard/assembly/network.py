@@ -43,13 +43,8 @@ def build_network(
     if given is not None:
         return given, config_json, ()
     notes: list[str] = []
-    model = build_model(
-        config.model.name,
-        **described,
-        weights=getattr(config.model, "weights", None),
-        on_weights=lambda report: notes.append(report.describe()),
-        trust=trust,
-    )
+    arguments = {**described, "weights": getattr(config.model, "weights", None), "trust": trust}
+    model = build_model(config.model.name, on_weights=lambda report: notes.append(report.describe()), **arguments)
     return model, config_json, tuple(notes)
 
 
@@ -64,10 +59,8 @@ def load_initial_weights(model: nn.Module, config: Config, dataset: Dataset) -> 
     if path is None:
         return
     if not Path(path).exists():
-        raise ConfigError(
-            [f"`run.checkpoint_path` is {show(path)}, where nothing is"],
-            "Name the directory or file of a checkpoint; `trainyard show RUN` lists those of a run.",
-        )
+        remedy = "Name the directory or file of a checkpoint; `trainyard show RUN` lists those of a run."
+        raise ConfigError.of("run.checkpoint_path", path, "does not exist", remedy)
     try:
         loaded = load(Path(path), weights_only=True)
         load_weights(model, loaded.model, path)
@@ -96,12 +89,7 @@ def _other_settings(config: Config, dataset: Dataset, loaded: Loaded) -> list[st
     theirs = loaded.model_config.get("trainyard", {})
     # The weights are the checkpoint's, wherever its own came from, and dropout is of training alone.
     passed_over = {"name", "pretrained", "path", *(() if config.run.train else ("dropout",))}
-    pairs = [
-        (f"model.{key}", ours, theirs[key])
-        for key, ours in plain(config.model).items()
-        if key in theirs and key not in passed_over
-    ]
+    ours = {key: value for key, value in plain(config.model).items() if key in theirs and key not in passed_over}
+    pairs = [(f"model.{key}", value, theirs[key]) for key, value in ours.items()]
     pairs.append(("data.multi_label", dataset.multi_label, theirs.get("multi_label")))
-    return [
-        f"`{name}` is {show(ours)}, the checkpoint's is {show(other)}" for name, ours, other in pairs if ours != other
-    ]
+    return [f"{key}={show(value)}, the checkpoint's is {show(other)}" for key, value, other in pairs if value != other]

@@ -22,14 +22,9 @@ def build_optimizer(config: Config, model: nn.Module, device: torch.device, *, t
     trainable = _parameter_groups(config, model)
     if "fused" not in target and str(target["_target_"]).rpartition(".")[2] in ("Adam", "AdamW", "SGD", "Adagrad"):
         target["fused"] = device.type in ("cpu", "cuda") and str(target["_target_"]).startswith("torch.optim.")
-    optimizer: torch.optim.Optimizer = build_part(
-        "training.optimizer",
-        target,
-        trainable,
-        of=torch.optim.Optimizer,
-        trust=trust,
-        remedy="Name an optimizer, such as torch.optim.AdamW, and its arguments.",
-    )
+    key, of = "training.optimizer", torch.optim.Optimizer
+    remedy = "Name an optimizer, such as torch.optim.AdamW, and its arguments."
+    optimizer: torch.optim.Optimizer = build_part(key, target, trainable, of=of, trust=trust, remedy=remedy)
     return optimizer
 
 
@@ -57,12 +52,7 @@ def build_scheduler(
     target = dict(config.training.scheduler)
     if str(target["_target_"]).endswith(".ReduceLROnPlateau"):
         target.setdefault("mode", mode)
-    scheduler: Scheduler = build_part(
-        "training.scheduler",
-        target,
-        optimizer,
-        of=Scheduler,
-        trust=trust,
-        remedy="Name a learning-rate scheduler, such as torch.optim.lr_scheduler.StepLR, and its arguments.",
-    )
+    remedy = "Name a learning-rate scheduler, such as torch.optim.lr_scheduler.StepLR, and its arguments."
+    key = "training.scheduler"
+    scheduler: Scheduler = build_part(key, target, optimizer, of=Scheduler, trust=trust, remedy=remedy)
     return scheduler

@@ -16,12 +16,9 @@ def build_part(key: str, target: Mapping[str, Any], *args: Any, of: Any, trust: 
         part = build_target(target, *args, trust=trust, **extra)
     except ConfigError as error:
         problems = [f"`{key}`: {problem}" for problem in error.problems]
-        advice = " ".join(text for text in (error.remedy, remedy) if text)
-        raise ConfigError(problems, advice, keys=[key]) from error
+        raise ConfigError(problems, f"{error.remedy} {remedy}".strip(), keys=[key]) from error
     if not isinstance(part, of):
-        raise ConfigError(
-            [f"`{key}` is {target['_target_']}, which builds a {type(part).__name__}"], remedy, keys=[key]
-        )
+        raise ConfigError.of(key, target["_target_"], f"builds a {type(part).__name__}", remedy)
     return part
 
 
@@ -33,4 +30,4 @@ def advising(remedy: str) -> Iterator[None]:
     except ConfigError as error:
         if error.remedy:
             raise
-        raise ConfigError(error.problems, remedy) from error
+        raise ConfigError(error.problems, remedy, keys=error.keys, value=error.value) from error

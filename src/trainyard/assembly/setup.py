@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +14,9 @@ from torch import nn
 from trainyard.analysis.scoring import Rule
 from trainyard.assembly.network import build_network
 from trainyard.assembly.optimizer import build_optimizer, build_scheduler
-from trainyard.assembly.outputs import check_outputs
 from trainyard.assembly.parts import advising
 from trainyard.assembly.task import build_task, check_monitor, direction_of
+from trainyard.config import kinds
 from trainyard.config.convert import to_dict
 from trainyard.config.schema import Config, DistillationOptions
 from trainyard.data.batches import Batches
@@ -27,7 +29,7 @@ from trainyard.tasks.task import Task
 from trainyard.training.checkpoint.capture import Trainee, seed_everything
 from trainyard.training.checkpoint.read import Loaded
 from trainyard.training.distill import Distillation, load_teacher
-from trainyard.training.evaluate import Predictions, evaluate
+from trainyard.training.evaluate import Predictions, evaluate, infer
 from trainyard.training.guard import GradientGuard
 from trainyard.training.loop import Plan, Scheduler
 from trainyard.training.objective import Objective
@@ -68,20 +70,11 @@ class Setup:
     def predict(self, split: str, rule: Rule | None = None) -> Predictions:
         """What the model predicts for a split now; every process must call it.
 
-        Args:
-            split: train, val or test.
-            rule: how predictions become decisions; None: tuned on these predictions where the split is val, and
-                the task's untuned rule elsewhere.
+        Without a `rule`, one is tuned on these predictions where the split is val; elsewhere it is the untuned one.
         """
-        return evaluate(
-            self.model,
-            self.task,
-            self.batches(split),
-            self.process,
-            self.config.training.precision,
-            rule=rule,
-            tune=rule is None and split == "val",
-        )
+        batches, precision = self.batches(split), self.config.training.precision
+        tune = rule is None and split == "val"
+        return evaluate(self.model, self.task, batches, self.process, precision, rule=rule, tune=tune)
 
     @property
     def monitor(self) -> Metric:
@@ -116,6 +109,27 @@ class Setup:
         return f"{len(names)} items: {', '.join(names[:8])}{more}"
 
 
+def load_dataset(
+    config: Config, *, trust: bool = False, item_shape: Sequence[int] | None = None, saved: Loaded | None = None
+) -> Dataset:
+    """The data that `config` describes, as its model takes it.
+
+    Args:
+        config: what to load.
+        trust: accept augmentations outside the allow-list.
+        item_shape: of an item as a run recorded it, so that a published encoder need not be read.
+        saved: the checkpoint that the data is for, whose tokenizer reads texts.
+
+    Raises:
+        ConfigError: settings that do not fit the data.
+        DataError: it cannot be read or trained on.
+    """
+    kind = kinds.torch_side("data", config.data.source)
+    with advising("Correct the settings it names, or choose another model."):
+        dataset: Dataset = kind.load(config, trust=trust, item_shape=item_shape, files=saved.files if saved else None)
+    return dataset
+
+
 def build(
     config: Config,
     dataset: Dataset,
@@ -129,16 +143,9 @@ def build(
 ) -> Setup:
     """Model, task, optimizer and scheduler, seeded by `run.seed`.
 
-    Args:
-        config: what to build.
-        dataset: what it is for.
-        process: where.
-        trust: accept `_target_` objects outside the allow-list.
-        saved: a checkpoint: the model is built as it says, to be filled with its weights. What the training
-            started from, such as a published encoder, is not needed.
-        trains: whether it will be trained; otherwise no teacher is needed either.
-        model: a network of the user's own, in place of building what `config.model` says.
-        task: a task of the user's own, in place of building what `config.task` says.
+    A `model` and a `task` of the user's own take the place of what the config says. With a checkpoint `saved`, the
+    model is built as it says, to be filled with its weights: what the training started from, such as a published
+    encoder, is not needed. Nor is a teacher, unless it `trains`.
 
     Raises:
         ConfigError: parts that do not fit each other or the data.
@@ -160,23 +167,16 @@ def build(
             model.start_at_prior(prior)
     model, task = model.to(process.device), task.to(process.device)
     if getattr(config.model, "outputs_unknown", False):
-        check_outputs(model, dataset, process.device, classes=None if own_task else len(dataset.classes))
+        _check_outputs(model, dataset, process.device, classes=None if own_task else len(dataset.classes))
     distillation = None
     if training.distillation.enabled and config.run.train and trains:
         distillation = _distillation(training.distillation, dataset, process.device, trust=trust)
     optimizer = build_optimizer(config, model, process.device, trust=trust)
     scheduler = build_scheduler(config, optimizer, direction_of(training, task), trust=trust)
     check_monitor(training, task, dataset)
-    step = Step(
-        process.wrap(model),
-        task,
-        optimizer,
-        process,
-        training.precision,
-        training.grad_clip,
-        objective=Objective(task, margin, distillation),
-        after_first_backward=GradientGuard(),
-    )
+    objective, wrapped, guard = Objective(task, margin, distillation), process.wrap(model), GradientGuard()
+    options = (training.precision, training.grad_clip)
+    step = Step(wrapped, task, optimizer, process, *options, objective=objective, after_first_backward=guard)
     trainee = Trainee(model, optimizer, scheduler, step.scaler, process.device, described, to_dict(config))
     seed_everything(config.run.seed, process.rank)
     warnings = tuple(getattr(model, "warnings", ()))
@@ -185,9 +185,28 @@ def build(
 
 def _distillation(options: DistillationOptions, dataset: Dataset, device: torch.device, *, trust: bool) -> Distillation:
     if options.teacher_model_path is None:
-        raise ConfigError(
-            ["`training.distillation.enabled` is true, but `training.distillation.teacher_model_path` is not set"],
-            "Name a checkpoint of a run, or set training.distillation.enabled=false.",
-        )
+        problem = "training.distillation.enabled=true, but training.distillation.teacher_model_path is not set"
+        raise ConfigError([problem], "Name a checkpoint of a run, or set training.distillation.enabled=false.")
     teacher = load_teacher(Path(options.teacher_model_path), dataset.classes, dataset.item_shape, trust=trust)
     return Distillation(teacher.to(device), alpha=options.alpha, temperature=options.temperature)
+
+
+def _check_outputs(model: nn.Module, dataset: Dataset, device: torch.device, *, classes: int | None) -> None:
+    """Raises ConfigError where a network of the user's own refuses the first item, or has other outputs than classes.
+
+    `classes` is None where the task is the user's own too, and says itself what it takes.
+    """
+    batches = Batches(dataset, dataset.indices("train")[:1], 1, shuffle=False, seed=0, device=device)
+    taken = f"an item of shape {dataset.item_shape}"
+    try:
+        found: list[Any] = [outputs for _, outputs in infer(model, batches.epoch(0), "fp32", device)]
+    except (RuntimeError, TypeError, ValueError) as error:
+        problem = f"the model refuses {taken}: {(str(error).splitlines() or ['?'])[0]}"
+        remedy = "Change its arguments, or the shape and the type of the items."
+        raise ConfigError([problem], remedy, keys=["model"]) from error
+    for outputs in found:  # of the one item; none where there is no train split
+        shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        if isinstance(shape, str) or (classes is not None and shape != (1, classes)):
+            wanted = "a tensor" if classes is None else f"a tensor of shape (1, {classes}), one output for each class"
+            remedy = "Change its last layer, or the classes; other outputs need a task of your own."
+            raise ConfigError([f"the model returns {shape} for {taken}, expected {wanted}"], remedy, keys=["model"])

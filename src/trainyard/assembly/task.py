@@ -7,7 +7,6 @@ from typing import Any
 
 from trainyard.analysis.classification import scoring
 from trainyard.assembly.parts import advising, build_part
-from trainyard.config.faults import show
 from trainyard.config.schema import Config, Target, TrainingSection
 from trainyard.config.targets import target_accepts
 from trainyard.data.dataset import Dataset
@@ -16,7 +15,7 @@ from trainyard.metric import Direction, Metric
 from trainyard.tasks import classification
 from trainyard.tasks.losses import build_criterion, class_weights
 from trainyard.tasks.task import Task
-from trainyard.wording import nearest
+from trainyard.wording import did_you_mean
 
 
 def direction_of(training: TrainingSection, task: Task) -> Direction:
@@ -29,10 +28,7 @@ def direction_of(training: TrainingSection, task: Task) -> Direction:
 def open_task(config: Config, model_config: Mapping[str, Any], *, trust: bool = False) -> Task:
     """The task of a trained network: it predicts, but has no loss, so that no data is needed.
 
-    Args:
-        config: what the run was asked to do.
-        model_config: its checkpoint's `config.json`, for the classes.
-        trust: build a task outside the allow-list.
+    The classes are those of `model_config`, its checkpoint's `config.json`.
     """
     if config.task is not None:
         return _own_task(config.task, None, trust=trust)
@@ -63,15 +59,10 @@ def build_task(config: Config, dataset: Dataset, *, trust: bool) -> Task:
     if config.task is not None:
         return _own_task(config.task, dataset, trust=trust)
     weights = class_weights(training.class_weights, dataset.labels[dataset.indices("train")], dataset.classes)
+    smoothing, multi_label, n_classes = training.label_smoothing, dataset.multi_label, len(dataset.classes)
+    options: dict[str, Any] = {"label_smoothing": smoothing, "multi_label": multi_label, "n_classes": n_classes}
     with advising("Name a loss in training.criterion, such as torch.nn.CrossEntropyLoss, and its arguments."):
-        criterion = build_criterion(
-            training.criterion,
-            n_classes=len(dataset.classes),
-            weights=weights,
-            label_smoothing=training.label_smoothing,
-            multi_label=dataset.multi_label,
-            trust=trust,
-        )
+        criterion = build_criterion(training.criterion, weights=weights, trust=trust, **options)
     if not dataset.multi_label:
         return classification.SingleLabel(scoring.SingleLabel(dataset.classes, dataset.label_name), criterion)
     judged = _multi_label(training, dataset.classes, dataset.label_name)
@@ -85,9 +76,5 @@ def check_monitor(training: TrainingSection, task: Task, dataset: Dataset) -> No
     measured = [str(Metric(split, name)) for split, names in (("train", train), ("val", val)) for name in names]
     if training.monitor not in measured:
         why = "" if val else ": there is no validation split"
-        near = nearest(training.monitor, measured)
-        raise ConfigError(
-            [f"`training.monitor` is {show(training.monitor)}, which is not measured{why}"],
-            f"{f'Did you mean {near}? ' if near else ''}Choose one of {', '.join(measured)}.",
-            keys=["training.monitor"],
-        )
+        remedy = did_you_mean(training.monitor, measured, then=f"Choose one of {', '.join(measured)}.")
+        raise ConfigError.of("training.monitor", training.monitor, f"is not measured{why}", remedy)

@@ -17,8 +17,7 @@ from typing import Any
 from torch import nn
 
 from trainyard.analysis.scoring import Rule
-from trainyard.assembly.data import load_dataset
-from trainyard.assembly.setup import Setup, build
+from trainyard.assembly.setup import Setup, build, load_dataset
 from trainyard.assembly.task import open_task
 from trainyard.checkpoints import Choice, choose
 from trainyard.config import kinds
@@ -37,37 +36,21 @@ from trainyard.training.process import Process
 
 @dataclass
 class Trained:
-    """A run with one of its checkpoints.
-
-    Attributes:
-        run: the run.
-        config: its configuration.
-        step: optimizer steps of the checkpoint.
-        path: the checkpoint's path.
-        loaded: the checkpoint's contents.
-        process: where the network computes.
-        trust: build `_target_` objects outside the allow-list, which runs their code.
-    """
+    """A run with one of its checkpoints."""
 
     run: RunReader
     config: Config
-    step: int
-    path: Path
-    loaded: Loaded
+    step: int  # optimizer steps of the checkpoint
+    path: Path  # of the checkpoint
+    loaded: Loaded  # its contents
     process: Process
-    trust: bool = False
+    trust: bool = False  # builds `_target_` objects outside the allow-list, which runs their code
 
     @classmethod
     def open(
         cls, run: RunReader, checkpoint: str | int | None = None, *, device: str = "auto", trust: bool = False
     ) -> Trained:
-        """The run's checkpoint, read and verified.
-
-        Args:
-            run: the run.
-            checkpoint: "best" (None), "last", or a step.
-            device: where to compute.
-            trust: accept `_target_` objects outside the allow-list, which can run any code.
+        """The run's checkpoint ("best": None; "last", or a step), read and verified.
 
         Raises:
             UnknownCheckpointError: the run has no such checkpoint.
@@ -105,14 +88,12 @@ class Trained:
     def preprocessing(self) -> Mapping[str, Any]:
         """How a raw item becomes the network's input, as the run recorded it; see `config.kinds`."""
         recorded = self.run.snapshot.data
-        if "preprocessing" in recorded:
-            described: Mapping[str, Any] = recorded["preprocessing"]
-            return described
-        # A run of version 0.1 did not record it; it follows from the config.
-        kind = kinds.torch_side("data", self.config.data.source)
-        item_shape = recorded.get("item_shape") or self.loaded.model_config.get("item_shape")
-        computed: Mapping[str, Any] = kind.preprocessing(self.config, item_shape)
-        return computed
+        described: Mapping[str, Any] | None = recorded.get("preprocessing")
+        if described is None:  # a run of version 0.1 did not record it; it follows from the config
+            kind = kinds.torch_side("data", self.config.data.source)
+            item_shape = recorded.get("item_shape") or self.loaded.model_config.get("item_shape")
+            described = kind.preprocessing(self.config, item_shape)
+        return described
 
     @cached_property
     def setup(self) -> Setup:
@@ -138,22 +119,14 @@ def config_of(run: RunReader, *, trust: bool = False) -> Config:
         NotResumableError: the run was written by a user's own loop, which Trainyard cannot repeat.
     """
     if "training" not in run.snapshot.config:
-        raise NotResumableError(
-            f"Run {run.snapshot.name} was written by a training loop other than `trainyard train`.",
-            "Continue it from your own code with `trainyard.start_run(resume=…)`.",
-            place=run.home,
-        )
+        what = f"Run {run.snapshot.name} was written by a training loop other than `trainyard train`."
+        remedy = "Continue it from your own code with `trainyard.start_run(resume=…)`."
+        raise NotResumableError(what, remedy, place=run.home)
     return from_dict(run.snapshot.config, where=str(run.home / ".run"), trust=trust)
 
 
 def dataset_of(run: RunReader, config: Config, saved: Loaded | None, *, trust: bool = False) -> Dataset:
-    """The run's data as it is now.
-
-    Args:
-        run: the run.
-        config: its configuration.
-        saved: one of its checkpoints, if the data is read with files of it; None if there is none yet.
-        trust: build `_target_` objects outside the allow-list.
+    """The run's data as it is now, read with the files of its checkpoint `saved` if it has one yet.
 
     Raises:
         ChangedDataError: it is not the data that the run began with; lists the changes.
@@ -168,12 +141,9 @@ def refuse_changed(run: RunReader, dataset: Dataset) -> None:
     """Raises ChangedDataError, with the changes, if the data is not the data that the run began with."""
     changes = explain_change(run.snapshot.data, dataset.fingerprint()) if run.snapshot.data else []
     if changes:
-        raise ChangedDataError(
-            f"The data of run {run.snapshot.name} has changed since it began: {' '.join(changes)}",
-            f"Restore the data, or train a new run on the new data with `trainyard train --like {run.snapshot.id}`.",
-            value=changes,
-            place=run.home,
-        )
+        what = f"The data of run {run.snapshot.name} has changed since it began: {' '.join(changes)}"
+        remedy = f"Restore the data, or train a new run on it with `trainyard train --like {run.snapshot.id}`."
+        raise ChangedDataError(what, remedy, value=changes, place=run.home)
 
 
 def newest_readable(run: RunReader) -> Loaded | None:
@@ -199,10 +169,7 @@ def pick(run: RunReader, which: str | int | None) -> Choice:
         raise UnknownCheckpointError(what, "Use best, last or a step.", value=wanted, place=run.home)
     choice = choose(run, step=int(wanted) if wanted.isdecimal() else wanted)
     if choice is None:
-        raise UnknownCheckpointError(
-            f"Run {run.snapshot.name} has no checkpoint.",
-            f"Continue its training with `trainyard resume {run.snapshot.id}`.",
-            value=wanted,
-            place=run.home,
-        )
+        what = f"Run {run.snapshot.name} has no checkpoint."
+        remedy = f"Continue its training with `trainyard resume {run.snapshot.id}`."
+        raise UnknownCheckpointError(what, remedy, value=wanted, place=run.home)
     return choice

@@ -22,27 +22,26 @@ Templates = Mapping[str, Template]
 def check(layout_name: str, templates: Templates, facts: Mapping[str, object]) -> None:
     """Tests every path of a run with these facts, as far as the facts suffice to write it.
 
-    Args:
-        layout_name: for the error.
-        templates: by kind, the most specific first.
-        facts: the run's; those that change within a run are tried with samples.
+    `templates` begin with the most specific; facts that change within a run are tried with samples.
 
     Raises:
         BadNameError: a path would be read as something else, or would get in the way of another.
     """
-    numbers = _numbers(templates)
+    text = " ".join(template.text for template in templates.values())
+    numbers = [int(number) for number in set(re.findall("0|[1-9][0-9]*", text))]  # literal ones, as in `epoch_0.pt`
     for kind, template in templates.items():
         if any(facts.get(name) is None and not FACTS[name].form for name in template.facts):
             continue
         for probe in _probes(template, facts, numbers):
             path = template.write(probe)
-            fault = (
-                _misread(templates, kind, probe, path)
-                or _file_above(templates, path)
-                or _foreign_inside(templates, template, path)
-            )
-            if fault:
-                raise _collision(layout_name, kind, template, facts, path, fault)
+            in_the_way = _file_above(templates, path) or _foreign_inside(templates, template, path)
+            if fault := _misread(templates, kind, probe, path) or in_the_way:
+                names = [name for name in template.facts if not FACTS[name].form]
+                values = " with ".join(f"{name} {facts[name]!r}" for name in names) or "facts of the run"
+                where = f"the path of {kind!r}, {path!r}, {fault}"
+                what = f"The {values} cannot be used in layout {layout_name!r}: {where}."
+                remedy = f"Choose another {' or '.join(names) or 'name'}."
+                raise BadNameError(what, remedy, value={name: facts[name] for name in names}, place=path)
 
 
 def _misread(templates: Templates, kind: str, facts: Mapping[str, object], path: str) -> str:
@@ -82,7 +81,7 @@ def _foreign_inside(templates: Templates, template: Template, path: str) -> str:
     return ""
 
 
-def _probes(template: Template, facts: Mapping[str, object], numbers: set[int]) -> Iterator[Mapping[str, object]]:
+def _probes(template: Template, facts: Mapping[str, object], numbers: list[int]) -> Iterator[Mapping[str, object]]:
     """The facts, completed with every combination of samples for those that change within a run."""
     choices: dict[str, list[object]] = {}
     for name in template.facts:
@@ -96,22 +95,3 @@ def _probes(template: Template, facts: Mapping[str, object], numbers: set[int]) 
             choices[name] += numbers
     for values in itertools.product(*choices.values()):
         yield {**facts, **dict(zip(choices, values, strict=True))}
-
-
-def _numbers(templates: Templates) -> set[int]:
-    """The numbers that templates contain as literal text, such as `epoch_0.pt`."""
-    text = " ".join(template.text for template in templates.values())
-    return {int(number) for number in re.findall("0|[1-9][0-9]*", text)}
-
-
-def _collision(
-    layout_name: str, kind: str, template: Template, facts: Mapping[str, object], path: str, fault: str
-) -> BadNameError:
-    names = [name for name in template.facts if not FACTS[name].form]
-    values = " with ".join(f"{name} {facts[name]!r}" for name in names) or "facts of the run"
-    return BadNameError(
-        f"The {values} cannot be used in layout {layout_name!r}: the path of {kind!r}, {path!r}, {fault}.",
-        f"Choose another {' or '.join(names) or 'name'}.",
-        value={name: facts[name] for name in names},
-        place=path,
-    )

@@ -27,52 +27,37 @@ _SUFFIXED = {"time": len("HH-MM-SS"), "timestamp": len("YYYYmmdd-HHMMSS")}
 
 @dataclass(frozen=True)
 class Layout:
-    """Where every record of a run is stored.
+    """Where every record of a run is stored."""
 
-    Args:
-        name: a shipped layout's name, or the stem of the user's file.
-        claim: the fact that changes when a home is taken (see `vary`).
-        checkpoint_format: `hf` and `hf-bin` are directories, `pth` is one file.
-        kinds: path templates by kind, relative to the yard; `{home}` is the run's own directory.
-        about: what each kind is, in a few words; kinds may be missing.
-        description: one sentence about the layout.
-        source: the YAML text of a user's own layout, which a run stores; None for a layout that ships.
-    """
-
-    name: str
-    claim: Literal["run", "time", "id"]
-    checkpoint_format: Literal["hf", "hf-bin", "pth"]
-    kinds: Mapping[str, str]
-    about: Mapping[str, str] = field(default_factory=dict)
+    name: str  # a shipped layout's, or the stem of the user's file
+    claim: Literal["run", "time", "id"]  # the fact that changes when a home is taken (see `vary`)
+    checkpoint_format: Literal["hf", "hf-bin", "pth"]  # hf and hf-bin are directories, pth is one file
+    kinds: Mapping[str, str]  # path templates by kind, relative to the yard; `{home}` is the run's own directory
+    about: Mapping[str, str] = field(default_factory=dict)  # what each kind is, in a few words; kinds may be missing
     description: str = ""
-    source: str | None = None
+    source: str | None = None  # the YAML text of a user's own layout, which a run stores; None for one that ships
 
     def has(self, kind: str) -> bool:
         """Whether the layout has a path for this kind; records of other kinds are not written."""
         return kind in self.kinds
 
     def facts_of(self, kind: str) -> tuple[str, ...]:
-        """The facts that the kind's path needs, including those of `{home}`.
-
-        Raises:
-            LayoutError: the layout has no path for the kind.
-        """
+        """The facts that the kind's path needs, including those of `{home}`; LayoutError if it has no path."""
         return self._template(kind).facts
 
     def is_shared(self, kind: str) -> bool:
-        """Whether runs with different homes may have the same path for this kind.
-
-        Raises:
-            LayoutError: the layout has no path for the kind.
-        """
-        return not _identifies(self._template(kind).facts, self._template("home").facts)
+        """Whether runs with different homes may have the same path for this kind; LayoutError if it has no path."""
+        known = set(self.facts_of(kind))
+        if "timestamp" in known:
+            known |= {"date", "time"}
+        if {"date", "time"} <= known:
+            known.add("timestamp")
+        return "id" not in known and not known.issuperset(self.facts_of("home"))
 
     def path(self, kind: str, facts: Mapping[str, object]) -> str:
         """The path of a record, relative to the yard; that of a directory ends with "/".
 
-        Args:
-            kind: a kind that the layout has.
-            facts: at least those of `facts_of(kind)`; others are ignored.
+        It needs the facts of `facts_of(kind)`; others are ignored.
 
         Raises:
             LayoutError: the layout has no path for the kind, or a fact is missing.
@@ -85,10 +70,8 @@ class Layout:
     def match(self, path: str) -> list[Match]:
         """The readings of a path, the most specific first; none when it is not a path of this layout.
 
-        Each reading gives the path back: `layout.path(*reading) == path`, NFC-normalised.
-
-        Args:
-            path: relative to the yard, with "/" between its parts and at the end of a directory.
+        The path is relative to the yard, with "/" between its parts and at the end of a directory. Each reading
+        gives it back: `layout.path(*reading) == path`, NFC-normalised.
         """
         return match(self.templates, path)
 
@@ -118,13 +101,9 @@ class Layout:
             return facts
         claimed = [name for name in CLAIMED_BY[self.claim] if facts.get(name) is not None]
         if not claimed:
-            raise LayoutError(
-                f"Layout {self.name!r} tells runs apart by {self.claim!r}, "
-                f"which is not among the given facts ({_listed(facts)}).",
-                f"Pass {self.claim}=….",
-                value=[self.claim],
-                place=self.name,
-            )
+            given = _listed(facts)
+            what = f"Layout {self.name!r} tells runs apart by {self.claim!r}, which is not among the facts ({given})."
+            raise LayoutError(what, f"Pass {self.claim}=….", value=[self.claim], place=self.name)
         return {**facts, **{name: _vary(name, str(facts[name]), n) for name in claimed}}
 
     def tree(self, facts: Mapping[str, object] | None = None) -> str:
@@ -142,39 +121,17 @@ class Layout:
         if (found := self.templates.get(kind)) is not None:
             return found
         if kind in KINDS:
-            raise LayoutError(
-                f"Layout {self.name!r} has no path for {kind!r}.",
-                "Call `layout.has(kind)` first, or use a layout that has a path for it.",
-                value=kind,
-                place=self.name,
-            )
-        raise LayoutError(
-            f"There is no record kind {kind!r}.",
-            did_you_mean(kind, KINDS, then=f"Kinds: {', '.join(KINDS)}."),
-            value=kind,
-        )
+            what, remedy = f"Layout {self.name!r} has no path for {kind!r}.", "Use a layout that has a path for it."
+            raise LayoutError(what, remedy, value=kind, place=self.name)
+        remedy = did_you_mean(kind, KINDS, then=f"Kinds: {', '.join(KINDS)}.")
+        raise LayoutError(f"There is no record kind {kind!r}.", remedy, value=kind)
 
     def _require(self, kind: str, names: Sequence[str], facts: Mapping[str, object]) -> None:
-        missing = [name for name in names if facts.get(name) is None]
-        if missing:
-            raise LayoutError(
-                f"Layout {self.name!r} cannot write a path for {kind!r}: {self.kinds[kind]!r} needs "
-                f"{' and '.join(repr(name) for name in missing)}, which "
-                f"{'is' if len(missing) == 1 else 'are'} not among the given facts ({_listed(facts)}).",
-                f"Pass {' and '.join(f'{name}=…' for name in missing)}.",
-                value=missing,
-                place=f"{self.name}:{kind}",
-            )
-
-
-def _identifies(facts: tuple[str, ...], home: tuple[str, ...]) -> bool:
-    """Whether the values of `facts` determine the home."""
-    known = set(facts)
-    if "timestamp" in known:
-        known |= {"date", "time"}
-    if {"date", "time"} <= known:
-        known.add("timestamp")
-    return "id" in known or known.issuperset(home)
+        if missing := [name for name in names if facts.get(name) is None]:
+            needed = f"{self.kinds[kind]!r} needs {' and '.join(map(repr, missing))}; given: {_listed(facts)}"
+            what = f"Layout {self.name!r} cannot write a path for {kind!r}: {needed}."
+            remedy = f"Pass {' and '.join(f'{name}=…' for name in missing)}."
+            raise LayoutError(what, remedy, value=missing, place=f"{self.name}:{kind}")
 
 
 def _vary(name: str, value: str, n: int) -> str:

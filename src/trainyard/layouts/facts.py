@@ -19,27 +19,23 @@ RESERVED = frozenset({".run", ".yard"})  # the yard's own folders
 
 _SHOWN = 60  # characters of a name in a message
 
-_NUMBER = "0|[1-9][0-9]*"
 _AGAIN = "(?:-(?:[2-9]|[1-9][0-9]+))?"  # -2, -3 …: the second, third … in the same second
 _MANY = 999_999_999_999  # more steps than any run takes: the longest number that a path must have room for
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One kind of value in a path.
+    """One kind of value in a path."""
 
-    Args:
-        pattern: regular expression of its text.
-        form: the form in words; empty for names that are chosen freely.
-        samples: values to try where a run has none yet, the longest possible one among them.
-        is_number: read back as an int.
-    """
+    pattern: str = "[^/]+"  # regular expression of its text
+    form: str = ""  # in words; empty for names that are chosen freely
+    samples: tuple[str | int, ...] = ()  # to try where a run has no value yet; the longest possible one is among them
+    is_number: bool = False  # read back as an int
 
-    pattern: str = "[^/]+"
-    form: str = ""
-    samples: tuple[str | int, ...] = ()
-    is_number: bool = False
 
+_SECONDS = ("20260131-204301", "20260131-204301-10")
+_TIMESTAMP = Fact("[0-9]{8}-[0-9]{6}" + _AGAIN, "a timestamp as 20260131-204301", _SECONDS)
+_COUNT = Fact("0|[1-9][0-9]*", "a whole number, 0 or more", (0, _MANY), is_number=True)
 
 FACTS: dict[str, Fact] = {
     "project": Fact(),
@@ -48,15 +44,11 @@ FACTS: dict[str, Fact] = {
     "model": Fact(),
     "date": Fact("[0-9]{4}-[0-9]{2}-[0-9]{2}", "a date as 2026-01-31", ("2026-01-31",)),
     "time": Fact("[0-9]{2}-[0-9]{2}-[0-9]{2}" + _AGAIN, "a time as 20-43-01", ("20-43-01", "20-43-01-10")),
-    "timestamp": Fact(
-        "[0-9]{8}-[0-9]{6}" + _AGAIN, "a timestamp as 20260131-204301", ("20260131-204301", "20260131-204301-10")
-    ),
-    "moment": Fact(  # when something happens to a run later; `timestamp` is when the run began
-        "[0-9]{8}-[0-9]{6}" + _AGAIN, "a timestamp as 20260131-204301", ("20260131-204301", "20260131-204301-10")
-    ),
+    "timestamp": _TIMESTAMP,  # when the run began
+    "moment": _TIMESTAMP,  # when something happens to it later
     "id": Fact("[a-z0-9]{8}", "eight characters of a-z and 0-9", ("k3v9x0aq", "20260131")),
-    "step": Fact(_NUMBER, "a whole number, 0 or more", (0, _MANY), is_number=True),
-    "epoch": Fact(_NUMBER, "a whole number, 0 or more", (0, _MANY), is_number=True),
+    "step": _COUNT,
+    "epoch": _COUNT,
     "artifact_id": Fact("[0-9a-f]{16}", "sixteen characters of 0-9 and a-f", ("0123456789abcdef",)),
     "split": Fact("train|val|test", "train, val or test", ("train", "val", "test")),
 }
@@ -70,7 +62,13 @@ def write_fact(name: str, value: object) -> str:
     """
     fact = FACTS[name]
     if fact.is_number:
-        return _number(name, value)
+        try:
+            number = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            number = -1
+        if number < 0:
+            raise _refused(name, value, f"is not {fact.form}")
+        return str(number)
     if not isinstance(value, str):
         raise _refused(name, value, f"is of type {type(value).__name__}, not text")
     text = value if _has_surrogates(value) else unicodedata.normalize("NFC", value)
@@ -115,24 +113,13 @@ def name_fault(text: str) -> str | None:
     return None
 
 
-def _number(name: str, value: object) -> str:
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = -1
-    if isinstance(value, bool) or number < 0:
-        raise _refused(name, value, f"is not {FACTS[name].form}")
-    return str(number)
-
-
 def _has_surrogates(text: str) -> bool:
     return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _refused(name: str, value: object, rule: str) -> BadNameError:
-    fact, wanted = name, FACTS[name].form
-    name = name if wanted else f"{name} name"
-    remedy = f"Pass {wanted}." if wanted else f"Choose another {name}: letters, digits, '-', '_' and '.' always work."
-    return BadNameError(
-        f"The {name} {shown(value)} cannot be part of a path: it {rule}.", remedy, value=value, place=fact
-    )
+    wanted = FACTS[name].form
+    noun = name if wanted else f"{name} name"
+    remedy = f"Pass {wanted}." if wanted else f"Choose another {noun}: letters, digits, '-', '_' and '.' always work."
+    what = f"The {noun} {shown(value)} cannot be part of a path: it {rule}."
+    return BadNameError(what, remedy, value=value, place=name)

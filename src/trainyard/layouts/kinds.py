@@ -14,45 +14,18 @@ CLAIMS = ("run", "time", "id")
 DIRECTORY_FORMATS = ("hf", "hf-bin")
 FORMATS = (*DIRECTORY_FORMATS, "pth")
 
-KINDS: dict[str, Shape] = {
-    "home": "directory",
-    "config": "file",
-    "hydra_config": "file",
-    "hydra_settings": "file",
-    "hydra_overrides": "file",
-    "wandb_config": "file",
-    "wandb_metadata": "file",
-    "wandb_summary": "file",
-    "requirements": "file",
-    "environment": "file",
-    "log": "file",
-    "error_log": "file",
-    "performance_log": "file",
-    "evaluation_log": "file",
-    "history": "file",
-    "results": "file",
-    "metadata": "file",
-    "summary": "file",
-    "metrics_table": "file",
-    "default_config": "file",
-    "controller_log": "file",
-    "checkpoint": "checkpoint",
-    "step_checkpoint": "checkpoint",
-    "best": "checkpoint",
-    "final": "checkpoint",
-    "predictions": "file",
-    "final_predictions": "file",
-    "per_class": "file",
-    "learning_curves": "file",
-    "confusion_matrix": "file",
-    "layer_weights": "file",
-    "encoder_weights": "file",
-    "artifact_manifest": "file",
-    "exports": "directory",
-    "plots": "directory",
-    "tensorboard": "directory",
-    "extra": "directory",
-}
+KINDS: dict[str, Shape] = dict.fromkeys(("home", "exports", "plots", "tensorboard", "extra"), "directory")
+KINDS |= dict.fromkeys(("checkpoint", "step_checkpoint", "best", "final"), "checkpoint")
+KINDS |= dict.fromkeys(
+    (
+        *("config", "default_config", "hydra_config", "hydra_settings", "hydra_overrides"),
+        *("wandb_config", "wandb_metadata", "wandb_summary", "artifact_manifest", "requirements", "environment"),
+        *("log", "error_log", "performance_log", "evaluation_log", "controller_log"),
+        *("history", "results", "metadata", "summary", "metrics_table", "predictions", "final_predictions"),
+        *("per_class", "learning_curves", "confusion_matrix", "layer_weights", "encoder_weights"),
+    ),
+    "file",
+)
 
 # Kinds that several runs may append to; every other kind must have a path of its own in each run.
 SHAREABLE = frozenset({"metrics_table", "encoder_weights", "default_config", "controller_log", "evaluation_log"})

@@ -22,6 +22,7 @@ from trainyard.wording import did_you_mean, suggestion
 
 LAYOUTS = ("grouped", "shared", "dated", "trials", "files")
 
+_CHOICES = f"Layouts: {', '.join(LAYOUTS)}; or the path of your own, such as ./my_layout.yaml."
 _REMEDY = "Fix the file; the layouts that ship with Trainyard are good examples."
 _KEYS = ("description", "claim", "checkpoint_format", "kinds")
 _PLACEHOLDERS = ("home", *FACTS)
@@ -38,10 +39,7 @@ class _Fault(NamedTuple):
 
 
 def load_layout(name: str | os.PathLike[str]) -> Layout:
-    """Loads the layout of this name, or from this YAML file.
-
-    Args:
-        name: one of `LAYOUTS`, or the path of a file that ends in .yaml or .yml.
+    """Loads a layout: one of `LAYOUTS`, or a file that ends in .yaml or .yml.
 
     Raises:
         LayoutError: there is no such layout or file, or the file has faults, all of which are reported;
@@ -52,10 +50,8 @@ def load_layout(name: str | os.PathLike[str]) -> Layout:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         return _checked(path)
-    choices = f"Layouts: {', '.join(LAYOUTS)}; or the path of your own, such as ./my_layout.yaml."
-    raise LayoutError(
-        f"There is no layout {str(name)!r}.", did_you_mean(str(name), LAYOUTS, then=choices), value=str(name)
-    )
+    remedy = did_you_mean(str(name), LAYOUTS, then=_CHOICES)
+    raise LayoutError(f"There is no layout {str(name)!r}.", remedy, value=str(name))
 
 
 @lru_cache(maxsize=len(LAYOUTS))
@@ -65,12 +61,9 @@ def _shipped(name: str) -> Layout:
 
 def _checked(path: Path) -> Layout:
     if path.stem in LAYOUTS:
-        raise LayoutError(
-            f"Layout file {str(path)!r} has the name of a layout that ships with Trainyard.",
-            f"Rename the file, for example to my_{path.name}: a run finds its layout by name.",
-            value=path.stem,
-            place=path,
-        )
+        what = f"Layout file {str(path)!r} has the name of a layout that ships with Trainyard."
+        remedy = f"Rename the file, for example to my_{path.name}: a run finds its layout by name."
+        raise LayoutError(what, remedy, value=path.stem, place=path)
     layout = _parse(path)
     try:
         layout.check(_ORDINARY_NAMES)
@@ -85,14 +78,8 @@ def _parse(path: Path) -> Layout:
     faults = _Faults(table)
     if faults.found:
         raise _faulty(path, faults.found)
-    return Layout(
-        name=path.stem,
-        claim=table["claim"],
-        checkpoint_format=table["checkpoint_format"],
-        kinds=faults.templates,
-        about=faults.about,
-        description=table.get("description", ""),
-    )
+    claim, format_, description = table["claim"], table["checkpoint_format"], table.get("description", "")
+    return Layout(path.stem, claim, format_, faults.templates, faults.about, description)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -100,29 +87,24 @@ def _read(path: Path) -> dict[str, Any]:
 
     try:
         text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, f"byte {error.start} is not UTF-8") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise _unreadable(path, str(reason)) from None
+        reason: object = error.strerror if isinstance(error, OSError) else error
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"byte {error.start} is not UTF-8"
+        raise LayoutError(f"Layout file {str(path)!r} cannot be read: {reason}.", _CHOICES, place=path) from None
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
         node = loader.get_single_node()
         table = loader.construct_document(node) if node else None
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
-        raise LayoutError(
-            f"Layout file {str(path)!r} is not valid YAML: {' '.join(str(error).split())}.",
-            "Fix the file; put paths in quotes, because { has a meaning in YAML.",
-            place=path if mark is None else f"{path}:{mark.line + 1}",
-        ) from None
+        place = path if mark is None else f"{path}:{mark.line + 1}"
+        what = f"Layout file {str(path)!r} is not valid YAML: {' '.join(str(error).split())}."
+        remedy = "Fix the file; put paths in quotes, because { has a meaning in YAML."
+        raise LayoutError(what, remedy, place=place) from None
     if not isinstance(table, dict):
-        raise LayoutError(
-            f"Layout file {str(path)!r} contains {_type(table)}, not a table with the keys {', '.join(_KEYS)}.",
-            _REMEDY,
-            value=table,
-            place=path,
-        )
+        what = f"Layout file {str(path)!r} contains {_type(table)}, not a table with the keys {', '.join(_KEYS)}."
+        raise LayoutError(what, _REMEDY, value=table, place=path)
     if repeated := _repeated_keys(node):
         raise _faulty(path, repeated)
     return cast("dict[str, Any]", table)
@@ -210,12 +192,9 @@ class _Faults:
         home = self.templates["home"]
         facts = CLAIMED_BY[claim]
         if not any(f"{{{fact}}}" in home for fact in facts):
-            self._note(
-                "kinds.home",
-                claim,
-                f"{home!r} does not contain {' or '.join(f'{{{fact}}}' for fact in facts)}, "
-                f"which tells runs apart (claim: {claim})",
-            )
+            wanted = " or ".join(f"{{{fact}}}" for fact in facts)
+            problem = f"{home!r} does not contain {wanted}, which tells runs apart (claim: {claim})"
+            self._note("kinds.home", claim, problem)
         for fact in _WITHIN_A_RUN:
             if f"{{{fact}}}" in home:
                 self._note("kinds.home", f"{{{fact}}}", f"{home!r} contains {{{fact}}}, which changes within a run")
@@ -229,9 +208,8 @@ class _Faults:
                 rule = 'a directory, and must end with "/"' if wanted else 'a file, and must not end with "/"'
                 self._note(f"kinds.{kind}", shape, f"{text!r}: a {kind}{why} is {rule}")
         if "{step}" not in (text := self.templates["checkpoint"]) and "{epoch}" not in text:
-            self._note(
-                "kinds.checkpoint", text, f"{text!r} contains neither {{step}} nor {{epoch}}, so all have one path"
-            )
+            problem = f"{text!r} contains neither {{step}} nor {{epoch}}, so all have one path"
+            self._note("kinds.checkpoint", text, problem)
 
     def _check_distinct(self) -> None:
         first: dict[str, str] = {}
@@ -243,16 +221,11 @@ class _Faults:
 
     def _check_shared(self, claim: Any, checkpoint_format: Any) -> None:
         layout = Layout("", claim, checkpoint_format, self.templates)
-        self.found += [
-            _Fault(
-                f"kinds.{kind}",
-                layout.facts_of("home"),
-                f"{text!r} would be one path for several runs; begin it with {{home}}, "
-                f"or put {', '.join(f'{{{fact}}}' for fact in layout.facts_of('home'))} in it",
-            )
-            for kind, text in self.templates.items()
-            if kind not in SHAREABLE and layout.is_shared(kind)
-        ]
+        facts = layout.facts_of("home")
+        remedy = f"begin it with {{home}}, or put {', '.join(f'{{{fact}}}' for fact in facts)} in it"
+        for kind, text in self.templates.items():
+            if kind not in SHAREABLE and layout.is_shared(kind):
+                self._note(f"kinds.{kind}", facts, f"{text!r} would be one path for several runs; {remedy}")
 
     def _expanded(self, kind: str) -> str:
         return self.templates[kind].replace("{home}", self.templates["home"])
@@ -265,8 +238,8 @@ def _template_fault(kind: str, text: str) -> tuple[str, str] | None:
     names = re.findall(r"\{([^{}]*)\}", text)
     for name in names:
         if name not in _PLACEHOLDERS:
-            problem = f"names an unknown fact {{{name}}}{suggestion(name, _PLACEHOLDERS, few=len(_PLACEHOLDERS))}"
-            return f"{{{name}}}", problem
+            valid = suggestion(name, _PLACEHOLDERS, few=len(_PLACEHOLDERS))
+            return f"{{{name}}}", f"names an unknown fact {{{name}}}{valid}"
     literal = re.sub(r"\{[^{}]*\}", "{", text)
     if literal.count("{") != len(names) or "}" in literal:
         return literal, "contains an unmatched brace"
@@ -282,29 +255,17 @@ def _template_fault(kind: str, text: str) -> tuple[str, str] | None:
     for part in inner.removesuffix("/").split("/"):
         if part in RESERVED:
             return part, f"contains the component {part!r}, which is reserved for the yard"
-        fault = name_fault(part)
-        if fault and part != "":
-            return part, f"contains the component {part!r}, which {fault}"
-        if fault:
+        if not part:
             return inner, "is empty" if not inner else "contains an empty component"
+        if fault := name_fault(part):
+            return part, f"contains the component {part!r}, which {fault}"
     return None
 
 
 def _faulty(path: Path, faults: list[_Fault]) -> LayoutError:
-    lines = [f"{fault.key}: {fault.problem}" for fault in faults]
-    if len(lines) == 1:
-        what = f"Layout file {str(path)!r} has a fault: {lines[0]}."
-    else:
-        what = f"Layout file {str(path)!r} has {len(lines)} faults:" + "".join(f"\n  - {line}" for line in lines)
+    lines = "".join(f"\n  - {fault.key}: {fault.problem}" for fault in faults)
+    what = f"Layout file {str(path)!r} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:{lines}"
     return LayoutError(what, _REMEDY, value={fault.key: fault.value for fault in faults}, place=path)
-
-
-def _unreadable(path: Path, reason: str) -> LayoutError:
-    return LayoutError(
-        f"Layout file {str(path)!r} cannot be read: {reason}.",
-        f"Layouts: {', '.join(LAYOUTS)}; or the path of your own YAML file.",
-        place=path,
-    )
 
 
 def _type(value: object) -> str:

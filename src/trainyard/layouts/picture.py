@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from trainyard.layouts.facts import write_fact
 from trainyard.layouts.template import Template
 
-_GAP = 3
-
 
 @dataclass
 class _Node:
@@ -21,16 +19,10 @@ class _Node:
     children: dict[str, _Node] = field(default_factory=dict)
 
 
-def draw(
-    templates: Mapping[str, Template], about: Mapping[str, str], facts: Mapping[str, object], root: str = "outputs/"
-) -> str:
-    """The lines of the tree, one per directory or file, in the order of the table, directories first.
+def draw(templates: Mapping[str, Template], about: Mapping[str, str], facts: Mapping[str, object]) -> str:
+    """The lines of the tree below "outputs/", in the order of the table, directories first, with what each is.
 
-    Args:
-        templates: by kind, in the order of the table.
-        about: what each kind is, in a few words; kinds may be missing.
-        facts: values to fill in; other facts stay as placeholders.
-        root: the first line.
+    The given facts are filled in; others stay as placeholders.
 
     Raises:
         BadNameError: a given fact cannot be part of a path.
@@ -45,8 +37,8 @@ def draw(
             node = node.children.setdefault(name, _Node())
         if words := about.get(kind, ""):
             node.abouts.append(words)
-    lines = [(root, ""), *_lines(top, "")]
-    width = max(len(line) for line, words in lines if words or line == root) + _GAP
+    lines = [("outputs/", ""), *_lines(top, "")]
+    width = max([len("outputs/"), *(len(line) for line, words in lines if words)]) + 3
     return "".join(f"{line:<{width}}{words}".rstrip() + "\n" for line, words in lines)
 
 

@@ -29,13 +29,9 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True)
 class Template:
-    """A path relative to the yard with `{fact}` placeholders; that of a directory ends with "/".
+    """A path relative to the yard with `{fact}` placeholders; that of a directory ends with "/"."""
 
-    Args:
-        text: the template with `{home}` already replaced.
-    """
-
-    text: str
+    text: str  # with `{home}` already replaced
 
     @cached_property
     def is_directory(self) -> bool:
@@ -59,12 +55,11 @@ class Template:
         return len(_PLACEHOLDER.sub("", self.text))
 
     @cached_property
-    def pattern(self) -> re.Pattern[str]:
-        """The regular expression of its paths, without the trailing "/" of a directory."""
+    def _pattern(self) -> re.Pattern[str]:
         return self.ancestor(len(self.components))
 
     def ancestor(self, depth: int) -> re.Pattern[str]:
-        """The regular expression of the first `depth` components of its paths."""
+        """The regular expression of the first `depth` components of its paths, without a trailing "/"."""
         seen: set[str] = set()
         pieces = []
         for component in self.components[:depth]:
@@ -99,7 +94,7 @@ class Template:
         """The facts for which `write` gives this path, or None when there are none."""
         if path.endswith("/") != self.is_directory:
             return None
-        found = self.pattern.fullmatch(path.removesuffix("/"))
+        found = self._pattern.fullmatch(path.removesuffix("/"))
         if found is None:
             return None
         facts = {name: read_fact(name, text) for name, text in found.groupdict().items()}
@@ -121,17 +116,10 @@ def _refuse_component(component: str, facts: list[tuple[str, object]]) -> None:
         return
     values = " and ".join(f"{name} name {shown(value)}" for name, value in facts) or "literal text"
     if (size := len(component.encode())) > MAX_COMPONENT_BYTES:
-        raise BadNameError(
-            f"The {values} cannot be part of a path: {shown(component)} would be {size} bytes long, "
-            f"and file systems allow {MAX_COMPONENT_BYTES}.",
-            "Choose a shorter one.",
-            value=dict(facts),
-            place=component,
-        )
-    if not unicodedata.is_normalized("NFC", component):
-        raise BadNameError(
-            f"The {values} cannot be part of a path: its first character combines with the one before it.",
-            "Begin it with a letter or a digit.",
-            value=dict(facts),
-            place=component,
-        )
+        why = f"{shown(component)} would be {size} bytes long, and file systems allow {MAX_COMPONENT_BYTES}"
+        remedy = "Choose a shorter one."
+    elif not unicodedata.is_normalized("NFC", component):
+        why, remedy = "its first character combines with the one before it", "Begin it with a letter or a digit."
+    else:
+        return
+    raise BadNameError(f"The {values} cannot be part of a path: {why}.", remedy, value=dict(facts), place=component)

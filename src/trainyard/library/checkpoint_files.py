@@ -15,19 +15,13 @@ from trainyard.errors import CheckpointError
 
 
 def single_file(state: Mapping[str, Any]) -> FileWriter:
-    """A writer of all of `state` to one file.
-
-    Raises:
-        CheckpointError: an entry is a function, which writes a separate file.
-    """
+    """A writer of all of `state` to one file; CheckpointError if an entry is a function, which writes another."""
     functions = [key for key, value in state.items() if callable(value)]
     if functions:
-        raise CheckpointError(
-            f"{', '.join(map(repr, functions))} is a function that writes a separate file, but in this layout a "
-            "checkpoint is one file.",
-            "Pass the values themselves, or use a layout of directories: grouped or files.",
-            value=functions,
-        )
+        listed = ", ".join(map(repr, functions))
+        what = f"{listed} is a function that writes a separate file, but in this layout a checkpoint is one file."
+        remedy = "Pass the values themselves, or use a layout of directories: grouped or files."
+        raise CheckpointError(what, remedy, value=functions)
     return _loadable(dict(state))
 
 
@@ -39,24 +33,16 @@ def _loadable(value: Any) -> FileWriter:
 
     def write(path: Path) -> None:
         torch_file(value)(path)
-        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        if unsafe:
-            raise CheckpointError(
-                f"A checkpoint cannot hold {', '.join(sorted(unsafe))}: loading it would run code.",
-                "Save tensors, numbers, strings, lists and dictionaries; torch.from_numpy makes tensors of arrays.",
-                value=sorted(unsafe),
-                place=path,
-            )
+        if unsafe := sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)):
+            what = f"A checkpoint cannot hold {', '.join(unsafe)}: loading it would run code."
+            remedy = "Save tensors, numbers, strings, lists and dictionaries; torch.from_numpy makes tensors of arrays."
+            raise CheckpointError(what, remedy, value=unsafe, place=path)
 
     return write
 
 
 def directory_files(state: Mapping[str, Any], weights: str) -> dict[str, FileWriter]:
-    """A writer for each part of `state`, by file name.
-
-    Args:
-        state: as in `ActiveRun.save_checkpoint`.
-        weights: the file name of "model".
+    """A writer for each part of `state`, by file name; that of "model" is `weights`.
 
     Raises:
         CheckpointError: an entry's name cannot be a file name.

@@ -15,23 +15,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trainyard.analysis.scoring import Rule
 from trainyard.api import Run, open_yard
+from trainyard.api.directory import default_yard
 from trainyard.assembly.setup import Setup, build
 from trainyard.assembly.trained import newest_readable, pick, refuse_changed
-from trainyard.config.schema import Config
-from trainyard.data.batches import Batch
-from trainyard.data.dataset import Dataset
-from trainyard.errors import ConfigError, DataError, NotResumableError, UserError
+from trainyard.data.items import Items
+from trainyard.errors import DataError, NotResumableError, UserError
 from trainyard.index import Index
 from trainyard.layouts import load_layout
 from trainyard.library.fit_arguments import config_of_call, digest_of_weights, place, recorded, task_faults
-from trainyard.own.dataset import Targets, own_dataset
+from trainyard.own.dataset import own_dataset
 from trainyard.own.items import Digest, features_of
 from trainyard.own.kind import describe_items
 from trainyard.own.schema import OwnData
@@ -39,15 +37,13 @@ from trainyard.running.attempt import starting_processes
 from trainyard.running.evaluate import measure
 from trainyard.running.export import write_onnx
 from trainyard.running.logs import RunConsole
+from trainyard.running.predict import predicted
 from trainyard.running.resume import resume_training
 from trainyard.running.train import check_names, start_training
 from trainyard.runs import RunReader, Yard
 from trainyard.tasks.task import Task
 from trainyard.training.checkpoint.read import load
-from trainyard.training.evaluate import infer
 from trainyard.training.process import Process
-
-_BATCH = 256
 
 
 def fit(
@@ -65,7 +61,7 @@ def fit(
     project: str | None = None,
     name: str | None = None,
     dataset: str | None = None,
-    yard: str | os.PathLike[str] = "outputs",
+    yard: str | os.PathLike[str] | None = None,
     layout: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -97,7 +93,7 @@ def fit(
         project: groups runs; "default" where it is None.
         name: of the run, an error when taken; None: that of the model's class, numbered.
         dataset: the name of the data in paths and queries; "data" where it is None.
-        yard: the directory of runs; made when missing.
+        yard: the directory of runs, made when missing; None: TRAINYARD_YARD or `outputs`.
         layout: a shipped layout or the path of a YAML; "grouped" where it is None.
         epochs: how often the items are seen; this and what follows have the defaults of `training` where None.
         batch_size: items of a step.
@@ -117,7 +113,7 @@ def fit(
         NotResumableError: a run that is finished, or that `fit` did not make with a module.
         Interrupted: a signal stopped the training after a whole step; `resume` continues it.
     """
-    yard_root = Path(yard)
+    yard_root = Path(default_yard() if yard is None else yard)
     reader = RunReader(Yard(yard_root), Index(Yard(yard_root)).find(resume)) if resume is not None else None
     said = {
         "training": {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
@@ -132,18 +128,26 @@ def fit(
     }
     faults = [*place(settings, tree), *task_faults(task)]
     config = config_of_call(tree, model, task, train, faults)
-    if reader is not None:
-        config = recorded(reader, config, tree)
-        _refuse_other_task(reader, task if isinstance(task, str) else task.scoring.name)
-    data = _dataset(config, {"train": train, "val": val, "test": test}, task, classes, target, ids, digest)
     own_task = None if isinstance(task, str) else task
+    if reader is not None:
+        config = recorded(reader, config, tree, task if isinstance(task, str) else task.scoring.name)
+    assert isinstance(config.data, OwnData)
+    targets: Any = task if own_task is None else "any" if classes is None else "classes"
+    splits = {"train": train, "val": val, "test": test}
+    told: dict[str, Any] = {"classes": classes, "target": target, "ids": ids, "digest": digest}
+    data = own_dataset(splits, name=config.data.dataset or "data", targets=targets, split=config.data.split, **told)
+    data = replace(data, preprocessing=describe_items(data))
     console = RunConsole(quiet=quiet)
     chosen_layout = load_layout(config.layout)
     check_names(config, chosen_layout, data.name)
     with starting_processes(config.run.device) as process:
         if reader is not None:
             refuse_changed(reader, data)
-            _refuse_other_weights(reader, config, model)
+            begun = getattr(config.model, "first_weights", None)
+            if newest_readable(reader) is None and begun != digest_of_weights(model):  # it would start over
+                what = f"Run {reader.snapshot.name} has no checkpoint yet, and began with other weights than these."
+                remedy = "Seed torch in the same way before the module is made, or start a new run."
+                raise NotResumableError(what, remedy, value=begun, place=reader.home)
         setup = build(config, data, process, trust=True, model=model, task=own_task)
         if reader is None:
             home = start_training(setup, yard_root, chosen_layout, console=console)
@@ -207,20 +211,15 @@ class Fitted:
         Raises:
             DataError: items of another shape than those of the training.
         """
-        items, dataset, where = features_of(x), self._setup.dataset, self._setup.process.device
-        if not items.ndim or tuple(items.shape[1:]) != dataset.item_shape or not len(items):
-            raise DataError(
-                f"x has the shape {tuple(items.shape)}, and an item of the training {dataset.item_shape}.",
-                "Give one or more items like those of the training, in an array with a row for each.",
-                value=tuple(items.shape),
-                place="x",
-            )
-        precision = self._setup.config.training.precision
-        parts = [
-            {name: column.cpu().numpy() for name, column in self._setup.task.predict(outputs).items()}
-            for _, outputs in infer(self.model, _batches(items, where), precision, where)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        values, setup = features_of(x), self._setup
+        shape, of_item = tuple(values.shape), setup.dataset.item_shape
+        if not shape or shape[1:] != of_item or not shape[0]:
+            what = f"x has the shape {shape}, and an item of the training {of_item}."
+            remedy = "Pass an array with a row for each item, one or more, like those of the training."
+            raise DataError(what, remedy, value=shape, place="x")
+        ids = tuple(str(position) for position in range(shape[0]))
+        items = Items(ids, lambda positions: values[torch.from_numpy(positions)])
+        return predicted(self.model, setup.task, items, setup.config.training.precision, setup.process.device)
 
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Writes the module as ONNX to `path`, and a description of it beside; compared on the run's own data first.
@@ -232,56 +231,3 @@ class Fitted:
         target = Path(path)
         write_onnx(self._setup, target, self._kept.snapshot.id, self._best[0])
         return target
-
-
-def _dataset(
-    config: Config,
-    splits: Mapping[str, Any],
-    task: Any,
-    classes: Sequence[str] | None,
-    target: str | None,
-    ids: Mapping[str, Sequence[str]] | None,
-    digest: Digest | None,
-) -> Dataset:
-    data = config.data
-    assert isinstance(data, OwnData)
-    wanted: Targets = task if isinstance(task, str) else "any" if classes is None else "classes"  # type: ignore[assignment]
-    found = own_dataset(
-        splits,
-        name=data.dataset or "data",
-        targets=wanted,
-        classes=classes,
-        target=target,
-        ids=ids,
-        digest=digest,
-        split=data.split,
-    )
-    return replace(found, preprocessing=describe_items(found))
-
-
-def _refuse_other_weights(reader: RunReader, config: Config, model: nn.Module) -> None:
-    """Raises NotResumableError where the run would start over with other weights than it began with."""
-    begun = getattr(config.model, "first_weights", None)
-    if newest_readable(reader) is None and begun != digest_of_weights(model):
-        raise NotResumableError(
-            f"Run {reader.snapshot.name} has no checkpoint yet, and the module has other weights than it began with.",
-            "Seed torch in the same way before the module is made, or start a new run.",
-            value=begun,
-            place=reader.home,
-        )
-
-
-def _refuse_other_task(reader: RunReader, name: str) -> None:
-    known = reader.snapshot.task.get("name", name)  # a run killed at once has not recorded it
-    if known != name:
-        raise ConfigError(
-            [f"`task` is {name}, and {known} in run {reader.snapshot.name}"],
-            "Pass the task that the run began with.",
-            keys=["task"],
-        )
-
-
-def _batches(items: Tensor, device: torch.device) -> Any:
-    for start in range(0, len(items), _BATCH):
-        part = items[start : start + _BATCH].to(device)
-        yield Batch(part, torch.empty(0), np.arange(start, start + len(part)), len(part))

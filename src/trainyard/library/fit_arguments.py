@@ -25,11 +25,8 @@ from trainyard.running.resume import refuse_finished
 from trainyard.runs import RunReader
 from trainyard.wording import nearest, suggestion
 
-_SECTIONS: Mapping[str, type[Any]] = {
-    "training": TrainingSection,
-    "checkpoint": CheckpointSection,
-    "outputs": OutputsSection,
-}
+_SECTIONS: Mapping[str, type[Any]]
+_SECTIONS = {"training": TrainingSection, "checkpoint": CheckpointSection, "outputs": OutputsSection}
 _OF_RUN = ("device", "tags", "note")  # the keys of `run` that are settings
 _SHIPPED = ("single_label", "multi_label")
 _OF_TASK = ("scoring", "to", "loss", "normaliser", "predict", "prior")
@@ -58,61 +55,51 @@ def task_faults(task: object) -> list[Fault]:
     """What is wrong with a task, if anything."""
     if isinstance(task, str):
         return [] if task in _SHIPPED else [Fault(f"`task` is {show(task)}{suggestion(task, _SHIPPED)}", ("task",))]
-    lacks = [name for name in _OF_TASK if not hasattr(task, name)]
-    if isinstance(task, type) or lacks:
-        what = f"the class {task.__name__}" if isinstance(task, type) else f"a {type(task).__name__}"
-        says = f"`task` is {what}, expected single_label, multi_label or a Task, an object with {', '.join(_OF_TASK)}"
-        return [Fault(says, ("task",))]
+    if isinstance(task, type) or not all(hasattr(task, name) for name in _OF_TASK):
+        wanted = f"single_label, multi_label or a Task, an object with {', '.join(_OF_TASK)}"
+        return [Fault(f"`task` is {_noun(task)}, expected {wanted}", ("task",))]
     return []
 
 
 def config_of_call(tree: Mapping[str, Any], model: object, task: Any, train: Any, faults: Sequence[Fault]) -> Config:
     """The configuration of a new run; every fault is raised together."""
     if not isinstance(model, nn.Module):
-        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
-        faults = [*faults, Fault(f"`model` is {what}, expected a torch.nn.Module", ("model",))]
+        faults = [*faults, Fault(f"`model` is {_noun(model)}, expected a torch.nn.Module", ("model",))]
     training = dict(tree.get("training", {}))
     if task == "multi_label":
         training.setdefault("criterion", {"_target_": "torch.nn.BCEWithLogitsLoss"})
-    data = dict(tree.get("data", {}))
+    data, given = dict(tree.get("data", {})), "a tuple of arrays" if isinstance(train, tuple) else _path(type(train))
     whole = {
         **tree,
         "model": {"name": "own", "given": _path(type(model)), "first_weights": digest_of_weights(model)},
-        "data": {"dataset": "data", **data, "source": "own", "given": _kind(train)},
+        "data": {"dataset": "data", **data, "source": "own", "given": given},
         "training": training,
         "recipe": "fit",
     }
     whole["data"]["split"] = {"test_fraction": 0.0, **data.get("split", {})}
-    task_path = None if isinstance(task, str) else _path(type(task))
-    if task_path is not None and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", task_path):
-        whole["task"] = {"_target_": task_path}
+    if not isinstance(task, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", _path(type(task))):
+        whole["task"] = {"_target_": _path(type(task))}
     config, wrong = read(whole, trust=True)
     raise_all([*faults, *wrong], remedy="Correct the call; nothing has been written.")
     return config
 
 
-def recorded(reader: RunReader, asked: Config, tree: Mapping[str, Any]) -> Config:
-    """The configuration of the run to continue, which what is given here must agree with."""
-    refuse_finished(reader.snapshot)
+def recorded(reader: RunReader, asked: Config, tree: Mapping[str, Any], task: str) -> Config:
+    """The configuration of the run to continue, which what is given here, and the task's name, must agree with."""
+    run = reader.snapshot
+    refuse_finished(run)
     config = config_of(reader, trust=True)
     if not isinstance(config.model, OwnModel) or config.model.given is None:
-        raise NotResumableError(
-            f"Run {reader.snapshot.name} was not made by trainyard.fit with a module.",
-            f"Continue it with `trainyard resume {reader.snapshot.id}`.",
-            value=reader.snapshot.id,
-            place=reader.home,
-        )
+        what = f"Run {run.name} was not made by trainyard.fit with a module."
+        raise NotResumableError(what, f"Continue it with `trainyard resume {run.id}`.", value=run.id, place=reader.home)
     ours, theirs = to_dict(asked), to_dict(config)
-    keys = ["model.given", *_leaves(tree)]
-    problems = {
-        key: f"`{key}` is {show(_at(ours, key))}, and {show(_at(theirs, key))} in run {reader.snapshot.name}"
-        for key in keys
-        if _at(ours, key) != _at(theirs, key)
-    }
-    if problems:
-        raise ConfigError(
-            list(problems.values()), "Leave it out, or start a new run without resume.", keys=list(problems)
-        )
+    pairs = {key: (_at(ours, key), _at(theirs, key)) for key in ("model.given", *_leaves(tree))}
+    pairs["task"] = (task, run.task.get("name", task))  # a run killed at once has not recorded it
+    different = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    if different:
+        problems = [f"{key} is {show(a)}, but {show(b)} in run {run.name}" for key, (a, b) in different.items()]
+        remedy = "Leave it out or pass what the run has, or start a new run without resume."
+        raise ConfigError(problems, remedy, keys=list(different))
     return config
 
 
@@ -123,11 +110,8 @@ def digest_of_weights(model: Any) -> str | None:
     state = hashlib.blake2b(digest_size=16)
     for name, tensor in model.state_dict().items():
         if nn.parameter.is_lazy(tensor):
-            raise ConfigError(
-                [f"`model`: {name} has no shape yet"],
-                "Run a batch through the module first, which gives lazy layers their shape.",
-                keys=["model"],
-            )
+            remedy = "Run a batch through the module first, which gives lazy layers their shape."
+            raise ConfigError([f"model: {name} has no shape yet"], remedy, keys=["model"])
         if isinstance(tensor, Tensor):
             state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -150,18 +134,16 @@ def _path(cls: type[Any]) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _kind(train: Any) -> str:
-    """What the data is, in a word or two."""
-    return "a tuple of arrays" if isinstance(train, tuple) else _path(type(train))
+def _noun(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     """The dotted keys of all values that are not mappings."""
-    return [
-        key
-        for name, value in tree.items()
-        for key in (_leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [f"{prefix}{name}"])
-    ]
+    keys: list[str] = []
+    for name, value in tree.items():
+        keys += _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [f"{prefix}{name}"]
+    return keys
 
 
 def _at(tree: Mapping[str, Any], key: str) -> Any:

@@ -13,13 +13,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, SupportsFloat
 
 from trainyard.api import Artifact, Checkpoint, DirectoryTransport, Run
-from trainyard.api.directory import checkpoint_document
-from trainyard.artifacts import Artifacts, Files
-from trainyard.checkpoints import FORMATS, FileWriter, commit, publish
+from trainyard.api.directory import checkpoint_document, default_yard
+from trainyard.artifacts import Artifacts, Files, Version
+from trainyard.checkpoints import FORMATS, commit, publish
 from trainyard.checkpoints.resuming import choose_to_resume
 from trainyard.index import Index
 from trainyard.layouts import load_layout
@@ -27,8 +26,6 @@ from trainyard.library.checkpoint_files import directory_files, single_file
 from trainyard.running import artifacts, start_files
 from trainyard.runs import BestStep, RunWriter, Yard, create_run, environment, resume_run
 from trainyard.runs.events import Progressed
-
-State = Mapping[str, Any]
 
 
 def start_run(
@@ -39,7 +36,7 @@ def start_run(
     dataset: str = "data",
     model: str = "model",
     layout: str = "grouped",
-    yard: str | os.PathLike[str] = "outputs",
+    yard: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     tags: Sequence[str] = (),
     note: str = "",
@@ -54,7 +51,7 @@ def start_run(
         dataset: the name of the dataset.
         model: the name of the model.
         layout: a shipped layout or the path of a YAML file.
-        yard: the directory of runs; created if missing.
+        yard: the directory of runs, created if missing; None: TRAINYARD_YARD or `outputs`.
         seed: for queries.
         tags: for queries.
         note: a sentence for people.
@@ -63,11 +60,11 @@ def start_run(
     Raises:
         UserError: a name that is taken or invalid, an unknown layout, a yard that cannot be written.
     """
+    where = Yard(default_yard() if yard is None else yard, create=resume is None)
     if resume is not None:
-        existing = Yard(yard)
-        return ActiveRun(resume_run(existing, Index(existing).find(resume)), resuming=True)
+        return ActiveRun(resume_run(where, Index(where).find(resume)), resuming=True)
     writer = create_run(
-        Yard(yard, create=True),
+        where,
         load_layout(layout),
         project=project,
         dataset=dataset,
@@ -91,11 +88,9 @@ class ActiveRun:
     """
 
     def __init__(self, writer: RunWriter, *, resuming: bool) -> None:
-        self._writer = writer
-        self._resuming = resuming
-        self.id = writer.id
-        self.name = writer.name
-        self.home = writer.home
+        self._writer, self._resuming = writer, resuming
+        self.id, self.name, self.home = writer.id, writer.name, writer.home
+        self._transport = DirectoryTransport(writer.yard.root)
         if not resuming:
             start_files.write_start(writer, writer.snapshot.config, (), environment.capture())
 
@@ -119,7 +114,7 @@ class ActiveRun:
 
     def save_checkpoint(
         self,
-        state: State | Mapping[str, FileWriter],
+        state: Mapping[str, Any],
         *,
         step: int,
         epoch: float | None = None,
@@ -183,11 +178,11 @@ class ActiveRun:
         from trainyard.analysis.classification import metrics, predictions
         from trainyard.analysis.classification.decisions import ARGMAX, Decision
 
-        if chosen is not None and np.ndim(labels) == 1:
+        one_each = np.ndim(labels) == 1
+        if one_each and chosen is not None:
             raise ValueError("chosen is for sets of labels; with one label per item the most probable class is chosen")
         if chosen is None:
-            rule = ARGMAX if np.ndim(labels) == 1 else Decision("fixed", (0.5,) * len(classes))
-            chosen = rule.choose(probabilities)
+            chosen = (ARGMAX if one_each else Decision("fixed", (0.5,) * len(classes))).choose(probabilities)
         text = predictions.predictions_csv(ids, labels, chosen, probabilities, classes, item_column=item_column)
         if epoch is not None:
             return self._writer.write("predictions", text, split=split, epoch=epoch)
@@ -231,11 +226,8 @@ class ActiveRun:
             UserError: an invalid name, a missing file, or another type than before; nothing is saved.
             DiskFullError: no space for copies.
         """
-        version = artifacts.log_artifact(
-            self._writer, files, name, type=type, aliases=aliases, metadata=metadata, copy=copy
-        )
-        transport = DirectoryTransport(self._writer.yard.root)
-        return Artifact(transport, transport.artifact(version), Run)
+        described: Any = {"type": type, "aliases": aliases, "metadata": metadata}
+        return self._artifact(artifacts.log_artifact(self._writer, files, name, copy=copy, **described))
 
     def use_artifact(self, reference: str) -> Artifact:
         """The artifact `name`, `name:best`, `name:v3` or `project/name:v3`; the latest version if none is given.
@@ -245,8 +237,10 @@ class ActiveRun:
         Raises:
             UserError: there is no such artifact; lists those that exist.
         """
-        transport = DirectoryTransport(self._writer.yard.root)
-        return Artifact(transport, transport.artifact(Artifacts(self._writer.yard).use(reference, self._writer)), Run)
+        return self._artifact(Artifacts(self._writer.yard).use(reference, self._writer))
+
+    def _artifact(self, version: Version) -> Artifact:
+        return Artifact(self._transport, self._transport.artifact(version), Run)
 
     def resume_from(self, step: int | str | None = None) -> Checkpoint | None:
         """The newest complete checkpoint to continue from; None if there is none, to start from the beginning.
@@ -266,8 +260,8 @@ class ActiveRun:
             return None
         recorded = choice.checkpoint.paths
         place = next(place for place in recorded if self._writer.resolve(recorded[place]) == choice.path)
-        transport = DirectoryTransport(self._writer.yard.root)
-        return Checkpoint(Run(transport, transport.run_at(self.home)), checkpoint_document(choice.checkpoint), place)
+        run = Run(self._transport, self._transport.run_at(self.home))
+        return Checkpoint(run, checkpoint_document(choice.checkpoint), place)
 
     def _begin(self, resumed_from: int | None) -> None:
         """Begins the attempt of a resumed run, on its first call."""
@@ -285,9 +279,7 @@ class ActiveRun:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if self._resuming and error is not None:  # nothing was written: the run stays as it was
             self._writer.abandon()
             return

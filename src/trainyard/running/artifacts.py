@@ -51,35 +51,16 @@ def log_artifact(
 def log_run_artifacts(run: RunWriter, best_checkpoint: CheckpointRecord | None) -> list[Version]:
     """Logs the results of a training: its best checkpoint, final predictions and statistics.
 
-    They are `model-{run}` (alias best, without the files that only a resume needs), `predictions-{run}` and
-    `statistics-{run}` in the run's project; another run of that name makes the next versions. All are links to
-    files of the run, whose digests are known; only layouts with manifests of Weights & Biases read the files
-    again, for their MD5.
-
-    Args:
-        run: the open run, its files written.
-        best_checkpoint: the one to log, if there is one.
-
-    Returns:
-        The versions, in that order.
+    They are, in this order, `model-{run}` (alias best, without the files that only a resume needs),
+    `predictions-{run}` and `statistics-{run}` in the run's project; another run of that name makes the next
+    versions. All are links to files of the run, whose digests are known; only layouts with manifests of Weights &
+    Biases read the files again, for their MD5.
     """
     logged = []
-    if best_checkpoint is not None:
-        metadata = {
-            "step": best_checkpoint.step,
-            "epoch": best_checkpoint.epoch,
-            "metrics": without_nan(best_checkpoint.metrics),
-        }
-        logged.append(
-            log_artifact(
-                run,
-                _checkpoint_files(run, best_checkpoint),
-                derived_name("model", run.name),
-                type="model",
-                aliases=["best"],
-                metadata=metadata,
-            )
-        )
+    if (best := best_checkpoint) is not None:
+        files, name = _checkpoint_files(run, best), derived_name("model", run.name)
+        metadata = {"step": best.step, "epoch": best.epoch, "metrics": without_nan(best.metrics)}
+        logged.append(log_artifact(run, files, name, type="model", aliases=["best"], metadata=metadata))
     for kind, word in (("final_predictions", "predictions"), ("per_class", "statistics")):
         paths = [run.resolve(record.path) for record in run.snapshot.records if record.kind == kind]
         if paths:
@@ -99,18 +80,14 @@ def _checkpoint_files(run: RunWriter, checkpoint: CheckpointRecord) -> dict[str,
 
 
 def plan_removal(yard: Yard, references: Sequence[str], *, force: bool = False) -> Plan:
-    """A plan that removes these versions; each must be named by version or alias.
+    """A plan that removes these versions, each named as name:v3, name:alias or project/name:v0.
 
-    Args:
-        yard: the yard.
-        references: such as name:v3 or project/name:v0.
-        force: also remove versions in use: used by a run of the yard, or with an alias other than latest.
+    With `force` also those in use: used by a run of the yard, or with an alias other than latest.
 
     Raises:
         UserError: no such version, one in use, or a reference that names no version.
     """
-    store = Artifacts(yard)
-    titles = run_titles(yard)
+    store, titles = Artifacts(yard), run_titles(yard)
     items: dict[str, PlanItem] = {}
     for reference in references:
         if ":" not in reference.rpartition("/")[2]:
@@ -119,17 +96,13 @@ def plan_removal(yard: Yard, references: Sequence[str], *, force: bool = False) 
         version = store.find(reference)
         uses = _uses(store, version, titles)
         if uses and not force:
-            raise UserError(
-                f"{version.reference} is in use: {'; '.join(uses)}. Nothing was removed.",
-                "Remove the alias first, or use --force.",
-                value=reference,
-                place=store.path(version),
-            )
+            what = f"{version.reference} is in use: {'; '.join(uses)}. Nothing was removed."
+            remedy = "Remove the alias first, or use --force."
+            raise UserError(what, remedy, value=reference, place=store.path(version))
         why = f"requested, although in use: {'; '.join(uses)}" if uses else "requested, and not in use"
         place = yard.relative(store.path(version).parent)
-        items[version.reference] = PlanItem(
-            "file", f"artifact {version.reference}", why, (place,), data={"artifact": version.reference}
-        )
+        title, data = f"artifact {version.reference}", {"artifact": version.reference}
+        items[version.reference] = PlanItem("file", title, why, (place,), data=data)
     return make_plan(yard, "Artifacts to remove", items.values())
 
 

@@ -1,14 +1,14 @@
-"""One attempt at a run: trains, tests and writes the final files.
-
-Used by new runs, by resumed ones, and by those of a user's own model and data.
-"""
+"""One attempt at a run, new or resumed: trains, tests and writes the final files."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from trainyard.assembly.setup import Setup
@@ -19,7 +19,6 @@ from trainyard.running import start_files
 from trainyard.running.finishing import finish
 from trainyard.running.lineage import UsedSteps
 from trainyard.running.logs import kept_in, logging_to, tell
-from trainyard.running.signals import stop_requests
 from trainyard.running.sinks import sinks_of, tracking
 from trainyard.runs import RunWriter, environment
 from trainyard.training import process as processes
@@ -30,8 +29,6 @@ from trainyard.training.events import Sink
 from trainyard.training.loop import fit
 from trainyard.training.process import Process
 from trainyard.training.progress import Progress
-
-ShouldStop = Callable[[], bool]
 
 
 @contextlib.contextmanager
@@ -44,47 +41,61 @@ def starting_processes(device: str) -> Iterator[Process]:
         processes.stop()
 
 
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """An event set by the first SIGINT or SIGTERM; a second one raises KeyboardInterrupt.
+
+    Outside the main thread, where Python delivers no signals, it is never set.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def on_signal(number: int, _frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def attempt(
     setup: Setup,
     run: RunWriter | None,
     progress: Progress,
     *,
     resumed: bool,
-    overrides: Sequence[str] = (),
     console: Console,
+    overrides: Sequence[str] = (),
     messages: Sequence[str] = (),
-    sinks: Sequence[Sink] = (),
-    should_stop: ShouldStop = lambda: False,
 ) -> None:
-    """Trains the remaining steps, then tests and writes the final files.
+    """Trains the steps that remain after `progress`, then tests and writes the final files.
 
-    Args:
-        setup: the training.
-        run: where to write; None in processes that write no run.
-        progress: the current state of the training.
-        resumed: whether earlier attempts left records.
-        overrides: the command line's overrides, saved with the run.
-        console: everything printed here is also in the run's log.
-        messages: lines printed before the log was open.
-        sinks: further sinks, in addition to the run's own.
-        should_stop: called after each step, like the check for signals; True stops with a checkpoint.
+    `run` is None in processes that write no run. Its log has what is printed on `console`, and before that
+    `messages`, which were printed earlier; the command line's `overrides` are saved with it.
 
     Raises:
         Interrupted: a stop was requested; a checkpoint is written.
         TrainyardError: it failed.
     """
-    config = setup.config
+    trains = setup.config.run.train
     if run is None:
-        checkpointer = _checkpointer(setup, None)
-        if config.run.train:
-            with stop_requests() as asked:
-                _fit(setup, checkpointer, (), progress, lambda: asked.is_set() or should_stop())
+        if trains:
+            with _stop_requests() as asked:
+                _fit(setup, _checkpointer(setup, None), (), progress, asked)
         finish(setup, None, console)
         return
-    with logging_to(run, "log", "error_log") as logger, stop_requests() as asked:
+    with logging_to(run, "log", "error_log") as logger, _stop_requests() as asked:
         try:
             if not start_files.is_complete(run):
-                start_files.write_start(run, run.snapshot.config, overrides, _environment(setup.process))
+                cuda = {"cuda": torch.version.cuda} if setup.process.device.type == "cuda" else {}
+                start_files.write_start(run, run.snapshot.config, overrides, environment.capture() | cuda)
             logger.info("%s %s (%s) in %s", "resuming" if resumed else "training", run.name, run.id, run.home)
             for message in messages:
                 logger.info("%s", message)
@@ -93,18 +104,17 @@ def attempt(
             for warning in run.snapshot.warnings:
                 tell(console, warning, label="warning: ", logger=logger)
             with tracking(setup, run, logger, console) as tracker:
-                if config.run.train:
+                if trains:
                     checkpointer = _checkpointer(setup, run)
                     if resumed:
                         checkpointer.catch_up(done=False)
                     own = sinks_of(setup, run, checkpointer, logger, console, progress)
-                    all_sinks = [*own, *([tracker] if tracker else []), *sinks]
                     try:
-                        try:
-                            _fit(setup, checkpointer, all_sinks, progress, lambda: asked.is_set() or should_stop())
-                        except Interrupted:
-                            checkpointer.wait()  # Interrupted guarantees a checkpoint
-                            raise
+                        _fit(setup, checkpointer, [*own, tracker] if tracker else own, progress, asked)
+                    except Interrupted:
+                        checkpointer.wait()  # Interrupted guarantees a checkpoint
+                        raise
+                    else:
                         checkpointer.wait()
                     finally:
                         for sink in own:
@@ -119,15 +129,6 @@ def attempt(
         except BaseException as error:
             logger.error("%s: %s", type(error).__name__, error, exc_info=not isinstance(error, TrainyardError))
             raise
-
-
-def _environment(process: Process) -> dict[str, object]:
-    captured = environment.capture()
-    if process.device.type == "cuda":
-        import torch
-
-        captured["cuda"] = torch.version.cuda
-    return captured
 
 
 def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
@@ -147,16 +148,11 @@ def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
 
 
 def _fit(
-    setup: Setup, checkpointer: Checkpointer, sinks: Sequence[Sink], progress: Progress, asked: ShouldStop
+    setup: Setup, checkpointer: Checkpointer, sinks: Sequence[Sink], progress: Progress, asked: threading.Event
 ) -> None:
-    process = setup.process
-
     def should_stop() -> bool:
         checkpointer.check()
-        return bool(process.share(asked())) if process.world > 1 else asked()
-
-    def is_due() -> bool:
-        return bool(process.share(checkpointer.is_due())) if process.world > 1 else checkpointer.is_due()
+        return bool(setup.process.share(asked.is_set()))
 
     fit(
         setup.step,
@@ -168,6 +164,6 @@ def _fit(
         sinks=sinks,
         save=checkpointer.save,
         should_stop=should_stop,
-        is_due=is_due,
+        is_due=lambda: bool(setup.process.share(checkpointer.is_due())),
         describe=setup.describe,
     )

@@ -38,8 +38,7 @@ def write_predictions(
     """Writes the predictions of the chosen checkpoint on a split, and the task's tables and plots of them."""
     run.write("final_predictions", predictions_text(found, dataset, scoring), split=split)
     title = f"{run.snapshot.project} / {run.name}: {split}"
-    made = scoring.records(found.columns, found.targets, found.rule, title=title, plots=with_plots)
-    for kind, content in made:
+    for kind, content in scoring.records(found.columns, found.targets, found.rule, title=title, plots=with_plots):
         # A path without the split is for the test split alone.
         if run.keeps(kind) and (split == "test" or "split" in run.layout.facts_of(kind)):
             run.write(kind, content, split=split)
@@ -50,15 +49,8 @@ def write_end(
 ) -> dict[str, Any]:
     """Writes the history as CSV, learning curves, the summary in every form, and the project's table of metrics.
 
-    Args:
-        run: the run.
-        summary: final values.
-        further: the task's additions to `wandb-summary.json`.
-        headline: the task's main metrics; the first after the loss is drawn beside it.
-        with_plots: draw.
-
-    Returns:
-        The contents of `wandb-summary.json`.
+    Returns the contents of `wandb-summary.json`: `summary`, and `further` values of the task. The first metric of
+    `headline` after the loss is drawn beside it.
     """
     run.sync_history()
     rows = read_history(run.home / ".run" / "history.jsonl")
@@ -72,11 +64,10 @@ def write_end(
     run.write("summary", json.dumps(without_nan({**summary, "run": run.id, "name": run.name}), indent=2) + "\n")
     run.write("wandb_summary", json.dumps(for_wandb, indent=2) + "\n")
     if run.keeps("metrics_table"):
-        add_to_table(run, summary)
-    if run.keeps("tensorboard") and run.layout.path("tensorboard", run.snapshot.facts) != run.snapshot.home:
-        directory = run.path("tensorboard")
-        if directory.is_dir():
-            run.note_record("tensorboard", directory)
+        _add_to_table(run, summary)
+    events = run.path("tensorboard") if run.keeps("tensorboard") else run.home
+    if events != run.home and events.is_dir():
+        run.note_record("tensorboard", events)
     return for_wandb
 
 
@@ -94,47 +85,30 @@ def write_layer_weights(run: RunWriter, weights: Sequence[float], *, with_plots:
         run.write("encoder_weights", plots.layer_weights({run.name: weights}, title))
         return
     with durable.locked(run.yard.own / "layer-weights.lock"):
-        homes = [
-            run.yard.root / row["home"]
-            for row in Index(run.yard).query("").rows
-            if (row["project"], row["name"]) == (run.snapshot.project, run.name) and row["id"] != run.id
-        ]
-        known = {
-            reader.snapshot.dataset: found
-            for reader in (RunReader(run.yard, home) for home in homes)
-            if (found := layer_weights.read(reader)) is not None
-        }
+        known = {}
+        for row in Index(run.yard).query("").rows:
+            if (row["project"], row["name"]) == (run.snapshot.project, run.name) and row["id"] != run.id:
+                reader = RunReader(run.yard, run.yard.root / row["home"])
+                if (found := layer_weights.read(reader)) is not None:
+                    known[reader.snapshot.dataset] = found
         known[run.snapshot.dataset] = list(weights)
         path = run.path("encoder_weights")
         durable.write_bytes(path, plots.layer_weights(dict(sorted(known.items())), title))
     run.note_record("encoder_weights", path, digest=False)
 
 
-_TABLE_START = ("run", "id", "dataset", "model", "split")
-
-
-def add_to_table(run: RunWriter, summary: Mapping[str, Any]) -> None:
+def _add_to_table(run: RunWriter, summary: Mapping[str, Any]) -> None:
     """Writes the run's rows (one per split) to the project's metrics.csv, adding columns for new metrics."""
     path = run.path("metrics_table")
-    own = [
-        {
-            "run": run.name,
-            "id": run.id,
-            "dataset": run.snapshot.dataset,
-            "model": run.snapshot.model,
-            "split": split,
-            **of_split(summary, split),
-        }
-        for split in ("val", "test")
-        if str(Metric(split, "loss")) in summary
-    ]
+    named = {"run": run.name, "id": run.id, "dataset": run.snapshot.dataset, "model": run.snapshot.model}
+    splits = [split for split in ("val", "test") if str(Metric(split, "loss")) in summary]
     with durable.locked(run.yard.own / "metrics-table.lock"):
         rows: list[dict[str, Any]] = []
         if path.exists():
             with path.open(encoding="utf-8", newline="") as file:
                 rows = [row for row in csv.DictReader(file) if row["id"] != run.id]
-        rows += own
-        columns = list(dict.fromkeys([*_TABLE_START, *(key for row in rows for key in row)]))
+        rows += [{**named, "split": split, **of_split(summary, split)} for split in splits]
+        columns = list(dict.fromkeys([*named, "split", *(key for row in rows for key in row)]))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()

@@ -23,7 +23,6 @@ from trainyard.runs import RunReader, RunWriter, amend
 if TYPE_CHECKING:
     from trainyard.export.onnx import Parity
 
-FORMATS = ("onnx", "int8", "adapter", "merged")
 _COMPARED = 64  # items on which an exported file is compared with the model
 
 
@@ -50,9 +49,7 @@ def export_run(
             return _folder(opened, run, format_)
     setup = opened.setup
     with amend(reader.yard, reader.home) as run:
-        if hasattr(_kind(setup), "write_onnx"):
-            return _own_onnx(setup, run, format_, opened.step, opened.loaded.decision)
-        return _write(setup, run, format_, opened.step)
+        return _write(setup, run, format_, opened.step, opened.loaded.decision)
 
 
 def export_quantised(setup: Setup, run: RunWriter, step: int) -> list[tuple[Path, str]]:
@@ -71,47 +68,10 @@ def export_quantised(setup: Setup, run: RunWriter, step: int) -> list[tuple[Path
         return []
 
 
-def _own_onnx(setup: Setup, run: RunWriter, format_: str, step: int, rule: Rule | None) -> list[tuple[Path, str]]:
-    """The ONNX file of a model with several inputs, with a description of its rule."""
-    if format_ != "onnx":
-        raise _not_for_int8(run, format_)
-    dataset, split = setup.dataset, _compared_on(setup)
-    assert dataset.lengths is not None
-    chosen = dataset.indices(split)[:_COMPARED]
-    path = _stem(run, step)
-    path = path.with_name(f"{path.name}.onnx")
-    parity = _kind(setup).write_onnx(
-        setup.model,
-        dataset.fetch(chosen),
-        torch.from_numpy(dataset.lengths[chosen]),
-        path,
-        classes=dataset.classes,
-        rule=rule,
-        details={"run": run.id, "step": step, "compared_on": split, "preprocessing": dict(dataset.preprocessing)},
-    )
-    run.note_record("exports", path.parent)
-    return [(path, f"{parity.max_abs_error:.1g} from the model on {parity.items} texts; takes ids and a mask")]
-
-
-def _compared_on(setup: Setup) -> str:
-    """The split on which an exported file is compared with the model."""
-    wanted = ("test", "val", "train") if setup.config.run.test else ("val", "train")
-    return next(name for name in wanted if len(setup.dataset.indices(name)))
-
-
-def _not_for_int8(run: RunWriter, format_: str) -> UserError:
-    remedy = "Train it with model.qat=true, or export --format onnx."
-    return UserError(f"Run {run.name} was not trained for int8.", remedy, value=format_, place=run.name)
-
-
 def write_onnx(setup: Setup, path: Path, run: str, step: int) -> Parity:
     """Writes the model as a float ONNX file, and its description beside it, compared on the run's own data.
 
-    Args:
-        setup: a training whose model is in its final state.
-        path: where.
-        run: the id of the run, for the description.
-        step: of the weights.
+    `run`, its id, and `step`, of the weights, are for the description.
 
     Raises:
         ConfigError: a library is missing.
@@ -119,60 +79,57 @@ def write_onnx(setup: Setup, path: Path, run: str, step: int) -> Parity:
     """
     from trainyard.export.onnx import export_onnx
 
-    split = _compared_on(setup)
-    inputs = _items(setup, split)
-    details = _details(setup, run, step, split)
-    return export_onnx(
-        setup.model, inputs[:_COMPARED], path, classes=setup.dataset.classes, tolerance=1e-3, details=details
-    )
+    details, inputs = _details(setup, run, step), _items(setup)[:_COMPARED]
+    return export_onnx(setup.model, inputs, path, classes=setup.dataset.classes, tolerance=1e-3, details=details)
 
 
-def _details(setup: Setup, run: str, step: int, split: str) -> dict[str, Any]:
-    """What the description of an exported file says of the run."""
-    details: dict[str, Any] = {
-        "run": run,
-        "step": step,
-        "compared_on": split,
-        "preprocessing": dict(setup.dataset.preprocessing),
-    }
-    if setup.dataset.lengths is not None:  # the run leaves the padding of short clips out of the mean
-        details["padding"] = "counted as sound: the graph takes no lengths"
-    return details
-
-
-def _write(setup: Setup, run: RunWriter, format_: str, step: int) -> list[tuple[Path, str]]:
-    from trainyard.export.onnx import export_int8
-
-    stem, model = _stem(run, step), setup.model
-    if format_ == "int8" and not isinstance(model, QuantAware):
-        raise _not_for_int8(run, format_)
-    padded = "; it takes no lengths: give it whole clips" if setup.dataset.lengths is not None else ""
-    float_path = stem.with_name(f"{stem.name}.onnx")
-    parity = write_onnx(setup, float_path, run.id, step)
+def _write(setup: Setup, run: RunWriter, format_: str, step: int, rule: Rule | None = None) -> list[tuple[Path, str]]:
+    """The ONNX file; for int8, also a file in int8 and a table that compares the two."""
+    if format_ == "int8" and not isinstance(setup.model, QuantAware):
+        remedy = "Train it with model.qat=true, or export --format onnx."
+        raise UserError(f"Run {run.name} was not trained for int8.", remedy, value=format_, place=run.name)
+    stem, dataset, kind = _stem(run, step), setup.dataset, _kind(setup)
+    path = stem.with_name(f"{stem.name}.onnx")
+    if hasattr(kind, "write_onnx"):  # a model with several inputs
+        assert dataset.lengths is not None
+        chosen = dataset.indices(_compared_on(setup))[:_COMPARED]
+        items, lengths = dataset.fetch(chosen), torch.from_numpy(dataset.lengths[chosen])
+        details = _details(setup, run.id, step)
+        parity = kind.write_onnx(setup.model, items, lengths, path, classes=dataset.classes, rule=rule, details=details)
+        of_items = "texts; takes ids and a mask"
+    else:
+        parity = write_onnx(setup, path, run.id, step)
+        of_items = "items; it takes no lengths: give it whole clips" if dataset.lengths is not None else "items"
+    done = [(path, f"{parity.max_abs_error:.1g} from the model on {parity.items} {of_items}")]
     run.note_record("exports", stem.parent)
-    done = [(float_path, f"{parity.max_abs_error:.1g} from the model on {parity.items} items{padded}")]
-    if format_ == "int8":
-        from trainyard.export.quantized import as_csv, quantization_table
-
-        assert isinstance(model, QuantAware)
-        split = _compared_on(setup)
-        inputs = _items(setup, split)
-        details = _details(setup, run.id, step, split)
-        int8_path = stem.with_name(f"{stem.name}_int8.onnx")
-        parity = export_int8(model, inputs[: 4 * _COMPARED], int8_path, classes=setup.dataset.classes, details=details)
-        done.append((int8_path, f"the model's answer on {parity.agreement:.1%} of {parity.items} items"))
-        rows = quantization_table(float_path, int8_path, inputs, lambda outputs: _score(setup, outputs, split))
-        table = stem.with_name(f"{stem.name}_quantisation.csv")
-        durable.write_text(table, as_csv(rows, _main_metric(setup)))
-        done += [
-            (
-                table,
-                f"{row.precision}: {row.size_bytes / 1e6:.2f} MB, {_main_metric(setup)} {row.score:.4f}, "
-                f"{row.median_ms:.2f} ms",
-            )
-            for row in rows
-        ]
+    if isinstance(setup.model, QuantAware) and format_ == "int8":
+        done += _write_int8(setup, setup.model, stem, path, _details(setup, run.id, step))
         run.note_record("exports", stem.parent)
+    return done
+
+
+def _write_int8(
+    setup: Setup, model: QuantAware, stem: Path, float_path: Path, details: dict[str, Any]
+) -> list[tuple[Path, str]]:
+    from trainyard.export.onnx import export_int8
+    from trainyard.export.quantized import as_csv, quantization_table
+
+    scoring, inputs = setup.task.scoring, _items(setup)
+    metric = next(name for name in scoring.headline if name != "loss")
+    targets = setup.dataset.labels[setup.dataset.indices(_compared_on(setup))]
+
+    def score(outputs: Tensor) -> float:
+        columns = {name: column.numpy() for name, column in setup.task.predict(outputs).items()}
+        return scoring.metrics(columns, targets, scoring.untuned())[metric]
+
+    path, table = stem.with_name(f"{stem.name}_int8.onnx"), stem.with_name(f"{stem.name}_quantisation.csv")
+    parity = export_int8(model, inputs[: 4 * _COMPARED], path, classes=setup.dataset.classes, details=details)
+    done = [(path, f"the model's answer on {parity.agreement:.1%} of {parity.items} items")]
+    rows = quantization_table(float_path, path, inputs, score)
+    durable.write_text(table, as_csv(rows, metric))
+    for row in rows:
+        measured = f"{row.size_bytes / 1e6:.2f} MB, {metric} {row.score:.4f}, {row.median_ms:.2f} ms"
+        done.append((table, f"{row.precision}: {measured}"))
     return done
 
 
@@ -193,11 +150,6 @@ def _folder(opened: Trained, run: RunWriter, format_: str) -> list[tuple[Path, s
     return [(folder, what)]
 
 
-def _kind(setup: Setup) -> Any:
-    """The package of the trained network."""
-    return kinds.torch_side("model", setup.config.model.name)
-
-
 def _stem(run: RunWriter, step: int) -> Path:
     """The common prefix of the paths of a checkpoint's exports."""
     if not run.keeps("exports"):
@@ -206,19 +158,27 @@ def _stem(run: RunWriter, step: int) -> Path:
     return run.path("exports") / f"{run.snapshot.model}_step-{step}"
 
 
-def _items(setup: Setup, split: str) -> Tensor:
-    """Every item of a split as the network's input, in the split's order."""
-    return torch.cat([batch.inputs.cpu() for batch in setup.batches(split).epoch(0)])
+def _kind(setup: Setup) -> Any:
+    """The package of the trained network."""
+    return kinds.torch_side("model", setup.config.model.name)
 
 
-def _main_metric(setup: Setup) -> str:
-    """The first metric that the task shows after the loss."""
-    return next(name for name in setup.task.scoring.headline if name != "loss")
+def _compared_on(setup: Setup) -> str:
+    """The split on which an exported file is compared with the model."""
+    wanted = ("test", "val", "train") if setup.config.run.test else ("val", "train")
+    return next(name for name in wanted if len(setup.dataset.indices(name)))
 
 
-def _score(setup: Setup, outputs: Tensor, split: str) -> float:
-    """The main metric of the outputs for all items of a split."""
-    columns = {name: column.numpy() for name, column in setup.task.predict(outputs).items()}
-    targets = setup.dataset.labels[setup.dataset.indices(split)]
-    scoring = setup.task.scoring
-    return scoring.metrics(columns, targets, scoring.untuned())[_main_metric(setup)]
+def _items(setup: Setup) -> Tensor:
+    """Every item to compare on as the network's input, in the split's order."""
+    return torch.cat([batch.inputs.cpu() for batch in setup.batches(_compared_on(setup)).epoch(0)])
+
+
+def _details(setup: Setup, run: str, step: int) -> dict[str, Any]:
+    """What the description of an exported file says of the run."""
+    details: dict[str, Any] = {"run": run, "step": step, "compared_on": _compared_on(setup)}
+    details["preprocessing"] = dict(setup.dataset.preprocessing)
+    if setup.dataset.lengths is not None and not hasattr(_kind(setup), "write_onnx"):
+        # The run leaves the padding of short clips out of the mean.
+        details["padding"] = "counted as sound: the graph takes no lengths"
+    return details

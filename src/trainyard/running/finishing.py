@@ -11,7 +11,7 @@ from rich.console import Console
 from trainyard.analysis.scoring import Rule
 from trainyard.assembly.setup import Setup
 from trainyard.checkpoints import Choice, choose
-from trainyard.metric import Metric
+from trainyard.metric import as_text, on
 from trainyard.models.protocols import HasLayerWeights
 from trainyard.running import end_files
 from trainyard.running.artifacts import log_run_artifacts
@@ -26,16 +26,9 @@ from trainyard.training.evaluate import Predictions
 def finish(
     setup: Setup, run: RunWriter | None, console: Console, logger: logging.Logger | None = None
 ) -> dict[str, Any]:
-    """Predicts validation and test with the best checkpoint, and writes the final files.
+    """Predicts validation and test with the best weights, loaded into the model, and writes the final files.
 
-    Args:
-        setup: the finished training; the best weights are loaded into its model.
-        run: where to write; None in processes that write no run, which predict their share.
-        console: where the scores are printed.
-        logger: of the run; logs what the console prints.
-
-    Returns:
-        The contents of `wandb-summary.json`; empty if `run` is None.
+    Returns the contents of `wandb-summary.json`; empty in processes that write no run, which predict their share.
     """
     config, scoring = setup.config, setup.task.scoring
     best = choose(RunReader(run.yard, run.home), step="best") if run is not None and config.run.train else None
@@ -56,14 +49,20 @@ def finish(
     if isinstance(setup.model, HasLayerWeights):
         end_files.write_layer_weights(run, setup.model.layer_weights(), with_plots=with_plots)
     if getattr(config.model, "qat", False) and config.run.train:
-        _export_int8(setup, run, best.checkpoint.step if best is not None else run.snapshot.step, console, logger)
+        from trainyard.running.export import export_quantised
+
+        known = len(run.snapshot.warnings)
+        for path, what in export_quantised(setup, run, best.checkpoint.step if best else run.snapshot.step):
+            tell(console, f"{path.name}  {what}", logger=logger)
+        for warning in run.snapshot.warnings[known:]:
+            tell(console, warning, label="warning: ", logger=logger)
     if setup.dataset.cache is not None:
         run.event(DataSeen({**run.snapshot.data, "cache": setup.dataset.cache()}))
     summary = _summary(run, found, best)
     run.summary(**summary)
     written = end_files.write_end(run, summary, further, headline=scoring.headline, with_plots=with_plots)
     if config.outputs.artifacts:
-        for version in log_run_artifacts(run, best.checkpoint if best is not None else None):
+        for version in log_run_artifacts(run, best.checkpoint if best else None):
             tell(console, f"artifact {version.reference}", logger=logger)
     for split, predictions in found.items():
         values = predictions.metrics
@@ -75,7 +74,7 @@ def finish(
 def _predict(setup: Setup, best: Choice | None) -> dict[str, Predictions]:
     """Validation, then test, with the best weights and the rule tuned on validation."""
     config = setup.config
-    path = setup.process.share(str(best.path) if best is not None else None)
+    path = setup.process.share(str(best.path) if best else None)
     source = path if config.run.train else config.run.checkpoint_path
     rule: Rule | None = None
     if source is not None:
@@ -91,24 +90,12 @@ def _predict(setup: Setup, best: Choice | None) -> dict[str, Predictions]:
 
 
 def _summary(run: RunWriter, found: dict[str, Predictions], best: Choice | None) -> dict[str, Any]:
-    summary: dict[str, Any] = {
-        str(Metric(split, name)): value
-        for split, predictions in found.items()
-        for name, value in predictions.metrics.items()
-    }
-    if best is not None:
+    summary: dict[str, Any] = {}
+    for split, predictions in found.items():
+        summary |= as_text(on(split, predictions.metrics))
+    if best:
         summary |= {"best_step": best.checkpoint.step, "best_epoch": best.checkpoint.epoch}
     summary["epochs"] = run.snapshot.epoch
     if "test" in found:
         summary["times_tested"] = 1
     return summary
-
-
-def _export_int8(setup: Setup, run: RunWriter, step: int, console: Console, logger: logging.Logger | None) -> None:
-    from trainyard.running.export import export_quantised
-
-    known = len(run.snapshot.warnings)
-    for path, what in export_quantised(setup, run, step):
-        tell(console, f"{path.name}  {what}", logger=logger)
-    for warning in run.snapshot.warnings[known:]:
-        tell(console, warning, label="warning: ", logger=logger)

@@ -15,12 +15,8 @@ from trainyard.runs.events import ParentUsed
 def source_of(yard: Yard, checkpoint: Path, role: str) -> ParentUsed | None:
     """The event that records the use of `checkpoint`; None if it is not a checkpoint of a run in this yard.
 
+    `checkpoint` is its path under any of its names, or that of a file in it; `role` its purpose, such as "teacher".
     The run is found by the paths that runs recorded, so that this works for any layout.
-
-    Args:
-        yard: where to search.
-        checkpoint: a checkpoint's path under any of its names, or the path of a file in it.
-        role: its purpose, such as "teacher".
     """
     path = Path(os.path.abspath(checkpoint))
     wanted = {found for place in (path, path.parent) if (found := _inode(place)) is not None}

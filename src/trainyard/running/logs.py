@@ -1,4 +1,4 @@
-"""A run's log files, among them one of errors and one of speed if the layout has them; and its console."""
+"""A run's log files, among them one of errors if the layout has it; and its console."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -16,7 +15,6 @@ from rich.text import Text
 
 from trainyard import durable
 from trainyard.runs import RunWriter
-from trainyard.training.events import EpochEnded, Event
 
 
 @contextlib.contextmanager
@@ -30,9 +28,7 @@ def logging_to(run: RunWriter, *kinds: str) -> Iterator[logging.Logger]:
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     opened: list[tuple[str, logging.StreamHandler[TextIO]]] = []
-    for kind in kinds:
-        if not run.keeps(kind):
-            continue
+    for kind in filter(run.keeps, kinds):
         handler = logging.StreamHandler(durable.open_log(run.path(kind)))
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         handler.setLevel(logging.WARNING if kind == "error_log" else logging.DEBUG)
@@ -61,13 +57,9 @@ class RunConsole(Console):
 
 
 def tell(console: Console, text: str, *, label: str = "", logger: logging.Logger | None = None) -> None:
-    """Prints one line without wrapping; square brackets in names and paths are not markup.
+    """Prints one line without wrapping, and logs it; square brackets in names and paths are not markup.
 
-    Args:
-        console: where to print.
-        text: the line.
-        label: a prefix, such as "warning: "; a line with one is logged as a warning.
-        logger: of the run, to log the line too.
+    A line with a label, such as "warning: ", is printed after it and logged as a warning.
     """
     console.print(Text.assemble((label, "yellow"), text), soft_wrap=True, highlight=False)
     if logger is not None:
@@ -77,26 +69,3 @@ def tell(console: Console, text: str, *, label: str = "", logger: logging.Logger
 def kept_in(home: Path) -> str:
     """A line with the run's home, relative to the current directory if it is inside."""
     return f"kept in {home.relative_to(Path.cwd()) if home.is_relative_to(Path.cwd()) else home}/"
-
-
-class SpeedSink:
-    """Appends a line of seconds and items per second for each epoch to the run's performance log."""
-
-    def __init__(self, run: RunWriter, items_per_epoch: int) -> None:
-        self._stream = durable.open_log(run.path("performance_log"))
-        self._run = run
-        self._items = items_per_epoch
-
-    def emit(self, event: Event) -> None:
-        """Writes one line per epoch."""
-        if isinstance(event, EpochEnded):
-            self._stream.write(
-                f"{time.strftime('%Y-%m-%d %H:%M:%S')} epoch {event.epoch} step {event.step} "
-                f"seconds {event.seconds:.3f} items_per_s {self._items / event.seconds:.1f} "
-                f"waiting_for_data {event.waited_s / event.seconds:.4f}\n"
-            )
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._stream.close()
-        self._run.note_record("performance_log", self._run.path("performance_log"))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import nn
 
 from trainyard.assembly.trained import Trained
 from trainyard.config import kinds
@@ -14,6 +17,7 @@ from trainyard.data.batches import Batch
 from trainyard.data.cache import cache_directory
 from trainyard.data.items import Items
 from trainyard.runs import RunReader
+from trainyard.tasks.task import Task
 from trainyard.training.evaluate import infer
 
 _BATCH = 256
@@ -22,15 +26,11 @@ _BATCH = 256
 def predict_items(
     reader: RunReader, path: Path, *, checkpoint: str | None = None, device: str = "auto", trust: bool = False
 ) -> str:
-    """Predictions for new items, as CSV text written by the run's task.
+    """Predictions of a run's checkpoint (best: None; last, or a step), as CSV text written by the run's task.
 
-    Args:
-        reader: the run whose checkpoint predicts.
-        path: items of the kind that the run was trained on: an image, a folder of images or an .npz; a recording or
-            a folder of them; a .txt with one text per line, or a table of texts.
-        checkpoint: best (None), last, or a step.
-        device: where to compute.
-        trust: accept `_target_` objects outside the allow-list, which can run any code.
+    The new items at `path` are of the kind that the run was trained on: an image, a folder of images or an .npz; a
+    recording or a folder of them; a .txt with one text per line, or a table of texts. With `trust`, `_target_`
+    objects outside the allow-list are accepted, which can run any code.
 
     Raises:
         DataError: the path has no items to predict, or items of another shape.
@@ -38,29 +38,29 @@ def predict_items(
         CheckpointError: it is damaged.
     """
     opened = Trained.open(reader, checkpoint, device=device, trust=trust)
-    items = _read(opened, path)
-    where, precision = opened.process.device, opened.config.training.precision
-    predicted = [
-        {name: column.cpu().numpy() for name, column in opened.task.predict(outputs).items()}
-        for _, outputs in infer(opened.model, _batches(items, where), precision, where)
-    ]
-    columns = {name: np.concatenate([part[name] for part in predicted]) for name in predicted[0]}
+    config = opened.config
+    items: Items = kinds.torch_side("data", config.data.source).read_new(
+        path,
+        opened.preprocessing,
+        files=opened.loaded.files,
+        cache_dir=cache_directory(config.system.cache_dir),
+        cache_mb=config.system.cache_mb,
+        trust=opened.trust,
+    )
+    columns = predicted(opened.model, opened.task, items, config.training.precision, opened.process.device)
     named, column = (items.ids, "id") if items.texts is None else (items.texts, "text")
     return opened.task.scoring.table(named, None, columns, opened.rule, column)
 
 
-def _read(opened: Trained, path: Path) -> Items:
-    """The items at `path`, preprocessed like the run's data."""
-    system = opened.config.system
-    items: Items = kinds.torch_side("data", opened.config.data.source).read_new(
-        path,
-        opened.preprocessing,
-        files=opened.loaded.files,
-        cache_dir=cache_directory(system.cache_dir),
-        cache_mb=system.cache_mb,
-        trust=opened.trust,
-    )
-    return items
+def predicted(
+    model: nn.Module, task: Task, items: Items, precision: str, device: torch.device
+) -> dict[str, npt.NDArray[Any]]:
+    """The task's predictions for one or more items, in their order, by name."""
+    parts = [
+        {name: column.cpu().numpy() for name, column in task.predict(outputs).items()}
+        for _, outputs in infer(model, _batches(items, device), precision, device)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _batches(items: Items, device: torch.device) -> Iterator[Batch]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,39 +12,22 @@ from trainyard.assembly.setup import Setup, build
 from trainyard.assembly.trained import config_of, dataset_of, newest_readable
 from trainyard.checkpoints.resuming import choose_to_resume
 from trainyard.errors import NotResumableError
-from trainyard.running.attempt import ShouldStop, attempt, starting_processes
+from trainyard.running.attempt import attempt, starting_processes
 from trainyard.running.logs import tell
 from trainyard.running.train import tested_model
-from trainyard.runs import CheckpointRecord, RunReader, RunWriter, Snapshot, Yard, resume_run
+from trainyard.runs import CheckpointRecord, RunReader, Snapshot, Yard, resume_run
 from trainyard.training.checkpoint.capture import restore
 from trainyard.training.checkpoint.read import load
-from trainyard.training.events import Sink
-from trainyard.training.process import Process
 from trainyard.training.progress import Progress
 
 
 def resume(
-    yard: Yard,
-    home: Path,
-    *,
-    step: int | None = None,
-    console: Console | None = None,
-    trust: bool = False,
-    sinks: Sequence[Sink] = (),
-    should_stop: ShouldStop = lambda: False,
+    yard: Yard, home: Path, *, step: int | None = None, console: Console | None = None, trust: bool = False
 ) -> None:
-    """Continues a run from its newest complete checkpoint.
+    """Continues a run from its newest complete checkpoint, or that of `step`: later ones must be removed first.
 
-    Damaged checkpoints are set aside and reported. A run killed before its first checkpoint starts over.
-
-    Args:
-        yard: the yard.
-        home: the run's home.
-        step: resume from this checkpoint instead; later ones must be removed first.
-        console: where to print.
-        trust: accept `_target_` objects outside the allow-list, which can run any code.
-        sinks: further sinks.
-        should_stop: called after each step; True stops with a checkpoint.
+    Damaged checkpoints are set aside and reported. A run killed before its first checkpoint starts over. With
+    `trust`, `_target_` objects outside the allow-list are accepted, which can run any code.
 
     Raises:
         UnsafeTargetError: the config names such an object, and `trust` is off.
@@ -60,25 +42,11 @@ def resume(
     with starting_processes(config.run.device) as process:
         saved = newest_readable(reader) or tested_model(config)
         setup = build(config, dataset_of(reader, config, saved, trust=trust), process, trust=trust, saved=saved)
-        resume_training(setup, yard, home, step=step, console=console, sinks=sinks, should_stop=should_stop)
+        resume_training(setup, yard, home, step=step, console=console)
 
 
-def resume_training(
-    setup: Setup,
-    yard: Yard,
-    home: Path,
-    *,
-    step: int | None = None,
-    console: Console,
-    sinks: Sequence[Sink] = (),
-    should_stop: ShouldStop = lambda: False,
-) -> None:
-    """Continues a run whose training is built: locks it, restores its state, and trains the remaining steps.
-
-    Raises:
-        NotResumableError: nothing is left to do, or no checkpoint holds optimizer state.
-        RunBusyError: it is running.
-    """
+def resume_training(setup: Setup, yard: Yard, home: Path, *, step: int | None = None, console: Console) -> None:
+    """`resume` for a training that is built: locks the run, restores its state, and trains the remaining steps."""
     process = setup.process
     messages: list[str] = []
 
@@ -99,7 +67,14 @@ def resume_training(
             if choice is not None:
                 chosen = (str(choice.path), choice.checkpoint.step)
         path, at = process.share(chosen)
-        progress = _restored(setup, path, run, process)
+        if path is None:
+            load_initial_weights(setup.model, setup.config, setup.dataset)
+            progress = Progress()
+        else:
+            loaded = load(Path(path))
+            progress = restore(setup.trainee, loaded, path, rank=process.rank)
+            if loaded.rng is not None and len(loaded.rng) != process.world and run is not None:
+                run.warn(f"Resumed with {process.world} processes instead of {len(loaded.rng)}: not bit-identical.")
         if run is not None:
             run.begin_attempt(at)
         stack.pop_all()
@@ -107,21 +82,7 @@ def resume_training(
         if run is not None:
             where = f"step {progress.step}" if path else "the beginning (no checkpoint yet)"
             report(f"resuming {run.name} from {where}")
-        attempt(
-            setup, run, progress, resumed=True, console=console, messages=messages, sinks=sinks, should_stop=should_stop
-        )
-
-
-def _restored(setup: Setup, path: str | None, run: RunWriter | None, process: Process) -> Progress:
-    """Restores the training from a checkpoint, or loads its initial weights if there is none."""
-    if path is None:
-        load_initial_weights(setup.model, setup.config, setup.dataset)
-        return Progress()
-    loaded = load(Path(path))
-    progress = restore(setup.trainee, loaded, path, rank=process.rank)
-    if loaded.rng is not None and len(loaded.rng) != process.world and run is not None:
-        run.warn(f"Resumed with {process.world} processes instead of {len(loaded.rng)}: not bit-identical.")
-    return progress
+        attempt(setup, run, progress, resumed=True, console=console, messages=messages)
 
 
 def refuse_finished(run: Snapshot) -> None:

@@ -21,16 +21,8 @@ from trainyard.runs import RunWriter, environment
 from trainyard.runs.identity import utc_now
 from trainyard.runs.snapshot import Snapshot
 
-_KINDS = (
-    "hydra_overrides",
-    "config",
-    "hydra_config",
-    "hydra_settings",
-    "wandb_config",
-    "wandb_metadata",
-    "requirements",
-    "environment",
-)
+_HYDRA = ("hydra_overrides", "config", "hydra_config", "hydra_settings")
+_KINDS = (*_HYDRA, "wandb_config", "wandb_metadata", "requirements", "environment")
 
 
 def is_complete(run: RunWriter) -> bool:
@@ -43,11 +35,18 @@ def write_start(
     run: RunWriter, config: Mapping[str, Any], overrides: Sequence[str], captured: Mapping[str, Any]
 ) -> None:
     """Writes config, environment and requirements in every form that the layout has; keeps existing files."""
+    home = run.yard.relative(run.home)
+    hydra_settings = {  # the parts of hydra.yaml that apply
+        "run": {"dir": home},
+        "job": {"name": "trainyard", "override_dirname": ",".join(sorted(overrides))},
+        "overrides": {"hydra": [], "task": list(overrides)},
+        "runtime": {"version": captured["packages"].get("hydra-core"), "output_dir": home},
+    }
     text = {
         "hydra_overrides": _yaml(list(overrides)),
         "config": _yaml(dict(config)),
         "hydra_config": _yaml(dict(config)),
-        "hydra_settings": _yaml(_hydra_settings(run, overrides)),
+        "hydra_settings": _yaml({"hydra": hydra_settings}),
         "wandb_config": _yaml(wandb_config(config)),
         "wandb_metadata": json.dumps(wandb_metadata(captured, started=run.snapshot.started), indent=2) + "\n",
         "requirements": environment.requirements(captured["packages"]),
@@ -65,18 +64,6 @@ def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
-def _hydra_settings(run: RunWriter, overrides: Sequence[str]) -> dict[str, Any]:
-    """The parts of hydra.yaml that apply."""
-    return {
-        "hydra": {
-            "run": {"dir": run.yard.relative(run.home)},
-            "job": {"name": "trainyard", "override_dirname": ",".join(sorted(overrides))},
-            "overrides": {"hydra": [], "task": list(overrides)},
-            "runtime": {"version": environment.packages().get("hydra-core"), "output_dir": run.yard.relative(run.home)},
-        }
-    }
-
-
 def wandb_config(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """config.yaml as wandb writes it: each key's value under `value`."""
     return {key: {"value": value} for key, value in config.items()}
@@ -85,12 +72,9 @@ def wandb_config(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def wandb_metadata(captured: Mapping[str, Any], *, started: str | None) -> dict[str, Any]:
     """wandb-metadata.json: wandb's own keys and types (its EnvironmentRecord), and five more.
 
-    As in wandb, sizes are strings, in bytes. `cudaVersion` is the version that torch was built with. The added keys
-    `torch`, `transformers`, `cuda`, `gpu_driver` and `git_dirty` may be null.
-
-    Args:
-        captured: the result of `environment.capture`, and optionally "cuda".
-        started: when the run began, ISO-8601.
+    `captured` is the result of `environment.capture`, perhaps with "cuda", the version that torch was built with. As
+    in wandb, sizes are strings, in bytes. The added keys (`torch`, `transformers`, `cuda`, `gpu_driver`, `git_dirty`)
+    may be null.
     """
     packages, git, gpus, cpu = captured["packages"], captured["git"], captured["gpus"], captured["cpu"]
     disk = shutil.disk_usage("/")
@@ -138,20 +122,11 @@ def _physical_cores() -> int | None:
 
 
 def wandb_summary(run: Snapshot, values: Mapping[str, Any]) -> dict[str, Any]:
-    """wandb-summary.json: `values`, the last values of the history, and wandb's own keys.
-
-    Args:
-        run: running or ended.
-        values: final ones: metrics, best epoch, per-class statistics …
-    """
+    """wandb-summary.json: final `values`, the last values of the history, and wandb's own keys."""
     now = utc_now()
     # The end of an attempt that was killed is unknown, so its time is not counted.
-    spans = [
-        (attempt.started, attempt.ended or now)
-        for attempt in run.attempts
-        if attempt.ended or attempt is run.attempts[-1]
-    ]
-    runtime_s = sum(_time(end) - _time(start) for start, end in spans)
+    known = [attempt for attempt in run.attempts if attempt.ended or attempt is run.attempts[-1]]
+    runtime_s = sum(_time(attempt.ended or now) - _time(attempt.started) for attempt in known)
     last = {key.replace("_", "/", 1): value for key, value in run.metrics.items()}  # train_loss: train/loss
     own = {"_step": run.step, "_runtime": runtime_s, "_timestamp": _time(now), "_wandb": {"runtime": int(runtime_s)}}
     return {**last, "epoch": run.epoch, **values, **own}

@@ -8,22 +8,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from trainyard.assembly.data import load_dataset
 from trainyard.assembly.network import load_initial_weights
-from trainyard.assembly.setup import Setup, build
+from trainyard.assembly.setup import Setup, build, load_dataset
 from trainyard.config.convert import to_dict
 from trainyard.config.names import default_run_name, model_label
 from trainyard.config.schema import Config
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.layouts import Layout, load_layout
-from trainyard.running.attempt import ShouldStop, attempt, starting_processes
+from trainyard.running.attempt import attempt, starting_processes
 from trainyard.running.lineage import source_of
 from trainyard.running.logs import kept_in, tell
-from trainyard.runs import RunWriter, Yard, checked_names, create_run
+from trainyard.runs import Yard, checked_names, create_run
 from trainyard.runs.events import DataSeen, TaskChosen
 from trainyard.tracking.wandb import check_installed
 from trainyard.training.checkpoint.read import Loaded, load
-from trainyard.training.events import Sink
 from trainyard.training.progress import Progress
 
 
@@ -35,22 +33,12 @@ def train(
     console: Console | None = None,
     trust: bool = False,
     messages: Sequence[str] = (),
-    sinks: Sequence[Sink] = (),
-    should_stop: ShouldStop = lambda: False,
 ) -> Path | None:
     """Trains a new run and returns its home; None in processes of torchrun that do not write it.
 
-    The config and the data are checked before anything is written.
-
-    Args:
-        config: the configuration.
-        yard_root: the yard; created if missing.
-        overrides: the command line's overrides, saved with the run.
-        console: where to print; None prints nothing.
-        trust: accept `_target_` objects outside the allow-list, which can run any code.
-        messages: lines already printed about this run, for its log.
-        sinks: further sinks, in addition to the run's own.
-        should_stop: called after each step; True stops with a checkpoint, like a signal.
+    The config and the data are checked before anything is written, or the yard made. With `trust`, `_target_`
+    objects outside the allow-list are accepted, which can run any code. The command line's `overrides`, and
+    `messages` that were printed about this run already, are kept with it.
 
     Raises:
         UserError: an error in the config, the data, the names or the yard.
@@ -58,10 +46,8 @@ def train(
     """
     console = console or Console(quiet=True)
     if not config.run.train and not config.run.checkpoint_path:
-        keys = ("run.checkpoint_path", "run.train")
-        raise ConfigError(
-            ["run.train=false, but run.checkpoint_path is not set"], "Set it to the checkpoint to test.", keys=keys
-        )
+        problem, keys = "run.train=false, but run.checkpoint_path is not set", ("run.checkpoint_path", "run.train")
+        raise ConfigError([problem], "Set it to the checkpoint to test.", keys=keys)
     layout = load_layout(config.layout)
     if config.tracker == "wandb":
         check_installed()
@@ -74,16 +60,7 @@ def train(
         check_names(config, layout, dataset.name)
         setup = build(config, dataset, process, trust=trust, saved=tested)
         load_initial_weights(setup.model, setup.config, setup.dataset)
-        return start_training(
-            setup,
-            yard_root,
-            layout,
-            overrides=overrides,
-            console=console,
-            messages=messages,
-            sinks=sinks,
-            should_stop=should_stop,
-        )
+        return start_training(setup, yard_root, layout, console=console, overrides=overrides, messages=messages)
 
 
 def start_training(
@@ -91,28 +68,11 @@ def start_training(
     yard_root: Path,
     layout: Layout,
     *,
-    overrides: Sequence[str] = (),
     console: Console,
+    overrides: Sequence[str] = (),
     messages: Sequence[str] = (),
-    sinks: Sequence[Sink] = (),
-    should_stop: ShouldStop = lambda: False,
 ) -> Path | None:
-    """Trains what is built in a new run and returns its home; None in processes that do not keep it.
-
-    Args:
-        setup: the training, with its first weights.
-        yard_root: the yard; made if it is missing.
-        layout: of the run.
-        overrides: as in `train`, like all that follow.
-        console: where to print.
-        messages: printed about this run before.
-        sinks: further listeners.
-        should_stop: asked after each step.
-
-    Raises:
-        UserError: a name that is taken, or a yard that cannot be written.
-        TrainyardError: the run failed; it is kept as such.
-    """
+    """`train` for a training that is built, with its first weights."""
     config, run = setup.config, None
     if setup.process.is_main:
         run = create_run(
@@ -130,38 +90,20 @@ def start_training(
         )
     with run or contextlib.nullcontext():
         if run is not None:
-            record_start(run, setup)
-            teacher = config.training.distillation
-            for path, role in (
-                (config.run.checkpoint_path, "initial weights"),
-                (teacher.teacher_model_path if teacher.enabled and config.run.train else None, "teacher"),
-            ):
-                source = source_of(run.yard, Path(path), role) if path else None
-                if source is not None:
+            scoring, teacher = setup.task.scoring, config.training.distillation
+            run.event(DataSeen(setup.dataset.fingerprint()))
+            run.event(TaskChosen(scoring.name, list(scoring.headline), dict(scoring.directions)))
+            for warning in (*setup.dataset.warnings, *setup.warnings):
+                run.warn(warning)
+            teacher_path = teacher.teacher_model_path if teacher.enabled and config.run.train else None
+            for path, role in ((config.run.checkpoint_path, "initial weights"), (teacher_path, "teacher")):
+                if path and (source := source_of(run.yard, Path(path), role)) is not None:
                     run.event(source)
-        attempt(
-            setup,
-            run,
-            Progress(),
-            resumed=False,
-            overrides=overrides,
-            console=console,
-            messages=messages,
-            sinks=sinks,
-            should_stop=should_stop,
-        )
-    if run is not None:
-        tell(console, kept_in(run.home))
-    return run.home if run is not None else None
-
-
-def record_start(run: RunWriter, setup: Setup) -> None:
-    """Records the data, the task and the warnings of a training."""
-    run.event(DataSeen(setup.dataset.fingerprint()))
-    scoring = setup.task.scoring
-    run.event(TaskChosen(scoring.name, list(scoring.headline), dict(scoring.directions)))
-    for warning in (*setup.dataset.warnings, *setup.warnings):
-        run.warn(warning)
+        attempt(setup, run, Progress(), resumed=False, console=console, overrides=overrides, messages=messages)
+    if run is None:
+        return None
+    tell(console, kept_in(run.home))
+    return run.home
 
 
 def check_names(config: Config, layout: Layout, dataset: str) -> None:
@@ -172,9 +114,9 @@ def check_names(config: Config, layout: Layout, dataset: str) -> None:
 
 
 def tested_model(config: Config) -> Loaded | None:
-    """The checkpoint to start from or to test, if the data or the model is built from its files.
+    """The checkpoint to start from or to test, if its files are needed to build the data or the model.
 
-    That is the case for a text encoder's tokenizer, and for the test of a model that would otherwise be downloaded.
+    They are for a text encoder's tokenizer, and for the test of a model that would otherwise be downloaded.
     """
     path = config.run.checkpoint_path
     reads = getattr(config.data, "reads_with_checkpoint", False)
@@ -185,9 +127,7 @@ def tested_model(config: Config) -> Loaded | None:
     except CheckpointError:  # reported with its setting when the weights are loaded
         return None
     if loaded.model_config.get("trainyard", {}).get("name") != config.model.name:
-        raise ConfigError(
-            [f"`run.checkpoint_path` is {path!r}, which is not a checkpoint of a run with model={config.model.name}"],
-            "Pass a checkpoint of such a run; to start from published weights, set model.path.",
-            keys=("run.checkpoint_path", "model.name"),
-        )
+        problem = f"run.checkpoint_path={path} is not a checkpoint of a run with model={config.model.name}"
+        remedy = "Pass a checkpoint of such a run; to start from published weights, set model.path."
+        raise ConfigError([problem], remedy, keys=("run.checkpoint_path", "model.name"), value=path)
     return loaded

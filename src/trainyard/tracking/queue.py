@@ -14,14 +14,10 @@ from typing import Any
 
 
 class Forwarder:
-    """Passes items to `work` in a thread of its own.
+    """Passes items to `work` in a thread called `name`, at most `capacity` of them queued.
 
-    When the process crashes, queued items are lost, so do not use it for records.
-
-    Args:
-        work: called once, in the thread, with an iterator over the items that ends after `close`.
-        capacity: how many items may be queued.
-        name: the name of the thread.
+    `work` is called once, with an iterator over the items that ends after `close`. When the process crashes, queued
+    items are lost, so do not use it for records.
 
     Attributes:
         dropped: how many items were dropped because the queue was full.
@@ -35,9 +31,8 @@ class Forwarder:
         self._capacity = capacity
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._end = object()
-        self._thread = threading.Thread(
-            target=self._run, name=name, daemon=True
-        )  # a daemon, so that the process can exit without it
+        # A daemon, so that the process can exit without it.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def put(self, item: Any, *, always: bool = False) -> None:

@@ -6,16 +6,13 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from trainyard.metric import Metric
-from trainyard.training.events import Event, StepLogged
+from trainyard.training.events import Event
 
 
 class TensorBoardSink:
     """Writes scalars to `directory`; tags are `{split}/{metric}`.
 
-    Args:
-        directory: the log directory.
-        purge_after: on a resume, the step after which events of earlier attempts are void.
+    On a resume, the events of earlier attempts after the step `purge_after` are void.
     """
 
     def __init__(self, directory: Path, *, purge_after: int | None = None) -> None:
@@ -30,10 +27,8 @@ class TensorBoardSink:
 
     def emit(self, event: Event) -> None:
         """Queues the scalars; a thread of the writer writes them to disk."""
-        parts = {"train": event.values} if isinstance(event, StepLogged) else {"train": event.train, "val": event.val}
-        for split, values in parts.items():
-            for key, value in values.items():
-                self._writer.add_scalar(Metric(split, key).as_tag, value, event.step)
+        for metric, value in event.metrics.items():
+            self._writer.add_scalar(metric.as_tag, value, event.step)
 
     def close(self) -> None:
         """Writes what is queued."""

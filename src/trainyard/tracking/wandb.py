@@ -12,15 +12,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from trainyard.errors import ConfigError
-from trainyard.metric import Metric
 from trainyard.tracking.queue import Forwarder
-from trainyard.training.events import Event, StepLogged
+from trainyard.training.events import Event
 
 _QUEUE = 10_000  # rows; at one every ten steps, hours of them
 
@@ -30,11 +29,8 @@ def check_installed() -> None:
     try:
         importlib.metadata.version("wandb")  # importing would accept a folder called wandb
     except importlib.metadata.PackageNotFoundError:
-        raise ConfigError(
-            ["tracker=wandb, but the package wandb is not installed"],
-            "Run `pip install 'trainyard[tracking]'`.",
-            keys=["tracker"],
-        ) from None
+        why, remedy = "needs the package wandb, which is not installed", "Run `pip install 'trainyard[tracking]'`."
+        raise ConfigError.of("tracker", "wandb", why, remedy) from None
 
 
 class WandbSink:
@@ -46,59 +42,34 @@ class WandbSink:
 
     Args:
         directory: wandb writes its own files to `wandb/` below it.
-        project: the project in wandb.
-        name: the run's name in wandb.
-        id: unique in the project; the same id continues a run.
-        config: the run's configuration, JSON-serialisable.
         on_trouble: called at most once with what went wrong, in the thread that calls `emit` or `close`.
-        tags: the run's tags.
-        note: the run's note.
         commit: the git commit, if there is one.
         remote: the address of the git repository, without credentials.
         timeout_s: how long starting and finishing may take each; `close` waits at most twice as long.
+        run: `wandb.init`'s project, name, config (JSON-serialisable), tags and notes, and an id that is unique in
+            the project: the same id continues a run.
     """
 
     def __init__(
         self,
         directory: Path,
         *,
-        project: str,
-        name: str,
-        id: str,
-        config: Mapping[str, Any],
         on_trouble: Callable[[str], None],
-        tags: Sequence[str] = (),
-        note: str = "",
         commit: str | None = None,
         remote: str | None = None,
         timeout_s: float = 20.0,
+        **run: Any,
     ) -> None:
         self._on_trouble = on_trouble
-        self._reported = False
-        self._given_up = False
+        self._reported = self._given_up = False
         self._note: str | None = None
         self._timeout_s = timeout_s
         self._process: _Process | None = None
         self._directory = directory / "wandb"
-        run = {
-            "project": project,
-            "name": name,
-            "id": id,
-            "config": dict(config),
-            "dir": str(directory),
-            "tags": list(tags),
-            "notes": note,
-        }
-        start = {
-            "run": run,
-            "commit": commit,
-            "remote": remote,
-            "timeout_s": timeout_s,
-            "argv": sys.argv or [""],
-            "pid": os.getpid(),
-        }
+        process = {"argv": sys.argv or [""], "pid": os.getpid()}
+        start = {"run": {"dir": str(directory), **run}, "commit": commit, "remote": remote, "timeout_s": timeout_s}
         self._forwarder = Forwarder(self._send, capacity=_QUEUE, name="trainyard-wandb")
-        self._forwarder.put(start)
+        self._forwarder.put(start | process)
 
     def __enter__(self) -> Self:
         return self
@@ -110,8 +81,7 @@ class WandbSink:
 
     def emit(self, event: Event) -> None:
         """Queues one row; returns in microseconds."""
-        parts = {"train": event.values} if isinstance(event, StepLogged) else {"train": event.train, "val": event.val}
-        row = {Metric(split, key).as_tag: value for split, values in parts.items() for key, value in values.items()}
+        row = {metric.as_tag: value for metric, value in event.metrics.items()}
         self._forwarder.put({"log": {**row, "epoch": event.epoch}, "step": event.step})
         self._report(self._trouble())
 
@@ -148,18 +118,11 @@ class WandbSink:
     # -- in the thread
 
     def _send(self, messages: Iterator[Mapping[str, Any]]) -> None:
-        """Starts the process, sends it all messages and waits for it to end.
-
-        Raises:
-            ChildProcessError: the process failed.
-        """
+        """Starts the process, sends it all messages and waits for it to end; ChildProcessError if it failed."""
         try:
             process = self._start(next(messages))
             for message in messages:
-                if "finish" in message:
-                    process.ask(message)
-                else:
-                    process.send(message)
+                (process.ask if "finish" in message else process.send)(message)
             process.join()
         finally:
             if self._process is not None:
@@ -209,11 +172,7 @@ class _Process:
         return errors.decode(errors="replace").strip().rpartition("\n")[2]
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Sends one message.
-
-        Raises:
-            ChildProcessError: the process failed.
-        """
+        """Sends one message; ChildProcessError if the process failed."""
         assert self._child.stdin is not None
         try:
             self._child.stdin.write(json.dumps(message, default=_plain).encode() + b"\n")
@@ -223,11 +182,7 @@ class _Process:
             raise
 
     def ask(self, message: Mapping[str, Any]) -> None:
-        """Sends a message and waits for its answer.
-
-        Raises:
-            ChildProcessError: the process failed.
-        """
+        """Sends a message and waits for its answer; ChildProcessError if the process failed."""
         self.send(message)
         self._read_answer()
 

@@ -20,10 +20,8 @@ from typing import Any, TextIO
 
 def main() -> None:
     """Starts a run, logs what arrives, finishes it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # they are sent to the whole job; the training tells this process when to finish
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole job; the training says when to finish
+        signal.signal(number, signal.SIG_IGN)
     os.nice(10)  # the training has priority
     messages, answers = _private_streams()
     with contextlib.suppress(BrokenPipeError), messages, answers:  # the training was killed

@@ -19,6 +19,11 @@ class StepLogged:
     epoch: float
     values: Mapping[str, float]
 
+    @property
+    def metrics(self) -> dict[Metric, float]:
+        """The values, all of the train split."""
+        return on("train", self.values)
+
 
 @dataclass(frozen=True)
 class EpochEnded:
