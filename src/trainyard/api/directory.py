@@ -166,7 +166,6 @@ class DirectoryTransport:
 
     def artifact(self, version: Version) -> Document:
         """A version of this yard, in the form of `find_artifact`."""
-        notes = self._artifacts.series(version).notes(version.number)
         return {
             "key": f"artifact/{version.reference}",
             "project": version.project,
@@ -180,7 +179,7 @@ class DirectoryTransport:
             "size": version.size,
             "inputs": list(version.inputs),
             "made_by": version.made_by,
-            "used_by": list(dict.fromkeys(note["run"] for note in notes if note["role"] == "used")),
+            "used_by": list(dict.fromkeys(note["run"] for note in self._artifacts.notes(version, "used"))),
         }
 
     # -- files
