@@ -72,10 +72,8 @@ class Artifact:
     def download(self, root: Root | None = None, replace: bool = False, exist_ok: bool = False) -> Path:
         """Writes its files into `root` and returns that directory. Nothing is written if one of them is refused.
 
-        Args:
-            root: the directory; None: `artifacts/{name}-{version}` here.
-            replace: as in `File.download`, for each file; so are `exist_ok` and the exceptions.
-            exist_ok: see `replace`.
+        Without `root` that is `artifacts/{name}-{version}` here. `replace`, `exist_ok` and the exceptions are those
+        of `File.download`, for each file.
         """
         root = target_of("artifacts", f"{self.name}-{self.version}") if root is None else root
         wanted = [(file.source, target_of(root, file.name)) for file in self.files()]

@@ -43,11 +43,7 @@ class Checkpoint:
 
     @property
     def local_path(self) -> Path:
-        """The path of its file or directory on this machine. Do not write there.
-
-        Raises:
-            YardError: the yard is on another machine; use `download`.
-        """
+        """The path of its file or directory, not to be written to; YardError when the yard is on another machine."""
         path = self._present()[0].local_path
         return path if self.is_one_file else path.parent
 
@@ -66,10 +62,8 @@ class Checkpoint:
     def download(self, root: Root | None = None, replace: bool = False, exist_ok: bool = False) -> Path:
         """Writes its files directly into `root`; returns the path to load: that directory, or the single file.
 
-        Args:
-            root: the directory; None: one here with the checkpoint's own name (a single file: here).
-            replace: as in `File.download`, for each file; so are `exist_ok` and the exceptions.
-            exist_ok: see `replace`.
+        Without `root` that is a directory here with the checkpoint's own name (for a single file: this one).
+        `replace`, `exist_ok` and the exceptions are those of `File.download`, for each file.
         """
         if root is None:
             root = "." if self.is_one_file else target_of(".", self._path.rstrip("/").rpartition("/")[2])

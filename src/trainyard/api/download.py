@@ -73,12 +73,8 @@ def target_of(root: str | os.PathLike[str], name: str) -> Path:
 def download(wanted: Sequence[tuple[Source, Path]], *, replace: bool = False, exist_ok: bool = False) -> None:
     """Writes each source to its path. A file that has the same bytes already is not touched.
 
-    All paths, and the free space on the disk, are checked before the first byte is fetched.
-
-    Args:
-        wanted: sources and their paths.
-        replace: replace files that differ.
-        exist_ok: keep files that differ instead.
+    All paths, and the free space on the disk, are checked before the first byte is fetched. Files that differ are
+    an error, unless `replace` replaces them or `exist_ok` keeps them.
 
     Raises:
         NameTakenError: a path exists with other content; nothing was written.

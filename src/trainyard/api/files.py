@@ -64,11 +64,7 @@ class File:
 
     @property
     def local_path(self) -> Path:
-        """Its path on this machine. Do not write there.
-
-        Raises:
-            YardError: the yard is on another machine; use `download`.
-        """
+        """Its path, not to be written to; YardError, which says to `download`, when the yard is on another machine."""
         found = self.path_here()
         return found if found is not None else not_here(repr(self), self._transport.place)
 

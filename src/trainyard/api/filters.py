@@ -21,11 +21,7 @@ _KNOWN = (*_COMPARISONS, "$eq", "$ne", "$in", "$nin", "$exists")
 
 
 def to_text(filters: Filters | None, order: str | Sequence[str] | None) -> str:
-    """The equivalent query, with arguments as in `Api.runs`.
-
-    Raises:
-        QueryError: an operator or a value that the language does not have.
-    """
+    """The equivalent query, with arguments as in `Api.runs`; QueryError for what the language does not have."""
     terms = [filters] if isinstance(filters, str) else list(_terms(filters or {}))
     for field in [order] if isinstance(order, str) else order or ():
         descending = "-" if field.startswith("-") else ""
@@ -74,10 +70,8 @@ def _field(name: str) -> str:
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, (int, float)) and not math.isnan(value):
         return repr(value)
     if isinstance(value, str):

@@ -82,11 +82,7 @@ class Run:
 
     @property
     def home(self) -> Path:
-        """Its home directory on this machine. Do not write there.
-
-        Raises:
-            YardError: the yard is on another machine; `download` its files.
-        """
+        """Its home directory, not to be written to; YardError when the yard is on another machine."""
         found = self._transport.local_path(self._key, "")
         return Path(found) if found is not None else not_here(repr(self), self._transport.place)
 

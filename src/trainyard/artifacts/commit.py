@@ -27,13 +27,8 @@ def commit(
 ) -> Version:
     """Adds a complete version to a series, or nothing; returns it with its number.
 
-    Args:
-        objects: the objects of the yard.
-        series: the series to extend.
-        draft: the version, with the first number to try.
-        sources: path in the artifact to the file.
-        known: digests of the sources.
-        copied: copy them instead of linking them.
+    The draft has the first number to try. `sources` are its files by path, and are copied instead of linked if
+    `copied`; their digests are `known`.
 
     Raises:
         DiskFullError: no space for copies.

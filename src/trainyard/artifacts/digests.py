@@ -47,11 +47,7 @@ class Digests:
         self._own = _recorded(run) if run is not None else {}
 
     def of(self, path: Path, *, md5: bool = False) -> FileEntry:
-        """The entry of a file's current bytes; with its MD5 if `md5`.
-
-        Raises:
-            UserError: the file changed while it was read.
-        """
+        """The entry of a file's current bytes, with its MD5 if `md5`; UserError when it changed while it was read."""
         before = os.stat(path)
         known = self._known(path, before)
         if known is None or (md5 and known.md5 is None):

@@ -43,11 +43,7 @@ def version_number(text: str) -> int | None:
 
 
 def parse(reference: str) -> Reference:
-    """Reads `name`, `name:best`, `name:v3` or `project/name:v3`.
-
-    Raises:
-        BadNameError: a part of it is not a valid name.
-    """
+    """Reads `name`, `name:best`, `name:v3` or `project/name:v3`; BadNameError when a part is not a valid name."""
     project, slash, rest = str(reference).rpartition("/")
     name, colon, version = rest.partition(":")
     if not colon:
@@ -74,11 +70,7 @@ def check_alias(alias: str) -> str:
 
 
 def check_path(path: str) -> str:
-    """The name of a file inside an artifact: relative, `/` between its parts.
-
-    Raises:
-        BadNameError: it would be outside the artifact, or file systems do not allow it.
-    """
+    """The name of a file inside an artifact; BadNameError when it leads out of it, or file systems do not allow it."""
     for part in path.split("/"):
         if fault := _fault(part):
             where = "" if part == path else f" (its part {shown(part)})"

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -25,12 +25,6 @@ from trainyard.runs.identity import utc_now
 MANIFEST = "manifest.json"
 Role = Literal["logged", "used"]
 _PATIENCE_S = 600.0  # another process may be copying a large file under the lock
-
-
-@dataclass
-class _State:
-    numbered: int = -1  # the highest number recorded as used
-    aliases: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,11 +68,7 @@ class Series:
         return sorted(number for name in found if (number := version_number(name)) is not None)
 
     def read(self, number: int, aliases: Mapping[str, int] | None = None) -> Version:
-        """One version, with its current aliases (which can be passed in when reading many).
-
-        Raises:
-            CorruptError: its manifest is missing or damaged.
-        """
+        """One version, with its current aliases (which can be passed in); CorruptError when its manifest is damaged."""
         path = self.directory(number) / MANIFEST
         try:
             version = read_manifest(path.read_bytes(), str(path))
@@ -93,13 +83,14 @@ class Series:
 
     # -- aliases and numbers
 
-    def _state(self) -> _State:
+    def _state(self) -> tuple[int, dict[str, int]]:
+        """The highest number recorded as used, -1 for none, and the recorded aliases."""
         path = self.folder / "aliases.json"
         try:
             content = json.loads(path.read_bytes())
-            return _State(int(content["numbered"]), {str(k): int(v) for k, v in content["aliases"].items()})
+            return int(content["numbered"]), {str(k): int(v) for k, v in content["aliases"].items()}
         except FileNotFoundError:
-            return _State()
+            return -1, {}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"{path} is damaged ({type(error).__name__}: {error})."
             remedy = "Restore it from a copy of the yard; or remove it, and set the aliases again."
@@ -110,36 +101,33 @@ class Series:
         there = self.numbers()
         if not there:
             return {}
-        state = self._state()
-        found = {name: number for name, number in state.aliases.items() if number in there}
-        if there[-1] > state.numbered:  # its writer was killed before updating the aliases
+        numbered, recorded = self._state()
+        found = {name: number for name, number in recorded.items() if number in there}
+        if there[-1] > numbered:  # its writer was killed before updating the aliases
             found[LATEST] = there[-1]
         return {LATEST: there[-1], **found}
 
     def next_number(self) -> int:
         """A number that no version ever had. Call it under the lock."""
-        return max([self._state().numbered, *self.numbers()[-1:]]) + 1
+        return max([self._state()[0], *self.numbers()[-1:]]) + 1
 
     def set_aliases(self, add: Mapping[str, int], remove: Sequence[str] = ()) -> None:
         """Makes aliases point at the versions of these numbers, and removes others. Call it under the lock.
 
         Also ensures that no number in use now is ever reused, even with nothing to change.
         """
-        state = self._state()
-        aliases = {name: number for name, number in {**state.aliases, **add}.items() if name not in remove}
-        numbered = max([state.numbered, *self.numbers()[-1:]])
-        if numbered > state.numbered and LATEST not in add:
+        before, recorded = self._state()
+        aliases = {name: number for name, number in {**recorded, **add}.items() if name not in remove}
+        numbered = max([before, *self.numbers()[-1:]])
+        if numbered > before and LATEST not in add:
             aliases[LATEST] = numbered
-        if (numbered, aliases) != (state.numbered, state.aliases):
+        if (numbered, aliases) != (before, recorded):
             durable.write_json(self.folder / "aliases.json", {"numbered": numbered, "aliases": aliases})
 
     # -- lineage
 
     def notes(self, number: int | None = None) -> list[dict[str, Any]]:
-        """The uses of a version by runs (None: of any version), oldest first: {"version", "role", "run": its id, "at"}.
-
-        CorruptError when the file is damaged.
-        """
+        """The runs that logged or used a version (None: any), oldest first: {"version", "role", "run": id, "at"}."""
         lines, _ = jsonl.read_lines(self.folder / "lineage.jsonl")
         return [line for line in lines if number in (None, line["version"])]
 

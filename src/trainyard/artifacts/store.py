@@ -103,7 +103,9 @@ class Artifacts:
             version = next((one for one in _intact(series) if one.digest == digest), None)
             if version is None:
                 number, made_by = series.next_number(), run.id if run else None
-                made = (made_by, utc_now(), _used_by(run), metadata, entries)
+                linked = run.snapshot.artifacts if run else []
+                inputs = tuple(one["artifact"] for one in linked if one["role"] == "used")
+                made = (made_by, utc_now(), inputs, metadata, entries)
                 draft = Version(series.project, series.name, number, type, digest, *made)
                 version = commit(self.yard.objects, series, draft, sources, known, copied=copy)
             else:
@@ -140,9 +142,7 @@ class Artifacts:
     def find(self, reference: str, *, project: str | None = None) -> Version:
         """The version that `name`, `name:best`, `name:v3` or `project/name:v3` means.
 
-        Args:
-            reference: without a version, the latest.
-            project: the project to try first if the reference has none, such as the run's own.
+        Without a version it is the latest; without a project, `project` is tried first.
 
         Raises:
             UserError: there is no such version, or several projects have the name; lists them.
@@ -204,7 +204,7 @@ class Artifacts:
         return Series(self.root, version.project, version.name)
 
     def notes(self, version: Version, role: Role) -> list[dict[str, Any]]:
-        """What the lineage says about the runs that logged or used a version, oldest first (`Series.notes`)."""
+        """The runs that logged or used a version, as in `Series.notes`."""
         return [note for note in self.series(version).notes(version.number) if note["role"] == role]
 
     def _series(self, project: str, name: str) -> Series:
@@ -228,11 +228,7 @@ class Artifacts:
         return found
 
     def use(self, reference: str, run: RunWriter) -> Version:
-        """The version that a reference names, recorded in its lineage and in the run's journal as used.
-
-        Raises:
-            UserError: there is no such version.
-        """
+        """The version that a reference names (see `find`), recorded in its lineage and the run's journal as used."""
         version = self.find(reference, project=run.snapshot.project)
         series = self.series(version)
         with series.locked():
@@ -245,8 +241,7 @@ class Artifacts:
         """The version with added and removed aliases; an alias of another version moves here.
 
         Raises:
-            UserError: `latest`, which cannot be set, or an alias to remove that it does not have.
-            BadNameError: a name is not a valid alias.
+            UserError: `latest`, which cannot be set, an invalid alias, or one to remove that it does not have.
         """
         if LATEST in (*add, *remove):
             what = "The alias latest cannot be set: it is always the version that was logged last."
@@ -293,11 +288,6 @@ def _refuse_other_type(newest: Version | None, type: str) -> None:
         what = f"{newest.reference} is of type {newest.type!r}, so {newest.name!r} cannot be of type {type!r}."
         remedy = f"Use type={newest.type!r}, or choose another name."
         raise UserError(what, remedy, value=type, place=newest.reference)
-
-
-def _used_by(run: RunWriter | None) -> tuple[str, ...]:
-    artifacts = run.snapshot.artifacts if run is not None else []
-    return tuple(one["artifact"] for one in artifacts if one["role"] == "used")
 
 
 def _record(run: RunWriter, role: Role, version: Version) -> None:

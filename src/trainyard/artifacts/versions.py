@@ -112,11 +112,7 @@ def content_digest(files: Mapping[str, FileEntry]) -> str:
 
 
 def read_manifest(data: bytes, where: str) -> Version:
-    """The version that a manifest describes, without aliases.
-
-    Raises:
-        CorruptError: it was changed, or names files outside of the artifact.
-    """
+    """The version of a manifest, without aliases; CorruptError when it was changed, or names files outside of it."""
     try:
         content = json.loads(data)
         version = Version(

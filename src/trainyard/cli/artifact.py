@@ -11,6 +11,7 @@ import click
 
 from trainyard.cli import options
 from trainyard.cli.options import counted, echo_json
+from trainyard.runs import Yard
 from trainyard.units import human_size
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ def command() -> None:
 
 def _store(yard_root: Path) -> Artifacts:
     from trainyard.artifacts import Artifacts
-    from trainyard.runs import Yard
 
     return Artifacts(Yard(yard_root))
 
@@ -231,7 +231,6 @@ def rm(references: tuple[str, ...], force: bool, yes: bool, dry_run: bool, yard_
     version in use is kept unless --force is given.
     """
     from trainyard.running.artifacts import plan_removal, remove
-    from trainyard.runs import Yard
 
     yard = Yard(yard_root)
     plan = plan_removal(yard, references, force=force)

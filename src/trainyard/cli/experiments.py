@@ -12,6 +12,7 @@ import click
 from trainyard.audio.study.grid import Experiment, Written
 from trainyard.cli import options
 from trainyard.cli.options import counted, echo_json
+from trainyard.runs import Yard
 
 _NAMED = 10  # how many files to list by name
 
@@ -77,7 +78,6 @@ def _finished(yard_root: Path) -> Counter[tuple[str, str]]:
     if not yard_root.exists():
         return Counter()
     from trainyard.index import Index
-    from trainyard.runs import Yard
 
     rows = Index(Yard(yard_root)).query("state:finished").rows
     return Counter((row["dataset"], row["model"]) for row in rows)

@@ -77,11 +77,7 @@ class LazyGroup(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
-        """Resolves the arguments to a command.
-
-        Raises:
-            click.UsageError: the first argument is not a command; the nearest name is suggested.
-        """
+        """Resolves the arguments to a command; UsageError, with the nearest name, when there is no such command."""
         if args and args[0] not in self._names:
             near = nearest(args[0], self._names)
             hint = f" Did you mean {self._called.format(name=near)}?" if near else ""

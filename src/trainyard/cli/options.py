@@ -159,12 +159,7 @@ def print_fields(fields: Iterable[tuple[str, str]]) -> None:
 
 
 def confirm(question: str) -> None:
-    """Asks the user and returns only if the answer is yes.
-
-    Raises:
-        click.UsageError: stdin is not a terminal.
-        click.exceptions.Exit: the answer is no; the exit code is 1.
-    """
+    """Asks the user; UsageError when stdin is not a terminal, and exit code 1 when the answer is no."""
     if not sys.stdin.isatty():
         raise click.UsageError(f"stdin is not a terminal, so there is no answer to: {question} Pass --yes.")
     if not click.confirm(question, err=True):

@@ -10,6 +10,7 @@ import click
 
 from trainyard.cli import options
 from trainyard.cli.options import echo_json
+from trainyard.runs import Yard
 from trainyard.units import human_size
 
 _COLOURS = {"finished": "green", "running": "cyan", "crashed": "red", "failed": "red", "stopped": "yellow"}
@@ -36,7 +37,6 @@ def command(query: str, yard_root: Path, limit: int | None, offset: int, as_json
     started ended best.value, and any metrics.X, summary.X and config.X.
     """
     from trainyard.index import Index
-    from trainyard.runs import Yard
 
     index = Index(Yard(yard_root))
     page = index.query(query, limit=limit or (None if as_json else options.PAGE), offset=offset)

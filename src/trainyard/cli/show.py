@@ -23,21 +23,17 @@ def command(run: str, yard_root: Path, only_files: bool, as_json: bool) -> None:
     RUN is a name, an id, a path, or `last`.
     """
     reader = find_run(yard_root, run)
-    if as_json and only_files:
-        echo_json([str(path) for path in _paths(reader)])
+    if only_files:  # the recorded files, then the checkpoints at each of their paths
+        named = (reader.resolve(path) for c in reader.snapshot.checkpoints for path in c.paths.values())
+        paths = [str(path) for path in (*reader.files().values(), *(path for path in named if path.exists()))]
+        if as_json:
+            echo_json(paths)
+        for path in paths if not as_json else ():
+            click.echo(path)
     elif as_json:
         echo_json({**reader.snapshot.to_dict(), "path": str(reader.home)})
-    elif only_files:
-        for path in _paths(reader):
-            click.echo(path)
     else:
         _print(reader)
-
-
-def _paths(reader: RunReader) -> list[Path]:
-    """The run's recorded files, then its checkpoints at each of their paths."""
-    named = (reader.resolve(path) for c in reader.snapshot.checkpoints for path in c.paths.values())
-    return [*reader.files().values(), *(path for path in named if path.exists())]
 
 
 def _hanging(text: str) -> str:

@@ -14,7 +14,7 @@ from trainyard.runs import RunReader, Yard
 from trainyard.wording import did_you_mean, listed
 
 _LONGEST_TEXT = 72
-Cell = str | float | Sequence[str | None] | None
+Cell = str | int | float | Sequence[str | None] | None
 
 split_option = options.choice_option("--split", ["train", "val", "test"], "test", "The predictions to use.")
 label_option = click.option("--label", metavar="LABEL", help="Only this label.")
@@ -48,11 +48,7 @@ def title(reader: RunReader) -> str:
 
 
 def number_of(label: str | None, classes: Sequence[str], reader: RunReader) -> int | None:
-    """The index of a label among the classes; None if `label` is None.
-
-    Raises:
-        UserError: the run has no such label.
-    """
+    """The index of a label among the classes, None if `label` is None; UserError when the run has no such label."""
     if label is None:
         return None
     if label not in classes:
@@ -78,10 +74,10 @@ def _text(cell: Cell) -> str:
     """A score from 0 to 1 with three digits, a count with separators, text on one line, labels with commas, or "-"."""
     if isinstance(cell, str):
         return one_line(cell)
-    if isinstance(cell, float):
-        return f"{cell:.3f}"
     if isinstance(cell, int):
         return f"{cell:,}"
+    if isinstance(cell, float):
+        return f"{cell:.3f}"
     return "-" if cell is None else ", ".join(one_line(name or "nothing") for name in cell) or "nothing"
 
 

@@ -34,7 +34,7 @@ def command(
     reader = find_run(yard_root, run)
     labels, found = labelled(reader, split)
     at = common.number_of(label, found.classes, reader)
-    wrong, pairs = mistakes(labels, found, label=at), mixups(labels, found, label=at)
+    wrong, pairs = mistakes(labels, found, label=at), mixups(labels, found, label=at)[:limit]
     if out is not None:
         common.write(out, f"{len(wrong):,} mistakes", table=lambda: records_csv([vars(mistake) for mistake in wrong]))
         return
@@ -42,7 +42,7 @@ def command(
         about = {"run": reader.snapshot.id, "split": split, "label": label}
         counts = {"items": len(found.items), "wrong": len(wrong)}
         listed = [common.as_json(mistake) for mistake in wrong[:limit]]
-        echo_json({**about, **counts, "mistakes": listed, "pairs": [vars(pair) for pair in pairs[:limit]]})
+        echo_json({**about, **counts, "mistakes": listed, "pairs": [vars(pair) for pair in pairs]})
         return
     of = f" about {label}" if label is not None else ""
     share = f"{len(wrong):,} of {len(found.items):,} items are wrong{of} ({len(wrong) / len(found.items):.1%})"
@@ -56,8 +56,6 @@ def command(
         left=5,
     )
     click.echo()
-    rows = [
-        ([pair.true], [pair.predicted], pair.count, None if pair.share is None else f"{pair.share:.1%}")
-        for pair in pairs[:limit]
-    ]
+    shares = [None if pair.share is None else f"{pair.share:.1%}" for pair in pairs]
+    rows = [([p.true], [p.predicted], p.count, share) for p, share in zip(pairs, shares, strict=True)]
     common.print_table(("missed", "chosen instead", "items", "of its items"), rows, left=2)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -43,5 +43,5 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
         return
     click.echo(f"{common.title(reader)}, {split}: {len(found.items):,} items")
     header = ("class", "F1", "precision", "recall", "items", "tp", "fp", "fn", "tn")
-    columns: Any = ("label", "f1_score", "precision", "recall", "support", "tp", "fp", "fn", "tn")
-    common.print_table(header, [[row[name] for name in columns] for row in rows])
+    columns = ("label", "f1_score", "precision", "recall", "support", "tp", "fp", "fn", "tn")
+    common.print_table(header, map(itemgetter(*columns), rows))

@@ -34,11 +34,8 @@ def command(
 
     readers = find_run(yard_root, first), find_run(yard_root, second)
     labels, one, other = pair(*readers, split)
-    rows = [
-        row
-        for row in paired_bootstrap(labels, one.predicted, other.predicted, resamples=resamples, seed=seed)
-        if metric in (None, row.metric)
-    ]
+    found = paired_bootstrap(labels, one.predicted, other.predicted, resamples=resamples, seed=seed)
+    rows = [row for row in found if metric in (None, row.metric)]
     if as_json:
         runs = [reader.snapshot.id for reader in readers]
         echo_json({"runs": runs, "split": split, "seed": seed, "metrics": [vars(row) for row in rows]})
