@@ -45,14 +45,16 @@ class _Size(click.ParamType[int]):
 @click.command("clean", context_settings=options.FILTERED)
 @options.filter_argument
 @options.yard_option
-@click.option("--checkpoints", is_flag=True, help="Remove checkpoints: all but the best and the final one.")
+@click.option("--checkpoints", is_flag=True, help="Remove intermediate checkpoints: all but the best and final.")
 @click.option("--keep-last", type=click.IntRange(0), metavar="N", help="With --checkpoints: keep also the N newest.")
 @options.number_option("--keep-best", 1, "With --checkpoints: keep the N best.", least=1)
 @click.option("--keep-every", type=click.IntRange(1), metavar="N", help="With --checkpoints: also every N-th epoch.")
 @click.option("--step", type=int, help="Remove this checkpoint of one run, even if it is the best or the only one.")
 @click.option("--optimizer", is_flag=True, help="Remove the optimizer state of superseded checkpoints.")
 @click.option("--runs", is_flag=True, help="Remove whole runs that match the filter.")
-@click.option("--older-than", "older_than_days", type=_Age(), help="With --runs: only those older (7d, 12h, 2w).")
+@click.option(
+    "--older-than", "older_than_days", type=_Age(), help="With --runs: only runs that ended longer ago (7d, 12h, 2w)."
+)
 @click.option(
     *("--state", "states"),
     multiple=True,

@@ -15,7 +15,7 @@ from trainyard.units import human_size
 @click.command("show")
 @run_argument
 @yard_option
-@click.option("--files", "only_files", is_flag=True, help="Print only the paths of its files and checkpoints.")
+@click.option("--files", "only_files", is_flag=True, help="Print only the paths of files and checkpoints, one a line.")
 @json_option
 def command(run: str, yard_root: Path, only_files: bool, as_json: bool) -> None:
     """Show everything about a run.
