@@ -233,10 +233,11 @@ def test_importing_it_is_light() -> None:
 
 
 def test_only_the_transport_of_a_directory_knows_the_yard() -> None:
-    """What the API is made of uses the transport, plain values and the means to write files; nothing else."""
+    """What the API is made of uses the transport, plain values and the means to read and write files; nothing else."""
     allowed = {
         "trainyard.errors",
         "trainyard.durable",
+        "trainyard.tensors",
         "trainyard.units",
         "trainyard.wording",
         "trainyard",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainyard.artifacts import LATEST, Reference, derived_name, parse
-from trainyard.artifacts.names import check_alias, check_name, check_path
+from trainyard.artifacts.names import LATEST, Reference, check_alias, check_name, check_path, derived_name, parse
 from trainyard.errors import BadNameError
 from trainyard.testing.contracts import HOSTILE_NAMES, UNSAFE_NAMES
 

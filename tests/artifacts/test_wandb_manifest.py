@@ -30,12 +30,11 @@ print(json.dumps({
 
 
 def test_wandb_reads_it_as_its_own(store, folder, tmp_path, new_run):
-    from trainyard.artifacts.wandb_manifest import artifact_id
     from trainyard.running.artifacts import log_artifact
 
     run = new_run("files")
     version = log_artifact(run, folder, "data", type="dataset")
-    path = run.home / "files" / "artifact" / artifact_id(version) / "wandb_manifest.json"
+    path = run.home / "files" / "artifact" / version.wandb_id / "wandb_manifest.json"
     assert [record.path for record in run.snapshot.records if record.kind == "artifact_manifest"] == [
         run.relative(path)
     ]

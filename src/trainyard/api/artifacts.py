@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainyard.api.download import download, target_of
-from trainyard.api.files import File, Root, Words, files_of, select
+from trainyard.api.files import File, Root, Words, files_of
 from trainyard.api.transport import Document, Transport
 
 if TYPE_CHECKING:
@@ -58,33 +58,22 @@ class Artifact:
         return f"{self.project}/{self.name}:{self.version}"
 
     def files(self, names: Words = None, *, pattern: str | None = None) -> list[File]:
-        """Its files, by name.
-
-        Args:
-            names: only those with these names.
-            pattern: only those whose name matches, such as "*.json".
+        """Its files, by name: those with these names, whose name matches the pattern, such as "*.json".
 
         Raises:
             UserError: no file has one of the names.
         """
-        files = files_of(self._transport, self._key, f"artifact {self.path}")
-        return select(files, f"artifact {self.path}", names=names, kinds=None, pattern=pattern)
+        return files_of(self._transport, self._key, f"artifact {self.path}", names=names, pattern=pattern)
 
     def file(self, name: str) -> File:
-        """The file with this name.
-
-        Raises:
-            UserError: there is none.
-        """
+        """The file with this name; UserError when there is none."""
         return self.files(name)[0]
 
     def download(self, root: Root | None = None, replace: bool = False, exist_ok: bool = False) -> Path:
         """Writes its files into `root` and returns that directory. Nothing is written if one of them is refused.
 
-        Args:
-            root: the directory; None: `artifacts/{name}-{version}` here.
-            replace: as in `File.download`, for each file; so are `exist_ok` and the exceptions.
-            exist_ok: see `replace`.
+        Without `root` that is `artifacts/{name}-{version}` here. `replace`, `exist_ok` and the exceptions are those
+        of `File.download`, for each file.
         """
         root = target_of("artifacts", f"{self.name}-{self.version}") if root is None else root
         wanted = [(file.source, target_of(root, file.name)) for file in self.files()]
@@ -93,7 +82,7 @@ class Artifact:
 
     def logged_by(self) -> Run | None:
         """The run that logged it first; None when it was logged outside a run, or the run was removed."""
-        return next(self._runs([self._made_by]), None) if self._made_by is not None else None
+        return next(self._runs([self._made_by] if self._made_by is not None else []), None)
 
     def used_by(self) -> list[Run]:
         """The runs that used it and still exist."""

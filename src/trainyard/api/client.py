@@ -19,16 +19,10 @@ _LARGEST_PAGE = 1000  # runs
 
 
 def open_yard(yard_or_url: str | os.PathLike[str] | None = None) -> Api:
-    """A yard to read: its runs, their history, files and checkpoints, and its artifacts.
+    """A yard to read: its runs, their history, files and checkpoints, and its artifacts; arguments as of `Api`.
 
-        for run in trainyard.open("outputs").runs("state:finished sort:-summary.test_accuracy"):
-            print(run.name, run.summary, run.best_checkpoint())
-
-    Args:
-        yard_or_url: the directory of runs; None: TRAINYARD_YARD or `outputs`.
-
-    Raises:
-        YardError: there is no yard, or it is an HTTP URL, which is not supported yet.
+    for run in trainyard.open("outputs").runs("state:finished sort:-summary.test_accuracy"):
+        print(run.name, run.summary, run.best_checkpoint())
     """
     return Api(yard_or_url)
 
@@ -115,9 +109,8 @@ class Runs(Sequence[Run]):
     def _fetch(self) -> Document:
         page = self._transport.list_runs(self._query, self._position, self._per_page)
         self._position += len(page["runs"])
-        self._per_page = max(
-            self._per_page, min(2 * self._per_page, _LARGEST_PAGE)
-        )  # larger pages for those who read many runs
+        larger = min(2 * self._per_page, _LARGEST_PAGE)  # for those who read many runs
+        self._per_page = max(self._per_page, larger)
         for document in page["runs"]:
             self._runs.setdefault(document["key"], Run(self._transport, document))
         return page
@@ -150,9 +143,7 @@ def _transport(yard_or_url: str | os.PathLike[str] | Transport | None) -> Transp
     if not isinstance(yard_or_url, (str, os.PathLike)):
         return yard_or_url
     if re.match("https?://", os.fspath(yard_or_url), re.IGNORECASE):
-        raise YardError(
-            f"{yard_or_url} is an HTTP URL; HTTP URLs are not supported yet.",
-            "Give the directory of a yard: mount it here, or copy the runs you need.",
-            value=os.fspath(yard_or_url),
-        )
+        remedy = "Give the directory of a yard: mount it here, or copy the runs you need."
+        what = f"{yard_or_url} is an HTTP URL; HTTP URLs are not supported yet."
+        raise YardError(what, remedy, value=os.fspath(yard_or_url))
     return DirectoryTransport(yard_or_url)

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from trainyard import durable
+from trainyard.api.download import Source
 from trainyard.api.filters import quoted
 from trainyard.api.transport import Document
 from trainyard.artifacts import Artifacts, Version
@@ -34,6 +35,7 @@ _OF_A_RUN = (
     *("id", "name", "project", "dataset", "model", "layout", "state", "config", "summary", "metrics", "best"),
     *("tags", "note", "created", "started", "ended", "seed", "step", "epoch", "size_bytes", "warnings", "error"),
 )
+_OF_AN_ARTIFACT = ("project", "name", "type", "digest", "metadata", "created", "size", "made_by")
 _GROWING = SHAREABLE | {"log", "error_log", "performance_log"}  # kinds whose files change after they are recorded
 
 
@@ -43,14 +45,7 @@ def default_yard() -> str:
 
 
 class DirectoryTransport:
-    """The runs and artifacts of a directory. Safe to use from several threads.
-
-    Args:
-        yard: the directory.
-
-    Raises:
-        YardError: there is no yard.
-    """
+    """The runs and artifacts of a directory. Safe to use from several threads. YardError when there is no yard."""
 
     def __init__(self, yard: str | os.PathLike[str]) -> None:
         self._yard = Yard(yard)
@@ -96,17 +91,12 @@ class DirectoryTransport:
             for word in (row["id"], row["name"]):
                 titles.setdefault(f"{row['project']}/{word}", f"{row['project']}/{word}")
                 titles.setdefault(word, f"{row['project']}/{word}")
-        near = [
-            titles[found]
-            for word in (last, f"{project}/{last}")
-            for found in similar(word, titles, limit=3, cutoff=0.7)
-        ]
+        words = (last, f"{project}/{last}")
+        near = [titles[found] for word in words for found in similar(word, titles, limit=3, cutoff=0.7)]
         if not near:
             raise error
-        choices = " or ".join(list(dict.fromkeys(near))[:3])
-        raise RunNotFoundError(
-            error.what, f"Did you mean {choices}? `Api.runs()` lists all runs.", value=error.value, place=error.place
-        ) from None
+        remedy = f"Did you mean {' or '.join(list(dict.fromkeys(near))[:3])}? `Api.runs()` lists all runs."
+        raise RunNotFoundError(error.what, remedy, value=error.value, place=error.place) from None
 
     def list_runs(self, query: str, start: int, count: int) -> Document:
         """See `Transport.list_runs`."""
@@ -129,9 +119,8 @@ class DirectoryTransport:
     def _reader(self, key: str) -> RunReader:
         kind, _, home = key.partition("/")
         if kind != "run" or not home or home.startswith("/") or ".." in PurePosixPath(home).parts:
-            raise RunNotFoundError(
-                f"{key!r} is not the key of a run.", "Use the key of a run's document.", value=key, place=self.place
-            )
+            what = f"{key!r} is not the key of a run."
+            raise RunNotFoundError(what, "Use the key of a run's document.", value=key, place=self.place)
         return RunReader(self._yard, self._yard.root / home)
 
     def history(self, run: str) -> list[Document]:
@@ -145,11 +134,10 @@ class DirectoryTransport:
         for checkpoint in reversed(reader.snapshot.checkpoints):
             if best is not None and checkpoint.step != best.step:
                 continue
-            for place in _PLACES:
-                if _has_files(checkpoint, place):
-                    path = reader.resolve(checkpoint.paths[place])
-                    if not faults(checkpoint, place, path, deep=every_byte):
-                        return {**checkpoint_document(checkpoint), "place": place}
+            for place in (place for place in _PLACES if place in checkpoint.paths):
+                path = reader.resolve(checkpoint.paths[place])
+                if _files_in(checkpoint, place) and not faults(checkpoint, place, path, deep=every_byte):
+                    return {**checkpoint_document(checkpoint), "place": place}
         if reader.snapshot.checkpoints:
             choose(reader, step="best")  # raises an error that names the fault of each
         return None
@@ -171,22 +159,10 @@ class DirectoryTransport:
 
     def artifact(self, version: Version) -> Document:
         """A version of this yard, in the form of `find_artifact`."""
-        notes = self._artifacts.series(version).notes(version.number)
-        return {
-            "key": f"artifact/{version.reference}",
-            "project": version.project,
-            "name": version.name,
-            "version": version.label,
-            "type": version.type,
-            "digest": version.digest,
-            "metadata": version.metadata,
-            "aliases": list(version.aliases),
-            "created": version.created,
-            "size": version.size,
-            "inputs": list(version.inputs),
-            "made_by": version.made_by,
-            "used_by": list(dict.fromkeys(note["run"] for note in notes if note["role"] == "used")),
-        }
+        used_by = dict.fromkeys(note["run"] for note in self._artifacts.notes(version, "used"))
+        lists = {"aliases": list(version.aliases), "inputs": list(version.inputs), "used_by": list(used_by)}
+        document = {name: getattr(version, name) for name in _OF_AN_ARTIFACT}
+        return {**document, **lists, "key": f"artifact/{version.reference}", "version": version.label}
 
     # -- files
 
@@ -205,12 +181,9 @@ class DirectoryTransport:
     def _path(self, key: str, name: str) -> Path:
         found = self._files(key).get(name)
         if found is None:
-            raise UserError(
-                f"There is no file {name!r}; it may have been removed since it was listed.",
-                "`files()` lists the current files; `trainyard undo` restores what `trainyard clean` removed.",
-                value=name,
-                place=key,
-            )
+            what = f"There is no file {name!r}; it may have been removed since it was listed."
+            remedy = "`files()` lists the current files; `trainyard undo` restores what `trainyard clean` removed."
+            raise UserError(what, remedy, value=name, place=key)
         return found[1]
 
     def _files(self, key: str) -> dict[str, tuple[Document, Path]]:
@@ -219,13 +192,11 @@ class DirectoryTransport:
         if kind != "artifact":
             return dict(sorted(_run_files(self._reader(key)).items()))
         version = self._artifacts.find(reference)
-        return {
-            name: (
-                _file_document(name, entry.size, entry.sha256, "artifact", version.created, None),
-                self._artifacts.path(version, name),
-            )
-            for name, entry in sorted(version.files.items())
-        }
+        found = {}
+        for name, entry in sorted(version.files.items()):
+            document = _file_document(name, entry.size, entry.sha256, "artifact", version.created, None)
+            found[name] = document, self._artifacts.path(version, name)
+        return found
 
 
 def checkpoint_document(checkpoint: CheckpointRecord) -> Document:
@@ -250,26 +221,22 @@ def _run_files(reader: RunReader) -> dict[str, tuple[Document, Path]]:
             add(record.path, record.kind, *_present(record, reader.resolve(record.path)))
     known = {record.path for record in snapshot.records}
     for record in snapshot.records:
-        if record.path.endswith("/"):
-            root = reader.resolve(record.path)
-            for path in sorted(root.rglob("*")):
-                recorded = record.path + path.relative_to(root).as_posix()
-                if path.is_file() and recorded not in known and not durable.is_temporary(path):
-                    add(recorded, record.kind, path.stat().st_size, None, _modified(path))
+        root = reader.resolve(record.path)
+        for path in sorted(root.rglob("*")) if record.path.endswith("/") else ():
+            recorded = record.path + path.relative_to(root).as_posix()
+            if path.is_file() and recorded not in known and not durable.is_temporary(path):
+                add(recorded, record.kind, path.stat().st_size, None, _modified(path))
     for checkpoint in snapshot.checkpoints:
         for place, recorded in checkpoint.paths.items():
-            for file in checkpoint.files:
-                if place == "checkpoint" or FORMATS[checkpoint.format].is_published(file["name"]):
-                    add(recorded + file["name"], place, file["size"], file["sha256"], checkpoint.at, checkpoint.step)
+            for file in _files_in(checkpoint, place):
+                add(recorded + file["name"], place, file["size"], file["sha256"], checkpoint.at, checkpoint.step)
     return found
 
 
-def _has_files(checkpoint: CheckpointRecord, place: str) -> bool:
-    """Whether the checkpoint has loadable files in this place: a published one may be empty."""
+def _files_in(checkpoint: CheckpointRecord, place: str) -> list[dict[str, Any]]:
+    """The files of a checkpoint in one of its places; a published one may have none."""
     format_ = FORMATS[checkpoint.format]
-    return place in checkpoint.paths and (
-        place == "checkpoint" or any(format_.is_published(file["name"]) for file in checkpoint.files)
-    )
+    return [file for file in checkpoint.files if place == "checkpoint" or format_.is_published(file["name"])]
 
 
 def _file_document(name: str, size: int, sha256: str | None, kind: str, modified: str, step: int | None) -> Document:
@@ -299,8 +266,4 @@ def _pieces(path: Path, start: int) -> Iterator[bytes]:
         why = os.strerror(error.errno).lower() if error.errno else str(error)
         if error.errno in (errno.EACCES, errno.EPERM):
             raise UserError(f"{path} cannot be read: {why}.", "Fix its permissions.", place=path) from error
-        raise CorruptError(
-            f"{path} was recorded, but cannot be read: {why}.",
-            "`trainyard verify` lists all damage; restore the file from a copy of the yard.",
-            place=path,
-        ) from error
+        raise CorruptError(f"{path} was recorded, but cannot be read: {why}.", Source.remedy, place=path) from error

@@ -19,20 +19,14 @@ from trainyard import durable
 from trainyard.errors import BadNameError, CorruptError, DiskFullError, NameTakenError, YardError
 from trainyard.units import human_size
 
-_ELSEWHERE = "Choose another directory: root=…, on the command line --to."
 _CHUNK = 1 << 20  # bytes read at once from a partial download
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to download.
+    """A file to download: its `title` in messages, its bytes from a position on, and the remedy if it is damaged.
 
-    Args:
-        title: its name in messages.
-        size: bytes.
-        digest: SHA-256 in hexadecimal; None for a file that may change, whose current content is accepted.
-        read: the bytes from a position on.
-        remedy: what to do if it is damaged.
+    The digest, a SHA-256, is None for a file that may change, whose current content is accepted.
     """
 
     title: str
@@ -42,11 +36,7 @@ class Source:
     remedy: str = "`trainyard verify` lists all damage; restore the file from a copy of the yard."
 
     def pieces(self, start: int = 0) -> Iterator[bytes]:
-        """The bytes from `start`, up to exactly the recorded size.
-
-        Raises:
-            CorruptError: there are fewer or more.
-        """
+        """The bytes from `start`, up to the recorded size; CorruptError when there are fewer or more."""
         if self.digest is None:
             yield from self.read(start)
             return
@@ -62,9 +52,8 @@ class Source:
     def check(self, digest: str) -> None:
         """Raises CorruptError when this is not the recorded digest."""
         if self.digest is not None and digest != self.digest:
-            raise self._damaged(
-                f"differs from its record (SHA-256 {digest[:12]}…, recorded {self.digest[:12]}…)", digest
-            )
+            how = f"differs from its record (SHA-256 {digest[:12]}…, recorded {self.digest[:12]}…)"
+            raise self._damaged(how, digest)
 
     def _damaged(self, how: str, value: int | str) -> CorruptError:
         """The error; its value is the wrong size or digest."""
@@ -72,31 +61,20 @@ class Source:
 
 
 def target_of(root: str | os.PathLike[str], name: str) -> Path:
-    """The path of the file `name` below `root`.
-
-    Raises:
-        BadNameError: it would be outside `root`.
-    """
+    """The path of the file `name` below `root`; BadNameError when it would be outside."""
     parts = name.split("/")
     if "\0" in name or any(part in ("", ".", "..") for part in parts):
-        raise BadNameError(
-            f"The file {name!r} would be outside {os.fspath(root)!r}; it was not downloaded.",
-            "Names must be relative and without '..'; do not trust this source.",
-            value=name,
-            place=root,
-        )
+        what = f"The file {name!r} would be outside {os.fspath(root)!r}; it was not downloaded."
+        remedy = "Names must be relative and without '..'; do not trust this source."
+        raise BadNameError(what, remedy, value=name, place=root)
     return Path(root, *parts)
 
 
 def download(wanted: Sequence[tuple[Source, Path]], *, replace: bool = False, exist_ok: bool = False) -> None:
     """Writes each source to its path. A file that has the same bytes already is not touched.
 
-    All paths, and the free space on the disk, are checked before the first byte is fetched.
-
-    Args:
-        wanted: sources and their paths.
-        replace: replace files that differ.
-        exist_ok: keep files that differ instead.
+    All paths, and the free space on the disk, are checked before the first byte is fetched. Files that differ are
+    an error, unless `replace` replaces them or `exist_ok` keeps them.
 
     Raises:
         NameTakenError: a path exists with other content; nothing was written.
@@ -111,12 +89,8 @@ def download(wanted: Sequence[tuple[Source, Path]], *, replace: bool = False, ex
         try:
             durable.require_space(directory, needed)
         except DiskFullError as error:
-            raise DiskFullError(
-                error.what,
-                "Free some space, or choose a directory on another disk: root=…, --to.",
-                value=needed,
-                place=directory,
-            ) from error
+            remedy = "Free some space, or choose a directory on another disk: root=…, --to."
+            raise DiskFullError(error.what, remedy, value=needed, place=directory) from error
     for source, target in missing:
         _fetch(source, target, replace=replace, exist_ok=exist_ok)
 
@@ -126,9 +100,9 @@ def _is_settled(source: Source, target: Path, replace: bool, exist_ok: bool) -> 
     if not os.path.lexists(target):
         folder = next(folder for folder in target.absolute().parents if os.path.lexists(folder))
         if not folder.is_dir():
-            raise NameTakenError(
-                f"{folder} is not a directory, so {target} cannot be written.", _ELSEWHERE, value=target, place=folder
-            )
+            what = f"{folder} is not a directory, so {target} cannot be written."
+            remedy = "Choose another directory: root=…, on the command line --to."
+            raise NameTakenError(what, remedy, value=target, place=folder)
         return False
     if target.is_file():
         if _is_same(source, target) or (exist_ok and not replace):
@@ -137,12 +111,9 @@ def _is_settled(source: Source, target: Path, replace: bool, exist_ok: bool) -> 
             return False
     elif replace and not target.is_dir():
         return False
-    raise NameTakenError(
-        f"{target} exists and is not {source.title}. It was not changed.",
-        "Remove it." if target.is_dir() else "Choose another directory, or replace it: replace=True, --replace.",
-        value=source.title,
-        place=target,
-    )
+    what = f"{target} exists and is not {source.title}. It was not changed."
+    remedy = "Choose another directory, or replace it: replace=True, --replace."
+    raise NameTakenError(what, "Remove it." if target.is_dir() else remedy, value=source.title, place=target)
 
 
 def _is_same(source: Source, target: Path) -> bool:
@@ -161,10 +132,8 @@ def _collected(source: Source, target: Path) -> int:
 
 
 def _partial_of(source: Source, target: Path) -> Path:
-    mark = hashlib.sha256(str(source.digest).encode()).hexdigest()[
-        :32
-    ]  # hash the digest, which an untrusted source supplies
-    return target.parent / f".part-{mark}"
+    mark = hashlib.sha256(str(source.digest).encode()).hexdigest()  # of the digest: an untrusted source supplies it
+    return target.parent / f".part-{mark[:32]}"
 
 
 def _fetch(source: Source, target: Path, *, replace: bool, exist_ok: bool) -> None:
@@ -243,12 +212,10 @@ def _explained(source: Source, target: Path) -> Iterator[None]:
         with durable.explained(target):
             yield
     except DiskFullError as error:
-        raise DiskFullError(
-            f"The disk is full: {source.title} ({human_size(source.size)}) does not fit at {target}, which was "
-            "not created.",
-            "Free some space and download it again: the received bytes are kept, and the download continues.",
-            value=source.size,
-            place=target,
-        ) from error
+        what = (
+            f"The disk is full: {source.title} ({human_size(source.size)}) does not fit at {target}; it is not there."
+        )
+        remedy = "Free some space and download it again: the received bytes are kept, and the download continues."
+        raise DiskFullError(what, remedy, value=source.size, place=target) from error
     except YardError as error:
         raise YardError(error.what, "Choose a writable directory: root=…, --to.", place=target) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn
@@ -17,10 +17,10 @@ from trainyard.units import human_size
 from trainyard.wording import similar
 
 Root = str | os.PathLike[str]
-_REMEDY_OF = {
-    "artifact": "Log the same content again, which repairs it, or use another version. Writing to a logged file in "
-    "place causes this, unless it was logged with copy=True."
-}
+_OF_AN_ARTIFACT = (
+    "Log the same content again, which repairs it, or use another version. Writing to a logged file in place causes "
+    "this, unless it was logged with copy=True."
+)
 Words = str | Sequence[str] | None  # one word or several
 
 
@@ -46,10 +46,16 @@ class File:
         self.step: int | None = document.get("step")
         read = functools.partial(transport.read, key, self.name)
         title = f"{self.name} of {owner}"
-        self.source = Source(title, self.size, self.digest, read, _REMEDY_OF.get(self.kind, Source.remedy))
+        remedy = _OF_AN_ARTIFACT if self.kind == "artifact" else Source.remedy
+        self.source = Source(title, self.size, self.digest, read, remedy)
 
     def __repr__(self) -> str:
         return f"<file {self.name} of {self._owner}, {human_size(self.size)}>"
+
+    @property
+    def last_name(self) -> str:
+        """Its name without the directories."""
+        return self.name.rpartition("/")[2]
 
     def path_here(self) -> Path | None:
         """Its path on this machine; None when the yard is on another."""
@@ -58,31 +64,19 @@ class File:
 
     @property
     def local_path(self) -> Path:
-        """Its path on this machine. Do not write there.
-
-        Raises:
-            YardError: the yard is on another machine; use `download`.
-        """
+        """Its path, not to be written to; YardError, which says to `download`, when the yard is on another machine."""
         found = self.path_here()
         return found if found is not None else not_here(repr(self), self._transport.place)
 
     def verify(self) -> None:
-        """Reads it once and compares its size and digest with the record.
-
-        Raises:
-            CorruptError: it is missing, or has another size or digest.
-        """
+        """Reads it once; CorruptError when it is missing, or has another size or digest than its record."""
         digest = hashlib.sha256()
         for piece in self.source.pieces():
             digest.update(piece)
         self.source.check(digest.hexdigest())
 
     def read(self) -> bytes:
-        """Its bytes, checked against size and digest.
-
-        Raises:
-            CorruptError: they differ from the record.
-        """
+        """Its bytes; CorruptError when their size or digest differs from the record."""
         data = b"".join(self.source.pieces())
         self.source.check(hashlib.sha256(data).hexdigest())
         return data
@@ -111,26 +105,21 @@ class File:
 
 def not_here(what: str, place: str) -> NoReturn:
     """Raises the error for a local path of a file in a remote yard."""
-    raise YardError(
-        f"{what} has no path on this machine: its yard is {place}.",
-        "Use `download`, and the path that it returns.",
-        value=what,
-        place=place,
-    )
+    remedy = "Use `download`, and the path that it returns."
+    raise YardError(f"{what} has no path on this machine: its yard is {place}.", remedy, value=what, place=place)
 
 
-def files_of(transport: Transport, key: str, owner: str) -> list[File]:
-    """The files of the run or artifact with this key, by name."""
-    return [File(transport, key, document, owner) for document in transport.files(key)]
+def files_of(
+    transport: Transport, key: str, owner: str, *, names: Words = None, kinds: Words = None, pattern: str | None = None
+) -> list[File]:
+    """The files of the run or artifact with this key, by name.
 
-
-def select(files: Iterable[File], owner: str, *, names: Words, kinds: Words, pattern: str | None) -> list[File]:
-    """The files with one of the names, of one of the kinds, whose name matches the pattern; None: any.
+    Only those with one of the names, of one of the kinds, whose name matches the pattern; None: any.
 
     Raises:
         UserError: no file has one of the names.
     """
-    files = list(files)
+    files = [File(transport, key, document, owner) for document in transport.files(key)]
     names, kinds = ((words,) if isinstance(words, str) else words for words in (names, kinds))
     if names is not None:
         for name in set(names).difference(file.name for file in files):
@@ -148,9 +137,5 @@ def _unknown(name: str, there: Sequence[str], owner: str) -> NoReturn:
     parts = {known.rpartition("/")[2]: known for known in there}
     found = similar(name, [*there, *parts], limit=3, cutoff=0.5)
     near = list(dict.fromkeys(parts.get(word, word) for word in found))
-    raise UserError(
-        f"There is no file {name!r} in {owner}.",
-        f"Did you mean {' or '.join(near)}?" if near else "`files()` lists all files.",
-        value=name,
-        place=owner,
-    )
+    remedy = f"Did you mean {' or '.join(near)}?" if near else "`files()` lists all files."
+    raise UserError(f"There is no file {name!r} in {owner}.", remedy, value=name, place=owner)

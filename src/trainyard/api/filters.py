@@ -21,15 +21,7 @@ _KNOWN = (*_COMPARISONS, "$eq", "$ne", "$in", "$nin", "$exists")
 
 
 def to_text(filters: Filters | None, order: str | Sequence[str] | None) -> str:
-    """The equivalent query.
-
-    Args:
-        filters: a query already, or field to value, such as {"state": "finished", "config.lr": {"$lt": 0.01}}.
-        order: fields to sort by, with "-" for descending order: "-summary.test_accuracy".
-
-    Raises:
-        QueryError: an operator or a value that the language does not have.
-    """
+    """The equivalent query, with arguments as in `Api.runs`; QueryError for what the language does not have."""
     terms = [filters] if isinstance(filters, str) else list(_terms(filters or {}))
     for field in [order] if isinstance(order, str) else order or ():
         descending = "-" if field.startswith("-") else ""
@@ -43,12 +35,8 @@ def _terms(filters: Mapping[str, Any]) -> Iterator[str]:
             for part in wanted:
                 yield from _terms(part)
         elif field.startswith("$"):
-            raise QueryError(
-                f"Filters do not support {field!r}.",
-                'All conditions must hold; write alternatives of one field as {"field": {"$in": [a, b]}}.',
-                value=field,
-                place="filter",
-            )
+            remedy = 'All conditions must hold; write alternatives of one field as {"field": {"$in": [a, b]}}.'
+            raise QueryError(f"Filters do not support {field!r}.", remedy, value=field, place="filter")
         elif isinstance(wanted, Mapping):
             for operator, value in wanted.items():
                 yield from _comparison(_field(field), operator, value)
@@ -64,20 +52,15 @@ def _comparison(field: str, operator: str, value: Any) -> Iterator[str]:
     elif operator in ("$in", "$nin"):
         choices = ",".join(map(_value, value))
         if operator == "$in" and not choices:
-            raise QueryError(
-                f"$in of {field} is an empty list.", "Give at least one value.", value=value, place="filter"
-            )
+            what = f"$in of {field} is an empty list."
+            raise QueryError(what, "Give at least one value.", value=value, place="filter")
         if choices:
             yield f"{'-' if operator == '$nin' else ''}{field}:{choices}"
     elif operator == "$exists":
         yield f"{'-' if value else ''}{field}:null"
     else:
-        raise QueryError(
-            f"Filters do not support {operator!r}.",
-            f"Operators are {', '.join(_KNOWN)}.",
-            value=operator,
-            place="filter",
-        )
+        remedy = f"Operators are {', '.join(_KNOWN)}."
+        raise QueryError(f"Filters do not support {operator!r}.", remedy, value=operator, place="filter")
 
 
 def _field(name: str) -> str:
@@ -87,10 +70,8 @@ def _field(name: str) -> str:
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, (int, float)) and not math.isnan(value):
         return repr(value)
     if isinstance(value, str):
@@ -99,12 +80,8 @@ def _value(value: Any) -> str:
         return quoted(value.isoformat(timespec="seconds"))
     if isinstance(value, (list, tuple)):  # the form in which the index stores a list of scalars
         return quoted(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
-    raise QueryError(
-        f"Filters cannot compare with {value!r}.",
-        "Compare with text, numbers, true, false or None.",
-        value=value,
-        place="filter",
-    )
+    remedy = "Compare with text, numbers, true, false or None."
+    raise QueryError(f"Filters cannot compare with {value!r}.", remedy, value=value, place="filter")
 
 
 def quoted(text: str) -> str:

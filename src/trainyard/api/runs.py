@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from trainyard.api.artifacts import Artifact
 from trainyard.api.checkpoints import Checkpoint
-from trainyard.api.files import File, Words, files_of, not_here, select
+from trainyard.api.files import File, Words, files_of, not_here
 from trainyard.api.transport import Document, Transport
 from trainyard.errors import CheckpointError, ConfigError
 
@@ -30,11 +30,7 @@ class Run:
 
     Attributes:
         id: eight characters that never change.
-        name: its name.
-        project: the group it is in.
-        dataset: the name of its data.
-        model: the name of its model.
-        layout: the layout of its files.
+        name, project, dataset, model, layout: the names of the run, its group, its data, its model, its layout.
         state: created, running, finished, failed, stopped or crashed.
         config: the resolved configuration.
         summary: final values.
@@ -42,18 +38,16 @@ class Run:
         best: {"step", "epoch", "metric", "value"} of the best so far, or None.
         tags: words for queries.
         note: free text.
-        created: the time, ISO-8601 in UTC; so are `started` and `ended`, which may be None.
+        created, started, ended: the times, ISO-8601 in UTC; the last two may be None.
         seed: the random seed; None if there was none.
-        step: optimizer steps done.
-        epoch: epochs done.
+        step, epoch: optimizer steps and epochs done.
         size_bytes: of all its files.
-        warnings: its warnings.
+        warnings: what it warned of.
         error: the error that ended it, or None.
     """
 
     def __init__(self, transport: Transport, document: Document) -> None:
-        self._transport = transport
-        self._key: str = document["key"]
+        self._transport, self._key = transport, str(document["key"])
         self._checkpoints: list[Document] = document["checkpoints"]
         self.id: str = document["id"]
         self.name: str = document["name"]
@@ -88,11 +82,7 @@ class Run:
 
     @property
     def home(self) -> Path:
-        """Its home directory on this machine. Do not write there.
-
-        Raises:
-            YardError: the yard is on another machine; `download` its files.
-        """
+        """Its home directory, not to be written to; YardError when the yard is on another machine."""
         found = self._transport.local_path(self._key, "")
         return Path(found) if found is not None else not_here(repr(self), self._transport.place)
 
@@ -101,33 +91,25 @@ class Run:
     def files(self, names: Words = None, *, kinds: Words = None, pattern: str | None = None) -> list[File]:
         """Every file that the run recorded, including all files of its checkpoints, by name.
 
-        Args:
-            names: only those with these names.
-            kinds: only those of these kinds, such as "best" or "final_predictions".
-            pattern: only those whose name matches, such as "predictions/*.csv".
+        Only those with these names, of these kinds, such as "best" or "final_predictions", whose name matches the
+        pattern, such as "predictions/*.csv".
 
         Raises:
             UserError: no file has one of the names; the remedy suggests similar ones.
         """
-        files = files_of(self._transport, self._key, f"run {self.path}")
-        return select(files, f"run {self.path}", names=names, kinds=kinds, pattern=pattern)
+        of = f"run {self.path}"
+        return files_of(self._transport, self._key, of, names=names, kinds=kinds, pattern=pattern)
 
     def file(self, name: str) -> File:
-        """The file with this name.
-
-        Raises:
-            UserError: there is none; the remedy suggests similar names.
-        """
+        """The file with this name; UserError, which suggests similar names, when there is none."""
         return self.files(name)[0]
 
     # -- checkpoints
 
     def checkpoints(self) -> list[Checkpoint]:
         """The existing checkpoints, oldest first, with all their files where those still exist."""
-        return [
-            Checkpoint(self, found, next(place for place in _PLACES if place in found["paths"]))
-            for found in self._checkpoints
-        ]
+        places = [next(place for place in _PLACES if place in found["paths"]) for found in self._checkpoints]
+        return [Checkpoint(self, *found) for found in zip(self._checkpoints, places, strict=True)]
 
     def best_checkpoint(self) -> Checkpoint | None:
         """The best by the monitored metric, verified byte for byte; None when the run has no checkpoint.
@@ -159,8 +141,8 @@ class Run:
             with contextlib.suppress(CheckpointError):  # a user's own loop may save anything in it
                 return _thresholds(best.load())
             return None
-        found = [file for file in best.files() if file.name.rpartition("/")[2] == _METRICS]
-        return _thresholds(json.loads(found[0].read())) if found else None
+        metrics = next((file for file in best.files() if file.last_name == _METRICS), None)
+        return _thresholds(json.loads(metrics.read())) if metrics is not None else None
 
     # -- history
 
@@ -191,9 +173,8 @@ class Run:
         try:
             from pandas import DataFrame
         except ImportError:
-            raise ConfigError(
-                ["a data frame needs pandas, which is not installed"], "Run `pip install pandas`."
-            ) from None
+            problem = "a data frame needs pandas, which is not installed"
+            raise ConfigError([problem], "Run `pip install pandas`.") from None
         return DataFrame(rows)
 
     def scan_history(self, keys: Words = None, *, split: str | None = None) -> Iterator[Document]:
@@ -211,11 +192,15 @@ class Run:
 
     def logged_artifacts(self) -> list[Artifact]:
         """The versions of artifacts that this run logged."""
-        return [Artifact(self._transport, d, Run) for d in self._transport.run_artifacts(self._key)["logged"]]
+        return self._artifacts("logged")
 
     def used_artifacts(self) -> list[Artifact]:
         """The versions of artifacts that this run used."""
-        return [Artifact(self._transport, d, Run) for d in self._transport.run_artifacts(self._key)["used"]]
+        return self._artifacts("used")
+
+    def _artifacts(self, role: str) -> list[Artifact]:
+        found = self._transport.run_artifacts(self._key)[role]
+        return [Artifact(self._transport, document, Run) for document in found]
 
     def use_artifact(self, reference: str) -> Artifact:
         """The version that `name:version` names, such as "model:latest" or "model:v3", in this run's project first.

@@ -40,8 +40,7 @@ class Transport(Protocol):
     def list_runs(self, query: str, start: int, count: int) -> Document:
         """{"runs": at most `count` documents in the form of `find_run`, from position `start`, "total": int}.
 
-        Raises:
-            QueryError: `query`, in the language of `trainyard runs`, is malformed.
+        QueryError when `query`, in the language of `trainyard runs`, is malformed.
         """
         ...
 
@@ -52,13 +51,8 @@ class Transport(Protocol):
     def best_checkpoint(self, run: str, every_byte: bool) -> Document | None:
         """The best checkpoint of a run by the monitored metric; the newest complete one if nothing was monitored.
 
-        Args:
-            run: the run's key.
-            every_byte: compare the SHA-256 of every file with the recorded one, not only names and sizes.
-
-        Returns:
-            A checkpoint as in the run's document, and "place": which of its "paths" is complete. Published
-            places come first. None when the run has no checkpoint.
+        A checkpoint as in the run's document, and "place": which of its "paths" is complete; published places come
+        first. None when the run has no checkpoint. `every_byte` compares SHA-256 too, not only names and sizes.
 
         Raises:
             CheckpointError: the best one was removed or is damaged, or none is complete.
@@ -102,9 +96,6 @@ class Transport(Protocol):
     def local_path(self, key: str, name: str) -> str | None:
         """The path of a file of a run or an artifact on this machine; for the name "", the run's home directory.
 
-        None if the yard is on another machine.
-
-        Raises:
-            UserError: the file does not exist, or no longer exists.
+        None if the yard is on another machine. UserError when the file does not exist.
         """
         ...

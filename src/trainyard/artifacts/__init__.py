@@ -5,23 +5,10 @@ version, `v{N}/files/` holds it as hard links to the yard's objects, and `aliase
 beside the versions record the aliases and the runs. Knows nothing of what the files contain.
 """
 
-from trainyard.artifacts.lineage import Lineage, UsedBy, trace
-from trainyard.artifacts.names import LATEST, Reference, derived_name, parse
+from trainyard.artifacts.lineage import Lineage, trace
+from trainyard.artifacts.names import derived_name, parse
 from trainyard.artifacts.sources import Files
-from trainyard.artifacts.store import Artifacts, Unreadable
+from trainyard.artifacts.store import Artifacts
 from trainyard.artifacts.versions import FileEntry, Version
 
-__all__ = [
-    "LATEST",
-    "Artifacts",
-    "FileEntry",
-    "Files",
-    "Lineage",
-    "Reference",
-    "Unreadable",
-    "UsedBy",
-    "Version",
-    "derived_name",
-    "parse",
-    "trace",
-]
+__all__ = ["Artifacts", "FileEntry", "Files", "Lineage", "Version", "derived_name", "parse", "trace"]

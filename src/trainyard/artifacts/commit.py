@@ -7,7 +7,6 @@ aliases, lineage or runs.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,23 +18,17 @@ from trainyard.artifacts.series import MANIFEST, Series
 from trainyard.artifacts.versions import FileEntry, Version
 from trainyard.errors import CorruptError
 from trainyard.objects import Objects
-from trainyard.runs import Yard
 
 _TRIES = 3
 
 
 def commit(
-    yard: Yard, series: Series, draft: Version, sources: Mapping[str, Path], known: Digests, *, copied: bool
+    objects: Objects, series: Series, draft: Version, sources: Mapping[str, Path], known: Digests, *, copied: bool
 ) -> Version:
     """Adds a complete version to a series, or nothing; returns it with its number.
 
-    Args:
-        yard: the yard of the objects.
-        series: the series to extend.
-        draft: the version, with the first number to try.
-        sources: path in the artifact to the file.
-        known: digests of the sources.
-        copied: copy them instead of linking them.
+    The draft has the first number to try. `sources` are its files by path, and are copied instead of linked if
+    `copied`; their digests are `known`.
 
     Raises:
         DiskFullError: no space for copies.
@@ -44,19 +37,19 @@ def commit(
     here = os.stat(series.folder).st_dev
     needed = sum(status.st_size for status in map(os.stat, sources.values()) if copied or status.st_dev != here)
     durable.require_space(series.folder, needed)
-    for number in itertools.count(draft.number):
-        version = replace(draft, number=number)
+    version = draft
+    while True:
+        target = series.directory(version.number)
         try:
-            with durable.staging(series.directory(number)) as staged:
+            with durable.staging(target) as staged:
                 for path, source in sources.items():
-                    _place(yard.objects, source, staged / "files" / path, draft.files[path], known, copied=copied)
+                    _place(objects, source, staged / "files" / path, draft.files[path], known, copied=copied)
                 durable.write_json(staged / MANIFEST, version.manifest(), sync=False)  # everything is synced at once
+            return version
         except FileExistsError:
-            if not series.directory(number).exists():
+            if not target.exists():
                 raise
-            continue  # taken by a process that does not see our lock
-        return version
-    raise AssertionError("the count is endless")
+            version = replace(version, number=version.number + 1)  # taken by a process that does not see our lock
 
 
 def repair(series: Series, version: Version, sources: Mapping[str, Path], known: Digests, *, copied: bool) -> None:

@@ -35,9 +35,7 @@ Recorded = dict[str, tuple[int, int, str]]  # path: size, time of recording (ns)
 class Digests:
     """The digests of files for one call of the store; `save` caches them for the next.
 
-    Args:
-        yard: the yard of the cache and the runs.
-        run: an open run whose records are used, too.
+    The records of the yard's runs are used, too, and those of the open run that is given.
     """
 
     def __init__(self, yard: Yard, run: RunWriter | None = None) -> None:
@@ -49,11 +47,7 @@ class Digests:
         self._own = _recorded(run) if run is not None else {}
 
     def of(self, path: Path, *, md5: bool = False) -> FileEntry:
-        """The entry of a file's current bytes; with its MD5 if `md5`.
-
-        Raises:
-            UserError: the file changed while it was read.
-        """
+        """The entry of a file's current bytes, with its MD5 if `md5`; UserError when it changed while it was read."""
         before = os.stat(path)
         known = self._known(path, before)
         if known is None or (md5 and known.md5 is None):
@@ -78,8 +72,7 @@ class Digests:
         return kept[3] if kept else None
 
     def _known(self, path: Path, status: os.stat_result) -> FileEntry | None:
-        size, mtime_ns, entry = self._fresh.get((status.st_dev, status.st_ino), (-1, 0, None))
-        if (size, mtime_ns) == (status.st_size, status.st_mtime_ns):
+        if (entry := self._hashed_now(status)) is not None:
             return entry
         kept = self._kept.get(_key(status))
         if kept and kept[:3] == [status.st_size, status.st_mtime_ns, status.st_ctime_ns]:
@@ -89,12 +82,15 @@ class Digests:
             return FileEntry(status.st_size, recorded[2])
         return None
 
+    def _hashed_now(self, status: os.stat_result) -> FileEntry | None:
+        size, mtime_ns, entry = self._fresh.get((status.st_dev, status.st_ino), (-1, 0, None))
+        return entry if (size, mtime_ns) == (status.st_size, status.st_mtime_ns) else None
+
     def _at_home(self, path: Path) -> Recorded:
         """The records of the run whose home contains the file."""
-        if not path.is_relative_to(self._yard.root):
-            return {}
-        home = next((folder for folder in path.parents if (folder / ".run").is_dir()), None)
-        if home is None or not home.is_relative_to(self._yard.root):
+        inside = [folder for folder in path.parents if folder.is_relative_to(self._yard.root)]
+        home = next((folder for folder in inside if (folder / ".run").is_dir()), None)
+        if home is None:
             return {}
         if home not in self._homes:
             self._homes[home] = {}
@@ -104,20 +100,16 @@ class Digests:
 
     def save(self, paths: Iterable[Path]) -> None:
         """Caches the digests of these files as they are now; a cache that cannot be written is not an error."""
-        changed = False
+        fresh: dict[str, list[Any]] = {}
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 status = os.stat(path)
-                size, mtime_ns, entry = self._fresh.get((status.st_dev, status.st_ino), (-1, 0, None))
-                if entry is None or (size, mtime_ns) != (status.st_size, status.st_mtime_ns):
-                    continue
-                value = [size, mtime_ns, status.st_ctime_ns, entry.sha256, entry.md5]
-                if self._kept.get(_key(status)) != value:
-                    self._kept.pop(_key(status), None)  # move the newest to the end
-                    self._kept[_key(status)] = value
-                    changed = True
-        if changed:
-            newest = dict(list(self._kept.items())[-_LIMIT:])
+                if (entry := self._hashed_now(status)) is not None:
+                    times = (status.st_mtime_ns, status.st_ctime_ns)
+                    fresh[_key(status)] = [status.st_size, *times, entry.sha256, entry.md5]
+        if any(self._kept.get(key) != value for key, value in fresh.items()):
+            older = {key: value for key, value in self._kept.items() if key not in fresh}
+            newest = dict(list((older | fresh).items())[-_LIMIT:])
             with contextlib.suppress(OSError, TrainyardError):
                 durable.sweep(self._path.parent)
                 durable.write_bytes(self._path, json.dumps(newest).encode(), sync=False)
@@ -125,9 +117,8 @@ class Digests:
 
 def changed(path: Path) -> UserError:
     """The error for a file that is being written while it is logged."""
-    return UserError(
-        f"{path} changed while it was being logged; nothing was saved.", "Log it once it is complete.", place=path
-    )
+    what = f"{path} changed while it was being logged; nothing was saved."
+    return UserError(what, "Log it once it is complete.", place=path)
 
 
 def copy_hashed(source: Path, target: Path) -> str:

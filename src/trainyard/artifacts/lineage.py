@@ -61,9 +61,8 @@ def trace(store: Artifacts, version: Version) -> Lineage:
 
 
 def _makers(store: Artifacts, version: Version) -> tuple[str, ...]:
-    notes = store.series(version).notes(version.number)
-    first = [version.made_by] if version.made_by else []
-    return tuple(dict.fromkeys([*first, *(note["run"] for note in notes if note["role"] == "logged")]))
+    logged = [note["run"] for note in store.notes(version, "logged")]
+    return tuple(dict.fromkeys([version.made_by, *logged] if version.made_by else logged))
 
 
 def _upstream(store: Artifacts, known: Mapping[str, Version], reference: str, above: frozenset[str]) -> Lineage:
@@ -80,12 +79,11 @@ def _uses(
 ) -> tuple[UsedBy, ...]:
     seen = above | {version.reference}
     uses = []
-    for note in store.series(version).notes(version.number):
-        if note["role"] == "used":
-            made = tuple(
-                Lineage(one.reference, one, _makers(store, one), used_by=_uses(store, known, one, seen))
-                for one in known.values()
-                if one.made_by == note["run"] and version.reference in one.inputs and one.reference not in seen
-            )
-            uses.append(UsedBy(note["run"], note["at"], made))
+    for note in store.notes(version, "used"):
+        made = tuple(
+            Lineage(one.reference, one, _makers(store, one), used_by=_uses(store, known, one, seen))
+            for one in known.values()
+            if one.made_by == note["run"] and version.reference in one.inputs and one.reference not in seen
+        )
+        uses.append(UsedBy(note["run"], note["at"], made))
     return tuple(uses)

@@ -43,28 +43,19 @@ def version_number(text: str) -> int | None:
 
 
 def parse(reference: str) -> Reference:
-    """Reads `name`, `name:best`, `name:v3` or `project/name:v3`.
-
-    Raises:
-        BadNameError: a part of it is not a valid name.
-    """
+    """Reads `name`, `name:best`, `name:v3` or `project/name:v3`; BadNameError when a part is not a valid name."""
     project, slash, rest = str(reference).rpartition("/")
     name, colon, version = rest.partition(":")
-    if colon and version_number(version) is None and version != LATEST:
+    if not colon:
+        version = LATEST
+    elif version_number(version) is None and version != LATEST:
         version = check_alias(version)
-    return Reference(check_name(name), check_project(project) if slash else None, version if colon else LATEST)
+    return Reference(check_name(name), check_project(project) if slash else None, version)
 
 
 def check_name(name: str, what: str = "artifact name") -> str:
-    """The name in its stored form (NFC).
-
-    Raises:
-        BadNameError: it cannot be part of a path or of a reference.
-    """
-    name = _checked(what, name)
-    if ":" in name:
-        raise _refused(what, name, "contains a ':', which separates a name from its version")
-    return name
+    """The name in its stored form (NFC); BadNameError when it cannot be part of a path or of a reference."""
+    return _checked(what, name, "contains a ':', which separates a name from its version" if ":" in name else None)
 
 
 def check_project(project: str) -> str:
@@ -73,31 +64,19 @@ def check_project(project: str) -> str:
 
 
 def check_alias(alias: str) -> str:
-    """An alias that a user may choose.
-
-    Raises:
-        BadNameError: it looks like a version, or cannot be part of a reference.
-    """
-    alias = check_name(alias, "alias")
-    if _NUMBERLIKE.fullmatch(alias):
-        raise _refused("alias", alias, "looks like a version; those are v0, v1 … and never move")
-    return alias
+    """An alias that a user may choose; BadNameError when it looks like a version or is not a valid name."""
+    looks = _NUMBERLIKE.fullmatch(alias)
+    return _checked("alias", check_name(alias, "alias"), "looks like a version; those never move" if looks else None)
 
 
 def check_path(path: str) -> str:
-    """The name of a file inside an artifact: relative, `/` between its parts.
-
-    Raises:
-        BadNameError: it would be outside the artifact, or file systems do not allow it.
-    """
+    """The name of a file inside an artifact; BadNameError when it leads out of it, or file systems do not allow it."""
     for part in path.split("/"):
         if fault := _fault(part):
             where = "" if part == path else f" (its part {shown(part)})"
-            raise BadNameError(
-                f"The file {shown(path)} cannot be in an artifact{where}: the name {fault}.",
-                "Give it a relative name such as data/train.csv, without '..', in a mapping {name: file}.",
-                value=path,
-            )
+            what = f"The file {shown(path)} cannot be in an artifact{where}: the name {fault}."
+            remedy = "Give it a relative name such as data/train.csv, without '..', in a mapping {name: file}."
+            raise BadNameError(what, remedy, value=path)
     return path
 
 
@@ -111,9 +90,12 @@ def derived_name(prefix: str, run: str) -> str:
     return check_name(name)
 
 
-def _checked(what: str, name: str) -> str:
-    if fault := _fault(name):
-        raise _refused(what, name, fault)
+def _checked(what: str, name: str, also: str | None = None) -> str:
+    """The name in its stored form, if it is valid and there is not `also` a fault."""
+    if fault := _fault(name) or also:
+        refused = f"{shown(name)} cannot be {'an' if what[0] in 'aeiou' else 'a'} {what}: it {fault}."
+        remedy = "Use letters, digits, '-', '_' and '.'; write a version as name:v3 and a project as project/name."
+        raise BadNameError(refused, remedy, value=name, place=what)
     return unicodedata.normalize("NFC", name)
 
 
@@ -124,13 +106,3 @@ def _fault(name: str) -> str | None:
         return "is reserved for temporary files"
     size = len(unicodedata.normalize("NFC", name).encode())
     return f"is {size} bytes long, and the limit is {MAX_COMPONENT_BYTES}" if size > MAX_COMPONENT_BYTES else None
-
-
-def _refused(what: str, name: object, fault: str) -> BadNameError:
-    article = "an" if what[0] in "aeiou" else "a"
-    return BadNameError(
-        f"{shown(name)} cannot be {article} {what}: it {fault}.",
-        "Use letters, digits, '-', '_' and '.'; write a version as name:v3 and a project as project/name.",
-        value=name,
-        place=what,
-    )

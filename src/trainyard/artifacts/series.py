@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -27,25 +27,18 @@ Role = Literal["logged", "used"]
 _PATIENCE_S = 600.0  # another process may be copying a large file under the lock
 
 
-@dataclass
-class _State:
-    numbered: int = -1  # the highest number recorded as used
-    aliases: dict[str, int] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class Series:
-    """The folder of one artifact, which need not exist.
-
-    Args:
-        root: the folder of all artifacts of a yard.
-        project: the project of the artifact.
-        name: its name.
-    """
+    """The folder of one artifact, which need not exist; `root` holds all artifacts of a yard."""
 
     root: Path
     project: str
     name: str
+
+    @property
+    def title(self) -> str:
+        """Such as "project/name"."""
+        return f"{self.project}/{self.name}"
 
     @cached_property
     def folder(self) -> Path:
@@ -75,87 +68,66 @@ class Series:
         return sorted(number for name in found if (number := version_number(name)) is not None)
 
     def read(self, number: int, aliases: Mapping[str, int] | None = None) -> Version:
-        """One version, with its current aliases (which can be passed in when reading many).
-
-        Raises:
-            CorruptError: its manifest is missing or damaged.
-        """
+        """One version, with its current aliases (which can be passed in); CorruptError when its manifest is damaged."""
         path = self.directory(number) / MANIFEST
         try:
             version = read_manifest(path.read_bytes(), str(path))
         except FileNotFoundError:
             raise CorruptError(f"{path} is missing.", "Restore it from a copy of the yard.", place=path) from None
         if (version.project, version.name, version.number) != (self.project, self.name, number):
-            raise CorruptError(
-                f"{path} is the manifest of {version.reference}.",
-                "Move it back to its own version.",
-                value=version.reference,
-                place=path,
-            )
+            what = f"{path} is the manifest of {version.reference}."
+            raise CorruptError(what, "Move it back to its own version.", value=version.reference, place=path)
         pointed = self.aliases() if aliases is None else aliases
         names = [name for name, target in pointed.items() if target == number]
         return replace(version, aliases=tuple(sorted(names, key=lambda name: (name != LATEST, name))))
 
     # -- aliases and numbers
 
-    def _state(self) -> _State:
+    def _state(self) -> tuple[int, dict[str, int]]:
+        """The highest number recorded as used, -1 for none, and the recorded aliases."""
         path = self.folder / "aliases.json"
         try:
             content = json.loads(path.read_bytes())
-            return _State(int(content["numbered"]), {str(k): int(v) for k, v in content["aliases"].items()})
+            return int(content["numbered"]), {str(k): int(v) for k, v in content["aliases"].items()}
         except FileNotFoundError:
-            return _State()
+            return -1, {}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorruptError(
-                f"{path} is damaged ({type(error).__name__}: {error}).",
-                "Restore it from a copy of the yard; or remove it, and set the aliases again.",
-                place=path,
-            ) from None
+            what = f"{path} is damaged ({type(error).__name__}: {error})."
+            remedy = "Restore it from a copy of the yard; or remove it, and set the aliases again."
+            raise CorruptError(what, remedy, place=path) from None
 
     def aliases(self) -> dict[str, int]:
         """Alias to the number of its version, for existing versions; always contains `latest`."""
         there = self.numbers()
         if not there:
             return {}
-        state = self._state()
-        found = {name: number for name, number in state.aliases.items() if number in there}
-        if there[-1] > state.numbered:  # its writer was killed before updating the aliases
+        numbered, recorded = self._state()
+        found = {name: number for name, number in recorded.items() if number in there}
+        if there[-1] > numbered:  # its writer was killed before updating the aliases
             found[LATEST] = there[-1]
         return {LATEST: there[-1], **found}
 
     def next_number(self) -> int:
         """A number that no version ever had. Call it under the lock."""
-        return max([self._state().numbered, *self.numbers()[-1:]]) + 1
+        return max([self._state()[0], *self.numbers()[-1:]]) + 1
 
-    def set_aliases(self, number: int, *aliases: str) -> None:
-        """Makes these aliases point at a version. Call it under the lock."""
-        self._change(dict.fromkeys(aliases, number), ())
+    def set_aliases(self, add: Mapping[str, int], remove: Sequence[str] = ()) -> None:
+        """Makes aliases point at the versions of these numbers, and removes others. Call it under the lock.
 
-    def remove_aliases(self, *aliases: str) -> None:
-        """Removes these aliases. Call it under the lock."""
-        self._change({}, aliases)
-
-    def note_numbers(self) -> None:
-        """Ensures that no number in use now is ever reused. Call it under the lock."""
-        self._change({}, ())
-
-    def _change(self, add: dict[str, int], remove: tuple[str, ...]) -> None:
-        state = self._state()
-        aliases = {name: number for name, number in (state.aliases | add).items() if name not in remove}
-        numbered = max([state.numbered, *self.numbers()[-1:]])
-        if numbered > state.numbered and LATEST not in add:
+        Also ensures that no number in use now is ever reused, even with nothing to change.
+        """
+        before, recorded = self._state()
+        aliases = {name: number for name, number in {**recorded, **add}.items() if name not in remove}
+        numbered = max([before, *self.numbers()[-1:]])
+        if numbered > before and LATEST not in add:
             aliases[LATEST] = numbered
-        if (numbered, aliases) != (state.numbered, state.aliases):
+        if (numbered, aliases) != (before, recorded):
             durable.write_json(self.folder / "aliases.json", {"numbered": numbered, "aliases": aliases})
 
     # -- lineage
 
     def notes(self, number: int | None = None) -> list[dict[str, Any]]:
-        """The uses of a version by runs (None: of any version), oldest first: {"version", "role", "run": its id, "at"}.
-
-        Raises:
-            CorruptError: the file is damaged.
-        """
+        """The runs that logged or used a version (None: any), oldest first: {"version", "role", "run": id, "at"}."""
         lines, _ = jsonl.read_lines(self.folder / "lineage.jsonl")
         return [line for line in lines if number in (None, line["version"])]
 
@@ -163,6 +135,6 @@ class Series:
         """Records once that a run logged or used a version. Call it under the lock."""
         if any((line["role"], line["run"]) == (role, run_id) for line in self.notes(number)):
             return
+        line = {"version": number, "role": role, "run": run_id, "at": utc_now()}
         with contextlib.closing(jsonl.Appender(self.folder / "lineage.jsonl")) as lines:
-            line = {"version": number, "role": role, "run": run_id, "at": utc_now()}
             lines.append(jsonl.encode_line(line))

@@ -39,34 +39,24 @@ def list_files(files: Files) -> dict[str, Path]:
         for inner, file in _expanded(name, path):
             check_path(inner)
             if found.setdefault(inner, file) != file:
-                raise UserError(
-                    f"Two files have the name {inner!r} in the artifact: {found[inner]} and {file}.",
-                    "Give one of them another name.",
-                    value=inner,
-                    place=file,
-                )
+                what = f"Two files have the name {inner!r} in the artifact: {found[inner]} and {file}."
+                raise UserError(what, "Give one of them another name.", value=inner, place=file)
     if not found:
         what = f"{files} is an empty folder" if not isinstance(files, Mapping) else "no file was given"
         raise UserError(f"An artifact cannot be empty: {what}.", "Give at least one file.", value=files)
     for inner in found:
         above = next((str(parent) for parent in PurePosixPath(inner).parents if str(parent) in found), None)
         if above is not None:
-            raise UserError(
-                f"{above!r} would be both a file of the artifact and the folder of {inner!r}.",
-                "Give one of them another name.",
-                value=above,
-                place=found[above],
-            )
+            what = f"{above!r} would be both a file of the artifact and the folder of {inner!r}."
+            raise UserError(what, "Give one of them another name.", value=above, place=found[above])
     return dict(sorted(found.items()))
 
 
 def _path(given: object) -> Path:
     if not isinstance(given, str | os.PathLike):
-        raise UserError(
-            f"A {type(given).__name__} cannot be put into an artifact: it is not a path.",
-            "Give a file, a folder, or a mapping {name: file}; run.save_file writes bytes to a file.",
-            value=given,
-        )
+        what = f"A {type(given).__name__} cannot be put into an artifact: it is not a path."
+        remedy = "Give a file, a folder, or a mapping {name: file}; run.save_file writes bytes to a file."
+        raise UserError(what, remedy, value=given)
     return Path(given)
 
 
@@ -78,13 +68,10 @@ def _expanded(name: str, path: Path) -> Iterator[tuple[str, Path]]:
     prefix = f"{name.rstrip('/')}/" if name else ""
     for folder, folders, names in os.walk(path):
         folders.sort()
-        for inner in folders:
-            if os.path.islink(os.path.join(folder, inner)):
-                raise UserError(
-                    f"{os.path.join(folder, inner)} is a link to a folder; artifacts do not follow such links.",
-                    "Name the folder itself in a mapping {name: folder}.",
-                    place=os.path.join(folder, inner),
-                )
+        link = next(filter(os.path.islink, (os.path.join(folder, inner) for inner in folders)), None)
+        if link is not None:
+            what = f"{link} is a link to a folder; artifacts do not follow such links."
+            raise UserError(what, "Name the folder itself in a mapping {name: folder}.", place=link)
         for inner in sorted(names):
             file = Path(folder, inner)
             if not durable.is_temporary(file):
@@ -96,17 +83,13 @@ def _regular(path: Path) -> Path:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UserError(
-            f"{path} cannot be put into an artifact: {str(reason).lower()}.",
-            "Check the path; nothing was logged.",
-            place=path,
-        ) from None
+        raise _refused(path, str(reason).lower(), "Check the path; nothing was logged.") from None
     if not stat.S_ISREG(mode):
-        raise UserError(
-            f"{path} cannot be put into an artifact: it is not a regular file.", "Leave it out.", place=path
-        )
+        raise _refused(path, "it is not a regular file", "Leave it out.")
     if not os.access(path, os.R_OK):
-        raise UserError(
-            f"{path} cannot be put into an artifact: it is not readable.", "Fix its permissions.", place=path
-        )
+        raise _refused(path, "it is not readable", "Fix its permissions.")
     return Path(os.path.realpath(path))  # a hard link to a symbolic link would be a symbolic link
+
+
+def _refused(path: Path, why: str, remedy: str) -> UserError:
+    return UserError(f"{path} cannot be put into an artifact: {why}.", remedy, place=path)

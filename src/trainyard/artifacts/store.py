@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from trainyard import durable
 from trainyard.artifacts import names
@@ -78,10 +78,7 @@ class Artifacts:
             run: the open run that logs it, whose journal records it, too.
             aliases: names that point at this version from now on.
             copy: copy the files instead of linking them.
-            md5: compute MD5 digests as well.
-
-        Returns:
-            The version; with `md5`, its entries have MD5 digests.
+            md5: the files of the returned version have MD5 digests as well.
 
         Raises:
             BadNameError: an invalid name, alias or path in the artifact.
@@ -102,27 +99,20 @@ class Artifacts:
             copy = self._is_written_into(sources, entries, known, run)
         with series.locked():
             durable.sweep(series.folder)
-            _refuse_other_type(series, type)
-            version = self._same(series, digest)
+            _refuse_other_type(next(_intact(series), None), type)
+            version = next((one for one in _intact(series) if one.digest == digest), None)
             if version is None:
-                draft = Version(
-                    series.project,
-                    series.name,
-                    series.next_number(),
-                    type,
-                    digest,
-                    metadata,
-                    entries,
-                    run.id if run else None,
-                    utc_now(),
-                    inputs=_used_by(run),
-                )
-                version = commit(self.yard, series, draft, sources, known, copied=copy)
+                number, made_by = series.next_number(), run.id if run else None
+                linked = run.snapshot.artifacts if run else []
+                inputs = tuple(one["artifact"] for one in linked if one["role"] == "used")
+                made = (made_by, utc_now(), inputs, metadata, entries)
+                draft = Version(series.project, series.name, number, type, digest, *made)
+                version = commit(self.yard.objects, series, draft, sources, known, copied=copy)
             else:
                 repair(series, version, sources, known, copied=copy)
             if run is not None:
                 series.note(version.number, "logged", run.id)
-            series.set_aliases(version.number, LATEST, *aliases)
+            series.set_aliases(dict.fromkeys([LATEST, *aliases], version.number))
             version = replace(series.read(version.number), files=entries)
         known.save([*sources.values(), *(self.path(version, path) for path in entries)])
         if run is not None:
@@ -133,12 +123,9 @@ class Artifacts:
         self, sources: Mapping[str, Path], entries: Mapping[str, FileEntry], known: Digests, run: RunWriter | None
     ) -> bool:
         """Whether a source was written in place: its bytes differ from before. Warns of damaged versions."""
-        others = {
-            source: before
-            for path, source in sources.items()
-            if (before := known.last_sha256(source)) not in (None, entries[path].sha256)
-        }
-        blobs = {source: self.yard.objects.path(str(before)) for source, before in others.items()}
+        kept = {path: known.last_sha256(source) for path, source in sources.items()}
+        others = {sources[path]: sha256 for path, sha256 in kept.items() if sha256 not in (None, entries[path].sha256)}
+        blobs = {source: self.yard.objects.path(str(sha256)) for source, sha256 in others.items()}
         spoilt = [str(source) for source, blob in blobs.items() if blob.exists() and blob.samefile(source)]
         if spoilt:
             text = (
@@ -150,22 +137,12 @@ class Artifacts:
             warnings.warn(text, stacklevel=5)  # points at the line in the user's script
         return bool(others)
 
-    def _same(self, series: Series, digest: str) -> Version | None:
-        for number in reversed(series.numbers()):
-            with contextlib.suppress(CorruptError):  # `verify` reports it; the content is stored again
-                version = series.read(number, aliases={})
-                if version.digest == digest:
-                    return version
-        return None
-
     # -- finding
 
     def find(self, reference: str, *, project: str | None = None) -> Version:
         """The version that `name`, `name:best`, `name:v3` or `project/name:v3` means.
 
-        Args:
-            reference: without a version, the latest.
-            project: the project to try first if the reference has none, such as the run's own.
+        Without a version it is the latest; without a project, `project` is tried first.
 
         Raises:
             UserError: there is no such version, or several projects have the name; lists them.
@@ -177,59 +154,35 @@ class Artifacts:
         aliases = series.aliases()
         number = wanted.number if wanted.number is not None else aliases.get(wanted.version)
         if number is None or number not in series.numbers():
-            known = [*(f"v{number}" for number in series.numbers()[-10:]), *aliases]
-            raise UserError(
-                f"{series.project}/{series.name} has no version or alias {wanted.version!r}.",
-                f"It has: {', '.join(known)}.",
-                value=wanted.version,
-                place=f"{series.project}/{series.name}",
-            )
+            known = ", ".join([*(f"v{number}" for number in series.numbers()[-10:]), *aliases])
+            what = f"{series.title} has no version or alias {wanted.version!r}."
+            raise UserError(what, f"It has: {known}.", value=wanted.version, place=series.title)
         return series.read(number)
 
     def _find_series(self, wanted: Reference, project: str | None) -> Series:
         if wanted.project is None and project is not None and (series := self._series(project, wanted.name)).numbers():
             return series
-        found = [
-            series
-            for series in self.all_series()
-            if series.name == wanted.name and wanted.project in (None, series.project)
-        ]
-        if len(found) > 1:
-            raise UserError(
-                f"{wanted.name!r} is an artifact of several projects: "
-                f"{', '.join(f'{series.project}/{series.name}' for series in found)}.",
-                "Write it as project/name.",
-                value=wanted.name,
-                place=self.yard.root,
-            )
-        return found[0] if found else self._unknown(wanted)
-
-    def _unknown(self, wanted: Reference) -> NoReturn:
-        known = [f"{series.project}/{series.name}" for series in self.all_series()]
+        known = self.all_series()
+        found = [one for one in known if one.name == wanted.name and wanted.project in (None, one.project)]
+        if len(found) == 1:
+            return found[0]
         name = f"{wanted.project}/{wanted.name}" if wanted.project else wanted.name
-        if not known:
-            raise UserError(
-                f"There is no artifact {name!r}: the yard {self.yard.root} has no artifacts.",
-                "A run creates one with run.log_artifact(…), or when it is trained with outputs.artifacts=true.",
-                value=name,
-                place=self.yard.root,
-            )
-        choices = known if wanted.project else [one.partition("/")[2] for one in known]
-        raise UserError(
-            f"There is no artifact {name!r} in the yard {self.yard.root}.",
-            did_you_mean(name, choices, limit=3, then="`trainyard artifact list` lists all artifacts."),
-            value=name,
-            place=self.yard.root,
-        )
+        if found:
+            what = f"{name!r} is an artifact of several projects: {', '.join(series.title for series in found)}."
+            remedy = "Write it as project/name."
+        elif known:
+            what = f"There is no artifact {name!r} in the yard {self.yard.root}."
+            choices = [series.title if wanted.project else series.name for series in known]
+            remedy = did_you_mean(name, choices, limit=3, then="`trainyard artifact list` lists all artifacts.")
+        else:
+            what = f"There is no artifact {name!r}: the yard {self.yard.root} has no artifacts."
+            remedy = "A run creates one with run.log_artifact(…), or when it is trained with outputs.artifacts=true."
+        raise UserError(what, remedy, value=name, place=self.yard.root)
 
     def all_series(self) -> list[Series]:
         """The artifacts that have versions, by project and name."""
-        found = (
-            Series(self.root, project, name)
-            for project in _folders(self.root)
-            for name in _folders(self.root / project)
-        )
-        return [series for series in found if series.numbers()]
+        found = ((project, name) for project in _folders(self.root) for name in _folders(self.root / project))
+        return [series for one in found if (series := Series(self.root, *one)).numbers()]
 
     def versions(self, name: str | None = None, *, project: str | None = None) -> Iterator[Version | Unreadable]:
         """Every version of the yard, by project, name and number; of one name or project only, if given."""
@@ -239,16 +192,20 @@ class Artifacts:
                 try:
                     aliases = series.aliases()
                 except CorruptError as error:
-                    yield Unreadable(f"{series.project}/{series.name}", error)
+                    yield Unreadable(series.title, error)
                 for number in series.numbers():
                     try:
                         yield series.read(number, aliases)
                     except CorruptError as error:
-                        yield Unreadable(f"{series.project}/{series.name}:v{number}", error)
+                        yield Unreadable(f"{series.title}:v{number}", error)
 
     def series(self, version: Version) -> Series:
         """The folder of a version's artifact."""
         return Series(self.root, version.project, version.name)
+
+    def notes(self, version: Version, role: Role) -> list[dict[str, Any]]:
+        """The runs that logged or used a version, as in `Series.notes`."""
+        return [note for note in self.series(version).notes(version.number) if note["role"] == role]
 
     def _series(self, project: str, name: str) -> Series:
         return Series(self.root, names.check_project(project), names.check_name(name))
@@ -271,11 +228,7 @@ class Artifacts:
         return found
 
     def use(self, reference: str, run: RunWriter) -> Version:
-        """The version that a reference names, recorded in its lineage and in the run's journal as used.
-
-        Raises:
-            UserError: there is no such version.
-        """
+        """The version that a reference names (see `find`), recorded in its lineage and the run's journal as used."""
         version = self.find(reference, project=run.snapshot.project)
         series = self.series(version)
         with series.locked():
@@ -288,31 +241,21 @@ class Artifacts:
         """The version with added and removed aliases; an alias of another version moves here.
 
         Raises:
-            UserError: `latest`, which cannot be set, or an alias to remove that it does not have.
-            BadNameError: a name is not a valid alias.
+            UserError: `latest`, which cannot be set, an invalid alias, or one to remove that it does not have.
         """
         if LATEST in (*add, *remove):
-            raise UserError(
-                "The alias latest cannot be set: it is always the version that was logged last.",
-                "Use another alias.",
-                value=LATEST,
-                place=version.reference,
-            )
+            what = "The alias latest cannot be set: it is always the version that was logged last."
+            raise UserError(what, "Use another alias.", value=LATEST, place=version.reference)
         added = [names.check_alias(alias) for alias in add]
         series = self.series(version)
         with series.locked():
             version = self.find(version.reference)
-            foreign = [alias for alias in remove if alias not in version.aliases]
-            if foreign:
+            foreign = next((alias for alias in remove if alias not in version.aliases), None)
+            if foreign is not None:
                 has = ", ".join(alias for alias in version.aliases if alias != LATEST) or "none"
-                raise UserError(
-                    f"{version.reference} has no alias {foreign[0]!r}.",
-                    f"It has: {has}.",
-                    value=foreign[0],
-                    place=version.reference,
-                )
-            series.set_aliases(version.number, *added)
-            series.remove_aliases(*remove)
+                what = f"{version.reference} has no alias {foreign!r}."
+                raise UserError(what, f"It has: {has}.", value=foreign, place=version.reference)
+            series.set_aliases(dict.fromkeys(added, version.number), remove)
             return series.read(version.number)
 
 
@@ -328,31 +271,23 @@ def _plain(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(metadata or {})))
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The metadata of an artifact cannot be encoded as JSON: {error}.",
-            "Use text, numbers, lists and dictionaries.",
-            value=metadata,
-        ) from None
+        what = f"The metadata of an artifact cannot be encoded as JSON: {error}."
+        raise UserError(what, "Use text, numbers, lists and dictionaries.", value=metadata) from None
     return plain
 
 
-def _refuse_other_type(series: Series, type: str) -> None:
+def _intact(series: Series) -> Iterator[Version]:
+    """The versions with intact manifests, newest first, without aliases; `verify` reports the others."""
     for number in reversed(series.numbers()):
         with contextlib.suppress(CorruptError):
-            version = series.read(number)
-            if version.type != type:
-                raise UserError(
-                    f"{version.reference} is of type {version.type!r}, so {series.name!r} cannot be of type {type!r}.",
-                    f"Use type={version.type!r}, or choose another name.",
-                    value=type,
-                    place=version.reference,
-                )
-            return
+            yield series.read(number, aliases={})
 
 
-def _used_by(run: RunWriter | None) -> tuple[str, ...]:
-    artifacts = run.snapshot.artifacts if run is not None else []
-    return tuple(one["artifact"] for one in artifacts if one["role"] == "used")
+def _refuse_other_type(newest: Version | None, type: str) -> None:
+    if newest is not None and newest.type != type:
+        what = f"{newest.reference} is of type {newest.type!r}, so {newest.name!r} cannot be of type {type!r}."
+        remedy = f"Use type={newest.type!r}, or choose another name."
+        raise UserError(what, remedy, value=type, place=newest.reference)
 
 
 def _record(run: RunWriter, role: Role, version: Version) -> None:

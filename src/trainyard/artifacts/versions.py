@@ -1,4 +1,4 @@
-"""One version of an artifact as plain data, and its manifest as JSON.
+"""One version of an artifact as plain data, and its manifests as JSON: ours, and that of Weights & Biases.
 
 The digest of a version covers its paths and their files' digests, so it identifies equal content and reveals a
 changed manifest. Touches no disk.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from trainyard.artifacts.names import check_name, check_path, check_project
@@ -33,7 +33,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Version:
-    """An immutable version of an artifact.
+    """An immutable version of an artifact. Its fields, in this order, are those of its manifest, except the aliases.
 
     Attributes:
         project: the project it belongs to.
@@ -41,12 +41,12 @@ class Version:
         number: 3 for v3.
         type: model, dataset …; the same in all versions.
         digest: SHA-256 over paths and file digests.
-        metadata: its description, ready for JSON.
-        files: path in the artifact to its entry.
         made_by: the id of the run that logged it first; None: it was logged outside a run.
         created: the time, in UTC.
-        aliases: its current aliases, which may include `latest`.
         inputs: references of the artifacts that the run had used before.
+        metadata: its description, ready for JSON.
+        files: path in the artifact to its entry.
+        aliases: its current aliases, which may include `latest`.
     """
 
     project: str
@@ -54,12 +54,12 @@ class Version:
     number: int
     type: str
     digest: str
-    metadata: dict[str, Any]
-    files: dict[str, FileEntry]
     made_by: str | None
     created: str
+    inputs: tuple[str, ...]
+    metadata: dict[str, Any]
+    files: dict[str, FileEntry]
     aliases: tuple[str, ...] = ()
-    inputs: tuple[str, ...] = field(default=())
 
     @property
     def label(self) -> str:
@@ -78,31 +78,31 @@ class Version:
 
     def manifest(self) -> dict[str, Any]:
         """The content of `manifest.json`: everything except the aliases, which move."""
-        return {
-            "format": FORMAT,
-            "project": self.project,
-            "name": self.name,
-            "number": self.number,
-            "type": self.type,
-            "digest": self.digest,
-            "made_by": self.made_by,
-            "created": self.created,
-            "inputs": list(self.inputs),
-            "metadata": self.metadata,
-            "files": {path: entry.to_dict() for path, entry in self.files.items()},
-        }
+        fields = {name: value for name, value in vars(self).items() if name != "aliases"}
+        files = {path: entry.to_dict() for path, entry in self.files.items()}
+        return {"format": FORMAT, **fields, "inputs": list(self.inputs), "files": files}
 
     def to_dict(self) -> dict[str, Any]:
         """The form that `--json` prints."""
-        content = self.manifest()
-        del content["format"]
+        named = {"reference": self.reference, "version": self.label, "size": self.size, "aliases": list(self.aliases)}
+        return {name: value for name, value in self.manifest().items() if name != "format"} | named
+
+    def wandb_manifest(self) -> dict[str, Any]:
+        """The content of `wandb_manifest.json`, with our SHA-256 besides; every file must have its MD5."""
         return {
-            **content,
-            "reference": self.reference,
-            "version": self.label,
-            "size": self.size,
-            "aliases": list(self.aliases),
+            "version": 1,
+            "storagePolicy": "wandb-storage-policy-v1",
+            "storagePolicyConfig": {"storageLayout": "V2"},
+            "contents": {
+                path: {"digest": entry.md5, "size": entry.size, "extra": {"sha256": entry.sha256}}
+                for path, entry in self.files.items()
+            },
         }
+
+    @property
+    def wandb_id(self) -> str:
+        """The name of that manifest's folder: sixteen characters, unique and constant for this version."""
+        return hashlib.sha256(self.reference.encode()).hexdigest()[:16]
 
 
 def content_digest(files: Mapping[str, FileEntry]) -> str:
@@ -112,36 +112,21 @@ def content_digest(files: Mapping[str, FileEntry]) -> str:
 
 
 def read_manifest(data: bytes, where: str) -> Version:
-    """The version that a manifest describes, without aliases.
-
-    Raises:
-        CorruptError: it was changed, or names files outside of the artifact.
-    """
+    """The version of a manifest, without aliases; CorruptError when it was changed, or names files outside of it."""
     try:
         content = json.loads(data)
         version = Version(
-            check_project(content["project"]),
-            check_name(content["name"]),
-            int(content["number"]),
-            content["type"],
-            content["digest"],
-            content["metadata"],
-            {check_path(path): FileEntry(**entry) for path, entry in content["files"].items()},
-            content["made_by"],
-            content["created"],
+            project=check_project(content["project"]),
+            name=check_name(content["name"]),
+            number=int(content["number"]),
             inputs=tuple(content["inputs"]),
+            files={check_path(path): FileEntry(**entry) for path, entry in content["files"].items()},
+            **{key: content[key] for key in ("type", "digest", "made_by", "created", "metadata")},
         )
-        sound = version.digest == content_digest(version.files)
+        why = "" if version.digest == content_digest(version.files) else "its digest does not match its files"
     except (ValueError, KeyError, TypeError, AttributeError, BadNameError) as error:
-        raise _damaged(where, f"it cannot be read ({type(error).__name__}: {error})") from None
-    if not sound:
-        raise _damaged(where, "its digest does not match its files")
+        why = f"it cannot be read ({type(error).__name__}: {error})"
+    if why:
+        remedy = "Restore it from a copy of the yard, or log the artifact again."
+        raise CorruptError(f"The manifest {where} is damaged: {why}.", remedy, place=where)
     return version
-
-
-def _damaged(where: str, why: str) -> CorruptError:
-    return CorruptError(
-        f"The manifest {where} is damaged: {why}.",
-        "Restore it from a copy of the yard, or log the artifact again.",
-        place=where,
-    )

@@ -1,1 +1,1 @@
-"""The command line: one file a command. Parses, calls one use case of `app`, prints. Imports nothing heavy."""
+"""The command line: one file a command. Parses, calls one use case, prints. Imports nothing heavy."""

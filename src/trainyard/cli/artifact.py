@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from trainyard.cli.options import confirm, counted, dry_run_option, echo_json, json_option, yard_option
+from trainyard.cli import options
+from trainyard.cli.options import counted, echo_json
+from trainyard.runs import Yard
 from trainyard.units import human_size
 
 if TYPE_CHECKING:
@@ -35,7 +38,6 @@ def command() -> None:
 
 def _store(yard_root: Path) -> Artifacts:
     from trainyard.artifacts import Artifacts
-    from trainyard.runs import Yard
 
     return Artifacts(Yard(yard_root))
 
@@ -44,8 +46,8 @@ def _store(yard_root: Path) -> Artifacts:
 @click.argument("name", required=False, metavar="[NAME]")
 @click.option("--project", metavar="P", help="Only artifacts of this project.")
 @click.option("--type", "type_", metavar="T", help="Only artifacts of this type: model, dataset …")
-@yard_option
-@json_option
+@options.yard_option
+@options.json_option
 def list_(name: str | None, project: str | None, type_: str | None, yard_root: Path, as_json: bool) -> None:
     """List artifacts; with NAME, the versions of one.
 
@@ -69,30 +71,20 @@ def list_(name: str | None, project: str | None, type_: str | None, yard_root: P
     if as_json:
         echo_json([version.to_dict() for version in found])
     elif not found:
-        click.echo(
-            "No artifact matches."
-            if type_ or project
-            else "There are no artifacts yet; run.log_artifact(…) creates one."
-        )
+        empty = "There are no artifacts yet; run.log_artifact(…) creates one."
+        click.echo("No artifact matches." if type_ or project else empty)
     elif name is not None:
-        _table(
-            ("version", "type", "aliases", "files", "size", "made by", "created"),
-            [_version_cells(version) for version in reversed(found)],
-        )
+        header = ("version", "type", "aliases", "files", "size", "made by", "created")
+        options.print_table(header, [_version_cells(version) for version in reversed(found)])
     else:
-        _table(("artifact", "type", "versions", "latest", "aliases", "size", "created"), list(_artifact_rows(found)))
+        header = ("artifact", "type", "versions", "latest", "aliases", "size", "created")
+        options.print_table(header, list(_artifact_rows(found)))
 
 
 def _version_cells(version: Version) -> tuple[str, ...]:
-    return (
-        version.reference,
-        version.type,
-        ", ".join(version.aliases) or "-",
-        str(len(version.files)),
-        human_size(version.size),
-        version.made_by or "-",
-        version.created,
-    )
+    aliases, files = ", ".join(version.aliases) or "-", str(len(version.files))
+    made = (human_size(version.size), version.made_by or "-", version.created)
+    return (version.reference, version.type, aliases, files, *made)
 
 
 def _artifact_rows(versions: Sequence[Version]) -> Iterator[tuple[str, ...]]:
@@ -102,30 +94,15 @@ def _artifact_rows(versions: Sequence[Version]) -> Iterator[tuple[str, ...]]:
         by_name.setdefault(f"{version.project}/{version.name}", []).append(version)
     for name, several in by_name.items():
         latest = next((version for version in several if "latest" in version.aliases), several[-1])
-        aliases = (f"{alias} {v.label}" for v in several for alias in v.aliases if alias != "latest")
-        yield (
-            name,
-            latest.type,
-            str(len(several)),
-            latest.label,
-            ", ".join(aliases) or "-",
-            human_size(latest.size),
-            latest.created,
-        )
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for number, row in enumerate([header, *rows]):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        click.echo(click.style(line, bold=True) if number == 0 else line)
+        aliases = ", ".join(f"{alias} {v.label}" for v in several for alias in v.aliases if alias != "latest") or "-"
+        yield name, latest.type, str(len(several)), latest.label, aliases, human_size(latest.size), latest.created
 
 
 @command.command("show")
 @reference_argument
 @click.option("--files", "all_files", is_flag=True, help=f"List all files, not only {_NAMED}.")
-@yard_option
-@json_option
+@options.yard_option
+@options.json_option
 def show(reference: str, all_files: bool, yard_root: Path, as_json: bool) -> None:
     """Show everything about a version."""
     store = _store(yard_root)
@@ -134,7 +111,7 @@ def show(reference: str, all_files: bool, yard_root: Path, as_json: bool) -> Non
         echo_json({**version.to_dict(), "path": str(store.path(version))})
         return
     click.echo(click.style(version.reference, bold=True) + f"  {version.type}  {', '.join(version.aliases)}".rstrip())
-    rows = [
+    fields = [
         ("made by", version.made_by or ""),
         ("from", ", ".join(version.inputs)),
         ("created", version.created),
@@ -142,9 +119,7 @@ def show(reference: str, all_files: bool, yard_root: Path, as_json: bool) -> Non
         ("size", f"{counted(len(version.files), 'file')}, {human_size(version.size)}"),
         *((f"  {key}", str(value)) for key, value in version.metadata.items()),
     ]
-    for label, value in rows:
-        if value:
-            click.echo(f"  {label:<9} {value}")
+    options.print_fields(fields)
     click.echo(click.style("Files", bold=True))
     shown = list(version.files.items())[: None if all_files else _NAMED]
     width = max(len(path) for path, _ in shown)
@@ -156,12 +131,10 @@ def show(reference: str, all_files: bool, yard_root: Path, as_json: bool) -> Non
 
 @command.command("get")
 @reference_argument
-@click.option(
-    "--to", "root", metavar="DIR", type=click.Path(path_type=Path), help="The directory; artifacts/NAME-vN by default."
-)
+@click.option("--to", "root", metavar="DIR", type=click.Path(path_type=Path), help="By default artifacts/NAME-vN.")
 @click.option("--replace", is_flag=True, help="Replace existing files that differ.")
-@yard_option
-@json_option
+@options.yard_option
+@options.json_option
 def get(reference: str, root: Path | None, replace: bool, yard_root: Path, as_json: bool) -> None:
     """Copy a version's files into a directory and verify every byte.
 
@@ -183,8 +156,8 @@ def get(reference: str, root: Path | None, replace: bool, yard_root: Path, as_js
 @reference_argument
 @click.argument("names", nargs=-1, required=True, metavar="ALIAS...")
 @click.option("--remove", is_flag=True, help="Remove the aliases from the version instead.")
-@yard_option
-@json_option
+@options.yard_option
+@options.json_option
 def alias(reference: str, names: tuple[str, ...], remove: bool, yard_root: Path, as_json: bool) -> None:
     """Add aliases to a version, or remove them.
 
@@ -200,8 +173,8 @@ def alias(reference: str, names: tuple[str, ...], remove: bool, yard_root: Path,
 
 @command.command("lineage")
 @reference_argument
-@yard_option
-@json_option
+@options.yard_option
+@options.json_option
 def lineage(reference: str, yard_root: Path, as_json: bool) -> None:
     """Show what a version was made from and what was made from it."""
     from trainyard.artifacts import trace
@@ -213,8 +186,7 @@ def lineage(reference: str, yard_root: Path, as_json: bool) -> None:
         echo_json(found.to_dict())
         return
     titles = run_titles(store.yard)
-    for line in [*_up(found, titles, ""), *_down(found, titles, "")]:
-        click.echo(line)
+    click.echo("\n".join([*_up(found, titles, ""), *_down(found, titles, "")]))
 
 
 def _heading(one: Lineage) -> str:
@@ -248,10 +220,10 @@ def _down(one: Lineage, titles: Mapping[str, str], indent: str) -> Iterator[str]
 @command.command("rm")
 @click.argument("references", nargs=-1, required=True, metavar="ARTIFACT:VERSION...")
 @click.option("--force", is_flag=True, help="Remove also versions that a run has used or that have an alias.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@dry_run_option
-@yard_option
-@json_option
+@options.yes_option
+@options.dry_run_option
+@options.yard_option
+@options.json_option
 def rm(references: tuple[str, ...], force: bool, yes: bool, dry_run: bool, yard_root: Path, as_json: bool) -> None:
     """Remove versions. Can be undone.
 
@@ -259,20 +231,8 @@ def rm(references: tuple[str, ...], force: bool, yes: bool, dry_run: bool, yard_
     version in use is kept unless --force is given.
     """
     from trainyard.running.artifacts import plan_removal, remove
-    from trainyard.runs import Yard
 
     yard = Yard(yard_root)
     plan = plan_removal(yard, references, force=force)
-    if as_json:
-        echo_json(plan.to_dict())
-    else:
-        click.echo(plan.describe(), nl=False)
-    if dry_run:
-        return
-    if not yes:
-        confirm("Continue?")
-    entry = remove(yard, [str(item.data["artifact"]) for item in plan.items], force=force)
-    if entry is not None and not as_json:
-        for what, why in entry.skipped:
-            click.echo(f"kept: {what}: {why}")
-        click.echo(f"moved to the trash as {entry.name}; `trainyard undo` restores it")
+    versions = [str(item.data["artifact"]) for item in plan.items]
+    options.carry_out(plan, partial(remove, yard, versions, force=force), yes=yes, dry_run=dry_run, as_json=as_json)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trainyard.cli.options import echo_json, find_run, json_option, yard_option
+from trainyard.cli.options import aligned, echo_json, find_run, json_option, yard_option
 
 
 @click.command("compare")
@@ -30,16 +31,12 @@ def command(runs: tuple[str, ...], yard_root: Path, as_json: bool) -> None:
     header = ["", *(f"{run['run']} ({run['id']})" for run in found.runs)]
     sections = [("Settings that differ", found.config), ("Data that differs", found.data), ("Results", found.results)]
     rows = [[f"  {name}", *map(_text, values)] for _, section in sections for name, values in section.items()]
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-    click.echo(click.style(line(header), bold=True))
+    lines = aligned([header, *rows])
+    click.echo(click.style(next(lines), bold=True))
     for title, section in sections:
         click.echo(click.style(title, bold=True) + ("" if section else ": none"))
-        for name, values in section.items():
-            click.echo(line([f"  {name}", *map(_text, values)]))
+        for line in islice(lines, len(section)):
+            click.echo(line)
 
 
 def _text(value: Any) -> str:

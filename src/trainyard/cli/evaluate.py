@@ -4,41 +4,24 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import click
 
-from trainyard.cli.options import (
-    checkpoint_option,
-    device_option,
-    echo_json,
-    find_run,
-    json_option,
-    out_option,
-    run_argument,
-    trust_option,
-    yard_option,
-)
+from trainyard.cli import options
+from trainyard.cli.options import echo_json, find_run
 
 
 @click.command("evaluate")
-@run_argument
-@yard_option
-@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
-@checkpoint_option
-@device_option
-@trust_option
-@out_option("Also write the predictions to this file, as CSV.")
-@json_option
-def command(
-    run: str,
-    yard_root: Path,
-    split: str,
-    checkpoint: str | None,
-    device: str,
-    trust: bool,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+@options.run_argument
+@options.yard_option
+@options.choice_option("--split", ["train", "val", "test"], "test")
+@options.checkpoint_option
+@options.device_option
+@options.trust_option
+@options.out_option("Also write the predictions to this file, as CSV.")
+@options.json_option
+def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bool, **how: Any) -> None:
     """Evaluate a run's checkpoint on a split.
 
     Uses the run's own data and settings. The results are stored with the run and compared with
@@ -48,20 +31,12 @@ def command(
     from trainyard.running.evaluate import evaluate_run
 
     reader = find_run(yard_root, run)
-    found = evaluate_run(reader, split, checkpoint=checkpoint, device=device, trust=trust)
+    found = evaluate_run(reader, split, **how)
     if out is not None:
         durable.write_text(out, found.table)
     if as_json:
-        echo_json(
-            {
-                "run": reader.snapshot.id,
-                "split": split,
-                "step": found.step,
-                "metrics": found.metrics,
-                "recorded": found.recorded,
-                "times_tested": found.times_tested,
-            }
-        )
+        told = {name: getattr(found, name) for name in ("step", "metrics", "recorded", "times_tested")}
+        echo_json({"run": reader.snapshot.id, "split": split, **told})
         return
     click.echo(f"{reader.snapshot.name} ({reader.snapshot.id}), checkpoint of step {found.step}, {split} split")
     width = max(map(len, found.metrics), default=0)

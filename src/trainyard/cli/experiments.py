@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from trainyard.audio.study.grid import Experiment, Written
-from trainyard.cli.options import counted, echo_json, json_option, yard_option
+from trainyard.cli import options
+from trainyard.cli.options import counted, echo_json
+from trainyard.runs import Yard
 
-_PAGE = 30
 _NAMED = 10  # how many files to list by name
 
 
@@ -25,12 +27,10 @@ _NAMED = 10  # how many files to list by name
     multiple=True,
     help="Only these names: whisper_base, or a pattern with * and ?, '*_lora_*'; can be repeated.",
 )
-@yard_option
-@click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json."
-)
-@click.option("--offset", type=click.IntRange(0), metavar="N", default=0, help="Rows to skip.")
-@json_option
+@options.yard_option
+@options.limit_option
+@options.offset_option
+@options.json_option
 def command(
     folder: Path | None,
     datasets: tuple[str, ...],
@@ -54,25 +54,23 @@ def command(
     from trainyard.audio.study.grid import grid, write_experiments
 
     found = grid(datasets, models)
-    if folder is not None and (limit or offset):
-        raise click.UsageError(
-            "--limit and --offset apply to the list only; use --dataset and --model to choose what is written."
-        )
     if folder is not None:
+        if limit or offset:
+            why = "--limit and --offset apply to the list only; use --dataset and --model to choose what is written."
+            raise click.UsageError(why)
         _report(folder, write_experiments(folder, found), as_json)
         return
     finished = _finished(yard_root)
-    rows = found[offset:][: limit or (None if as_json else _PAGE)]
+    rows = found[offset:][: limit or (None if as_json else options.PAGE)]
+    described = [_described(experiment, finished) for experiment in rows]
     if as_json:
-        echo_json([_described(experiment, finished) for experiment in rows])
+        echo_json(described)
         return
     names, corpora = len({one.name for one in found}), len({one.dataset for one in found})
-    click.echo(
-        f"{counted(len(found), 'experiment')}: {counted(names, 'model')} on {counted(corpora, 'corpus', 'corpora')}"
-    )
-    _table(rows, finished)
-    if len(found) > offset + len(rows) and rows:
-        click.echo(f"{offset + 1}-{offset + len(rows)} of {len(found)}; more with --offset {offset + len(rows)}")
+    on = f"{counted(names, 'model')} on {counted(corpora, 'corpus', 'corpora')}"
+    click.echo(f"{counted(len(found), 'experiment')}: {on}")
+    options.print_table(("dataset", "name", "layers changed", "finished runs"), [_cells(**row) for row in described])
+    options.tell_of_more(offset, len(rows), len(found))
 
 
 def _finished(yard_root: Path) -> Counter[tuple[str, str]]:
@@ -80,13 +78,12 @@ def _finished(yard_root: Path) -> Counter[tuple[str, str]]:
     if not yard_root.exists():
         return Counter()
     from trainyard.index import Index
-    from trainyard.runs import Yard
 
     rows = Index(Yard(yard_root)).query("state:finished").rows
     return Counter((row["dataset"], row["model"]) for row in rows)
 
 
-def _described(experiment: Experiment, finished: Counter[tuple[str, str]]) -> dict[str, object]:
+def _described(experiment: Experiment, finished: Counter[tuple[str, str]]) -> dict[str, Any]:
     from trainyard.audio.study.grid import layers_of
     from trainyard.config.names import parse_name
 
@@ -100,18 +97,9 @@ def _described(experiment: Experiment, finished: Counter[tuple[str, str]]) -> di
     }
 
 
-def _table(rows: Sequence[Experiment], finished: Counter[tuple[str, str]]) -> None:
-    from trainyard.audio.study.grid import layers_of
-
-    cells = [("dataset", "name", "layers changed", "finished runs")]
-    for one in rows:
-        layers, runs = layers_of(one.name), finished[one.dataset, one.name]
-        span = "none" if not layers else f"{layers[0]} to {layers[-1]}"
-        cells.append((one.dataset, one.name, span, str(runs or "-")))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for number, row in enumerate(cells):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        click.echo(click.style(line, bold=True) if number == 0 else line)
+def _cells(dataset: str, name: str, changed_layers: Sequence[int], finished_runs: int, **_: object) -> tuple[str, ...]:
+    span = f"{changed_layers[0]} to {changed_layers[-1]}" if changed_layers else "none"
+    return dataset, name, span, str(finished_runs or "-")
 
 
 def _report(folder: Path, written: Written, as_json: bool) -> None:

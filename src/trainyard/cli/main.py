@@ -6,61 +6,100 @@ failed run exits with 1. Importing this module must stay fast: `trainyard --help
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from trainyard.cli.lazy import LazyGroup
 from trainyard.errors import TrainyardError
+from trainyard.wording import nearest
 
-COMMANDS = {
-    "train": "Train a recipe or a config file in a new run.",
-    "resume": "Continue a run that was stopped, failed or killed, exactly.",
-    "evaluate": "Evaluate a run's checkpoint on a split.",
-    "predict": "Predict new data with a run's checkpoint.",
-    "experiments": "List the experiments with speech encoders, or write their files.",
-    "export": "Export a run's model for use in other programs.",
-    "runs": "List runs, with filters, sorting and paging.",
-    "show": "Show everything about a run.",
-    "compare": "Compare the settings, data and results of runs.",
-    "analyse": "Analyse predictions: mistakes, thresholds, calibration, seeds.",
-    "artifact": "List, get, alias and remove versions of files; show their lineage.",
-    "clean": "Free disk space: checkpoints, runs, logs, caches. Can be undone.",
-    "undo": "Restore what the last clean removed.",
-    "verify": "Verify files against their digests and numbers against the predictions.",
-    "reindex": "Rebuild the index by walking the yard.",
-    "doctor": "Check the installation and the yard.",
+_SECTIONS = {
+    "Train": {
+        "train": "Train a recipe or a config file in a new run.",
+        "resume": "Continue a run that was stopped, failed or killed, exactly.",
+        "evaluate": "Evaluate a run's checkpoint on a split.",
+        "predict": "Predict new data with a run's checkpoint.",
+        "export": "Export a run's model for use in other programs.",
+        "experiments": "List the experiments with speech encoders, or write their files.",
+    },
+    "Look": {
+        "runs": "List runs, with filters, sorting and paging.",
+        "show": "Show everything about a run.",
+        "compare": "Compare the settings, data and results of runs.",
+        "analyse": "Analyse predictions: mistakes, thresholds, calibration, seeds.",
+    },
+    "Keep": {
+        "artifact": "List, get, alias and remove versions of files; show their lineage.",
+        "clean": "Free disk space: checkpoints, runs, logs, caches. Can be undone.",
+        "undo": "Restore what the last clean removed.",
+        "verify": "Verify files against their digests and numbers against the predictions.",
+        "reindex": "Rebuild the index by walking the yard.",
+        "doctor": "Check the installation and the yard.",
+    },
 }
-_GROUPS = {
-    "Train": ("train", "resume", "evaluate", "predict", "export", "experiments"),
-    "Look": ("runs", "show", "compare", "analyse"),
-    "Keep": ("artifact", "clean", "undo", "verify", "reindex", "doctor"),
-}
+COMMANDS = {name: about for section in _SECTIONS.values() for name, about in section.items()}
 
 
-def _version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value:
-        from importlib.metadata import version
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports each as `command` from the module of that name.
 
-        click.echo(f"trainyard {version('trainyard')}")
-        ctx.exit()
+    Args:
+        package: the package of the modules.
+        sections: by heading of the help, the names of its commands with one line about each.
+        unknown: the message about an unknown name, with `{name}` and `{names}`, all known ones.
+        called: how a command is typed, with `{name}`.
+        settings: the arguments of `click.Group`.
+    """
+
+    def __init__(
+        self, *, package: str, sections: Mapping[str, Mapping[str, str]], unknown: str, called: str, **settings: Any
+    ) -> None:
+        super().__init__(**settings)
+        self._package, self._sections, self._unknown, self._called = package, sections, unknown, called
+        self._names = [name for section in sections.values() for name in section]
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of the help."""
+        return self._names
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Imports the command; None when there is none of that name."""
+        if name not in self._names:
+            return None
+        command: click.Command = importlib.import_module(f"{self._package}.{name.replace('-', '_')}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """Resolves the arguments to a command; UsageError, with the nearest name, when there is no such command."""
+        if args and args[0] not in self._names:
+            near = nearest(args[0], self._names)
+            hint = f" Did you mean {self._called.format(name=near)}?" if near else ""
+            raise click.UsageError(self._unknown.format(name=repr(args[0]), names=", ".join(self._names)) + hint, ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the help's list of commands without importing any."""
+        for heading, commands in self._sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(list(commands.items()))
 
 
 @click.group(
     cls=LazyGroup,
     package="trainyard.cli",
-    sections={title: {name: COMMANDS[name] for name in names} for title, names in _GROUPS.items()},
+    sections=_SECTIONS,
     unknown="There is no command {name}.",
     called="`trainyard {name}`",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
-)
+@click.version_option(package_name="trainyard", message="%(prog)s %(version)s", help="Print the version.")
 def app() -> None:
     """Train classifiers on audio, images and text, and keep the files of every run in order.
 

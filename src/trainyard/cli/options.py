@@ -7,13 +7,16 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from trainyard.runs import RunReader, Yard
+
+if TYPE_CHECKING:
+    from trainyard.retention import Plan, TrashEntry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,9 +42,10 @@ class _NewFile(click.Path):
         return path
 
 
+PAGE = 30  # rows that a list prints unless --limit is given
+
 yard_option = click.option(
-    "--yard",
-    "yard_root",
+    *("--yard", "yard_root"),
     metavar="DIR",
     envvar="TRAINYARD_YARD",
     default="outputs",
@@ -51,12 +55,14 @@ yard_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
-checkpoint_option = click.option(
-    "--checkpoint", metavar="best|last|STEP", help="The checkpoint to use; best by default."
-)
-device_option = click.option(
-    "--device", type=_Device(), default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
-)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+_CHECKPOINT = "The checkpoint to use; best by default."
+checkpoint_option = click.option("--checkpoint", metavar="best|last|STEP", help=_CHECKPOINT)
+_DEVICES = "auto, cpu, cuda, cuda:N or mps."
+device_option = click.option("--device", type=_Device(), default="auto", show_default=True, help=_DEVICES)
+_LIMIT = f"Rows to print; {PAGE} by default, all with --json."
+limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help=_LIMIT)
+offset_option = click.option("--offset", type=click.IntRange(0), metavar="N", default=0, help="Rows to skip.")
 
 
 def _trust(_context: click.Context, _parameter: click.Parameter, trust: bool) -> bool:
@@ -91,6 +97,17 @@ def _filter(context: click.Context, _parameter: click.Parameter, words: tuple[st
 
 
 filter_argument = click.argument("query", nargs=-1, metavar="[FILTER]...", callback=_filter)
+
+
+def number_option(name: str, default: int, text: str, *, least: int = 0, most: int | None = None) -> Callable[[F], F]:
+    """An option with a whole number, N, and its help text."""
+    allowed = click.IntRange(least, most)
+    return click.option(name, type=allowed, metavar="N", default=default, show_default=True, help=text)
+
+
+def choice_option(name: str, choices: Sequence[str], default: str, text: str | None = None) -> Callable[[F], F]:
+    """An option with one of a few words, and its help text."""
+    return click.option(name, type=click.Choice(choices), default=default, show_default=True, help=text)
 
 
 def out_option(text: str) -> Callable[[F], F]:
@@ -128,15 +145,70 @@ def counted(number: float, noun: str, nouns: str = "") -> str:
     return f"{number:g} {noun if number == 1 else nouns or f'{noun}s'}"
 
 
-def confirm(question: str) -> None:
-    """Asks the user and returns only if the answer is yes.
+def tell_of_more(offset: int, shown: int, total: int) -> None:
+    """Says which rows of a list were printed, if there are more, and how to see those."""
+    if shown and total > offset + shown:
+        click.echo(f"{offset + 1}-{offset + shown} of {total}; more with --offset {offset + shown}")
 
-    Raises:
-        click.UsageError: stdin is not a terminal.
-        click.exceptions.Exit: the answer is no; the exit code is 1.
-    """
+
+def print_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Prints a line for each label that has a value."""
+    for label, value in fields:
+        if value:
+            click.echo(f"  {label:<9} {value}")
+
+
+def confirm(question: str) -> None:
+    """Asks the user; UsageError when stdin is not a terminal, and exit code 1 when the answer is no."""
     if not sys.stdin.isatty():
         raise click.UsageError(f"stdin is not a terminal, so there is no answer to: {question} Pass --yes.")
     if not click.confirm(question, err=True):
         click.echo("Nothing was changed.", err=True)
         raise click.exceptions.Exit(1)
+
+
+def carry_out(plan: Plan, apply: Callable[[], TrashEntry | None], *, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Prints a plan of removal, asks unless `yes`, applies it, and reports what was kept and how to undo it."""
+    if as_json:
+        echo_json(plan.to_dict())
+    else:
+        click.echo(plan.describe(), nl=False)
+    if dry_run or not plan.items:
+        return
+    if not yes:
+        confirm("Continue?")
+    entry = apply()
+    if entry is not None and not as_json:
+        for what, why in entry.skipped:
+            click.echo(f"kept: {what}: {why}")
+        click.echo(f"moved to the trash as {entry.name}; `trainyard undo` restores it")
+
+
+def aligned(
+    rows: Sequence[Sequence[str]], *, left: int | None = None, colours: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """The rows as lines of aligned columns: the first `left` (None: all) to the left, the others to the right.
+
+    `colours` are those of cells with these texts.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = []
+        for at, (text, width) in enumerate(zip(row, widths, strict=True)):
+            padded = text.ljust(width) if left is None or at < left else text.rjust(width)
+            cells.append(click.style(padded, fg=colours[text]) if colours and text in colours else padded)
+        yield "  ".join(cells).rstrip()
+
+
+def print_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: int | None = None,
+    colours: Mapping[str, str] | None = None,
+) -> None:
+    """Prints `aligned` columns below a bold header."""
+    first, *others = aligned([header, *rows], left=left, colours=colours)
+    click.echo(click.style(first, bold=True))
+    for line in others:
+        click.echo(line)

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
-from trainyard.cli.options import (
-    checkpoint_option,
-    counted,
-    device_option,
-    find_run,
-    out_option,
-    run_argument,
-    trust_option,
-    yard_option,
-)
+from trainyard.cli import options
+from trainyard.cli.options import counted, find_run
 
 
 @click.command("predict")
-@run_argument
+@options.run_argument
 @click.argument("data", type=click.Path(path_type=Path))
-@yard_option
-@checkpoint_option
-@device_option
-@trust_option
-@out_option("Write to this file instead of printing.")
-def command(
-    run: str, data: Path, yard_root: Path, checkpoint: str | None, device: str, trust: bool, out: Path | None
-) -> None:
+@options.yard_option
+@options.checkpoint_option
+@options.device_option
+@options.trust_option
+@options.out_option("Write to this file instead of printing.")
+def command(run: str, data: Path, yard_root: Path, out: Path | None, **how: Any) -> None:
     """Predict new data with a run's checkpoint.
 
     DATA is of the kind that the run was trained on: an image, a folder of images or an .npz with
@@ -39,7 +30,7 @@ def command(
     from trainyard import durable
     from trainyard.running.predict import predict_items
 
-    text = predict_items(find_run(yard_root, run), data, checkpoint=checkpoint, device=device, trust=trust)
+    text = predict_items(find_run(yard_root, run), data, **how)
     if out is None:
         click.echo(text, nl=False)
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from trainyard.cli.options import counted, yard_option
+from trainyard.runs import Yard
 
 
 @click.command("reindex")
@@ -19,7 +20,6 @@ def command(yard_root: Path) -> None:
     only what is in the runs' own files.
     """
     from trainyard.index import Index
-    from trainyard.runs import Yard
 
     started = time.perf_counter()
     index = Index(Yard(yard_root))

@@ -8,21 +8,20 @@ from typing import Any
 
 import click
 
-from trainyard.cli.options import FILTERED, echo_json, filter_argument, json_option, yard_option
+from trainyard.cli import options
+from trainyard.cli.options import echo_json
+from trainyard.runs import Yard
 from trainyard.units import human_size
 
 _COLOURS = {"finished": "green", "running": "cyan", "crashed": "red", "failed": "red", "stopped": "yellow"}
-_PAGE = 30
 
 
-@click.command("runs", context_settings=FILTERED)
-@filter_argument
-@yard_option
-@click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help=f"Rows to print; {_PAGE} by default, all with --json."
-)
-@click.option("--offset", type=click.IntRange(0), metavar="N", default=0, help="Rows to skip.")
-@json_option
+@click.command("runs", context_settings=options.FILTERED)
+@options.filter_argument
+@options.yard_option
+@options.limit_option
+@options.offset_option
+@options.json_option
 def command(query: str, yard_root: Path, limit: int | None, offset: int, as_json: bool) -> None:
     """List runs, with filters, sorting and paging.
 
@@ -38,48 +37,34 @@ def command(query: str, yard_root: Path, limit: int | None, offset: int, as_json
     started ended best.value, and any metrics.X, summary.X and config.X.
     """
     from trainyard.index import Index
-    from trainyard.runs import Yard
 
     index = Index(Yard(yard_root))
-    page = index.query(query, limit=limit or (None if as_json else _PAGE), offset=offset)
+    page = index.query(query, limit=limit or (None if as_json else options.PAGE), offset=offset)
     for home, why in index.problems():
         click.echo(f"skipped: {home}: {why}", err=True)
     if as_json:
         echo_json(page.rows)
         return
     if not page.rows:
-        click.echo(
-            f"No run matches {query!r}." if query else "There are no runs yet; `trainyard train` creates the first."
-        )
+        empty = "There are no runs yet; `trainyard train` creates the first."
+        click.echo(f"No run matches {query!r}." if query else empty)
         return
     rows = [_cells(row) for row in page.rows]
     tested = "test_acc" if {_tested(row) for row in page.rows} <= {"accuracy"} else "test"
     if tested == "test":  # of several tasks, or of one that has no accuracy: each says what it is
         rows = [(*cells[:6], _named(row, cells[6]), *cells[7:]) for row, cells in zip(page.rows, rows, strict=True)]
     header = ("id", "run", "layout", "state", "epoch", "val_loss", tested, "size", "created")
-    widths = [max(len(cells[i]) for cells in [header, *rows]) for i in range(len(header))]
-    click.echo(click.style("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), bold=True))
-    for cells in rows:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-        padded[3] = click.style(padded[3], fg=_COLOURS.get(cells[3]))
-        click.echo("  ".join(padded).rstrip())
-    if page.total > offset + len(rows):
-        click.echo(f"{offset + 1}-{offset + len(rows)} of {page.total}; more with --offset {offset + len(rows)}")
+    options.print_table(header, rows, colours=_COLOURS)
+    options.tell_of_more(offset, len(rows), page.total)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     summary, metrics = row["summary"], row["metrics"]
-    return (
-        row["id"],
-        f"{row['project']}/{row['dataset']}/{row['name']}",
-        row["layout"],
-        row["state"],
-        f"{row['epoch']:g}",
-        _number(summary.get("val_loss", metrics.get("val_loss"))),
-        _number(summary.get(f"test_{_tested(row)}")),
-        human_size(row["size_bytes"]),
-        _age(row["created"]),
-    )
+    title = f"{row['project']}/{row['dataset']}/{row['name']}"
+    val_loss = _number(summary.get("val_loss", metrics.get("val_loss")))
+    test = _number(summary.get(f"test_{_tested(row)}"))
+    size, age = human_size(row["size_bytes"]), _age(row["created"])
+    return (row["id"], title, row["layout"], row["state"], f"{row['epoch']:g}", val_loss, test, size, age)
 
 
 def _tested(row: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from trainyard.cli.options import counted, echo_json, find_run, json_option, run_argument, yard_option
+from trainyard.cli.options import counted, echo_json, find_run, json_option, print_fields, run_argument, yard_option
 from trainyard.runs import RunReader, Snapshot
 from trainyard.units import human_size
 
@@ -15,9 +15,7 @@ from trainyard.units import human_size
 @click.command("show")
 @run_argument
 @yard_option
-@click.option(
-    "--files", "only_files", is_flag=True, help="Print only the paths of its files and checkpoints, one per line."
-)
+@click.option("--files", "only_files", is_flag=True, help="Print only the paths of files and checkpoints, one a line.")
 @json_option
 def command(run: str, yard_root: Path, only_files: bool, as_json: bool) -> None:
     """Show everything about a run.
@@ -25,21 +23,17 @@ def command(run: str, yard_root: Path, only_files: bool, as_json: bool) -> None:
     RUN is a name, an id, a path, or `last`.
     """
     reader = find_run(yard_root, run)
-    if as_json and only_files:
-        echo_json([str(path) for path in _paths(reader)])
+    if only_files:  # the recorded files, then the checkpoints at each of their paths
+        named = (reader.resolve(path) for c in reader.snapshot.checkpoints for path in c.paths.values())
+        paths = [str(path) for path in (*reader.files().values(), *(path for path in named if path.exists()))]
+        if as_json:
+            echo_json(paths)
+        for path in paths if not as_json else ():
+            click.echo(path)
     elif as_json:
         echo_json({**reader.snapshot.to_dict(), "path": str(reader.home)})
-    elif only_files:
-        for path in _paths(reader):
-            click.echo(path)
     else:
         _print(reader)
-
-
-def _paths(reader: RunReader) -> list[Path]:
-    """The run's recorded files, then its checkpoints at each of their paths."""
-    named = (reader.resolve(path) for c in reader.snapshot.checkpoints for path in c.paths.values())
-    return [*reader.files().values(), *(path for path in named if path.exists())]
 
 
 def _hanging(text: str) -> str:
@@ -50,7 +44,7 @@ def _hanging(text: str) -> str:
 def _print(reader: RunReader) -> None:
     run = reader.snapshot
     click.echo(click.style(f"{run.project}/{run.dataset}/{run.name}", bold=True) + f"  {run.id}  {run.state}")
-    rows = [
+    fields = [
         ("home", str(reader.home)),
         ("layout", run.layout),
         ("model", run.model),
@@ -63,27 +57,19 @@ def _print(reader: RunReader) -> None:
         ("error", _hanging(run.error or "")),
         ("from", ", ".join(f"{p['role']} {p['run']} step {p['step']}" for p in run.parents)),
     ]
-    for label, value in rows:
-        if value:
-            click.echo(f"  {label:<9} {value}")
+    print_fields(fields)
     for warning in run.warnings:
         click.echo(f"  {click.style('warning', fg='yellow'):<9}   {_hanging(warning)}")
     _section("Summary", [(key, f"{v:.6g}" if isinstance(v, float) else str(v)) for key, v in run.summary.items()])
     if not run.summary:
         _section("Latest metrics", [(key, f"{value:.6g}") for key, value in run.metrics.items()])
     best = run.best.step if run.best else None
-    _section(
-        "Checkpoints",
-        [
-            (
-                f"step {c.step}",
-                f"epoch {c.epoch:g}  {human_size(c.size)}  {', '.join(c.paths.values())}"
-                + ("  best" if c.step == best else "")
-                + ("" if c.resumable else "  not resumable"),
-            )
-            for c in run.checkpoints
-        ],
-    )
+    checkpoints = []
+    for c in run.checkpoints:
+        marks = ("  best" if c.step == best else "") + ("" if c.resumable else "  not resumable")
+        text = f"epoch {c.epoch:g}  {human_size(c.size)}  {', '.join(c.paths.values())}{marks}"
+        checkpoints.append((f"step {c.step}", text))
+    _section("Checkpoints", checkpoints)
     _section("Artifacts", [(made["role"], f"{made['artifact']}  {made['type']}") for made in run.artifacts])
     _section("Files", [(record.kind, f"{record.path}  {human_size(record.size)}") for record in run.records])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from trainyard.cli.options import counted, yard_option
+from trainyard.runs import Yard
 
 
 @click.command("undo")
@@ -20,7 +21,6 @@ def command(entry: str | None, yard_root: Path, only_list: bool) -> None:
     reported.
     """
     from trainyard.retention import list_trash, undo
-    from trainyard.runs import Yard
 
     yard = Yard(yard_root)
     if only_list:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from trainyard.cli.options import counted, echo_json, find_run, json_option, trust_option, yard_option
+from trainyard.runs import Yard
 from trainyard.units import human_size
 
 
@@ -24,7 +25,6 @@ def command(runs: tuple[str, ...], yard_root: Path, trust: bool, as_json: bool) 
     the whole yard. Exits with 1 if anything is wrong. Files that a kill left half-written are reported
     but do not count as wrong.
     """
-    from trainyard.runs import Yard
     from trainyard.upkeep.verify import Tally, verify_run, verify_yard
 
     tally = Tally()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.artifacts import Artifacts, Files, Version, derived_name
-from trainyard.artifacts.wandb_manifest import artifact_id, wandb_manifest
 from trainyard.checkpoints import FORMATS
 from trainyard.errors import UserError
 from trainyard.index import Index
@@ -43,8 +42,8 @@ def log_artifact(
         name, files, type=type, metadata=metadata, run=run, aliases=aliases, copy=copy, md5=with_manifest
     )
     if with_manifest:
-        text = json.dumps(wandb_manifest(version), indent=2, ensure_ascii=False) + "\n"
-        run.write(_MANIFEST, text, artifact_id=artifact_id(version))
+        text = json.dumps(version.wandb_manifest(), indent=2, ensure_ascii=False) + "\n"
+        run.write(_MANIFEST, text, artifact_id=version.wandb_id)
     return version
 
 
@@ -116,14 +115,14 @@ def remove(yard: Yard, references: Sequence[str], *, force: bool = False) -> Tra
         affected = {store.series(store.find(reference)) for reference in references}
         for series in sorted(affected, key=lambda series: series.folder):
             locks.enter_context(series.locked())
-            series.note_numbers()
+            series.set_aliases({})
         return apply(yard, plan_removal(yard, references, force=force))
 
 
 def _uses(store: Artifacts, version: Version, titles: Mapping[str, str]) -> list[str]:
     """Reasons to keep a version, a phrase each."""
     aliases = [f"its alias is {alias}" for alias in version.aliases if alias != "latest"]
-    runs = [note["run"] for note in store.series(version).notes(version.number) if note["role"] == "used"]
+    runs = [note["run"] for note in store.notes(version, "used")]
     return aliases + [f"{titles[run]} ({run}) used it" for run in dict.fromkeys(runs) if run in titles]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from trainyard.cli.lazy import LazyGroup
 from trainyard.cli.main import COMMANDS as EVERY
+from trainyard.cli.main import LazyGroup
 
 COMMANDS = {
     "errors": "The most confident mistakes, and which labels are confused.",

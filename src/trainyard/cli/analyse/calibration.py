@@ -7,27 +7,20 @@ from typing import Any
 
 import click
 
+from trainyard.cli import options
 from trainyard.cli.analyse import common
-from trainyard.cli.options import counted, echo_json, find_run, json_option, out_option, run_argument, yard_option
+from trainyard.cli.options import counted, echo_json, find_run
 
 
 @click.command("calibration")
-@run_argument
-@yard_option
+@options.run_argument
+@options.yard_option
 @common.split_option
 @common.label_option
-@click.option(
-    "--bins", type=click.IntRange(1, 1000), metavar="N", default=15, show_default=True, help="The number of bins."
-)
-@click.option(
-    "--by",
-    type=click.Choice(["width", "mass"]),
-    default="width",
-    show_default=True,
-    help="Bins of equal width, or with about equally many forecasts.",
-)
-@out_option("Write a file instead: a reliability diagram for .png, the bins for .csv.")
-@json_option
+@options.number_option("--bins", 15, "The number of bins.", least=1, most=1000)
+@options.choice_option("--by", ["width", "mass"], "width", "Bins of equal width, or with about equally many forecasts.")
+@options.out_option("Write a file instead: a reliability diagram for .png, the bins for .csv.")
+@options.json_option
 def command(
     run: str, yard_root: Path, split: str, label: str | None, bins: int, by: Any, out: Path | None, as_json: bool
 ) -> None:
@@ -36,7 +29,7 @@ def command(
     Of the forecasts with probability p, a share of p should be correct. For items with several labels,
     every probability is a forecast; for items with one, only that of the most probable class.
     """
-    from trainyard.analysis.classification import calibration
+    from trainyard.analysis.classification import calibration, label_plots
     from trainyard.analysis.classification.errors import as_sets
     from trainyard.analysis.classification.recorded import labelled
     from trainyard.analysis.csv_cells import records_csv
@@ -54,8 +47,6 @@ def command(
     brier, ece = calibration.brier(probabilities, truth), calibration.ece(probabilities, truth, bins=bins, by=by)
     about = f" of {label}" if label is not None else ""
     if out is not None:
-        from trainyard.analysis.classification import label_plots
-
         heading = f"{reader.snapshot.name}: calibration{about}, {split}"
         common.write(
             out,
@@ -70,18 +61,10 @@ def command(
     click.echo(f"{common.title(reader)}, {split}{about}: Brier {brier:.4f}, ECE {ece:.4f}")
     common.print_table(
         ("probability", "forecasts", "on average", "came true", "off by"),
-        [
-            (
-                f"{row['low']:.3f} to {row['high']:.3f}",
-                f"{row['count']:,}",
-                common.score(row["mean_probability"]),
-                common.score(row["share"]),
-                _gap(row["mean_probability"], row["share"]),
-            )
-            for row in rows
-        ],
+        [_cells(row["low"], row["high"], row["count"], row["mean_probability"], row["share"]) for row in rows],
     )
 
 
-def _gap(mean: float | None, share: float | None) -> str:
-    return "-" if mean is None or share is None else f"{share - mean:+.3f}"
+def _cells(low: float, high: float, count: int, mean: float | None, share: float | None) -> list[common.Cell]:
+    gap = None if mean is None or share is None else f"{share - mean:+.3f}"
+    return [f"{low:.3f} to {high:.3f}", count, mean, share, gap]

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from trainyard.cli import options
 from trainyard.errors import UserError
-from trainyard.runs import RunReader
+from trainyard.runs import RunReader, Yard
 from trainyard.wording import did_you_mean, listed
 
 _LONGEST_TEXT = 72
+Cell = str | int | float | Sequence[str | None] | None
 
-split_option = click.option(
-    "--split",
-    type=click.Choice(["train", "val", "test"]),
-    default="test",
-    show_default=True,
-    help="The predictions to use.",
-)
+split_option = options.choice_option("--split", ["train", "val", "test"], "test", "The predictions to use.")
 label_option = click.option("--label", metavar="LABEL", help="Only this label.")
-
-
-def limit_option(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """`--limit N`, 10 by default, with its help text."""
-    return click.option("--limit", type=click.IntRange(0), metavar="N", default=10, show_default=True, help=text)
 
 
 def require_suffix(out: Path | None, *suffixes: str) -> None:
@@ -45,12 +36,8 @@ def write(out: Path, what: str, *, table: Callable[[], str], picture: Callable[[
         try:
             durable.write_bytes(out, picture())
         except ModuleNotFoundError as error:
-            raise UserError(
-                f"A picture needs {error.name}, which is not installed.",
-                "Run `pip install 'trainyard[train]'`.",
-                value=error.name,
-                place=out,
-            ) from error
+            what = f"A picture needs {error.name}, which is not installed."
+            raise UserError(what, "Run `pip install 'trainyard[train]'`.", value=error.name, place=out) from error
     click.echo(f"{what} in {out}")
 
 
@@ -61,42 +48,37 @@ def title(reader: RunReader) -> str:
 
 
 def number_of(label: str | None, classes: Sequence[str], reader: RunReader) -> int | None:
-    """The index of a label among the classes; None if `label` is None.
-
-    Raises:
-        UserError: the run has no such label.
-    """
+    """The index of a label among the classes, None if `label` is None; UserError when the run has no such label."""
     if label is None:
         return None
     if label not in classes:
-        raise UserError(
-            f"Run {reader.snapshot.name} has no label {label!r}.",
-            did_you_mean(label, classes) or f"Its labels: {listed(classes, 30)}.",
-            value=label,
-            place=reader.snapshot.name,
-        )
+        name, remedy = reader.snapshot.name, did_you_mean(label, classes) or f"Its labels: {listed(classes, 30)}."
+        raise UserError(f"Run {name} has no label {label!r}.", remedy, value=label, place=name)
     return classes.index(label)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> None:
-    """Prints aligned columns: the first `left` columns to the left, the others, which are numbers, to the right."""
-    widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
+def matching(yard_root: Path, query: str) -> list[RunReader]:
+    """The runs that match a filter, in its order."""
+    from trainyard.index import Index
 
-    def line(row: Sequence[str]) -> str:
-        cells = (
-            cell.ljust(width) if at < left else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return "  ".join(cells).rstrip()
-
-    click.echo(click.style(line(header), bold=True))
-    for row in rows:
-        click.echo(line(row))
+    yard = Yard(yard_root)
+    return [RunReader(yard, yard.root / row["home"]) for row in Index(yard).query(query).rows]
 
 
-def score(value: float | None) -> str:
-    """A score between 0 and 1 with three digits, or "-"."""
-    return "-" if value is None else f"{value:.3f}"
+def print_table(header: Sequence[str], rows: Iterable[Sequence[Cell]], *, left: int = 1) -> None:
+    """Prints the first `left` columns aligned to the left, the others, which are numbers, to the right."""
+    options.print_table(header, [[_text(cell) for cell in row] for row in rows], left=left)
+
+
+def _text(cell: Cell) -> str:
+    """A score from 0 to 1 with three digits, a count with separators, text on one line, labels with commas, or "-"."""
+    if isinstance(cell, str):
+        return one_line(cell)
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if isinstance(cell, float):
+        return f"{cell:.3f}"
+    return "-" if cell is None else ", ".join(one_line(name or "nothing") for name in cell) or "nothing"
 
 
 def as_json(record: object) -> dict[str, Any]:
@@ -104,11 +86,6 @@ def as_json(record: object) -> dict[str, Any]:
     from trainyard.analysis.csv_cells import visible
 
     return {key: visible(value) if isinstance(value, str) else value for key, value in vars(record).items()}
-
-
-def set_of(names: Sequence[str | None]) -> str:
-    """Labels as one table cell."""
-    return ", ".join(one_line(name or "nothing") for name in names) or "nothing"
 
 
 def one_line(text: str) -> str:

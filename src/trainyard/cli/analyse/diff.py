@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from trainyard.cli.analyse import common
-from trainyard.cli.options import counted, echo_json, find_run, json_option, out_option, yard_option
+from trainyard.cli.options import counted, echo_json, find_run, json_option, number_option, out_option, yard_option
 
 _WORDS = {"broken": "right → wrong", "fixed": "wrong → right", "other": "wrong → wrong"}
 
@@ -18,7 +18,7 @@ _WORDS = {"broken": "right → wrong", "fixed": "wrong → right", "other": "wro
 @yard_option
 @common.split_option
 @common.label_option
-@common.limit_option("Items to show.")
+@number_option("--limit", 10, "Items to show.")
 @out_option("Write a file instead: a picture of the classes for .png, the items for .csv.")
 @json_option
 def command(
@@ -29,6 +29,7 @@ def command(
     Both runs must have predicted the same items. For items with one label, a class counts its own items;
     for items with several, it counts the decisions whether an item has the label.
     """
+    from trainyard.analysis.classification import label_plots
     from trainyard.analysis.classification.differences import by_class, flips
     from trainyard.analysis.classification.recorded import pair
     from trainyard.analysis.csv_cells import records_csv
@@ -40,8 +41,6 @@ def command(
     changed, classes = flips(labels, one, other, label=at), by_class(labels, one, other)
     counts = {word: sum(flip.change == word for flip in changed) for word in _WORDS}
     if out is not None:
-        from trainyard.analysis.classification import label_plots
-
         heading = f"{readers[0].snapshot.name} → {readers[1].snapshot.name}: {split}"
         common.write(
             out,
@@ -51,17 +50,10 @@ def command(
         )
         return
     if as_json:
-        echo_json(
-            {
-                "runs": [reader.snapshot.id for reader in readers],
-                "split": split,
-                "label": label,
-                "items": len(one.items),
-                **counts,
-                "classes": [vars(row) for row in classes],
-                "flips": [common.as_json(flip) for flip in changed[:limit]],
-            }
-        )
+        what = {"runs": [reader.snapshot.id for reader in readers], "split": split, "label": label}
+        listed = [common.as_json(flip) for flip in changed[:limit]]
+        by_label = [vars(row) for row in classes]
+        echo_json({**what, "items": len(one.items), **counts, "classes": by_label, "flips": listed})
         return
     totals = ", ".join(f"{counts[word]:,} {words}" for word, words in _WORDS.items())
     about = f" about {label}" if label is not None else ""
@@ -69,35 +61,12 @@ def command(
     click.echo(f"{split}: {len(changed):,} of {len(one.items):,} items changed{about}: {totals}")
     if not changed:
         return
-    rows = [row for row in classes if row.broken or row.fixed]
-    if rows:
+    moved = sorted((row for row in classes if row.broken or row.fixed), key=lambda row: row.fixed - row.broken)
+    if moved:
         click.echo()
-        common.print_table(
-            ("class", "items", "right → wrong", "wrong → right", "net"),
-            [
-                (
-                    common.one_line(row.label),
-                    f"{row.support:,}",
-                    f"{row.broken:,}",
-                    f"{row.fixed:,}",
-                    f"{row.fixed - row.broken:+,}",
-                )
-                for row in sorted(rows, key=lambda row: row.fixed - row.broken)
-            ],
-        )
+        cells = [(row.label, row.support, row.broken, row.fixed, f"{row.fixed - row.broken:+,}") for row in moved]
+        common.print_table(("class", "items", "right → wrong", "wrong → right", "net"), cells)
     if limit:
         click.echo()
-        common.print_table(
-            ("change", "is", "before", "after", "item"),
-            [
-                (
-                    _WORDS[flip.change],
-                    common.set_of(flip.true),
-                    common.set_of(flip.first),
-                    common.set_of(flip.second),
-                    common.one_line(flip.item),
-                )
-                for flip in changed[:limit]
-            ],
-            left=5,
-        )
+        rows = [(_WORDS[flip.change], flip.true, flip.first, flip.second, flip.item) for flip in changed[:limit]]
+        common.print_table(("change", "is", "before", "after", "item"), rows, left=5)

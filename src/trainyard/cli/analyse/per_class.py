@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 
 import click
@@ -21,7 +22,7 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
 
     The worst class comes first.
     """
-    from trainyard.analysis.classification import metrics
+    from trainyard.analysis.classification import label_plots, metrics
     from trainyard.analysis.classification.predictions import per_class_csv
     from trainyard.analysis.classification.recorded import labelled
 
@@ -30,8 +31,6 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
     labels, found = labelled(reader, split)
     rows = sorted(metrics.per_class(labels, found.predicted, found.classes), key=lambda row: row["f1_score"])
     if out is not None:
-        from trainyard.analysis.classification import label_plots
-
         common.write(
             out,
             counted(len(rows), "class", "classes"),
@@ -43,20 +42,6 @@ def command(run: str, yard_root: Path, split: str, out: Path | None, as_json: bo
         echo_json({"run": reader.snapshot.id, "split": split, "items": len(found.items), "classes": rows})
         return
     click.echo(f"{common.title(reader)}, {split}: {len(found.items):,} items")
-    common.print_table(
-        ("class", "F1", "precision", "recall", "items", "tp", "fp", "fn", "tn"),
-        [
-            (
-                common.one_line(row["label"]),
-                common.score(row["f1_score"]),
-                common.score(row["precision"]),
-                common.score(row["recall"]),
-                f"{row['support']:,}",
-                f"{row['tp']:,}",
-                f"{row['fp']:,}",
-                f"{row['fn']:,}",
-                f"{row['tn']:,}",
-            )
-            for row in rows
-        ],
-    )
+    header = ("class", "F1", "precision", "recall", "items", "tp", "fp", "fn", "tn")
+    columns = ("label", "f1_score", "precision", "recall", "support", "tp", "fp", "fn", "tn")
+    common.print_table(header, map(itemgetter(*columns), rows))

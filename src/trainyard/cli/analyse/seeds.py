@@ -10,7 +10,7 @@ import click
 from trainyard.cli.analyse import common
 from trainyard.cli.options import FILTERED, counted, echo_json, filter_argument, json_option, yard_option
 from trainyard.errors import UserError
-from trainyard.runs import RunReader, Snapshot, Yard
+from trainyard.runs import Snapshot
 
 
 @click.command("seeds", context_settings=FILTERED)
@@ -25,24 +25,16 @@ def command(query: str, yard_root: Path, split: str, as_json: bool) -> None:
     the run's name form a group; the standard deviation is that of a sample.
     """
     from trainyard.analysis.seeds import by_seed
-    from trainyard.index import Index
 
-    yard = Yard(yard_root)
-    rows = Index(yard).query(query).rows
-    runs = [RunReader(yard, yard.root / row["home"]).snapshot for row in reversed(rows)]
+    runs = [reader.snapshot for reader in reversed(common.matching(yard_root, query))]
     prefix = f"{split}_"
     measured = [run for run in runs if any(key.startswith(prefix) for key in run.summary)]
     every = by_seed((f"{run.name} ({run.id})", _settings(run), run.summary) for run in measured)
     groups = [group for group in every if len(group.runs) > 1]
     if not groups:
-        matched = (
-            f"{counted(len(rows), 'run')} matched, {len(measured)} with {split} results" if rows else "no run matches"
-        )
-        raise UserError(
-            f"No two runs differ only in the seed ({matched}).",
-            "Train again with another seed: trainyard train … run.seed=1",
-            value=query,
-        )
+        matched = f"{counted(len(runs), 'run')} matched, {len(measured)} with {split} results"
+        what = f"No two runs differ only in the seed ({matched if runs else 'no run matches'})."
+        raise UserError(what, "Train again with another seed: trainyard train … run.seed=1", value=query)
     if as_json:
         echo_json([{**vars(group), "metrics": {k: vars(v) for k, v in group.metrics.items()}} for group in groups])
         return
@@ -52,26 +44,17 @@ def command(query: str, yard_root: Path, split: str, as_json: bool) -> None:
         click.echo(click.style(f"{counted(len(group.runs), 'run')}", bold=True) + f": {', '.join(group.runs)}")
         again = " (runs of one seed are not independent)" if len(set(group.seeds)) < len(group.seeds) else ""
         click.echo(f"seeds {', '.join(map(str, group.seeds))}{again}")
-        common.print_table(
-            ("metric", "mean", "std", "lowest", "highest", "runs"),
-            [
-                (
-                    name.removeprefix(prefix),
-                    f"{found.mean:.4f}",
-                    "-" if found.std is None else f"{found.std:.4f}",
-                    f"{found.low:.4f}",
-                    f"{found.high:.4f}",
-                    str(found.n),
-                )
-                for name, found in group.metrics.items()
-                if name.startswith(prefix)
-            ],
-        )
+        rows: list[list[str]] = []
+        for name, found in group.metrics.items():
+            if name.startswith(prefix):
+                values = (found.mean, found.std, found.low, found.high)
+                numbers = ["-" if value is None else f"{value:.4f}" for value in values]
+                rows.append([name.removeprefix(prefix), *numbers, str(found.n)])
+        common.print_table(("metric", "mean", "std", "lowest", "highest", "runs"), rows)
     alone = len(measured) - sum(len(group.runs) for group in groups)
     if alone:
-        click.echo(
-            f"\n{counted(alone, 'other run')} {'has' if alone == 1 else 'have'} no counterpart with another seed."
-        )
+        has = f"{counted(alone, 'other run')} {'has' if alone == 1 else 'have'}"
+        click.echo(f"\n{has} no counterpart with another seed.")
 
 
 def _settings(run: Snapshot) -> dict[str, Any]:

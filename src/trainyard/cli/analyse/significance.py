@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from trainyard.cli.analyse import common
-from trainyard.cli.options import counted, echo_json, find_run, json_option, yard_option
+from trainyard.cli.options import counted, echo_json, find_run, json_option, number_option, yard_option
+
+_METRICS = ["f1_macro", "f1_micro", "accuracy"]
 
 
 @click.command("significance")
@@ -15,20 +17,9 @@ from trainyard.cli.options import counted, echo_json, find_run, json_option, yar
 @click.argument("second", metavar="RUN_B")
 @yard_option
 @common.split_option
-@click.option(
-    "--metric", type=click.Choice(["f1_macro", "f1_micro", "accuracy"]), help="Only this metric; all by default."
-)
-@click.option(
-    "--resamples",
-    type=click.IntRange(100, 1_000_000),
-    metavar="N",
-    default=2000,
-    show_default=True,
-    help="The number of bootstrap samples.",
-)
-@click.option(
-    "--seed", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="The seed of the bootstrap."
-)
+@click.option("--metric", type=click.Choice(_METRICS), help="Only this metric; all by default.")
+@number_option("--resamples", 2000, "The number of bootstrap samples.", least=100, most=1_000_000)
+@number_option("--seed", 0, "The seed of the bootstrap.")
 @json_option
 def command(
     first: str, second: str, yard_root: Path, split: str, metric: str | None, resamples: int, seed: int, as_json: bool
@@ -43,11 +34,8 @@ def command(
 
     readers = find_run(yard_root, first), find_run(yard_root, second)
     labels, one, other = pair(*readers, split)
-    rows = [
-        row
-        for row in paired_bootstrap(labels, one.predicted, other.predicted, resamples=resamples, seed=seed)
-        if metric in (None, row.metric)
-    ]
+    found = paired_bootstrap(labels, one.predicted, other.predicted, resamples=resamples, seed=seed)
+    rows = [row for row in found if metric in (None, row.metric)]
     if as_json:
         runs = [reader.snapshot.id for reader in readers]
         echo_json({"runs": runs, "split": split, "seed": seed, "metrics": [vars(row) for row in rows]})
@@ -55,20 +43,9 @@ def command(
     click.echo(f"A  {common.title(readers[0])}")
     click.echo(f"B  {common.title(readers[1])}")
     click.echo(f"{split}: {counted(len(one.items), 'item')}, {resamples:,} bootstrap samples")
-    common.print_table(
-        ("metric", "A", "B", "B - A", "95 % interval", "p"),
-        [
-            (
-                row.metric,
-                f"{row.first:.4f}",
-                f"{row.second:.4f}",
-                f"{row.difference:+.4f}",
-                f"{row.low:+.4f} to {row.high:+.4f}",
-                f"{row.p_value:.4f}",
-            )
-            for row in rows
-        ],
-    )
+    shown = "{0.metric}|{0.first:.4f}|{0.second:.4f}|{0.difference:+.4f}|{0.low:+.4f} to {0.high:+.4f}|{0.p_value:.4f}"
+    header = ("metric", "A", "B", "B - A", "95 % interval", "p")
+    common.print_table(header, [shown.format(row).split("|") for row in rows])
     for row in rows:
         better = "B" if row.difference > 0 else "A"
         sure = row.p_value < 0.05

@@ -10,7 +10,7 @@ import click
 from trainyard.cli.analyse import common
 from trainyard.cli.options import FILTERED, counted, echo_json, filter_argument, json_option, out_option, yard_option
 from trainyard.errors import UserError
-from trainyard.runs import RunReader, Snapshot, Yard
+from trainyard.runs import Snapshot
 
 
 @click.command("weights", context_settings=FILTERED)
@@ -25,26 +25,18 @@ def command(query: str, yard_root: Path, out: Path | None, as_json: bool) -> Non
 
     FILTER chooses the runs as in `trainyard runs`, such as project:calls dataset:recanvo.
     """
-    from trainyard.analysis import layer_weights
-    from trainyard.index import Index
+    from trainyard.analysis import layer_weights, plots
 
     common.require_suffix(out, ".png", ".csv")
-    yard = Yard(yard_root)
-    rows = Index(yard).query(query).rows
-    readers = [RunReader(yard, yard.root / row["home"]) for row in rows]
+    readers = common.matching(yard_root, query)
     known = [(run.snapshot, weights) for run in readers if (weights := layer_weights.read(run)) is not None]
     labels = _labels([run for run, _ in known])
     found = dict(zip(labels, (weights for _, weights in known), strict=True))
     if not found:
-        matched = counted(len(rows), "run") + " matched" if rows else "no run matches"
-        raise UserError(
-            f"No run has layer weights ({matched}).",
-            "Train a speech encoder, which writes them: trainyard train vocalizations.",
-            value=query,
-        )
+        matched = f"{counted(len(readers), 'run')} matched" if readers else "no run matches"
+        remedy = "Train a speech encoder, which writes them: trainyard train vocalizations."
+        raise UserError(f"No run has layer weights ({matched}).", remedy, value=query)
     if out is not None:
-        from trainyard.analysis import plots
-
         common.write(
             out,
             counted(len(found), "run"),

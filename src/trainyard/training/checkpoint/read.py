@@ -5,20 +5,17 @@ Errors about damaged and foreign files name the file. Knows no models: `capture`
 
 from __future__ import annotations
 
-import contextlib
 import json
-import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from trainyard.checkpoints import formats as names
 from trainyard.errors import CheckpointError
+from trainyard.tensors import explained, read_tensors
 from trainyard.training.progress import Progress
 
 _OWN = (names.CONFIG, names.METRICS, names.MANIFEST, names.TRAINER_STATE, names.SAFETENSORS_INDEX)
@@ -53,7 +50,7 @@ def load(path: Path, *, weights_only: bool = False) -> Loaded:
     Raises:
         CheckpointError: it cannot be read; `place` is the path.
     """
-    with reading(path):
+    with explained(str(path), "`trainyard verify` checks a run's checkpoints; choose another one.", path):
         return _load_directory(path, weights_only) if path.is_dir() else _load_file(path)
 
 
@@ -66,30 +63,8 @@ def rule_in(path: Path) -> dict[str, Any] | None:
     return load(path, weights_only=True).decision
 
 
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns any error of the readers about a damaged or foreign file into a CheckpointError that names it."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: {_reason(error)}.",
-            "`trainyard verify` checks a run's checkpoints; choose another one.",
-            place=path,
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    # torch's own message for these explains how to run the code in the file
-    if isinstance(error, pickle.UnpicklingError | LookupError | EOFError):
-        return "it is not a file of tensors"
-    return f"{type(error).__name__}: {(str(error).splitlines() or ['?'])[0].rstrip('.')}"
-
-
 def _read(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    return read_tensors(path, path.name) if path.exists() else None
 
 
 def _load_file(path: Path) -> Loaded:
@@ -118,15 +93,15 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
     index = path / names.SAFETENSORS_INDEX
     if index.exists():
         shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        model = {name: tensor for shard in shards for name, tensor in load_file(path / shard).items()}
+        model = {name: tensor for shard in shards for name, tensor in read_tensors(path / shard, shard).items()}
     elif (path / names.SAFETENSORS).exists():
-        model = load_file(path / names.SAFETENSORS)
+        model = _read(path / names.SAFETENSORS)
     elif (path / names.PYTORCH_BIN).exists():
         model = _read(path / names.PYTORCH_BIN)
     else:
         raise CheckpointError(f"{path} contains no model weights.", "Choose another checkpoint.", place=path)
     if (path / names.ADAPTER).exists():
-        model = {**model, **load_file(path / names.ADAPTER)}
+        model = {**model, **_read(path / names.ADAPTER)}
     files = {
         file.name: file.read_bytes().decode()
         for file in sorted(path.iterdir())
