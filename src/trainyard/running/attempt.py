@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -29,6 +29,13 @@ from trainyard.training.events import Sink
 from trainyard.training.loop import fit
 from trainyard.training.process import Process
 from trainyard.training.progress import Progress
+
+StopRequest = Callable[[], bool]
+
+
+def never() -> bool:
+    """No request to stop."""
+    return False
 
 
 @contextlib.contextmanager
@@ -74,11 +81,14 @@ def attempt(
     console: Console,
     overrides: Sequence[str] = (),
     messages: Sequence[str] = (),
+    sinks: Sequence[Sink] = (),
+    should_stop: StopRequest = never,
 ) -> None:
     """Trains the steps that remain after `progress`, then tests and writes the final files.
 
     `run` is None in processes that write no run. Its log has what is printed on `console`, and before that
-    `messages`, which were printed earlier; the command line's `overrides` are saved with it.
+    `messages`, which were printed earlier; the command line's `overrides` are saved with it. `sinks` get the events
+    after the run's own; `should_stop` is asked after each step, and stops the training like a signal.
 
     Raises:
         Interrupted: a stop was requested; a checkpoint is written.
@@ -88,7 +98,7 @@ def attempt(
     if run is None:
         if trains:
             with _stop_requests() as asked:
-                _fit(setup, _checkpointer(setup, None), (), progress, asked)
+                _fit(setup, _checkpointer(setup, None), (), progress, lambda: asked.is_set() or should_stop())
         finish(setup, None, console)
         return
     with logging_to(run, "log", "error_log") as logger, _stop_requests() as asked:
@@ -110,7 +120,8 @@ def attempt(
                         checkpointer.catch_up(done=False)
                     own = sinks_of(setup, run, checkpointer, logger, console, progress)
                     try:
-                        _fit(setup, checkpointer, [*own, tracker] if tracker else own, progress, asked)
+                        every = [*own, *([tracker] if tracker else []), *sinks]
+                        _fit(setup, checkpointer, every, progress, lambda: asked.is_set() or should_stop())
                     except Interrupted:
                         checkpointer.wait()  # Interrupted guarantees a checkpoint
                         raise
@@ -148,11 +159,11 @@ def _checkpointer(setup: Setup, run: RunWriter | None) -> Checkpointer:
 
 
 def _fit(
-    setup: Setup, checkpointer: Checkpointer, sinks: Sequence[Sink], progress: Progress, asked: threading.Event
+    setup: Setup, checkpointer: Checkpointer, sinks: Sequence[Sink], progress: Progress, asked: StopRequest
 ) -> None:
     def should_stop() -> bool:
         checkpointer.check()
-        return bool(setup.process.share(asked.is_set()))
+        return bool(setup.process.share(asked()))
 
     fit(
         setup.step,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,22 +13,31 @@ from trainyard.assembly.setup import Setup, build
 from trainyard.assembly.trained import config_of, dataset_of, newest_readable
 from trainyard.checkpoints.resuming import choose_to_resume
 from trainyard.errors import NotResumableError
-from trainyard.running.attempt import attempt, starting_processes
+from trainyard.running.attempt import StopRequest, attempt, never, starting_processes
 from trainyard.running.logs import tell
 from trainyard.running.train import tested_model
 from trainyard.runs import CheckpointRecord, RunReader, Snapshot, Yard, resume_run
 from trainyard.training.checkpoint.capture import restore
 from trainyard.training.checkpoint.read import load
+from trainyard.training.events import Sink
 from trainyard.training.progress import Progress
 
 
 def resume(
-    yard: Yard, home: Path, *, step: int | None = None, console: Console | None = None, trust: bool = False
+    yard: Yard,
+    home: Path,
+    *,
+    step: int | None = None,
+    console: Console | None = None,
+    trust: bool = False,
+    sinks: Sequence[Sink] = (),
+    should_stop: StopRequest = never,
 ) -> None:
     """Continues a run from its newest complete checkpoint, or that of `step`: later ones must be removed first.
 
     Damaged checkpoints are set aside and reported. A run killed before its first checkpoint starts over. With
-    `trust`, `_target_` objects outside the allow-list are accepted, which can run any code.
+    `trust`, `_target_` objects outside the allow-list are accepted, which can run any code. `sinks` and `should_stop` are as
+    in `train`.
 
     Raises:
         UnsafeTargetError: the config names such an object, and `trust` is off.
@@ -42,10 +52,19 @@ def resume(
     with starting_processes(config.run.device) as process:
         saved = newest_readable(reader) or tested_model(config)
         setup = build(config, dataset_of(reader, config, saved, trust=trust), process, trust=trust, saved=saved)
-        resume_training(setup, yard, home, step=step, console=console)
+        resume_training(setup, yard, home, step=step, console=console, sinks=sinks, should_stop=should_stop)
 
 
-def resume_training(setup: Setup, yard: Yard, home: Path, *, step: int | None = None, console: Console) -> None:
+def resume_training(
+    setup: Setup,
+    yard: Yard,
+    home: Path,
+    *,
+    step: int | None = None,
+    console: Console,
+    sinks: Sequence[Sink] = (),
+    should_stop: StopRequest = never,
+) -> None:
     """`resume` for a training that is built: locks the run, restores its state, and trains the remaining steps."""
     process = setup.process
     messages: list[str] = []
@@ -82,7 +101,9 @@ def resume_training(setup: Setup, yard: Yard, home: Path, *, step: int | None = 
         if run is not None:
             where = f"step {progress.step}" if path else "the beginning (no checkpoint yet)"
             report(f"resuming {run.name} from {where}")
-        attempt(setup, run, progress, resumed=True, console=console, messages=messages)
+        attempt(
+            setup, run, progress, resumed=True, console=console, messages=messages, sinks=sinks, should_stop=should_stop
+        )
 
 
 def refuse_finished(run: Snapshot) -> None:

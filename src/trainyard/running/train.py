@@ -15,13 +15,14 @@ from trainyard.config.names import default_run_name, model_label
 from trainyard.config.schema import Config
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.layouts import Layout, load_layout
-from trainyard.running.attempt import attempt, starting_processes
+from trainyard.running.attempt import StopRequest, attempt, never, starting_processes
 from trainyard.running.lineage import source_of
 from trainyard.running.logs import kept_in, tell
 from trainyard.runs import Yard, checked_names, create_run
 from trainyard.runs.events import DataSeen, TaskChosen
 from trainyard.tracking.wandb import check_installed
 from trainyard.training.checkpoint.read import Loaded, load
+from trainyard.training.events import Sink
 from trainyard.training.progress import Progress
 
 
@@ -33,12 +34,15 @@ def train(
     console: Console | None = None,
     trust: bool = False,
     messages: Sequence[str] = (),
+    sinks: Sequence[Sink] = (),
+    should_stop: StopRequest = never,
 ) -> Path | None:
     """Trains a new run and returns its home; None in processes of torchrun that do not write it.
 
     The config and the data are checked before anything is written, or the yard made. With `trust`, `_target_`
     objects outside the allow-list are accepted, which can run any code. The command line's `overrides`, and
-    `messages` that were printed about this run already, are kept with it.
+    `messages` that were printed about this run already, are kept with it. `sinks` get the events of the training;
+    `should_stop` is asked after each step, and stops it with a checkpoint.
 
     Raises:
         UserError: an error in the config, the data, the names or the yard.
@@ -60,7 +64,16 @@ def train(
         check_names(config, layout, dataset.name)
         setup = build(config, dataset, process, trust=trust, saved=tested)
         load_initial_weights(setup.model, setup.config, setup.dataset)
-        return start_training(setup, yard_root, layout, console=console, overrides=overrides, messages=messages)
+        return start_training(
+            setup,
+            yard_root,
+            layout,
+            console=console,
+            overrides=overrides,
+            messages=messages,
+            sinks=sinks,
+            should_stop=should_stop,
+        )
 
 
 def start_training(
@@ -71,6 +84,8 @@ def start_training(
     console: Console,
     overrides: Sequence[str] = (),
     messages: Sequence[str] = (),
+    sinks: Sequence[Sink] = (),
+    should_stop: StopRequest = never,
 ) -> Path | None:
     """`train` for a training that is built, with its first weights."""
     config, run = setup.config, None
@@ -99,7 +114,17 @@ def start_training(
             for path, role in ((config.run.checkpoint_path, "initial weights"), (teacher_path, "teacher")):
                 if path and (source := source_of(run.yard, Path(path), role)) is not None:
                     run.event(source)
-        attempt(setup, run, Progress(), resumed=False, console=console, overrides=overrides, messages=messages)
+        attempt(
+            setup,
+            run,
+            Progress(),
+            resumed=False,
+            console=console,
+            overrides=overrides,
+            messages=messages,
+            sinks=sinks,
+            should_stop=should_stop,
+        )
     if run is None:
         return None
     tell(console, kept_in(run.home))
