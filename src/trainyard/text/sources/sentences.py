@@ -11,8 +11,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TypeVar
 
-import numpy as np
-
+from trainyard.data.order import random_bits
 from trainyard.errors import DataError
 from trainyard.text.sources.labelled_texts import FoundText, Texts, labelled_texts
 from trainyard.wording import did_you_mean, listed
@@ -121,7 +120,7 @@ class _Draws:
     """Random choices that depend on the seeds alone, in any version of NumPy; see `data.order`."""
 
     def __init__(self, *seeds: int) -> None:
-        self._bits = np.random.PCG64(np.random.SeedSequence([seed % 2**64 for seed in seeds]))
+        self._bits = random_bits(*seeds)
 
     def below(self, count: int) -> int:
         return int(self._bits.random_raw()) % count
