@@ -16,16 +16,16 @@ from trainyard.data.items import Items, files_at, require_shape
 from trainyard.errors import DataError
 from trainyard.images.files import ImageFiles, is_image
 from trainyard.images.schema import CsvData, DigitsData, ImageFolderData, NpzData
-from trainyard.images.sources import csv, digits, image_folder, npz
+from trainyard.images.sources import digits, npz
+from trainyard.images.sources.files import load_csv, load_folder
 
 __all__ = ["load", "preprocessing", "read_new"]
-
 
 _SOURCES: dict[type, Any] = {
     DigitsData: digits.load,
     NpzData: npz.load,
-    ImageFolderData: image_folder.load,
-    CsvData: csv.load,
+    ImageFolderData: load_folder,
+    CsvData: load_csv,
 }
 
 

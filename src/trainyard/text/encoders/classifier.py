@@ -67,8 +67,8 @@ class TextClassifier(nn.Module):
             ConfigError: the output has no bias.
         """
         output = output_layer(self.model)
+        what = f"the output of a {self.config.model_type} has no bias, which model.prior_bias=true sets"
         if output.bias is None:
-            what = f"the output of a {self.config.model_type} has no bias, which model.prior_bias=true sets"
             raise ConfigError([what], "Set model.prior_bias=false.", keys=["model.prior_bias"])
         with torch.no_grad():
             output.bias.copy_(log_odds)

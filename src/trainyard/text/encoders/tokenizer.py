@@ -83,8 +83,8 @@ class Tokenizer:
         backend = self._backend
         fewest = backend.num_special_tokens_to_add(False) + 1
         if max_tokens < fewest:
-            why, remedy = f"leaves no room for text: {fewest - 1} tokens are special", f"Set it to {fewest} or more."
-            raise ConfigError.of("data.max_tokens", max_tokens, why, remedy)
+            why = f"leaves no room for text: {fewest - 1} tokens are special"
+            raise ConfigError.of("data.max_tokens", max_tokens, why, f"Set data.max_tokens to {fewest} or more.")
         if self.longest is not None and max_tokens > self.longest:
             raise too_long(max_tokens, self.longest)
         _check_unicode(texts)
@@ -115,8 +115,9 @@ class Tokenizer:
 
 def too_long(max_tokens: int, longest: int) -> ConfigError:
     """The error for texts that may have more tokens than a model takes."""
-    why, remedy = f"is more than the {longest} tokens that the model takes", "choose another model"
-    return ConfigError.of("data.max_tokens", max_tokens, why, f"Set it to {longest} or less, or {remedy}.")
+    why = f"is more than the {longest} tokens that the model takes"
+    remedy = f"Set data.max_tokens to {longest} or less, or choose another model."
+    return ConfigError.of("data.max_tokens", max_tokens, why, remedy)
 
 
 def tokenizer_from_files(files: Mapping[str, str]) -> Tokenizer:

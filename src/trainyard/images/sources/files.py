@@ -1,26 +1,62 @@
-"""What image folders and CSVs of image paths share: reading the files, rejecting bad ones, building the dataset."""
+"""Image files as a dataset: a folder of images per class, or a CSV of image paths and labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from trainyard.data.build import ON_BAD, build_dataset, describe_bad, require_choice
 from trainyard.data.dataset import Dataset
+from trainyard.data.folders import find_in_folders
 from trainyard.data.found import FoundFile
+from trainyard.data.tables import find_in_table
 from trainyard.errors import DataError
-from trainyard.images.files import ImageFiles
-from trainyard.images.schema import CsvData, DigitsData, ImageFolderData
+from trainyard.images.files import IMAGE_SUFFIXES, ImageFiles, is_image
+from trainyard.images.schema import CsvData, ImageFolderData
 
 
-def build_from_files(
+def load_folder(data: ImageFolderData, *, cache_mb: float = 512) -> Dataset:
+    """Loads the images below a folder, see `find_in_folders`; up to `cache_mb` MiB of pixels stay in memory.
+
+    Without `dataset` the data is named after the folder.
+
+    Raises:
+        DataError: a missing folder, no class folders, an empty class, an unreadable image.
+    """
+    root = Path(data.path)
+    names, files, warnings = find_in_folders(root, data.classes, wanted=is_image, suffixes=IMAGE_SUFFIXES, noun="image")
+    return _dataset(data, data.dataset or root.resolve().name, names, files, cache_mb=cache_mb, warnings=warnings)
+
+
+def load_csv(data: CsvData) -> Dataset:
+    """Loads the images that a CSV lists, see `find_in_table`; `.tsv` files are separated by tabs.
+
+    Without `dataset` the data is named after the file.
+
+    Raises:
+        DataError: an unreadable table, an unknown column, an invalid label or split, a bad file.
+    """
+    table = Path(data.path)
+    names, files = find_in_table(
+        table,
+        data.classes,
+        path_column=data.path_column,
+        label_column=data.label_column,
+        group_column=data.group_column,
+        split_column=data.split_column,
+    )
+    return _dataset(data, data.dataset or table.stem, names, files)
+
+
+def _dataset(
     data: ImageFolderData | CsvData,
     name: str,
     classes: Sequence[str],
     files: Sequence[FoundFile],
     *,
-    cache_mb: float,
+    cache_mb: float = 512,
     warnings: Sequence[str] = (),
 ) -> Dataset:
     """Builds the dataset of the files that are complete images; `cache_mb` MiB of their pixels are kept in memory.
@@ -70,12 +106,3 @@ def build_from_files(
         warnings=notes,
         split=data.split,
     )
-
-
-def require_no_groups(data: DigitsData | ImageFolderData) -> None:
-    """Raises DataError where `split.test_groups` is set, for a source without groups."""
-    if data.split.test_groups:
-        key, remedy = "data.split.test_groups", "Use data=csv with data.group_column, or unset it."
-        raise DataError(
-            f"{key} is set, but {data.source} has no groups.", remedy, value=data.split.test_groups, place=key
-        )
