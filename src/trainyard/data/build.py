@@ -125,10 +125,10 @@ def _test_groups(where: str, groups: Sequence[str] | None, chosen: Sequence[str]
         if name not in known:
             has = f"its groups are {listed(known)}" if known else "none of its items is in a group"
             what, key = f"{where}: data.split.test_groups has {name!r}, but {has}.", "data.split.test_groups"
-            then = (
-                "Use groups of the data." if known else "Name the column of groups in data.group_column, or unset it."
-            )
-            raise DataError(what, did_you_mean(name, known, then=then), value=name, place=key)
+            remedy = "Name the column of groups in data.group_column, or unset it."
+            if known:
+                remedy = did_you_mean(name, known, then="Use groups of the data.")
+            raise DataError(what, remedy, value=name, place=key)
     return ["test" if group in chosen else "train" for group in groups or ()]
 
 
