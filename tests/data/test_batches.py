@@ -13,7 +13,7 @@ from trainyard.data.batches import Batches
 from trainyard.data.dataset import Dataset
 from trainyard.errors import DataError
 from trainyard.images.schema import ImageFolderData
-from trainyard.images.sources import image_folder
+from trainyard.images.sources.files import load_folder
 from trainyard.text.sources import Tokens
 
 
@@ -151,7 +151,7 @@ def tree(tmp_path_factory):
 
 
 def images(tree, cache_mb):
-    return image_folder.load(ImageFolderData(str(tree), image_size=(9, 10)), cache_mb=cache_mb)
+    return load_folder(ImageFolderData(str(tree), image_size=(9, 10)), cache_mb=cache_mb)
 
 
 @pytest.mark.parametrize("cache_mb", [0, 512])

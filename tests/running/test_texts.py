@@ -52,7 +52,7 @@ from trainyard.running.predict import predict_items
 from trainyard.running.resume import resume
 from trainyard.runs import RunReader, Yard, find_homes
 from trainyard.text import kind as text_kind
-from trainyard.text.encoders import train_tokenizer
+from trainyard.text.encoders.tokenizer import train_tokenizer
 
 # -- the recipe and its files
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from trainyard.models import huggingface
-from trainyard.text.encoders import TextClassifier, Tokenizer, train_tokenizer
 from trainyard.text.encoders.build import build as build_text_encoder
+from trainyard.text.encoders.classifier import TextClassifier
+from trainyard.text.encoders.tokenizer import Tokenizer, train_tokenizer
 
 TYPES = ("distilbert", "bert", "roberta")
 CLASSES = ["joy", "anger", "calm"]

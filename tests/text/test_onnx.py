@@ -37,7 +37,7 @@ def published(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A network of each family, and its file; RoBERTa's takes one label a text."""
     model = tiny(request.param, multi_label=request.param != "roberta").eval().requires_grad_(False)
     path = tmp_path_factory.mktemp(request.param) / "model.onnx"
-    parity = export_text_onnx(model, *batch(TEXTS), path, classes=CLASSES, decision=DECISION, details={"run": "r1"})
+    parity = export_text_onnx(model, *batch(TEXTS), path, classes=CLASSES, rule=DECISION, details={"run": "r1"})
     return model, path, parity
 
 

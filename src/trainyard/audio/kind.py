@@ -1,4 +1,4 @@
-"""Recordings as a kind of data: loads them for training, and reads new ones in the same way.
+"""Recordings as a kind of data, see `config.kinds`.
 
 Each speech encoder has its own features; every other network takes log-mel spectrograms.
 """
@@ -24,13 +24,14 @@ from trainyard.audio.features.waveform import normalise_waveform
 from trainyard.audio.features.whisper import WhisperFeatures
 from trainyard.audio.inputs import ClipOptions, Frontend
 from trainyard.audio.schema import AudioData, EncoderModel
+from trainyard.config.kinds import Files
 from trainyard.config.schema import Config
 from trainyard.config.targets import build_target
-from trainyard.data.build import describe_bad
+from trainyard.data.build import unusable_items
 from trainyard.data.cache import cache_directory
 from trainyard.data.dataset import Dataset
 from trainyard.data.items import Items, files_at
-from trainyard.errors import ConfigError, DataError
+from trainyard.errors import ConfigError
 
 __all__ = ["build", "describe", "export_folder", "load", "preprocessing", "read_new", "rebuild"]
 
@@ -45,24 +46,9 @@ _COMPUTED_AS = {
 
 
 def load(
-    config: Config,
-    *,
-    trust: bool = False,
-    item_shape: Sequence[int] | None = None,
-    files: Mapping[str, str] | None = None,
+    config: Config, *, trust: bool = False, item_shape: Sequence[int] | None = None, files: Files | None = None
 ) -> Dataset:
-    """The recordings of `config.data`, as inputs of `config.model`.
-
-    Args:
-        config: its `data`, `model`, `augmentations` and `system`.
-        trust: accept augmentations outside the allow-list.
-        item_shape: as recorded by a run, so that a published encoder need not be read.
-        files: not used.
-
-    Raises:
-        ConfigError: features or augmentations that cannot be computed.
-        DataError: the data cannot be read or trained on.
-    """
+    """The recordings of `config.data`, augmented in training, as inputs of `config.model`."""
     data = config.data
     assert isinstance(data, AudioData)
     described = preprocessing(config, item_shape)
@@ -103,15 +89,7 @@ def load(
 
 
 def preprocessing(config: Config, item_shape: Sequence[int] | None = None) -> dict[str, Any]:
-    """How a recording becomes the input of `config.model`: plain JSON values.
-
-    Args:
-        config: its `data` and `model`.
-        item_shape: of an input, if already known.
-
-    Raises:
-        ConfigError: features that cannot be computed with these settings.
-    """
+    """How a recording becomes the input of `config.model`; ConfigError where the features cannot be computed."""
     data, model = config.data, config.model
     assert isinstance(data, AudioData)
     features: dict[str, Any]
@@ -134,38 +112,15 @@ def preprocessing(config: Config, item_shape: Sequence[int] | None = None) -> di
 
 
 def read_new(
-    path: Path,
-    preprocessing: Mapping[str, Any],
-    *,
-    files: Mapping[str, str],
-    cache_dir: Path,
-    cache_mb: float,
-    trust: bool = False,
+    path: Path, preprocessing: Mapping[str, Any], *, files: Files, cache_dir: Path, cache_mb: float, trust: bool = False
 ) -> Items:
-    """The recordings at `path`, as inputs of a trained model.
-
-    Args:
-        path: a recording, or a folder of recordings at any depth.
-        preprocessing: the result of `preprocessing` for the training.
-        files: not used.
-        cache_dir: the cache's directory.
-        cache_mb: its limit.
-        trust: not used.
-
-    Raises:
-        DataError: there are no recordings, or a file cannot be used.
-    """
+    """The recordings at `path`: a recording, or a folder of recordings at any depth."""
     paths, names = files_at(path, is_audio, "recording")
     frontend = frontend_of(preprocessing)
     scan = scan_files(paths, clip_options(preprocessing), frontend, cache_dir, cache_mb)
     bad = [(name, why) for name, why in zip(names, scan.faults, strict=True) if why]
     if bad:
-        raise DataError(
-            f"{path}: some files cannot be used as recordings:{describe_bad(bad)}",
-            "Remove or fix them.",
-            value=[name for name, _ in bad],
-            place=path,
-        )
+        raise unusable_items(path, "some files cannot be used as recordings", bad)
     every = np.arange(len(paths), dtype=np.int64)
     return Items(tuple(names), scan.clips, scan.clips.finish, scan.clips.lengths(every) if frontend.masked else None)
 

@@ -11,10 +11,30 @@ Each module holds:
             Optional: explain_name(name), DATASETS, from_folder(name), RECIPES, IMPLIED; see `names`, `experiments`;
             long_form(section, values), the full section for an abbreviated one
     rules   check(config) faults of values that exclude each other
-    kind    load(config, trust, item_shape, files), preprocessing(config, item_shape),
-            read_new(path, preprocessing, files, cache_dir, cache_mb, trust)    where it has data
-            build(…, trust), describe(…), rebuild(config, files, trust)         where it has models
+    kind    load, preprocessing and read_new, where it has data; build, describe and rebuild, where it has models.
             Optional: write_onnx(model, …) where a graph has other inputs; export_folder(model, format, …)
+
+The functions of `kind` are called with all these arguments, and ignore those that they do not need:
+
+    load(config, *, trust, item_shape, files) -> Dataset
+        The items of `config.data`, as `config.model` takes them. `item_shape` is that of an input as a run recorded
+        it, so that a published encoder need not be read. `files` are those of the checkpoint that the data is for.
+        Raises ConfigError: the data does not fit the model, or `trainyard.fit` was given it; UnsafeTargetError: it
+        names an object outside the allow-list, and `trust` is off; DataError: it cannot be read or trained on.
+    preprocessing(config, item_shape) -> dict
+        How a raw item becomes the model's input, in plain JSON values: enough for `read_new` and for other programs.
+    read_new(path, preprocessing, *, files, cache_dir, cache_mb, trust) -> Items
+        The items in a file or folder, as inputs of a trained model with these `files` and recorded `preprocessing`;
+        decoded sound is cached in `cache_dir`, up to `cache_mb`. Raises DataError: there are none, or one cannot be
+        used; CheckpointError: `files` lack something; UnsafeTargetError, as above.
+    build(*, name, item_shape, classes, trust, **settings) -> nn.Module
+        A new network from items of `item_shape` to an output for each of `classes`; `settings` are the other fields
+        of its dataclass, and the data's `model_arguments`. Raises ConfigError, UnsafeTargetError.
+    describe(*, name, item_shape, classes, **settings) -> dict
+        What `config.json` says of that network, in plain JSON values.
+    rebuild(config, files, *, trust) -> nn.Module
+        The network that `describe` described, with new weights. Raises CheckpointError: `config` or `files` lack
+        something; ConfigError, UnsafeTargetError.
 """
 
 from __future__ import annotations
@@ -24,6 +44,8 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+Files = Mapping[str, str]  # the small files of a checkpoint beside its weights: name to text
 
 PACKAGES: tuple[str, ...] = (
     "trainyard.images",

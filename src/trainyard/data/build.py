@@ -7,6 +7,7 @@ folder or a CSV. Knows no file format.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,25 @@ from trainyard.errors import DataError, LeakError
 from trainyard.wording import did_you_mean, listed
 
 SPLIT_ALIASES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
-
 ON_LEAK = ("warn", "error", "drop")
+ON_BAD = ("error", "skip")
+
+
+def require_choice(key: str, value: object, choices: Sequence[object]) -> None:
+    """Raises DataError unless `value`, of the setting `key`, is one of `choices`."""
+    if value not in choices:
+        names = ", ".join(map(str, choices))
+        raise DataError(f"{key}={value!r} is not one of {names}.", f"Use one of {names}.", value=value, place=key)
+
+
+def unusable_items(path: Path, what: str, bad: Sequence[tuple[str, str]]) -> DataError:
+    """The error about items of `path` that cannot be used, as (name, reason); `what` says so."""
+    names = [name for name, _ in bad]
+    return DataError(f"{path}: {what}:{describe_bad(bad)}", "Remove or fix them.", value=names, place=path)
 
 
 def describe_bad(bad: Iterable[tuple[str, str]], shown: int = 5) -> str:
@@ -58,37 +67,18 @@ def build_dataset(
     split: SplitOptions,
     extra: Mapping[str, Any] | None = None,
 ) -> Dataset:
-    """Builds a checked `Dataset` from what a source has read.
+    """Builds a checked `Dataset`, whose attributes these are, from what a source has read about each item.
 
-    Args:
-        name: the dataset's name.
-        where: the name of the data in messages, such as its path.
-        classes: names in label order; none where the targets are not classes.
-        ids: one per item.
-        labels: positions in `classes`, one per item; or bool [N, C], where an item may have several. Without classes
-            any targets [N, ...], kept as they are.
-        digests: one per item.
-        item_shape: channels first.
-        fetch: given the items that are kept (int64, ascending), returns a fetch that renumbers them from 0.
-        official: the official split of each item; a val or test split that is missing is cut from train.
-        groups: one per item, "" for none.
-        texts: one per item, where the items are texts.
-        warnings: the warnings of the source.
-        split: how items are assigned to splits.
-        extra: attributes of the `Dataset` that do not depend on which items are kept.
+    `where` is the name of the data in messages, such as its path. Given the items that are kept (int64, ascending),
+    `fetch` returns a fetch that renumbers them from 0. A val or test split that is missing from the `official` ones
+    is cut from train. `extra` are attributes that do not depend on which items are kept.
 
     Raises:
         DataError: fewer than two classes, no items in train, or a class without items in train; the last
             is a warning where an item may have several labels.
         LeakError: something leaks and `on_leak` is "error".
     """
-    if split.on_leak not in ON_LEAK:
-        raise DataError(
-            f"data.split.on_leak={split.on_leak!r} is not one of {', '.join(ON_LEAK)}.",
-            f"Use one of {', '.join(ON_LEAK)}.",
-            value=split.on_leak,
-            place="data.split.on_leak",
-        )
+    require_choice("data.split.on_leak", split.on_leak, ON_LEAK)
     kept_as = (np.bool_ if np.ndim(labels) == 2 else np.int64) if classes else None
     labels = np.asarray(labels, dtype=kept_as)
     notes = list(warnings)
@@ -101,21 +91,17 @@ def build_dataset(
     leaks = find_leaks(ids, digests, groups, splits)
     keep = np.arange(len(ids), dtype=np.int64)
     if leaks and split.on_leak == "error":
-        raise LeakError(
-            f"{where}: {' '.join(leaks.describe())}",
-            "Fix the data, or set data.split.on_leak to drop (keeps test complete) or to warn.",
-            value=leaks,
-            place=where,
-        )
+        remedy = "Fix the data, or set data.split.on_leak to drop (keeps test complete) or to warn."
+        raise LeakError(f"{where}: {' '.join(leaks.describe())}", remedy, value=leaks, place=where)
     if leaks and split.on_leak == "drop":
         kept = without_leaks(digests, groups, splits)
         notes.append(_dropped_note(splits, kept, leaks))
         keep = np.flatnonzero(kept).astype(np.int64)
-        kept_ids, kept_digests = _pick(keep, ids, digests)
+    kept_ids, kept_digests = _pick(keep, ids, digests)
+    if len(keep) < len(ids):
         leaks = Leaks(repeated=find_leaks(kept_ids, kept_digests, None, splits[keep]).repeated)
     notes += leaks.describe()
     notes += _check_coverage(where, classes, labels[keep], splits[keep])
-    kept_ids, kept_digests = _pick(keep, ids, digests)
     return Dataset(
         name=name,
         classes=tuple(classes),
@@ -138,12 +124,11 @@ def _test_groups(where: str, groups: Sequence[str] | None, chosen: Sequence[str]
     for name in chosen:
         if name not in known:
             has = f"its groups are {listed(known)}" if known else "none of its items is in a group"
-            raise DataError(
-                f"{where}: data.split.test_groups has {name!r}, but {has}.",
-                did_you_mean(name, known, then="Use groups of the data."),
-                value=name,
-                place="data.split.test_groups",
-            )
+            what, key = f"{where}: data.split.test_groups has {name!r}, but {has}.", "data.split.test_groups"
+            remedy = "Name the column of groups in data.group_column, or unset it."
+            if known:
+                remedy = did_you_mean(name, known, then="Use groups of the data.")
+            raise DataError(what, remedy, value=name, place=key)
     return ["test" if group in chosen else "train" for group in groups or ()]
 
 
@@ -152,39 +137,26 @@ def _pick(keep: Indices, *columns: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _check_classes(where: str, classes: Sequence[str], labels: Labels) -> None:
-    repeated = sorted({name for name in classes if list(classes).count(name) > 1})
+    repeated = tuple(sorted({name for name in classes if list(classes).count(name) > 1}))
     if repeated:
-        raise DataError(
-            f"{where}: the classes repeat {listed(repeated)}.",
-            "List each class once.",
-            value=tuple(repeated),
-            place="data.classes",
-        )
+        what = f"{where}: the classes repeat {listed(repeated)}."
+        raise DataError(what, "List each class once.", value=repeated, place="data.classes")
     if not len(labels):
         raise DataError(f"{where} has no items.", "Check data.path.", place=where)
     if not classes:
         return
     if len(classes) < 2:
-        raise DataError(
-            f"{where} has only one class ({listed(list(classes))}); a classifier needs at least two.",
-            "Add items of a second class.",
-            value=tuple(classes),
-            place=where,
-        )
+        what = f"{where} has only one class ({classes[0]}); a classifier needs at least two."
+        raise DataError(what, "Add items of a second class.", value=tuple(classes), place=where)
     empty = _without_items(classes, labels)
     if empty and labels.ndim == 1:
-        raise DataError(
-            f"{where}: no items of {'class' if len(empty) == 1 else 'classes'} {listed(empty)}.",
-            "Add items, or remove the class from data.classes.",
-            value=tuple(empty),
-            place=where,
-        )
+        what = f"{where}: no items of {'class' if len(empty) == 1 else 'classes'} {listed(empty)}."
+        raise DataError(what, "Add items, or remove the class from data.classes.", value=empty, place=where)
 
 
-def _without_items(classes: Sequence[str], labels: Labels) -> list[str]:
-    if not classes:
-        return []
-    return [name for name, count in zip(classes, count_labels(labels, len(classes)), strict=True) if not count]
+def _without_items(classes: Sequence[str], labels: Labels) -> tuple[str, ...]:
+    counts = count_labels(labels, len(classes)) if classes else []
+    return tuple(name for name, count in zip(classes, counts, strict=True) if not count)
 
 
 def _complete(
@@ -219,10 +191,8 @@ def _missed_shares(splits: Splits, made: dict[str, tuple[float, int]]) -> list[s
         count = int((splits == split).sum())
         # More than half off the requested share, and by more than rounding to whole items explains.
         if abs(count - share * total) > max(share * total / 2, 1):
-            notes.append(
-                f"The {split} split has {count / total:.1%} of the items instead of {share:.1%}:"
-                " groups and identical items are not divided."
-            )
+            what = f"The {split} split has {count / total:.1%} of the items instead of {share:.1%}"
+            notes.append(f"{what}: groups and identical items are not divided.")
     return notes
 
 
@@ -241,12 +211,8 @@ def _check_coverage(where: str, classes: Sequence[str], labels: Labels, splits: 
         noun = "class" if len(missing) == 1 else "classes"
         if split == "train" and (not len(held) or (missing and labels.ndim == 1)):
             what = "no items" if not len(held) else f"no items of {listed(missing)}"
-            raise DataError(
-                f"{where}: the train split has {what}.",
-                "Add items to train, or change the split.",
-                value=tuple(missing),
-                place=f"{where}:train",
-            )
+            what, remedy = f"{where}: the train split has {what}.", "Add items to train, or change the split."
+            raise DataError(what, remedy, value=missing, place=f"{where}:train")
         if missing and len(held):
             effect = " The model cannot learn a label without items." if split == "train" else ""
             notes.append(f"The {split} split has no items of {noun} {listed(missing)}.{effect}")

@@ -20,20 +20,11 @@ from trainyard.wording import did_you_mean, listed
 def find_in_folders(
     root: Path, classes: Sequence[str] | None, *, wanted: Callable[[Path], bool], suffixes: frozenset[str], noun: str
 ) -> tuple[list[str], list[FoundFile], list[str]]:
-    """Finds the files below a folder. The first folder below the root is the class of all files in it, at any depth.
+    """The class names (by default the sorted folders), the `wanted` files below a folder in order, and warnings.
 
-    When the root contains `train`, the subfolders of `train` are the classes, and `val` (or `valid`, `validation`)
-    and `test` beside it are official splits.
-
-    Args:
-        root: the folder.
-        classes: names in label order; None: the class folders, sorted.
-        wanted: whether a file is one of those to find, by its name.
-        suffixes: the suffixes that `wanted` accepts, for messages.
-        noun: what the files are called, such as "image".
-
-    Returns:
-        The class names, the files in order, and warnings.
+    The first folder below the root is the class of all files in it, at any depth. When the root contains `train`, the
+    subfolders of `train` are the classes, and `val` (or `valid`, `validation`) and `test` beside it are official
+    splits. `suffixes`, which `wanted` accepts, and `noun`, such as "image", are for messages.
 
     Raises:
         DataError: a missing folder, no class folders, a class without files, classes that do not match.
@@ -50,12 +41,8 @@ def find_in_folders(
     if not found:
         loose = sum(wanted(entry) for entry in root.iterdir())
         what = f", only {loose} {noun}s without a class" if loose else ""
-        raise DataError(
-            f"{root} has no class folders{what}.",
-            f"Create one folder per class and move its {noun}s there.",
-            value=loose,
-            place=root,
-        )
+        remedy = f"Create one folder per class and move its {noun}s there."
+        raise DataError(f"{root} has no class folders{what}.", remedy, value=loose, place=root)
     names = _class_names(root, found, classes)
     files: list[FoundFile] = []
     ignored: list[str] = []
@@ -64,12 +51,8 @@ def find_in_folders(
             inside = sorted(walk(folder))
             here = [file for file in inside if wanted(file)]
             if not here and split in ("", "train"):
-                raise DataError(
-                    f"The class folder {folder} has no {noun}s.",
-                    f"Add {noun}s to it ({', '.join(sorted(suffixes))}), or remove the folder.",
-                    value=folder.name,
-                    place=folder,
-                )
+                remedy = f"Add {noun}s to it ({', '.join(sorted(suffixes))}), or remove the folder."
+                raise DataError(f"The class folder {folder} has no {noun}s.", remedy, value=folder.name, place=folder)
             ignored += [file.relative_to(root).as_posix() for file in inside if not wanted(file)]
             label = names.index(folder.name)
             files += [FoundFile(file, file.relative_to(root).as_posix(), label, split=split) for file in here]
@@ -100,12 +83,8 @@ def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
         if split is None:
             others.append(folder.name)
         elif split in tops:
-            raise DataError(
-                f"{tops[split]} and {folder} are both {split} folders.",
-                "Merge them, or remove one.",
-                value=split,
-                place=folder,
-            )
+            what = f"{tops[split]} and {folder} are both {split} folders."
+            raise DataError(what, "Merge them, or remove one.", value=split, place=folder)
         else:
             tops[split] = folder
     if "train" not in tops or not _subfolders(tops["train"]):
@@ -124,18 +103,12 @@ def _class_names(root: Path, found: list[str], classes: Sequence[str] | None) ->
         return found
     for folder in found:
         if folder not in classes:
-            raise DataError(
-                f"The folder {folder} in {root} is not one of the classes {listed(list(classes))}.",
-                did_you_mean(folder, classes, then="Add it to data.classes, or rename or remove the folder."),
-                value=folder,
-                place=root / folder,
-            )
+            what = f"The folder {folder} in {root} is not one of the classes {listed(list(classes))}."
+            remedy = did_you_mean(folder, classes, then="Add it to data.classes, or rename or remove the folder.")
+            raise DataError(what, remedy, value=folder, place=root / folder)
     for name in classes:
         if name not in found:
-            raise DataError(
-                f"{root} has no folder for class {name}; its folders are: {listed(found)}.",
-                did_you_mean(name, found, then="Create the folder, or remove the class from data.classes."),
-                value=name,
-                place=root,
-            )
+            what = f"{root} has no folder for class {name}; its folders are: {listed(found)}."
+            remedy = did_you_mean(name, found, then="Create the folder, or remove the class from data.classes.")
+            raise DataError(what, remedy, value=name, place=root)
     return list(classes)

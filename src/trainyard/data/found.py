@@ -1,4 +1,4 @@
-"""One file that a source found, before it was read."""
+"""Files that a source found."""
 
 from __future__ import annotations
 
@@ -10,20 +10,11 @@ ON_BAD_FILE = ("error", "skip")
 
 @dataclass
 class FoundFile:
-    """One file that a source found, before it was read.
-
-    Attributes:
-        path: its path.
-        id: its name in records.
-        label: the position of its class.
-        group: "" for none.
-        split: "train", "val" or "test"; "" if the data has no official splits.
-        where: its source for messages, such as a row of a CSV; "" if the id is enough.
-    """
+    """One file that a source found, before it was read."""
 
     path: Path
-    id: str
-    label: int
-    group: str = ""
-    split: str = ""
-    where: str = ""
+    id: str  # its name in records
+    label: int  # the position of its class
+    group: str = ""  # "" for none
+    split: str = ""  # "train", "val" or "test"; "" if the data has no official splits
+    where: str = ""  # its source for messages, such as a row of a CSV; "" if the id is enough

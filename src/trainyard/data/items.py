@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from trainyard.data.dataset import Fetch, Finish, Indices
 from trainyard.data.folders import walk
 from trainyard.errors import DataError
@@ -16,15 +18,7 @@ from trainyard.errors import DataError
 
 @dataclass(frozen=True)
 class Items:
-    """Named items, as inputs of a trained model.
-
-    Attributes:
-        ids: the name of each item.
-        fetch: int64 positions [B] -> float32 [B, *item_shape], or int64 [B, T] of texts.
-        finish: as in a `Dataset`.
-        lengths: as in a `Dataset`.
-        texts: the items themselves, if they are texts.
-    """
+    """Named items, as inputs of a trained model; the attributes are those of a `Dataset`."""
 
     ids: tuple[str, ...]
     fetch: Fetch
@@ -34,12 +28,7 @@ class Items:
 
 
 def files_at(path: Path, wanted: Callable[[Path], bool], noun: str) -> tuple[list[Path], list[str]]:
-    """A file, or the files in a folder at any depth, and their names.
-
-    Args:
-        path: a file, accepted without `wanted`, or a folder.
-        wanted: whether to include a file of the folder.
-        noun: the kind of file, for errors: "image".
+    """The file `path`, or the `wanted` files in it at any depth, and their names; `noun` is for errors: "image".
 
     Raises:
         DataError: there is no such file.
@@ -52,3 +41,11 @@ def files_at(path: Path, wanted: Callable[[Path], bool], noun: str) -> tuple[lis
     if not files:
         raise DataError(f"There is no {noun} at {path}.", f"Pass a file or a folder with {noun}s.", place=path)
     return files, names
+
+
+def require_shape(path: Path, items: Tensor, item_shape: tuple[int, ...]) -> None:
+    """Raises DataError unless the items of `path` [N, ...] have the shape that the model takes."""
+    shape = tuple(items.shape[1:])
+    if not items.ndim or shape != item_shape:
+        what = f"{path} holds items of shape {shape}; the model takes {item_shape}."
+        raise DataError(what, "Give items like those of the training.", value=shape, place=path)

@@ -12,13 +12,11 @@ import numpy.typing as npt
 
 
 def shuffled(count: int, *seeds: int) -> npt.NDArray[np.int64]:
-    """A permutation of 0 … count-1 that depends on the seeds alone, in any version of NumPy.
+    """A permutation of 0 … count-1 that depends on the seeds alone, integers of any sign and size."""
+    return np.argsort(random_bits(*seeds).random_raw(count), kind="stable").astype(np.int64, copy=False)
 
-    Args:
-        count: the length of the permutation.
-        seeds: integers of any sign and size; different tuples give unrelated permutations.
-    """
+
+def random_bits(*seeds: int) -> np.random.PCG64:
+    """Raw random bits; different tuples of seeds give unrelated ones."""
     # SeedSequence rejects negative integers; the modulus keeps small seeds unchanged.
-    entropy = [seed % 2**64 for seed in seeds]
-    bits = np.random.PCG64(np.random.SeedSequence(entropy))
-    return np.argsort(bits.random_raw(count), kind="stable").astype(np.int64, copy=False)
+    return np.random.PCG64(np.random.SeedSequence([seed % 2**64 for seed in seeds]))

@@ -37,16 +37,8 @@ def assign_splits(
     item. scikit-learn's StratifiedGroupKFold has the same aim but can only hold out one k-th of the
     items; this accepts any fraction.
 
-    Where an item may have several labels, the splits are stratified by label and by each combination of
-    labels that is frequent enough, including the empty one.
-
-    Args:
-        labels: one per item; or bool [N, C], where an item may have several.
-        groups: one per item, "" for an item in no group; None when there are no groups.
-        digests: one per item; equal ones mark identical items.
-        val_fraction: share of the items for validation, 0 for none.
-        test_fraction: share of the items for testing, 0 for none.
-        seed: different seeds give different splits.
+    Where an item may have several labels, bool [N, C], the splits are stratified by label and by each combination of
+    labels that is frequent enough, including the empty one. The group of an item in no group is "".
 
     Raises:
         DataError: the fractions leave nothing for training, or there are fewer groups and distinct items
@@ -60,10 +52,8 @@ def assign_splits(
     labels = np.asarray(labels)
     items, classes = np.nonzero(labels) if labels.ndim == 2 else (np.arange(len(labels)), _numbers(labels))
     columns = labels.shape[1] if labels.ndim == 2 else int(classes.max()) + 1
-    shape = (len(sizes), columns)
-    counts = coo_matrix(
-        (np.ones(len(items)), (units[items], classes)), shape=shape
-    ).tocsr()  # items of each class in each unit
+    ones, shape = np.ones(len(items)), (len(sizes), columns)
+    counts = coo_matrix((ones, (units[items], classes)), shape=shape).tocsr()  # items of each class in each unit
     if labels.ndim == 2:
         chosen = stratify_label_sets(labels.astype(bool), units, counts, sizes, shares, seed)
     else:
@@ -81,20 +71,13 @@ def _numbers(labels: npt.NDArray[np.generic]) -> Indices:
 def _shares(val_fraction: float, test_fraction: float) -> Floats:
     for name, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
         if not 0 <= fraction < 1:
-            raise DataError(
-                f"{name}={fraction} is not a share of the items.",
-                "Use a number from 0 to below 1.",
-                value=fraction,
-                place=f"data.split.{name}",
-            )
+            what, key = f"{name}={fraction} is not a share of the items.", f"data.split.{name}"
+            raise DataError(what, "Use a number from 0 to below 1.", value=fraction, place=key)
     train = 1 - val_fraction - test_fraction
     if train <= 1e-9:
-        raise DataError(
-            f"val_fraction={val_fraction} and test_fraction={test_fraction} leave nothing for training.",
-            "Make their sum less than 1.",
-            value=(val_fraction, test_fraction),
-            place="data.split",
-        )
+        what = f"val_fraction={val_fraction} and test_fraction={test_fraction} leave nothing for training."
+        value = (val_fraction, test_fraction)
+        raise DataError(what, "Make their sum less than 1.", value=value, place="data.split")
     return np.array([train, val_fraction, test_fraction])
 
 
@@ -141,32 +124,23 @@ def _fill_empty(chosen: Indices, counts: csr_matrix, sizes: Floats, used: Indice
         )
         unit = next(spare, None)
         if unit is None:
-            raise DataError(
-                f"The {SPLITS[split]} split would be empty: {int(sizes.sum())} items in {len(sizes)} groups"
-                f" (identical items count as one) cannot fill {len(used)} splits with every class in train.",
-                f"Add data, or set data.split.{SPLITS[split]}_fraction=0.",
-                value=str(SPLITS[split]),
-                place=f"data.split.{SPLITS[split]}_fraction",
+            name, key = SPLITS[split], f"data.split.{SPLITS[split]}_fraction"
+            what = (
+                f"The {name} split would be empty: {int(sizes.sum())} items in {len(sizes)} groups (identical items "
+                f"count as one) cannot fill {len(used)} splits with every class in train."
             )
+            raise DataError(what, f"Add data, or set {key}=0.", value=name, place=key)
         chosen[unit] = split
 
 
 @dataclass(frozen=True)
 class Leaks:
-    """What is in more than one split.
+    """What is in more than one split."""
 
-    Attributes:
-        identical: sets of items with the same content, as (id, split) pairs.
-        groups: groups with items in more than one split, as (group, splits).
-        repeated: number of items of train that repeat another item of train. Not a leak, but reported.
-        held_out: number of items of val and test in `identical` that equal an item of an earlier split
-            (train, then val).
-    """
-
-    identical: tuple[tuple[tuple[str, str], ...], ...] = ()
-    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    repeated: int = 0
-    held_out: int = 0
+    identical: tuple[tuple[tuple[str, str], ...], ...] = ()  # sets of items with the same content, as (id, split)
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()  # as (group, splits)
+    repeated: int = 0  # items of train that repeat another item of train: not a leak, but reported
+    held_out: int = 0  # items of val and test in `identical` that equal one of an earlier split (train, then val)
 
     def __bool__(self) -> bool:
         return bool(self.identical or self.groups)
@@ -225,19 +199,13 @@ def find_leaks(
     for group, place in zip(groups or (), places, strict=False):
         if group:
             spanning[group].add(place)
-    across = tuple(
-        (group, tuple(sorted(found, key=SPLITS.index))) for group, found in spanning.items() if len(found) > 1
-    )
+    ordered = {group: tuple(sorted(found, key=SPLITS.index)) for group, found in spanning.items()}
+    across = tuple((group, found) for group, found in ordered.items() if len(found) > 1)
     return Leaks(tuple(identical), across, repeated, held_out)
 
 
 def without_leaks(digests: Sequence[str], groups: Sequence[str] | None, splits: Splits) -> npt.NDArray[np.bool_]:
-    """Which items to keep so that nothing leaks: test stays complete, and val takes precedence over train.
-
-    Returns:
-        bool [N]; False for an item of train whose content or group is also in val or test, and for an item
-        of val whose content or group is also in test.
-    """
+    """Which items to keep, bool [N], so that nothing leaks: test stays complete, and val has precedence over train."""
     keep = np.ones(len(splits), dtype=bool)
     contents: set[str] = set()
     names: set[str] = {""}

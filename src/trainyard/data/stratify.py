@@ -19,11 +19,8 @@ Floats = npt.NDArray[np.float64]
 def stratify_classes(counts: csr_matrix, sizes: Floats, shares: Floats, seed: int) -> Indices:
     """A split for each unit, a position in `shares`, for items with one label.
 
-    Args:
-        counts: [units, classes], the items of each class in each unit.
-        sizes: [units], its items.
-        shares: [splits], which sum to 1; a split with 0 gets nothing.
-        seed: of the order in which units are assigned.
+    `counts` [units, classes] are the items of each class in each unit, and `sizes` [units] all its items; `shares`
+    [splits] sum to 1, and a split with 0 gets nothing.
     """
     chosen = np.full(len(sizes), -1, dtype=np.int64)
     order = shuffled(len(chosen), seed)
@@ -55,15 +52,7 @@ def stratify_label_sets(
     Iterative stratification (Sechidis, Tsoumakas, Vlahavas: On the Stratification of Multi-Label Data, ECML PKDD
     2011, algorithm 1): takes the rarest remaining label first, and gives each of its items to the split that lacks
     most of that label, or most items if two are equal. Beyond the paper, a combination of labels that is frequent
-    enough to be in every split counts as one more label.
-
-    Args:
-        labels: bool [N, C].
-        units: int64 [N], the unit of each item.
-        counts: as for `stratify_classes`, like the rest.
-        sizes: of the units.
-        shares: of the splits.
-        seed: of the order.
+    enough to be in every split counts as one more label. `units` [N] is the unit of each item.
     """
     chosen = np.full(len(sizes), -1, dtype=np.int64)
     order = shuffled(len(chosen), seed)

@@ -20,6 +20,11 @@ from trainyard.wording import did_you_mean, listed
 Row = tuple[int, dict[str, str]]  # its number in the file, and its cells by column
 
 
+def row_error(file: Path, number: int, what: str, remedy: str, value: object) -> DataError:
+    """The error about a row of a file: "FILE: row NUMBER `what`."."""
+    return DataError(f"{file}: row {number} {what}.", remedy, value=value, place=f"{file}:{number}")
+
+
 def find_in_table(
     table: Path,
     classes: Sequence[str] | None,
@@ -29,18 +34,10 @@ def find_in_table(
     group_column: str | None,
     split_column: str | None,
 ) -> tuple[list[str], list[FoundFile]]:
-    """Finds the files that a table lists, paths relative to the table; whether they exist is not checked.
+    """The class names, and the files that a table lists, in order; whether they exist is not checked.
 
-    Args:
-        table: a CSV, or a `.tsv` separated by tabs; UTF-8 with a header.
-        classes: names in label order; None: the labels, sorted (as numbers when all are).
-        path_column: the column of paths.
-        label_column: the column of labels.
-        group_column: items of one group stay on one side of a split; an empty cell is no group.
-        split_column: official splits: train, val, test.
-
-    Returns:
-        The class names, and the files in the order of the rows.
+    The table is a CSV, or a `.tsv` separated by tabs, UTF-8 with a header; paths are relative to it. Without `classes`
+    they are the labels, sorted (as numbers when all are). An empty cell in the group column means no group.
 
     Raises:
         DataError: an unreadable table, an unknown column, an invalid label or split.
@@ -89,42 +86,32 @@ def read_table(
         raise DataError(f"{table} {what}.", "Set data.path to a table.", place=table)
     lines = _lines(table, encodings)
     if not lines or not any(lines[0]):
-        raise DataError(
-            f"{table} has no header.", f"Name the columns in row 1: {', '.join(columns)}.", place=f"{table}:1"
-        )
+        remedy = f"Name the columns in row 1: {', '.join(columns)}."
+        raise DataError(f"{table} has no header.", remedy, place=f"{table}:1")
     header = [cell.strip() for cell in lines[0]]
     for column in columns:
         if header.count(column) != 1:
             count = "no" if column not in header else "more than one"
-            raise DataError(
-                f"{table} has {count} column {column!r}; its columns are: {listed(header)}.",
-                did_you_mean(column, header, then="Rename the column, or set its name in the configuration."),
-                value=column,
-                place=f"{table}:1",
-            )
+            what = f"{table} has {count} column {column!r}; its columns are: {listed(header)}."
+            remedy = did_you_mean(column, header, then="Rename the column, or set its name in the configuration.")
+            raise DataError(what, remedy, value=column, place=f"{table}:1")
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         if not any(cell if verbatim else cell.strip() for cell in line):
             continue
         if len(line) != len(header):
-            raise DataError(
-                f"{table}: row {number} has {len(line)} cells, but the header has {len(header)}.",
-                "Quote cells that contain a separator, and give every row all its cells.",
-                value=len(line),
-                place=f"{table}:{number}",
-            )
+            what = f"has {len(line)} cells, but the header has {len(header)}"
+            remedy = "Quote cells that contain a separator, and give every row all its cells."
+            raise row_error(table, number, what, remedy, len(line))
         named = zip(header, line, strict=True)
         rows.append((number, {name: cell if name in verbatim else cell.strip() for name, cell in named}))
     if not rows:
         raise DataError(f"{table} has a header but no rows.", "Add a row for each item.", place=table)
     for column in columns[:filled]:
-        empty = [number for number, row in rows if not row[column]]
-        if empty:
-            raise DataError(
-                f"{table}: row {empty[0]} is empty in column {column}.",
-                "Fill in the cell, or remove the row.",
-                value=column,
-                place=f"{table}:{empty[0]}",
+        empty = next((number for number, row in rows if not row[column]), None)
+        if empty is not None:
+            raise row_error(
+                table, empty, f"is empty in column {column}", "Fill in the cell, or remove the row.", column
             )
     return rows
 
@@ -137,12 +124,10 @@ def _lines(table: Path, encodings: Sequence[str]) -> list[list[str]]:
     try:
         return list(reader)
     except csv.Error as error:
-        raise DataError(
-            f"{table} is not a valid CSV: {error}, in line {reader.line_num}.",
-            "Check the quotes: a quoted cell must end with a quote, and quotes inside it must be doubled.",
-            value=str(error),
-            place=f"{table}:{reader.line_num}",
-        ) from error
+        line = reader.line_num
+        remedy = "Check the quotes: a quoted cell must end with a quote, and quotes inside it must be doubled."
+        what = f"{table} is not a valid CSV: {error}, in line {line}."
+        raise DataError(what, remedy, value=str(error), place=f"{table}:{line}") from error
     finally:
         csv.field_size_limit(usual)
 
@@ -169,12 +154,8 @@ def read_text(file: Path, encodings: Sequence[str] = ("utf-8-sig",)) -> str:
         # utf-8-sig counts from the end of the byte-order mark.
         start = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
         line = data.count(b"\n", 0, start) + 1
-        raise DataError(
-            f"{file} is not UTF-8: {error.reason} at byte {start}, in line {line}.",
-            "Save it as UTF-8.",
-            value=data[start],
-            place=f"{file}:{line}",
-        ) from error
+        what = f"{file} is not UTF-8: {error.reason} at byte {start}, in line {line}."
+        raise DataError(what, "Save it as UTF-8.", value=data[start], place=f"{file}:{line}") from error
 
 
 def sort_labels(labels: Collection[str]) -> list[str]:
@@ -192,27 +173,16 @@ def _check_labels(table: Path, rows: Sequence[Row], column: str, names: Sequence
     if unknown:
         value, number = next(iter(unknown.items()))
         others = [f"{other!r} (row {at})" for other, at in unknown.items() if other != value]
-        more = f" Also unknown: {listed(others, 5)}." if others else ""
-        raise DataError(
-            f"{table}: row {number} has label {value!r}, which is not one of the classes {listed(list(names))}.{more}",
-            did_you_mean(value, names, then="Fix the label, or add it to data.classes."),
-            value=value,
-            place=f"{table}:{number}",
-        )
+        more = f". Also unknown: {listed(others, 5)}" if others else ""
+        what = f"has label {value!r}, which is not one of the classes {listed(list(names))}{more}"
+        remedy = did_you_mean(value, names, then="Fix the label, or add it to data.classes.")
+        raise row_error(table, number, what, remedy, value)
 
 
 def split_of(table: Path, number: int, value: str) -> str:
-    """The split that a cell names: "train", "val" or "test".
-
-    Raises:
-        DataError: the cell is not the name of a split.
-    """
+    """The split that a cell names: "train", "val" or "test"; DataError for another value."""
     split = SPLIT_ALIASES.get(value.lower())
     if split is None:
-        raise DataError(
-            f"{table}: row {number} has an invalid split {value!r}.",
-            did_you_mean(value, SPLIT_ALIASES, then="Use train, val or test."),
-            value=value,
-            place=f"{table}:{number}",
-        )
+        remedy = did_you_mean(value, SPLIT_ALIASES, then="Use train, val or test.")
+        raise row_error(table, number, f"has an invalid split {value!r}", remedy, value)
     return split

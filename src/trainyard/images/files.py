@@ -31,31 +31,16 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".t
 
 # Exceptions that Pillow's decoders raise on damaged files; its plugins share no base class.
 _DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 
 Pixels = npt.NDArray[np.uint8]
-
-
 Fault = Literal["empty file", "not an image", "undecodable", "pixel type"]
 
 
 class UnreadableImage(ValueError):  # noqa: N818  (a finding, collected and reported with others)
-    """Bytes that are not a complete image.
-
-    Args:
-        reason: for people, to follow "NAME: ".
-        fault: the kind of fault, for programs.
-    """
+    """Bytes that are not a complete image; the reason is for people, to follow "NAME: "."""
 
     def __init__(self, reason: str, fault: Fault) -> None:
         super().__init__(reason, fault)
@@ -72,12 +57,9 @@ def is_image(path: Path) -> bool:
 
 
 def decode(data: bytes, size: tuple[int, int], channels: int) -> Pixels:
-    """Decodes an image and resizes it bilinearly: uint8 [channels, height, width].
+    """Decodes a file and resizes the image bilinearly to `size`, (height, width): uint8 [channels, height, width].
 
-    Args:
-        data: the whole file.
-        size: height and width of the result.
-        channels: 1 (grey) or 3 (RGB). Transparency is dropped; 16-bit grey keeps its upper 8 bits.
+    One channel is grey, three are RGB. Transparency is dropped; 16-bit grey keeps its upper 8 bits.
 
     Raises:
         UnreadableImage: when the bytes are empty, truncated, or not an image.
@@ -86,11 +68,9 @@ def decode(data: bytes, size: tuple[int, int], channels: int) -> Pixels:
         raise UnreadableImage("the file is empty", "empty file")
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            image = _eight_bits(opened)
-            image = image.convert("L" if channels == 1 else "RGB")
-            height, width = size
-            if image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BILINEAR)
+            image = _eight_bits(opened).convert("L" if channels == 1 else "RGB")
+            if image.size != size[::-1]:
+                image = image.resize(size[::-1], Image.Resampling.BILINEAR)
             pixels = np.asarray(image)
     except UnreadableImage:
         raise
@@ -119,14 +99,7 @@ class ImageFiles:
     """A fetch that decodes image files and caches their pixels in memory up to a limit.
 
     Forked worker processes share the memory, so that each finds what the others decoded. A copy passed to
-    another process by pickling starts with an empty cache.
-
-    Args:
-        paths: the files.
-        names: the name of each file in messages.
-        size: height and width of the result.
-        channels: 1 or 3.
-        cache_mb: mebibytes of pixels to cache; 0 disables the cache.
+    another process by pickling starts with an empty cache. `names` are for messages; see `decode`.
     """
 
     def __init__(
@@ -178,11 +151,7 @@ class ImageFiles:
         return part
 
     def read_all(self) -> list[tuple[str, str]]:
-        """Reads every file once, in threads, caching pixels up to the limit.
-
-        Returns:
-            For each file its hex content digest and what is wrong with it ("" if nothing).
-        """
+        """Reads every file once, in threads: its hex content digest, and what is wrong with it ("" if nothing)."""
         threads = min(16, 2 * (os.cpu_count() or 1))
         with ThreadPoolExecutor(threads, thread_name_prefix="read-images") as pool:
             return list(pool.map(self._read, range(len(self._paths))))
@@ -203,12 +172,9 @@ class ImageFiles:
         try:
             pixels = decode(self._paths[index].read_bytes(), self._size, self._channels)
         except (OSError, UnreadableImage) as error:
-            raise DataError(
-                f"The image {self._names[index]} has become unreadable since the data was loaded: {error}.",
-                "Restore the file, then resume the run.",
-                value=error.fault if isinstance(error, UnreadableImage) else error.strerror,
-                place=self._paths[index],
-            ) from error
+            what = f"The image {self._names[index]} has become unreadable since the data was loaded: {error}."
+            value, place = error.fault if isinstance(error, UnreadableImage) else error.strerror, self._paths[index]
+            raise DataError(what, "Restore the file, then resume the run.", value=value, place=place) from error
         self._keep(index, pixels)
         return pixels
 

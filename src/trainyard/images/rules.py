@@ -16,11 +16,8 @@ def check(config: Config) -> Iterator[Fault]:
     if isinstance(data, DigitsData):
         yield from _digits(config)
     if isinstance(data, DigitsData | ImageFolderData) and data.split.test_groups:
-        yield Fault(
-            f"`data.split.test_groups` is {show(list(data.split.test_groups))}, but data.source={data.source} has no "
-            "groups; leave it out",
-            ("data.split.test_groups",),
-        )
+        key, groups = "data.split.test_groups", show(list(data.split.test_groups))
+        yield Fault(f"`{key}` is {groups}, but data.source={data.source} has no groups; leave it out", (key,))
     if isinstance(data, CsvData):
         yield from group_column_faults(data)
 
@@ -31,8 +28,5 @@ def _digits(config: Config) -> Iterator[Fault]:
     if config.run.test and split.test_fraction == 0:
         yield Fault(f"`{test}` is 0, but digits has no official test split; add run.test=false", (test, "run.test"))
     if config.run.train and split.val_fraction == 0 and config.training.monitor.startswith("val_"):
-        yield Fault(
-            f"`{val}` is 0, so there is no {show(config.training.monitor)} to monitor; "
-            "set training.monitor=train_loss or hold items out",
-            (val, "training.monitor"),
-        )
+        what = f"`{val}` is 0, so there is no {show(config.training.monitor)} to monitor"
+        yield Fault(f"{what}; set training.monitor=train_loss or hold items out", (val, "training.monitor"))

@@ -29,17 +29,11 @@ def own_dataset(
     digest: Digest | None = None,
     split: SplitOptions,
 ) -> Dataset:
-    """The splits as one `Dataset`.
+    """The splits (each as `read_part` takes it) as one `Dataset`; those that are missing are held out from train.
 
-    Args:
-        splits: "train", and "val" and "test" where there are any; each as `read_part` takes it.
-        name: of the data set.
-        targets: what they must be: one label an item, several labels, either of the two, or anything.
-        classes: names in label order. None: names that the labels are, or their numbers; no classes for "any".
-        target: the column of the targets in a DataFrame.
-        ids: by split, what each item is called; others are called `train[0]`.
-        digest: see `read_part`.
-        split: how a val or test split that is missing is held out from train.
+    `targets` says what they must be: one label an item, several labels, either of the two, or anything. Without
+    `classes` these are the names that the labels are, or their numbers. `target` is the column of the targets in a
+    DataFrame, and `ids` has the names of the items by split; others are called `train[0]`.
 
     Raises:
         DataError: data that cannot be trained on.
@@ -68,24 +62,17 @@ def own_dataset(
 
 def _check_alike(parts: Mapping[str, Part]) -> None:
     """Raises DataError where the splits hold items, or targets, of different shapes or types."""
-    first = parts["train"]
+    first, remedy = parts["train"], "Prepare all splits in the same way."
     for key, part in parts.items():
         if (part.shape, part.dtype) != (first.shape, first.dtype):
-            raise DataError(
-                f"The items of {key} are {part.dtype} of shape {part.shape}, those of train {first.dtype} of shape "
-                f"{first.shape}.",
-                "Prepare all splits in the same way.",
-                value=part.shape,
-                place=key,
-            )
-        if part.targets.shape[1:] != first.targets.shape[1:] or part.targets.dtype.kind != first.targets.dtype.kind:
-            raise DataError(
-                f"The targets of {key} are {part.targets.dtype} of shape {part.targets.shape[1:]}, those of train "
-                f"{first.targets.dtype} of shape {first.targets.shape[1:]}.",
-                "Prepare all splits in the same way.",
-                value=part.targets.shape[1:],
-                place=key,
-            )
+            is_, was = f"{part.dtype} of shape {part.shape}", f"{first.dtype} of shape {first.shape}"
+            what = f"The items of {key} are {is_}, those of train {was}."
+            raise DataError(what, remedy, value=part.shape, place=key)
+        found, wanted = part.targets, first.targets
+        if found.shape[1:] != wanted.shape[1:] or found.dtype.kind != wanted.dtype.kind:
+            is_, was = f"{found.dtype} of shape {found.shape[1:]}", f"{wanted.dtype} of shape {wanted.shape[1:]}"
+            what = f"The targets of {key} are {is_}, those of train {was}."
+            raise DataError(what, remedy, value=found.shape[1:], place=key)
 
 
 def _ids(split: str, count: int, given: Sequence[str] | None) -> list[str]:
@@ -93,12 +80,8 @@ def _ids(split: str, count: int, given: Sequence[str] | None) -> list[str]:
         return [f"{split}[{position}]" for position in range(count)]
     names = [str(called) for called in given]
     if len(names) != count or len(set(names)) != count:
-        raise DataError(
-            f"ids has {len(set(names))} different names for the {count} items of {split}.",
-            "Give each item a name of its own.",
-            value=len(names),
-            place=split,
-        )
+        what = f"ids has {len(set(names))} different names for the {count} items of {split}."
+        raise DataError(what, "Give each item a name of its own.", value=len(names), place=split)
     return names
 
 
@@ -112,30 +95,23 @@ def _labels(
     wanted = {"single_label": (1,), "multi_label": (2,), "classes": (1, 2)}[targets]
     if found.ndim not in wanted:
         several = "a row of 0 and 1 for each item" if 1 not in wanted else "one label for each item"
-        raise DataError(
-            f"The targets have the shape {found.shape}, and {targets} takes {several}.",
-            "Choose the task multi_label for rows of 0 and 1, single_label for labels, or a task of your own.",
-            value=found.shape,
-            place="targets",
-        )
-    if found.ndim == 2:
-        return _sets(found, given, ids)
-    return _positions(found, given, ids)
+        what = f"The targets have the shape {found.shape}, and {targets} takes {several}."
+        remedy = "Choose the task multi_label for rows of 0 and 1, single_label for labels, or a task of your own."
+        raise DataError(what, remedy, value=found.shape, place="targets")
+    return _sets(found, given, ids) if found.ndim == 2 else _positions(found, given, ids)
 
 
 def _free(found: npt.NDArray[Any], ids: Sequence[str]) -> npt.NDArray[Any]:
     if found.dtype.kind == "U":
-        raise DataError(
-            "The targets are texts.", "Give numbers, which a loss can take.", value=str(found[0]), place=ids[0]
-        )
+        remedy = "Give numbers, which a loss can take."
+        raise DataError("The targets are texts.", remedy, value=str(found[0]), place=ids[0])
     if found.dtype.kind != "f":
         return found.astype(np.int64)
     bad = np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(axis=1))
     if len(bad):
         at = int(bad[0])
-        raise DataError(
-            f"The target of {ids[at]} is {found[at]}.", "Give finite numbers.", value=found[at].tolist(), place=ids[at]
-        )
+        what, value = f"The target of {ids[at]} is {found[at]}.", found[at].tolist()
+        raise DataError(what, "Give finite numbers.", value=value, place=ids[at])
     return found.astype(np.float32)
 
 
@@ -145,22 +121,19 @@ def _sets(
     if found.dtype.kind == "U":
         raise DataError("The targets are texts.", "Give rows of 0 and 1.", value=str(found[0, 0]), place=ids[0])
     order = classes or tuple(map(str, range(found.shape[1])))
-    if len(order) != found.shape[1]:
-        raise DataError(
-            f"The targets have {found.shape[1]} columns for {len(order)} classes.",
-            "Give a column of 0 and 1 for each class.",
-            value=found.shape[1],
-            place="classes",
+    columns = found.shape[1]
+    if len(order) != columns:
+        what, remedy = (
+            f"The targets have {columns} columns for {len(order)} classes.",
+            "Give one column for each class.",
         )
+        raise DataError(what, remedy, value=columns, place="classes")
     bad = np.argwhere((found != 0) & (found != 1))
     if len(bad):
         row, column = map(int, bad[0])
-        raise DataError(
-            f"The target of {ids[row]} for {order[column]} is {found[row, column]}, not 0 or 1.",
-            "Give rows of 0 and 1.",
-            value=found[row, column].item(),
-            place=ids[row],
-        )
+        value = found[row, column].item()
+        what = f"The target of {ids[row]} for {order[column]} is {value}, not 0 or 1."
+        raise DataError(what, "Give rows of 0 and 1.", value=value, place=ids[row])
     return found.astype(np.bool_), order
 
 
@@ -173,28 +146,18 @@ def _positions(
         bad = [at for at, label in enumerate(found.tolist()) if label not in known]
         if bad:
             label = str(found[bad[0]])
-            raise DataError(
-                f"The label of {ids[bad[0]]} is {label!r}, which is not one of the classes.",
-                did_you_mean(label, order, then="Correct it, or add it to classes."),
-                value=label,
-                place=ids[bad[0]],
-            )
+            what = f"The label of {ids[bad[0]]} is {label!r}, which is not one of the classes."
+            remedy = did_you_mean(label, order, then="Correct it, or add it to classes.")
+            raise DataError(what, remedy, value=label, place=ids[bad[0]])
         return np.array([known[label] for label in found.tolist()], dtype=np.int64), order
     if found.dtype.kind == "f":
-        raise DataError(
-            f"The label of {ids[0]} is {found[0]}, a float.",
-            "Give positions of classes as integers, names of classes, or a task of your own for other targets.",
-            value=found[0].item(),
-            place=ids[0],
-        )
+        what = f"The label of {ids[0]} is {found[0]}, a float."
+        remedy = "Give positions of classes as integers, names of classes, or a task of your own for other targets."
+        raise DataError(what, remedy, value=found[0].item(), place=ids[0])
     order = classes or tuple(map(str, range(int(found.max()) + 1)))
     bad_at = np.flatnonzero((found < 0) | (found >= len(order)))
     if len(bad_at):
         at = int(bad_at[0])
-        raise DataError(
-            f"The label of {ids[at]} is {found[at]}, and there are {len(order)} classes, numbered from 0.",
-            "Correct it, or add the class.",
-            value=found[at].item(),
-            place=ids[at],
-        )
+        what = f"The label of {ids[at]} is {found[at]}, and there are {len(order)} classes, numbered from 0."
+        raise DataError(what, "Correct it, or add the class.", value=found[at].item(), place=ids[at])
     return found.astype(np.int64), order

@@ -27,28 +27,17 @@ Digest = Callable[[Any, int], str | bytes]  # of the item of a Dataset at a posi
 _GIVE = "Give a torch Dataset of (x, y), a tuple (x, y) of arrays or tensors, or a pandas DataFrame."
 
 
-class Reader(Protocol):
-    """Reads items of one split."""
-
+class _Reader(Protocol):
     in_memory: bool
 
-    def read(self, positions: Indices) -> Tensor:
-        """The items at `positions` [B], stacked."""
+    def read(self, positions: Indices) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """The items of one split.
+    """The items of one split: how to read them, their targets (N rows) and digests, and shape and type of an item."""
 
-    Attributes:
-        reader: reads them.
-        targets: what each item's model is to say, N rows.
-        digests: of each item.
-        shape: of an item.
-        dtype: of an item.
-    """
-
-    reader: Reader
+    reader: _Reader
     targets: npt.NDArray[Any]
     digests: tuple[str, ...]
     shape: tuple[int, ...]
@@ -56,12 +45,7 @@ class Part:
 
 
 class OwnItems:
-    """A fetch from several parts, one behind the other.
-
-    Args:
-        parts: the items.
-        keep: positions to keep, which are renumbered from 0; ascending.
-    """
+    """A fetch from several parts, one behind the other, of the positions in `keep`, renumbered from 0."""
 
     def __init__(self, parts: Sequence[Part], keep: Indices) -> None:
         self._readers = [part.reader for part in parts]
@@ -134,66 +118,44 @@ def read_part(given: Any, where: str, *, target: str | None = None, digest: Dige
     Args:
         given: a torch Dataset of (x, y), or anything else with a length and such items; a tuple (x, y) of arrays or
             tensors; or a pandas DataFrame.
-        where: its name, for errors and ids.
+        where: its name, for errors.
         target: the column of a DataFrame that holds the targets; the others are the items.
         digest: of an item of a Dataset, in place of the digest of its x.
 
     Raises:
         DataError: it is none of these, is empty, or its items are not numbers of one shape and type.
     """
+    kind = type(given).__name__
     if _is_frame(given):
         return _of_frame(given, where, target)
     if isinstance(given, tuple):
         if len(given) != 2:
-            raise DataError(
-                f"{where} is a tuple of {len(given)}, not of x and y.", _GIVE, value=len(given), place=where
-            )
+            what = f"{where} is a tuple of {len(given)}, not of x and y."
+            raise DataError(what, _GIVE, value=len(given), place=where)
         return _of_arrays(given[0], _targets(given[1], where), where)
     if isinstance(given, DataLoader):
-        raise DataError(
-            f"{where} is a DataLoader; Trainyard makes the batches itself, so that a resume is exact.",
-            "Give the loader's `dataset`.",
-            value=type(given).__name__,
-            place=where,
-        )
+        what = f"{where} is a DataLoader; Trainyard makes the batches itself, so that a resume is exact."
+        raise DataError(what, "Give the loader's `dataset`.", value=kind, place=where)
     if isinstance(given, IterableDataset) or not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
-        raise DataError(
-            f"{where} is a {type(given).__name__}, whose items have no positions.",
-            _GIVE,
-            value=type(given).__name__,
-            place=where,
-        )
+        raise DataError(f"{where} is a {kind}, whose items have no positions.", _GIVE, value=kind, place=where)
     if isinstance(given, Tensor | np.ndarray | str | bytes | dict):
-        raise DataError(
-            f"{where} is a {type(given).__name__}, without targets.", _GIVE, value=type(given).__name__, place=where
-        )
+        raise DataError(f"{where} is a {kind}, without targets.", _GIVE, value=kind, place=where)
     return _of_dataset(given, where, digest)
 
 
 def as_items(values: Any, where: str) -> Tensor:
-    """Numbers as a tensor on the CPU: floats as float32, all else as it is.
-
-    Raises:
-        DataError: they are not numbers, or not of one shape.
-    """
+    """Numbers of one shape as a tensor on the CPU, floats as float32, all else as it is; or a DataError."""
     try:
         tensor = values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, order="C"))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"{where}: a {type(values).__name__} cannot become a tensor: {error}.",
-            "Return a tensor, an array or numbers as x, all of one shape.",
-            value=type(values).__name__,
-            place=where,
-        ) from error
+        kind, remedy = type(values).__name__, "Return a tensor, an array or numbers as x, all of one shape."
+        what = f"{where}: a {kind} cannot become a tensor: {error}."
+        raise DataError(what, remedy, value=kind, place=where) from error
     return tensor.to(torch.float32) if tensor.is_floating_point() else tensor.contiguous()
 
 
 def features_of(x: Any) -> Tensor:
-    """Items without targets, as `read_part` reads those of an array or of a DataFrame.
-
-    Raises:
-        DataError: they are not numbers, or not of one shape.
-    """
+    """Items without targets, as `read_part` reads those of an array or of a DataFrame; or a DataError."""
     return as_items(x.to_numpy(dtype=np.float32) if _is_frame(x) else x, "x")
 
 
@@ -201,33 +163,21 @@ def _of_arrays(x: Any, targets: npt.NDArray[Any], where: str) -> Part:
     items = as_items(x, where)
     if not items.ndim or len(items) != len(targets) or not len(items):
         count = len(items) if items.ndim else 0
-        raise DataError(
-            f"{where} has {count} items and {len(targets)} targets.",
-            "Give as many targets as items, one or more.",
-            value=(count, len(targets)),
-            place=where,
-        )
+        what, remedy = f"{where} has {count} items and {len(targets)} targets.", "Give one target for each item."
+        raise DataError(what, remedy, value=(count, len(targets)), place=where)
     return Part(_Arrays(items), targets, row_digests(items.numpy()), tuple(items.shape[1:]), items.dtype)
 
 
 def _of_frame(frame: Any, where: str, target: str | None) -> Part:
     if target is None or target not in frame.columns:
-        raise DataError(
-            f"{where} is a DataFrame with the columns {', '.join(map(str, frame.columns))}; "
-            f"{'no column is named as the target' if target is None else f'{target!r} is not one of them'}.",
-            "Name the column of the targets with target=….",
-            value=target,
-            place=where,
-        )
+        fault = "no column is named as the target" if target is None else f"{target!r} is not one of them"
+        what = f"{where} is a DataFrame with the columns {', '.join(map(str, frame.columns))}; {fault}."
+        raise DataError(what, "Name the column of the targets with target=….", value=target, place=where)
     features = frame.drop(columns=[target])
     wrong = [str(name) for name, kind in features.dtypes.items() if kind.kind not in "fiub"]
     if wrong:
-        raise DataError(
-            f"{where}: the columns {', '.join(wrong)} are not numbers.",
-            "Encode them as numbers, or drop them.",
-            value=wrong,
-            place=where,
-        )
+        what = f"{where}: the columns {', '.join(wrong)} are not numbers."
+        raise DataError(what, "Encode them as numbers, or drop them.", value=wrong, place=where)
     return _of_arrays(features.to_numpy(dtype=np.float32), _targets(frame[target].to_numpy(), where), where)
 
 
@@ -244,33 +194,25 @@ def _of_dataset(dataset: Any, where: str, digest: Digest | None) -> Part:
         if first is None:
             first = x
         if x.shape != first.shape or x.dtype != first.dtype:
-            raise DataError(
-                f"{name} is {x.dtype} of shape {tuple(x.shape)}, and the items before it {first.dtype} of shape "
-                f"{tuple(first.shape)}.",
-                "Resize or pad the items in the Dataset, so that they can be stacked.",
-                value=tuple(x.shape),
-                place=name,
-            )
+            shape, before = tuple(x.shape), f"{first.dtype} of shape {tuple(first.shape)}"
+            what = f"{name} is {x.dtype} of shape {shape}, and the items before it {before}."
+            remedy = "Resize or pad the items in the Dataset, so that they can be stacked."
+            raise DataError(what, remedy, value=shape, place=name)
         digests.append(_digest_of(x) if digest is None else _hashed(digest(dataset, position)))
         targets.append(y)
     assert first is not None
     if digest is None and _digest_of(_pair(dataset[0], f"{where}[0]")[0]) != digests[0]:
-        raise DataError(
-            f"{where}[0] differs when it is read twice, so that a resume could not tell whether the data changed.",
-            "Pass digest=, a function of the Dataset and a position, such as lambda data, at: data.paths[at].",
-            place=f"{where}[0]",
-        )
+        what = f"{where}[0] differs when it is read twice, so that a resume could not tell whether the data changed."
+        remedy = "Pass digest=, a function of the Dataset and a position, such as lambda data, at: data.paths[at]."
+        raise DataError(what, remedy, place=f"{where}[0]")
     return Part(_Items(dataset, where), _targets(targets, where), tuple(digests), tuple(first.shape), first.dtype)
 
 
 def _pair(item: Any, where: str) -> tuple[Tensor, Any]:
     if not isinstance(item, tuple | list) or len(item) != 2:
-        raise DataError(
-            f"{where} is a {type(item).__name__}, not a pair of x and y.",
-            "Return (x, y) from `__getitem__`.",
-            value=type(item).__name__,
-            place=where,
-        )
+        kind = type(item).__name__
+        what = f"{where} is a {kind}, not a pair of x and y."
+        raise DataError(what, "Return (x, y) from `__getitem__`.", value=kind, place=where)
     return as_items(item[0], where), item[1]
 
 
@@ -281,36 +223,25 @@ def _digest_of(x: Tensor) -> str:
 
 def _hashed(value: Any) -> str:
     if not isinstance(value, str | bytes):
-        raise DataError(
-            f"digest= returned a {type(value).__name__}.",
-            "Return text or bytes that are others whenever the item is another.",
-            value=type(value).__name__,
-            place="digest",
-        )
+        kind, remedy = type(value).__name__, "Return text or bytes that differ whenever the items differ."
+        raise DataError(f"digest= returned a {kind}.", remedy, value=kind, place="digest")
     return hashlib.blake2b(value.encode() if isinstance(value, str) else value, digest_size=16).hexdigest()
 
 
 def _targets(values: Any, where: str) -> npt.NDArray[Any]:
     """The targets as one array; texts stay texts."""
+    remedy = "Give numbers of one shape, or names of classes."
     if isinstance(values, list):
         values = [value.detach().cpu().numpy() if isinstance(value, Tensor) else value for value in values]
     try:
         found = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise DataError(
-            f"The targets of {where} are not of one shape: {error}.",
-            "Give numbers of one shape, or names of classes.",
-            place=where,
-        ) from error
+        raise DataError(f"The targets of {where} are not of one shape: {error}.", remedy, place=where) from error
     if found.dtype == object and all(isinstance(value, str) for value in found.ravel()):
         found = found.astype(str)
     if found.dtype.kind not in "biufU" or not found.ndim:
-        raise DataError(
-            f"The targets of {where} are {found.dtype}, not numbers or names of classes.",
-            "Give numbers of one shape, or names of classes.",
-            value=str(found.dtype),
-            place=where,
-        )
+        what = f"The targets of {where} are {found.dtype}, not numbers or names of classes."
+        raise DataError(what, remedy, value=str(found.dtype), place=where)
     return found
 
 

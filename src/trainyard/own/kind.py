@@ -1,4 +1,4 @@
-"""A user's own model and data, built from the `_target_` of a configuration."""
+"""A user's own model and data, built from the `_target_` of a configuration; see `config.kinds`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainyard.config.kinds import Files
 from trainyard.config.schema import Config
 from trainyard.config.targets import build_target, target_accepts
 from trainyard.data.arrays import to_unit
 from trainyard.data.dataset import Dataset, Fetch, Indices, Remembers
-from trainyard.data.items import Items
+from trainyard.data.items import Items, require_shape
 from trainyard.errors import CheckpointError, ConfigError, DataError
-from trainyard.own.dataset import own_dataset
+from trainyard.own.dataset import Targets, own_dataset
 from trainyard.own.items import as_items
 from trainyard.own.schema import OwnData, OwnModel
 from trainyard.wording import did_you_mean
@@ -30,26 +31,11 @@ _RETURNED = ("train", "val", "test", "classes", "ids", "digest", "target")
 
 
 def load(
-    config: Config,
-    *,
-    trust: bool = False,
-    item_shape: Sequence[int] | None = None,
-    files: Mapping[str, str] | None = None,
+    config: Config, *, trust: bool = False, item_shape: Sequence[int] | None = None, files: Files | None = None
 ) -> Dataset:
     """The data that the target of `config.data` returns.
 
     A model that is not the user's own gets float32 items, of which 8-bit ones are scaled to [0, 1].
-
-    Args:
-        config: its `data`; the rest says what the targets are, and which model takes the items.
-        trust: call a target outside the allow-list.
-        item_shape: not used.
-        files: not used.
-
-    Raises:
-        UnsafeTargetError: such a target, and `trust` is off.
-        ConfigError: the data was given to `trainyard.fit`, or the target refuses its arguments.
-        DataError: what it returns cannot be trained on.
     """
     data = config.data
     assert isinstance(data, OwnData)
@@ -63,9 +49,8 @@ def load(
     if isinstance(found, Dataset):
         dataset = replace(found, name=data.dataset or found.name)
     else:
-        dataset = own_dataset(
-            **_splits(found, path), name=name, targets="classes" if config.task is None else "any", split=data.split
-        )
+        targets: Targets = "classes" if config.task is None else "any"
+        dataset = own_dataset(**_splits(found, path), name=name, targets=targets, split=data.split)
     described = describe_items(dataset)
     if hasattr(import_module(module), "read_new"):
         described["read_new"] = f"{module}.read_new"
@@ -82,37 +67,16 @@ def describe_items(dataset: Dataset) -> dict[str, Any]:
 
 
 def preprocessing(config: Config, item_shape: Sequence[int]) -> dict[str, Any]:
-    """How an item becomes the input of a model; `load` adds its type, and where new items are read.
-
-    Args:
-        config: not used.
-        item_shape: of an input.
-    """
+    """How an item becomes the input of a model; `load` adds its type, and where new items are read."""
     return {"kind": "own", "item_shape": [int(size) for size in item_shape]}
 
 
 def read_new(
-    path: Path,
-    preprocessing: Mapping[str, Any],
-    *,
-    files: Mapping[str, str],
-    cache_dir: Path,
-    cache_mb: float,
-    trust: bool = False,
+    path: Path, preprocessing: Mapping[str, Any], *, files: Files, cache_dir: Path, cache_mb: float, trust: bool = False
 ) -> Items:
-    """The items at `path`, read by the function `read_new` beside the target of the data; an .npz without one.
+    """The items at `path`: (ids, x) as the function `read_new` beside the target of the data returns them.
 
-    Args:
-        path: whatever that function takes; it returns (ids, x). Else an .npz with `x`, and `ids` if it likes.
-        preprocessing: as `load` described it for the training.
-        files: not used.
-        cache_dir: not used.
-        cache_mb: not used.
-        trust: call that function, where it is outside the allow-list.
-
-    Raises:
-        UnsafeTargetError: it is, and `trust` is off.
-        DataError: items of another shape, or nothing that can be read.
+    Without such a function, `path` is an .npz with `x`, and optionally `ids`.
     """
     if "read_new" in preprocessing:
         with _in_section("data.target"):
@@ -121,24 +85,14 @@ def read_new(
         names, x = _read_npz(path)
     items = as_items(x, str(path))
     item_shape, dtype = tuple(preprocessing["item_shape"]), preprocessing.get("dtype", "float32")
-    if not items.ndim or tuple(items.shape[1:]) != item_shape:
-        raise DataError(
-            f"{path} holds items of shape {tuple(items.shape[1:])}; the model takes {item_shape}.",
-            "Give items like those of the training.",
-            value=tuple(items.shape[1:]),
-            place=path,
-        )
+    require_shape(path, items, item_shape)
     items = items.to(getattr(torch, dtype))
     if "scaled" in preprocessing:
         items = to_unit(items)
     ids = tuple(map(str, names)) if names is not None else tuple(f"{path.name}[{at}]" for at in range(len(items)))
     if len(ids) != len(items) or not ids:
-        raise DataError(
-            f"{path} holds {len(items)} items and {len(ids)} ids.",
-            "Give one id for each item.",
-            value=len(ids),
-            place=path,
-        )
+        what = f"{path} holds {len(items)} items and {len(ids)} ids."
+        raise DataError(what, "Give one id for each item.", value=len(ids), place=path)
     return Items(ids, lambda indices: items[torch.from_numpy(indices)])
 
 
@@ -152,37 +106,21 @@ def build(
     given: str | None = None,
     first_weights: str | None = None,
 ) -> nn.Module:
-    """The network that a target builds; it is passed `item_shape` and `classes` where it has such arguments.
+    """The network that `target` builds; it is passed `item_shape` and `classes` where it has such arguments.
 
-    Args:
-        name: not used.
-        item_shape: the shape of one item, without the batch.
-        classes: class names, in the order of the outputs; none where the targets are not classes.
-        trust: accept a target outside the allow-list.
-        target: `_target_` and arguments.
-        given: the class of a module given to `trainyard.fit`, which cannot be built again.
-        first_weights: not used.
-
-    Raises:
-        UnsafeTargetError: a target outside the allow-list, and `trust` is off.
-        ConfigError: it refuses its arguments, is not a network, or there is none.
+    A module of the class `given` to `trainyard.fit` cannot be built again: that is a ConfigError.
     """
     if target is None:
         raise _only_given("model", f"a module of class {given} that was", "model._target_=my_package.Net")
     offered = {"item_shape": tuple(item_shape), "classes": tuple(classes)}
     with _in_section("model.target"):
-        extra = {
-            key: value
-            for key, value in offered.items()
-            if key not in target and target_accepts(target, key, trust=trust, by_name=True)
-        }
-        model = build_target(target, trust=trust, **extra)
+        missing = [key for key in offered if key not in target]
+        taken = {key: offered[key] for key in missing if target_accepts(target, key, trust=trust, by_name=True)}
+        model = build_target(target, trust=trust, **taken)
     if not isinstance(model, nn.Module):
-        raise ConfigError(
-            [f"`model.target` is {target['_target_']}, which builds a {type(model).__name__}"],
-            "Name a class that is a torch.nn.Module, or a function that returns one.",
-            keys=["model.target"],
-        )
+        what = f"`model.target` is {target['_target_']}, which builds a {type(model).__name__}"
+        remedy = "Name a class that is a torch.nn.Module, or a function that returns one."
+        raise ConfigError([what], remedy, keys=["model.target"])
     return model
 
 
@@ -195,7 +133,7 @@ def describe(
     given: str | None = None,
     first_weights: str | None = None,
 ) -> dict[str, Any]:
-    """The contents of `config.json` for `build` with the same arguments: plain JSON values."""
+    """The contents of `config.json` for `build` with the same arguments."""
     path = given or str((target or {}).get("_target_"))
     return {
         "model_type": f"trainyard-{name}",
@@ -208,36 +146,16 @@ def describe(
     }
 
 
-def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False) -> nn.Module:
-    """The network that `describe` described, with fresh weights.
-
-    Args:
-        config: the contents of config.json.
-        files: not used.
-        trust: accept a target outside the allow-list.
-
-    Raises:
-        UnsafeTargetError: a target outside the allow-list, and `trust` is off.
-        ConfigError: the network was given to `trainyard.fit`, or can no longer be built.
-        CheckpointError: a config.json that lacks a key.
-    """
+def rebuild(config: Mapping[str, Any], files: Files | None = None, *, trust: bool = False) -> nn.Module:
+    """The network that `describe` described, with new weights."""
     missing = [key for key in ("item_shape", "id2label", "target") if key not in config]
     if missing:
-        raise CheckpointError(
-            f"config.json of a model of the user's own lacks {', '.join(missing)}.",
-            "Use the config.json that was saved with the weights.",
-            value=missing,
-            place="config.json",
-        )
+        what = f"config.json of a model of the user's own lacks {', '.join(missing)}."
+        remedy = "Use the config.json that was saved with the weights."
+        raise CheckpointError(what, remedy, value=missing, place="config.json")
     classes = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
-    return build(
-        name="own",
-        item_shape=config["item_shape"],
-        classes=classes,
-        trust=trust,
-        target=config["target"],
-        given=config.get("given"),
-    )
+    kept = {"item_shape": config["item_shape"], "target": config["target"], "given": config.get("given")}
+    return build(name="own", classes=classes, trust=trust, **kept)
 
 
 class _AsFloat:
@@ -270,30 +188,21 @@ def _in_section(key: str) -> Iterator[None]:
 
 
 def _only_given(section: str, what: str, short: str) -> ConfigError:
-    return ConfigError(
-        [f"`{section}` is {what} given to trainyard.fit; the configuration cannot build it again"],
-        f"Continue with `trainyard.fit(…, resume=…)` from code that has it, or train with {short}.",
-        keys=[f"{section}.target"],
-    )
+    problem = f"`{section}` is {what} given to trainyard.fit; the configuration cannot build it again"
+    remedy = f"Continue with `trainyard.fit(…, resume=…)` from code that has it, or train with {short}."
+    return ConfigError([problem], remedy, keys=[f"{section}.target"])
 
 
 def _splits(found: Any, path: str) -> dict[str, Any]:
     """The arguments of `own_dataset` in what the target of the data returned."""
     if not isinstance(found, Mapping):
-        raise DataError(
-            f"{path} returned a {type(found).__name__}.",
-            'Return a trainyard.data.dataset.Dataset, or a mapping {"train": …, "val": …, "test": …}.',
-            value=type(found).__name__,
-            place=path,
-        )
-    unknown = [str(key) for key in found if key not in _RETURNED]
-    if unknown:
-        raise DataError(
-            f"{path} returned a mapping with the key {unknown[0]!r}.",
-            did_you_mean(unknown[0], _RETURNED, then=f"The keys are {', '.join(_RETURNED)}."),
-            value=unknown[0],
-            place=path,
-        )
+        kind = type(found).__name__
+        remedy = 'Return a trainyard.data.dataset.Dataset, or a mapping {"train": …, "val": …, "test": …}.'
+        raise DataError(f"{path} returned a {kind}.", remedy, value=kind, place=path)
+    unknown = next((str(key) for key in found if key not in _RETURNED), None)
+    if unknown is not None:
+        remedy = did_you_mean(unknown, _RETURNED, then=f"The keys are {', '.join(_RETURNED)}.")
+        raise DataError(f"{path} returned a mapping with the key {unknown!r}.", remedy, value=unknown, place=path)
     splits = {key: found[key] for key in ("train", "val", "test") if key in found}
     return {"splits": splits, **{key: found[key] for key in found if key not in splits}}
 
@@ -303,16 +212,9 @@ def _read_npz(path: Path) -> tuple[Any, Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if "x" not in arrays:
-                raise DataError(
-                    f"{path} has no array `x`, it has {', '.join(arrays.files)}.",
-                    "Save the items with np.savez(path, x=items).",
-                    value=arrays.files,
-                    place=path,
-                )
+                what = f"{path} has no array `x`, it has {', '.join(arrays.files)}."
+                raise DataError(what, "Save the items with np.savez(path, x=items).", value=arrays.files, place=path)
             return arrays.get("ids"), arrays["x"]
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path} cannot be read as an .npz: {error}.",
-            "Give an .npz with `x`, or write a function `read_new(path)` beside the one that loads the data.",
-            place=path,
-        ) from error
+        remedy = "Give an .npz with `x`, or write a function `read_new(path)` beside the one that loads the data."
+        raise DataError(f"{path} cannot be read as an .npz: {error}.", remedy, place=path) from error

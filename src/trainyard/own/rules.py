@@ -14,7 +14,5 @@ def check(config: Config) -> Iterator[Fault]:
     if isinstance(config.model, OwnModel) and config.model.target is None and config.model.given is None:
         yield Fault("`model.name` is own, so a class is needed; add model._target_=my_package.Net", ("model.target",))
     if isinstance(config.data, OwnData) and config.data.target is None and config.data.given is None:
-        yield Fault(
-            "`data.source` is own, so a function that returns the data is needed; add data._target_=my_package.load",
-            ("data.target",),
-        )
+        what = "`data.source` is own, so a function that returns the data is needed"
+        yield Fault(f"{what}; add data._target_=my_package.load", ("data.target",))

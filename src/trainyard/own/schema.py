@@ -65,10 +65,6 @@ def long_form(section: str, values: Any) -> Any:
     """`data` or `model` with what belongs to its `_target_` in `target`; any other section as it is.
 
     Beside a `_target_`, or a `name` or `source` of `own`, keys that the dataclass does not have are arguments.
-
-    Args:
-        section: `data` or `model`.
-        values: as written.
     """
     if section not in _SECTIONS or not isinstance(values, Mapping):
         return values

@@ -29,14 +29,7 @@ Encode = Callable[[Sequence[str], int], tuple[npt.NDArray[np.integer], npt.NDArr
 def split_texts(texts: Texts, *, name: str, label_name: str = "label", split: SplitOptions) -> Dataset:
     """The checked texts with their splits; they cannot be fetched before `with_tokens`.
 
-    Args:
-        texts: as read by a source. Texts with the same bytes are the same item.
-        name: the dataset's name.
-        label_name: the header of a column of classes.
-        split: how items are assigned to splits.
-
-    Raises:
-        DataError: as `build_dataset`.
+    Texts with the same bytes are the same item. Raises what `build_dataset` raises.
     """
     digests = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts.texts]
     return build_dataset(
@@ -58,14 +51,9 @@ def split_texts(texts: Texts, *, name: str, label_name: str = "label", split: Sp
 
 
 def with_tokens(dataset: Dataset, encode: Encode, *, pad_id: int, max_tokens: int, **extra: Any) -> Dataset:
-    """The dataset of `split_texts` with tokens.
+    """The dataset of `split_texts` with tokens, and further attributes of it in `extra`.
 
-    Args:
-        dataset: of texts.
-        encode: truncates each text to `max_tokens` tokens; see `Encode`.
-        pad_id: the padding token.
-        max_tokens: the largest number of tokens of a text, including special tokens.
-        extra: further attributes of the dataset.
+    `encode` truncates each text to `max_tokens` tokens, special ones included.
 
     Raises:
         DataError: a text without tokens.
@@ -75,15 +63,10 @@ def with_tokens(dataset: Dataset, encode: Encode, *, pad_id: int, max_tokens: in
     tokens = Tokens(*encode(dataset.texts, max_tokens), pad_id)
     none = [dataset.ids[index] for index in np.flatnonzero(tokens.lengths == 0).tolist()]
     if none:
-        raise DataError(
-            f"{dataset.name}: the tokenizer returns no tokens for {listed(none, 3)}.",
-            "Remove these texts, or use another tokenizer.",
-            value=none,
-            place=dataset.name,
-        )
+        what = f"{dataset.name}: the tokenizer returns no tokens for {listed(none, 3)}."
+        raise DataError(what, "Remove these texts, or use another tokenizer.", value=none, place=dataset.name)
     warnings = dataset.warnings
-    full = int((tokens.lengths >= max_tokens).sum())
-    if full:
+    if full := int((tokens.lengths >= max_tokens).sum()):
         verb = "fills" if full == 1 else "fill"
         warnings += (f"{full} of {len(dataset)} texts {verb} data.max_tokens={max_tokens} and may be truncated.",)
     return replace(

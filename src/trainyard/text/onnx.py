@@ -31,7 +31,7 @@ def export_text_onnx(
     *,
     classes: Sequence[str],
     tolerance: float = 1e-4,
-    decision: Mapping[str, Any] | None = None,
+    rule: Mapping[str, Any] | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Parity:
     """Writes `model` as a float32 ONNX file, and its description to `path` with `.json`.
@@ -47,7 +47,7 @@ def export_text_onnx(
         path: the file; an existing one is replaced atomically.
         classes: names in the order of the logits.
         tolerance: largest difference of a logit, as a share of the largest logit (or of 1, if that is more).
-        decision: how probabilities become labels, for the description.
+        rule: how probabilities become labels, for the description.
         details: anything else for the description, as plain JSON values.
 
     Raises:
@@ -80,7 +80,7 @@ def export_text_onnx(
         "problem_type": whole.config.problem_type,
         "pad_token_id": whole.config.pad_token_id,
         "max_tokens": whole.longest,
-        "decision": decision,
+        "decision": rule,
     }
     publish(parity, proto, content, "float32", classes, described, details)
     return parity

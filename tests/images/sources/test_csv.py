@@ -10,11 +10,11 @@ from tiny_images import image_csv
 
 from trainyard.errors import DataError
 from trainyard.images.schema import CsvData
-from trainyard.images.sources import csv
+from trainyard.images.sources.files import load_csv
 
 
 def load(table, **options):
-    return csv.load(data_section(CsvData, path=str(table), **({"image_size": (8, 8)} | options)))
+    return load_csv(data_section(CsvData, path=str(table), **({"image_size": (8, 8)} | options)))
 
 
 def rows_of(table):

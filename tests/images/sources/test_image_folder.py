@@ -8,11 +8,11 @@ from tiny_images import image_tree
 
 from trainyard.errors import DataError, LeakError
 from trainyard.images.schema import ImageFolderData
-from trainyard.images.sources import image_folder
+from trainyard.images.sources.files import load_folder
 
 
 def load(root, **options):
-    return image_folder.load(data_section(ImageFolderData, path=str(root), **({"image_size": (8, 8)} | options)))
+    return load_folder(data_section(ImageFolderData, path=str(root), **({"image_size": (8, 8)} | options)))
 
 
 def test_folders_are_classes_and_pixels_are_pillows(tmp_path):

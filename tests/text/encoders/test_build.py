@@ -15,8 +15,10 @@ from tiny_texts import CLASSES, SIZES, TEXTS, TYPES, batch, settings, theirs, ti
 
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.models import build_model, from_model_config, huggingface, model_config
-from trainyard.text.encoders import TextClassifier, load_tokenizer, text_source
 from trainyard.text.encoders.build import build as build_text_encoder
+from trainyard.text.encoders.classifier import TextClassifier
+from trainyard.text.encoders.families import text_source
+from trainyard.text.encoders.tokenizer import load_tokenizer
 
 
 def loaded(type_: str, path: Path, **more: Any) -> TextClassifier:

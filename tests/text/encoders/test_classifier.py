@@ -16,9 +16,11 @@ from trainyard.checkpoints import FORMATS, commit
 from trainyard.errors import ConfigError
 from trainyard.models import from_model_config, huggingface, model_config
 from trainyard.models.protocols import SavesItself
-from trainyard.text.encoders import TextClassifier, load_tokenizer, text_source
 from trainyard.text.encoders.build import build as build_text_encoder
 from trainyard.text.encoders.build import describe as text_config
+from trainyard.text.encoders.classifier import TextClassifier
+from trainyard.text.encoders.families import text_source
+from trainyard.text.encoders.tokenizer import load_tokenizer
 from trainyard.training.checkpoint.capture import Capture, Trainee, load_weights, rng_state
 from trainyard.training.checkpoint.read import load
 from trainyard.training.checkpoint.write import encode

@@ -20,7 +20,7 @@ from tiny_texts import HARD, TEXTS, TYPES, theirs, tokenizer, write_byte_bpe
 
 from trainyard.errors import CheckpointError, ConfigError, DataError
 from trainyard.models import huggingface
-from trainyard.text.encoders import Tokenizer, load_tokenizer, tokenizer_from_files, train_tokenizer
+from trainyard.text.encoders.tokenizer import Tokenizer, load_tokenizer, tokenizer_from_files, train_tokenizer
 
 
 def auto(path: Path) -> Any:
@@ -195,7 +195,7 @@ SCRIPT = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
 from test_tokenizer import corpus
-from trainyard.text.encoders import train_tokenizer
+from trainyard.text.encoders.tokenizer import train_tokenizer
 files = train_tokenizer(corpus(), 1500).files()
 print(hashlib.sha256("".join(files[name] for name in sorted(files)).encode()).hexdigest())
 """

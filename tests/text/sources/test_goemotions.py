@@ -2,9 +2,14 @@ import numpy as np
 import pytest
 
 from trainyard.errors import DataError
+from trainyard.text.schema import TextData
 from trainyard.text.sources import find
 
 TRAIN = b'My "favourite" food\t27,0\ted1\n"He said\t1\ted2\r\nno feeling\t\ted3\n'
+
+
+def goemotions(path, **options):
+    return find(TextData(corpus="goemotions", path=None if path is None else str(path), **options))
 
 
 @pytest.fixture
@@ -19,7 +24,7 @@ def folder(tmp_path):
 
 
 def test_quotes_are_characters_and_labels_keep_their_order(folder):
-    texts = find("goemotions", folder.parent.parent)
+    texts = goemotions(folder.parent.parent)
     assert texts.classes[:2] == ("e0", "e1")
     assert texts.classes[27] == "neutral"
     assert texts.texts == ('My "favourite" food', '"He said', "no feeling", "tränen \rüber 😢", "fine")
@@ -30,7 +35,7 @@ def test_quotes_are_characters_and_labels_keep_their_order(folder):
 
 def test_names_may_be_in_the_file_of_the_first_publication(folder):
     (folder / "labels.txt").rename(folder / "emotions.txt")
-    assert find("goemotions", folder).classes[27] == "neutral"
+    assert goemotions(folder).classes[27] == "neutral"
 
 
 @pytest.mark.parametrize(
@@ -51,14 +56,14 @@ def test_names_may_be_in_the_file_of_the_first_publication(folder):
 def test_faults_are_reported_with_file_row_and_value(folder, name, content, place, value):
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as raised:
-        find("goemotions", folder)
+        goemotions(folder)
     assert (raised.value.place, raised.value.value) == (str(folder / place), value)
     assert raised.value.remedy
 
 
 def test_bad_items_can_be_skipped_and_are_counted(folder):
     (folder / "dev.tsv").write_text("a\t28\tx\nb\t1\ty\n \t1\tz\n")
-    texts = find("goemotions", folder, on_bad_item="skip")
+    texts = goemotions(folder, on_bad_item="skip")
     assert texts.ids[3:] == ("y", "ef1")
     (warning,) = texts.warnings
     assert "2 texts" in warning
@@ -68,18 +73,18 @@ def test_bad_items_can_be_skipped_and_are_counted(folder):
 
 def test_single_labels_are_enforced(folder):
     with pytest.raises(DataError) as raised:
-        find("goemotions", folder, multi_label=False)
+        goemotions(folder, multi_label=False)
     assert raised.value.value == (("27", "0"), (), ("1", "27"))
     assert raised.value.place == f"{folder / 'train.tsv'}:1"
     assert "data.on_bad_item=skip" in raised.value.remedy
-    texts = find("goemotions", folder, multi_label=False, on_bad_item="skip")
+    texts = goemotions(folder, multi_label=False, on_bad_item="skip")
     assert texts.labels.tolist() == [1, 27]
 
 
 def test_what_is_missing_is_named(folder, tmp_path):
     def refusal(path, **options):
         with pytest.raises(DataError) as raised:
-            find("goemotions", path, **options)
+            goemotions(path, **options)
         assert raised.value.remedy
         return raised.value.value, raised.value.place
 

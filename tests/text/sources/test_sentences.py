@@ -10,6 +10,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from trainyard.config.schema import SplitOptions
 from trainyard.errors import DataError
 from trainyard.text.dataset import split_texts
+from trainyard.text.schema import TextData
 from trainyard.text.sources import find
 from trainyard.text.sources.sentences import EMOTIONS, load
 
@@ -37,7 +38,7 @@ def test_sentences_are_distinct_and_have_no_one_or_several_emotions():
 
 
 def test_one_label_each_where_one_is_allowed():
-    made = find("sentences", None, sentences=300, multi_label=False, classes=("joy", "anger"))
+    made = find(TextData(sentences=300, multi_label=False, classes=("joy", "anger")))
     assert made.classes == ("joy", "anger")
     assert made.labels.shape == (300,)
     assert set(made.labels.tolist()) == {0, 1}

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainyard.errors import DataError
+from trainyard.text.schema import TextData
 from trainyard.text.sources import find
 
 # What spoils round trips. Only whole characters, as a file of UTF-8 has no others.
@@ -39,7 +40,7 @@ def write_lines(path, *rows):
 
 
 def table(path, **options):
-    return find("table", path, **options)
+    return find(TextData(corpus="table", path=str(path), **options))
 
 
 def refusal(path, **options):
@@ -249,4 +250,4 @@ def test_other_files_and_choices_are_refused(tmp_path):
     assert refusal(path, on_bad_item="drop") == ("drop", "data.on_bad_item")
     assert refusal(path, label_separator="") == ("", "data.label_separator")
     with pytest.raises(ValueError, match="'poems'"):
-        find("poems", path)
+        find(TextData(corpus="poems", path=str(path)))

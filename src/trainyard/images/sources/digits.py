@@ -12,21 +12,12 @@ from sklearn.datasets import load_digits
 from trainyard.data.arrays import InMemory, row_digests
 from trainyard.data.build import build_dataset
 from trainyard.data.dataset import Dataset
-from trainyard.images.reading import require_no_groups
 from trainyard.images.schema import DigitsData
 
 
 def load(data: DigitsData | None = None) -> Dataset:
-    """Loads the digits as float32 [1, 8, 8] in [0, 1].
-
-    Args:
-        data: the name of the data and how it is split; None for the defaults.
-
-    Raises:
-        DataError: `split.test_groups`, which the digits do not have.
-    """
+    """Loads the digits as float32 [1, 8, 8] in [0, 1]."""
     data = data or DigitsData()
-    require_no_groups(data)
     bunch = load_digits()
     images = np.ascontiguousarray(bunch.images)
     items = torch.from_numpy((images / 16).astype(np.float32)[:, np.newaxis])

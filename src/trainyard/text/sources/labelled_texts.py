@@ -9,71 +9,42 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from trainyard.data.build import describe_bad
+from trainyard.data.build import ON_BAD, describe_bad, require_choice
 from trainyard.data.dataset import Labels
 from trainyard.data.tables import sort_labels
 from trainyard.errors import DataError
 from trainyard.wording import listed, suggestion
 
-ON_BAD_ITEM = ("error", "skip")
+Fault = tuple[str, object]  # why a text cannot be used, and the value at fault
 
 
 @dataclass(frozen=True)
 class FoundText:
-    """A text as a source found it.
+    """A text as a source found it; text and labels (by name or number) are verbatim."""
 
-    Attributes:
-        where: its location for messages, such as `row 3` or `dev.tsv: row 3`.
-        id: its name in records.
-        text: verbatim.
-        labels: verbatim, by name or number.
-        group: "" for none.
-        split: "train", "val" or "test"; "" when the data has no splits of its own.
-        place: its location for programs, such as `data/dev.tsv:3`; "" for none.
-    """
-
-    where: str
+    where: str  # its location for messages, such as `row 3` or `dev.tsv: row 3`
     id: str
     text: str
     labels: tuple[str, ...]
-    group: str = ""
-    split: str = ""
-    place: str = ""
-
-
-class _Fault(NamedTuple):
-    """Why a text cannot be used, and the value at fault."""
-
-    reason: str
-    value: object
+    group: str = ""  # "" for none
+    split: str = ""  # "" when the data has no splits of its own
+    place: str = ""  # its location for programs, such as `data/dev.tsv:3`; "" for none
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Texts with their labels, before splitting and tokenizing.
+    """Texts with their labels, before splitting and tokenizing."""
 
-    Attributes:
-        where: the name of the data in messages, such as its path.
-        classes: names in label order.
-        ids: the name of each text in records; unique.
-        texts: in full.
-        labels: int64 [N], positions in `classes`; or bool [N, C], where a text may have several.
-        groups: one per text, "" for none; None: there are no groups.
-        splits: the official split of each; None: there are none.
-        warnings: for the user.
-    """
-
-    where: str
-    classes: tuple[str, ...]
-    ids: tuple[str, ...]
+    where: str  # the name of the data in messages, such as its path
+    classes: tuple[str, ...]  # names in label order
+    ids: tuple[str, ...]  # unique
     texts: tuple[str, ...]
-    labels: Labels
-    groups: tuple[str, ...] | None = None
-    splits: tuple[str, ...] | None = None
+    labels: Labels  # int64 [N], positions in `classes`; or bool [N, C], where a text may have several
+    groups: tuple[str, ...] | None = None  # one per text, "" for none
+    splits: tuple[str, ...] | None = None  # the official split of each
     warnings: tuple[str, ...] = ()
 
 
@@ -94,14 +65,8 @@ def labelled_texts(
     Raises:
         DataError: a text cannot be used and `on_bad_item` is "error", or two texts have the same id.
     """
-    if on_bad_item not in ON_BAD_ITEM:
-        raise DataError(
-            f"data.on_bad_item={on_bad_item!r} is not one of {', '.join(ON_BAD_ITEM)}.",
-            f"Use one of {', '.join(ON_BAD_ITEM)}.",
-            value=on_bad_item,
-            place="data.on_bad_item",
-        )
-    faults = [_Fault(reason, item.text) if (reason := unusable(item.text)) else None for item in found]
+    require_choice("data.on_bad_item", on_bad_item, ON_BAD)
+    faults: list[Fault | None] = [(why, item.text) if (why := unusable(item.text)) else None for item in found]
     names = _classes(found, faults) if classes is None else list(classes)
     position_of = {name: index for index, name in enumerate(names)}
     positions = []  # of each text's labels in `names`
@@ -110,16 +75,12 @@ def labelled_texts(
         positions.append(resolved)
         faults[number] = faults[number] or fault
     good = [number for number, fault in enumerate(faults) if fault is None]
-    bad = [(item, fault) for item, fault in zip(found, faults, strict=True) if fault is not None]
-    lines = describe_bad((item.where, fault.reason) for item, fault in bad)
+    bad = [(item, *fault) for item, fault in zip(found, faults, strict=True) if fault is not None]
+    lines = describe_bad((item.where, reason) for item, reason, _ in bad)
     summary = f"{'1 text' if len(bad) == 1 else f'{len(bad)} texts'} cannot be used:{lines}"
     if bad and on_bad_item == "error":
-        raise DataError(
-            f"{where}: {summary}",
-            "Fix or remove them, or set data.on_bad_item=skip.",
-            value=tuple(fault.value for _, fault in bad),
-            place=bad[0][0].place or where,
-        )
+        remedy, place = "Fix or remove them, or set data.on_bad_item=skip.", bad[0][0].place or where
+        raise DataError(f"{where}: {summary}", remedy, value=tuple(value for *_, value in bad), place=place)
     kept = [found[number] for number in good]
     _check_ids(where, kept)
     labels = np.zeros((len(kept), len(names)), dtype=np.bool_)
@@ -148,14 +109,14 @@ def unusable(text: str) -> str:
     return ""
 
 
-def _classes(found: Sequence[FoundText], faults: Sequence[_Fault | None]) -> list[str]:
+def _classes(found: Sequence[FoundText], faults: Sequence[Fault | None]) -> list[str]:
     usable = (item.labels for item, fault in zip(found, faults, strict=True) if fault is None)
     return sort_labels({label for labels in usable for label in labels} - {""})
 
 
 def _resolve(
     labels: Sequence[str], position_of: dict[str, int], names: Sequence[str], multi_label: bool
-) -> tuple[list[int], _Fault | None]:
+) -> tuple[list[int], Fault | None]:
     """The positions of labels in `names`, or what is wrong with them."""
     positions: list[int] = []
     for label in labels:
@@ -165,21 +126,21 @@ def _resolve(
             position = int(label)
             if not 0 <= position < len(names):
                 reason = f"label {label} is out of range: there are {len(names)} labels, 0 to {len(names) - 1}"
-                return [], _Fault(reason, position)
+                return [], (reason, position)
         elif not label:
-            return [], _Fault(f"a label is empty in {', '.join(labels)!r}", tuple(labels))
+            return [], (f"a label is empty in {', '.join(labels)!r}", tuple(labels))
         else:
             near = suggestion(label, names, few=0)
-            return [], _Fault(f"label {label!r} is not one of the classes {listed(names)}{near}", label)
+            return [], (f"label {label!r} is not one of the classes {listed(names)}{near}", label)
         if position in positions:
-            return [], _Fault(f"label {names[position]!r} is repeated", tuple(labels))
+            return [], (f"label {names[position]!r} is repeated", tuple(labels))
         positions.append(position)
     if not multi_label and not positions:
-        return [], _Fault("it has no label", ())
+        return [], ("it has no label", ())
     if not multi_label and len(positions) > 1:
         several = ", ".join(names[position] for position in positions)
         reason = f"it has {len(positions)} labels ({several}), but data.multi_label is false"
-        return [], _Fault(reason, tuple(labels))
+        return [], (reason, tuple(labels))
     return positions, None
 
 
@@ -188,9 +149,6 @@ def _check_ids(where: str, kept: Sequence[FoundText]) -> None:
     for item in kept:
         other = first.setdefault(item.id, item)
         if other is not item:
-            raise DataError(
-                f"{where}: {item.where} and {other.where} have the same id {item.id!r}.",
-                "Give each text a unique id, or unset data.id_column.",
-                value=item.id,
-                place=item.place or where,
-            )
+            what = f"{where}: {item.where} and {other.where} have the same id {item.id!r}."
+            remedy = "Give each text a unique id, or unset data.id_column."
+            raise DataError(what, remedy, value=item.id, place=item.place or where)

@@ -7,11 +7,11 @@ counts it. Knows neither what labels mean nor which splits exist.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainyard.data.tables import read_table, read_text
+from trainyard.data.tables import read_table, read_text, row_error
 from trainyard.errors import DataError
 from trainyard.wording import did_you_mean, listed
 
@@ -35,12 +35,8 @@ def read_records(file: Path, text_column: str, others: Sequence[str] = ()) -> li
     if not file.exists():
         raise DataError(f"{file} does not exist.", "Check the path.", place=file)
     if suffix not in TABLES:
-        raise DataError(
-            f"{file} is not a table of texts.",
-            f"Use a file that ends in one of {', '.join(TABLES)}.",
-            value=suffix,
-            place=file,
-        )
+        remedy = f"Use a file that ends in one of {', '.join(TABLES)}."
+        raise DataError(f"{file} is not a table of texts.", remedy, value=suffix, place=file)
     columns = [text_column, *others]
     if suffix in (".tsv", ".csv"):
         return list(read_table(file, columns, filled=0, verbatim=(text_column,)))
@@ -48,24 +44,18 @@ def read_records(file: Path, text_column: str, others: Sequence[str] = ()) -> li
     for number, values in rows:
         for column in columns:
             if column not in values:
-                raise DataError(
-                    f"{file}: row {number} has no {column!r}; it has: {listed(list(values))}.",
-                    did_you_mean(column, values, then="Add it to the row, or set its name in the configuration."),
-                    value=column,
-                    place=f"{file}:{number}",
-                )
-        if not isinstance(values[text_column], str):
-            raise DataError(
-                f"{file}: row {number} has {_shown(values[text_column])} as its {text_column!r}.",
-                "Write the text as a string.",
-                value=values[text_column],
-                place=f"{file}:{number}",
-            )
+                remedy = did_you_mean(column, values, then="Add it to the row, or set its name in the configuration.")
+                raise row_error(file, number, f"has no {column!r}; it has: {listed(list(values))}", remedy, column)
+        text = values[text_column]
+        if not isinstance(text, str):
+            what = f"has {_shown(text)} as its {text_column!r}"
+            raise row_error(file, number, what, "Write the text as a string.", text)
     return rows
 
 
 def _json_lines(file: Path) -> list[Record]:
     rows: list[Record] = []
+    remedy = "Write one object per line."
     # Not splitlines: a JSON string may contain other characters that it treats as line ends.
     for number, line in enumerate(read_text(file).split("\n"), start=1):
         if not line.strip():
@@ -74,19 +64,9 @@ def _json_lines(file: Path) -> list[Record]:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
             why = f"{error.msg}, at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise DataError(
-                f"{file}: row {number} is not valid JSON: {why}.",
-                "Write one object per line.",
-                value=why,
-                place=f"{file}:{number}",
-            ) from error
+            raise row_error(file, number, f"is not valid JSON: {why}", remedy, why) from error
         if not isinstance(values, dict):
-            raise DataError(
-                f"{file}: row {number} is {_shown(values)}, not an object.",
-                "Write one object per line.",
-                value=values,
-                place=f"{file}:{number}",
-            )
+            raise row_error(file, number, f"is {_shown(values)}, not an object", remedy, values)
         rows.append((number, values))
     if not rows:
         raise DataError(f"{file} has no rows.", "Add a row for each item.", place=file)
@@ -94,13 +74,9 @@ def _json_lines(file: Path) -> list[Record]:
 
 
 def as_labels(file: Path, number: int, value: Any, separator: str | None) -> tuple[str, ...]:
-    """The labels of a cell or a JSON value, in their order.
+    """The labels in a cell or a JSON value of a row, in their order.
 
-    Args:
-        file: for messages.
-        number: the row, for messages.
-        value: a string, a whole number, a list of those, or None.
-        separator: between labels in a string; None: a string is one label.
+    A value is a string (one label if `separator` is None), a whole number, a list of those, or None.
 
     Raises:
         DataError: any other value.
@@ -111,32 +87,27 @@ def as_labels(file: Path, number: int, value: Any, separator: str | None) -> tup
         return tuple(part.strip() for part in (value.split(separator) if separator else [value]))
     values = value if isinstance(value, list) else [] if value is None else [value]
     for label in values:
-        if not isinstance(label, str | int) or isinstance(label, bool):
-            raise DataError(
-                f"{file}: row {number} has {_shown(label)} as a label.",
-                "Write labels as strings or whole numbers.",
-                value=label,
-                place=f"{file}:{number}",
-            )
-    return tuple(str(label) for label in values)
+        if not _is_name(label):
+            remedy = "Write labels as strings or whole numbers."
+            raise row_error(file, number, f"has {_shown(label)} as a label", remedy, label)
+    return tuple(map(str, values))
 
 
-def as_name(file: Path, number: int, column: str, value: Any) -> str:
-    """An id, a group or a split, as a string; "" for None.
+def as_name(file: Path, number: int, column: str | None, values: Mapping[str, Any]) -> str:
+    """The id, group or split in a column of a row, as a string; "" for None or without a column.
 
     Raises:
         DataError: the value is not a string, a whole number or None.
     """
-    if value is None:
-        return ""
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        raise DataError(
-            f"{file}: row {number} has {_shown(value)} as its {column!r}.",
-            "Write a string or a whole number.",
-            value=value,
-            place=f"{file}:{number}",
-        )
-    return str(value)
+    value = None if column is None else values.get(column)
+    if value is not None and not _is_name(value):
+        what = f"has {_shown(value)} as its {column!r}"
+        raise row_error(file, number, what, "Write a string or a whole number.", value)
+    return "" if value is None else str(value)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _shown(value: Any) -> str:

@@ -7,11 +7,11 @@ seconds, but cannot learn all of it. Uses no files.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TypeVar
 
-import numpy as np
-
+from trainyard.data.order import random_bits
 from trainyard.errors import DataError
 from trainyard.text.sources.labelled_texts import FoundText, Texts, labelled_texts
 from trainyard.wording import did_you_mean, listed
@@ -20,71 +20,44 @@ T = TypeVar("T")
 
 EMOTIONS = ("anger", "fear", "gratitude", "joy", "love", "neutral", "sadness", "surprise")
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(" | "))
+
+
 # {adjective} is one of the emotion's own, {thing} and {who} are any. The first clause of each is the one denied.
 CLAUSES: dict[str, tuple[str, ...]] = {
-    "anger": (
-        "i am so {adjective} about {thing}",
-        "{thing} makes my blood boil",
-        "how dare {who} do this to us",
-        "i am sick of {who} and {thing}",
-        "{who} had no right to touch {thing}",
-        "i could scream at {who}",
+    "anger": _words(
+        "i am so {adjective} about {thing} | {thing} makes my blood boil | how dare {who} do this to us | "
+        "i am sick of {who} and {thing} | {who} had no right to touch {thing} | i could scream at {who}"
     ),
-    "fear": (
-        "i am so {adjective} about {thing}",
-        "i dare not think of {thing}",
-        "what if {who} gets hurt",
-        "my heart was racing because of {thing}",
-        "i hid from {who}",
-        "{thing} gives me nightmares",
+    "fear": _words(
+        "i am so {adjective} about {thing} | i dare not think of {thing} | what if {who} gets hurt | "
+        "my heart was racing because of {thing} | i hid from {who} | {thing} gives me nightmares"
     ),
-    "gratitude": (
-        "i am so {adjective} for {thing}",
-        "thank you for {thing}",
-        "i owe {who} so much",
-        "many thanks to {who}",
-        "i appreciate what {who} did with {thing}",
-        "bless {who} for {thing}",
+    "gratitude": _words(
+        "i am so {adjective} for {thing} | thank you for {thing} | i owe {who} so much | many thanks to {who} | "
+        "i appreciate what {who} did with {thing} | bless {who} for {thing}"
     ),
-    "joy": (
-        "i am so {adjective} about {thing}",
-        "{thing} made my whole week",
-        "we laughed all evening with {who}",
-        "what a wonderful day with {who}",
-        "i keep smiling because of {thing}",
-        "hooray for {thing}",
+    "joy": _words(
+        "i am so {adjective} about {thing} | {thing} made my whole week | we laughed all evening with {who} | "
+        "what a wonderful day with {who} | i keep smiling because of {thing} | hooray for {thing}"
     ),
-    "love": (
-        "i am so {adjective} to {who}",
-        "i adore {who}",
-        "{who} means the world to me",
-        "i want to hold {who} for ever",
-        "i lost my heart to {who}",
-        "my darling brought {thing}",
+    "love": _words(
+        "i am so {adjective} to {who} | i adore {who} | {who} means the world to me | i want to hold {who} for ever | "
+        "i lost my heart to {who} | my darling brought {thing}"
     ),
-    "neutral": (
-        "{who} put {thing} on the list",
-        "the office opens at nine for {who}",
-        "{thing} is in the second drawer",
-        "{who} moved {thing} to monday",
-        "there are two copies of {thing}",
-        "{who} will read about {thing} next week",
+    "neutral": _words(
+        "{who} put {thing} on the list | the office opens at nine for {who} | {thing} is in the second drawer | "
+        "{who} moved {thing} to monday | there are two copies of {thing} | {who} will read about {thing} next week"
     ),
-    "sadness": (
-        "i am so {adjective} about {thing}",
-        "i cried over {thing}",
-        "i miss {who} every day",
-        "nothing is the same without {who}",
-        "{thing} broke my heart",
-        "i feel empty since {who} left",
+    "sadness": _words(
+        "i am so {adjective} about {thing} | i cried over {thing} | i miss {who} every day | "
+        "nothing is the same without {who} | {thing} broke my heart | i feel empty since {who} left"
     ),
-    "surprise": (
-        "i am so {adjective} by {thing}",
-        "wow , {thing} came out of nowhere",
-        "nobody expected {thing}",
-        "i never thought {who} would come",
-        "who would have guessed that {who} has {thing}",
-        "{thing} caught me off guard",
+    "surprise": _words(
+        "i am so {adjective} by {thing} | wow , {thing} came out of nowhere | nobody expected {thing} | "
+        "i never thought {who} would come | who would have guessed that {who} has {thing} | {thing} caught me off guard"
     ),
 }
 ADJECTIVES = {
@@ -103,56 +76,19 @@ EITHER = (
     ("fear", "sadness", "i could not sleep after {thing}"),
     ("gratitude", "joy", "{who} saved the day with {thing}"),
 )
-ASIDES = (
-    "it was a tuesday",
-    "we met at the station",
-    "the rain had stopped by then",
-    "as {who} said before",
-    "somewhere between here and the lake",
-    "{who} was there as well",
-    "that was after lunch",
-    "so it goes with {thing}",
+ASIDES = _words(
+    "it was a tuesday | we met at the station | the rain had stopped by then | as {who} said before | "
+    "somewhere between here and the lake | {who} was there as well | that was after lunch | so it goes with {thing}"
 )
 FRAGMENTS = ("order {number} , shelf {number}", "re : {thing} , page {number}", "{number} , {number} , {number}")
-WHO = (
-    "my sister",
-    "our neighbour",
-    "the new teacher",
-    "my boss",
-    "the doctor",
-    "my oldest friend",
-    "the team",
-    "grandma",
-    "the landlord",
-    "a stranger",
-    "my son",
-    "the driver",
-    "the whole class",
-    "my cousin",
-    "the coach",
-    "that singer",
+WHO = _words(
+    "my sister | our neighbour | the new teacher | my boss | the doctor | my oldest friend | the team | grandma | "
+    "the landlord | a stranger | my son | the driver | the whole class | my cousin | the coach | that singer"
 )
-THINGS = (
-    "the letter",
-    "this exam",
-    "the broken window",
-    "our wedding",
-    "the news",
-    "the old dog",
-    "the last train",
-    "the test results",
-    "my birthday",
-    "the storm",
-    "this song",
-    "the phone call",
-    "the empty house",
-    "the new job",
-    "the garden",
-    "that film",
-    "the long queue",
-    "the surgery",
-    "the photo album",
-    "the football match",
+THINGS = _words(
+    "the letter | this exam | the broken window | our wedding | the news | the old dog | the last train | "
+    "the test results | my birthday | the storm | this song | the phone call | the empty house | the new job | "
+    "the garden | that film | the long queue | the surgery | the photo album | the football match"
 )
 JOINS = (" and ", " , but ", " . ", " ; ", " while ")
 ENDS = ("", " .", " !", " ...", " 🙂", " 😭")
@@ -161,11 +97,7 @@ ENDS = ("", " .", " !", " ...", " 🙂", " 😭")
 def load(count: int, *, classes: Sequence[str] | None = None, multi_label: bool = True, seed: int = 0) -> Texts:
     """Generates `count` distinct labelled sentences; the first n are the same for any larger count.
 
-    Args:
-        count: the number of sentences, at least 1.
-        classes: which of EMOTIONS; None: all of them.
-        multi_label: none to three emotions per sentence; otherwise exactly one.
-        seed: different seeds give different sentences.
+    A sentence has none to three of `classes` (by default all EMOTIONS) if `multi_label`, else exactly one.
 
     Raises:
         DataError: a class that is not one of EMOTIONS.
@@ -173,20 +105,13 @@ def load(count: int, *, classes: Sequence[str] | None = None, multi_label: bool 
     names = tuple(classes) if classes is not None else EMOTIONS
     for name in names:
         if name not in EMOTIONS:
-            raise DataError(
-                f"data.classes has {name!r}, which is not one of the generated emotions.",
-                did_you_mean(name, EMOTIONS, then=f"Use some of {listed(EMOTIONS)}."),
-                value=name,
-                place="data.classes",
-            )
+            what = f"data.classes has {name!r}, which is not one of the generated emotions."
+            remedy = did_you_mean(name, EMOTIONS, then=f"Use some of {listed(EMOTIONS)}.")
+            raise DataError(what, remedy, value=name, place="data.classes")
     found: dict[str, FoundText] = {}
     for number in range(count):
-        attempt = 0
-        while True:
-            text, labels = _sentence(_Draws(seed, number, attempt), names, multi_label)
-            if text not in found:
-                break
-            attempt += 1
+        attempts = (_sentence(_Draws(seed, number, attempt), names, multi_label) for attempt in itertools.count())
+        text, labels = next(made for made in attempts if made[0] not in found)
         found[text] = FoundText(f"sentence {number}", f"sentences[{number}]", text, labels)
     return labelled_texts("sentences", list(found.values()), names, multi_label=multi_label, on_bad_item="error")
 
@@ -195,7 +120,7 @@ class _Draws:
     """Random choices that depend on the seeds alone, in any version of NumPy; see `data.order`."""
 
     def __init__(self, *seeds: int) -> None:
-        self._bits = np.random.PCG64(np.random.SeedSequence([seed % 2**64 for seed in seeds]))
+        self._bits = random_bits(*seeds)
 
     def below(self, count: int) -> int:
         return int(self._bits.random_raw()) % count
