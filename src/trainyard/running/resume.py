@@ -36,8 +36,8 @@ def resume(
     """Continues a run from its newest complete checkpoint, or that of `step`: later ones must be removed first.
 
     Damaged checkpoints are set aside and reported. A run killed before its first checkpoint starts over. With
-    `trust`, `_target_` objects outside the allow-list are accepted, which can run any code. `sinks` and `should_stop` are as
-    in `train`.
+    `trust`, `_target_` objects outside the allow-list are accepted, which can run any code. `sinks` and
+    `should_stop` are as in `train`.
 
     Raises:
         UnsafeTargetError: the config names such an object, and `trust` is off.
