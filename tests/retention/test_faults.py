@@ -243,7 +243,7 @@ def test_apply_struck_anywhere_then_applied_again(scene: Scene, every: int) -> N
 @EVERY
 def test_what_a_killed_apply_began_is_finished_without_the_plan(scene: Scene, every: int) -> None:
     for yard in strikes(scene.copy, lambda yard: apply(yard, scene.plan), die, every=every):
-        empty_trash(yard, entries=[])
+        empty_trash(yard, older_than_days=1)
         assert_readable(yard)
         recorded = tuple(
             path

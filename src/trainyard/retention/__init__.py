@@ -1,4 +1,4 @@
-"""Retention: what may be removed (`policy`), what that means on disk (`plan`), `apply`, and `undo`.
+"""Retention: what may be removed (`policy`, `run_policy`), what that means on disk (`plan`), `apply`, and `undo`.
 
 Nothing else in Trainyard deletes. Everything goes through the yard's trash, from a plan that states why.
 """
@@ -12,41 +12,22 @@ from trainyard.retention.cleaning import (
     run_facts,
     strip_optimizer,
 )
-from trainyard.retention.plan import Plan, PlanItem, Spared, combine
-from trainyard.retention.policy import Decision, KeepPolicy, decide
-from trainyard.retention.run_policy import (
-    RunDecision,
-    RunFacts,
-    Uses,
-    by_age,
-    by_choice,
-    by_size,
-    by_state,
-    find_uses,
-    spare,
-)
+from trainyard.retention.plan import Plan, PlanItem, combine
+from trainyard.retention.policy import KeepPolicy
+from trainyard.retention.run_policy import by_choice, by_state, find_uses
 from trainyard.retention.trash import TrashEntry, list_trash
-from trainyard.retention.undo import Report, undo
+from trainyard.retention.undo import undo
 
 __all__ = [
-    "Decision",
     "KeepPolicy",
     "Plan",
     "PlanItem",
-    "Report",
-    "RunDecision",
-    "RunFacts",
-    "Spared",
     "TrashEntry",
-    "Uses",
     "apply",
-    "by_age",
     "by_choice",
-    "by_size",
     "by_state",
     "clean_checkpoints",
     "combine",
-    "decide",
     "empty_trash",
     "find_uses",
     "list_trash",
@@ -55,7 +36,6 @@ __all__ = [
     "remove_runs",
     "rotate",
     "run_facts",
-    "spare",
     "strip_optimizer",
     "undo",
 ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -21,21 +21,12 @@ from typing import Any
 from trainyard import durable
 from trainyard.checkpoints.formats import FORMATS
 from trainyard.errors import CorruptError, RunBusyError, RunNotFoundError
-from trainyard.retention.items import Whose, drop_items, publishes_each_best, ranking, strip_items
+from trainyard.retention.items import Whose, checkpoint_items
 from trainyard.retention.measure import measure
 from trainyard.retention.plan import EVENTS, Plan, PlanItem, make_plan
-from trainyard.retention.policy import CHECKPOINT, KeepPolicy, decide, superseded
-from trainyard.retention.trash import (
-    UNFINISHED,
-    TrashEntry,
-    create_entry,
-    is_as_it_was,
-    is_recorded,
-    list_trash,
-    mark_done,
-    read_entry,
-)
-from trainyard.runs import CheckpointRecord, RunReader, RunWriter, Yard, amend, find_homes
+from trainyard.retention.policy import CHECKPOINT, KeepPolicy
+from trainyard.retention.trash import UNFINISHED, TrashEntry, create_entry, list_trash, read_entry
+from trainyard.runs import CheckpointRecord, RunReader, RunWriter, Snapshot, Yard, amend, find_homes
 from trainyard.runs.lock import RunLock
 from trainyard.runs.reader import read_snapshot
 
@@ -75,7 +66,7 @@ def apply(yard: Yard, plan: Plan) -> TrashEntry | None:
             except (RunBusyError, RunNotFoundError, CorruptError) as error:
                 reasons = [GONE if isinstance(error, RunNotFoundError) else error.what] * len(numbers)
             left |= {n: why for n, why in zip(numbers, reasons, strict=True) if why is not None}
-        return mark_done(entry, left)
+        return entry.mark_done(left)
 
 
 def _apply_to_run(yard: Yard, entry: TrashEntry, home: str, numbers: list[int]) -> list[str | None]:
@@ -100,18 +91,19 @@ def _act(run: RunWriter, entry: TrashEntry, numbers: Sequence[int]) -> list[str 
 
 def _record_removal(run: RunWriter, item: PlanItem) -> str | None:
     """Records in the journal that an item is removed; returns the reason if it must stay in place."""
-    if run.id != item.run_id or len(run.snapshot.attempts) != item.attempts:
+    if _has_changed(run.snapshot, item):
         return CHANGED
-    if item.action != "file":
-        if not is_recorded(run.snapshot, item):
-            return GONE
-        details = dict(item.data)
-        if item.action == "drop":
-            checkpoint = run.snapshot.checkpoint(item.data["step"])
-            if checkpoint is None or checkpoint.paths.get(item.data["place"]) != item.data["path"]:
-                return CHANGED
-            details |= _lost_with(checkpoint, item.data["place"])
-        run.event(EVENTS[item.action](**details))
+    if item.action == "file":
+        return None
+    if not item.is_recorded(run.snapshot):
+        return GONE
+    details = dict(item.data)
+    if item.action == "drop":
+        checkpoint = run.snapshot.checkpoint(item.data["step"])
+        if checkpoint is None or checkpoint.paths.get(item.data["place"]) != item.data["path"]:
+            return CHANGED
+        details |= _lost_with(checkpoint, item.data["place"])
+    run.event(EVENTS[item.action](**details))
     return None
 
 
@@ -145,14 +137,18 @@ def _delete(yard: Yard, entry: TrashEntry, n: int) -> str | None:
         return GONE
     lock = RunLock(home / ".run" / "lock")
     try:
-        snapshot = read_snapshot(home)
-        if snapshot.id != item.run_id or len(snapshot.attempts) != item.attempts:
+        if _has_changed(read_snapshot(home), item):
             return CHANGED
         _carry(yard, entry, n)
     finally:
         lock.release()
         yard.note_change(item.home)
     return None
+
+
+def _has_changed(snapshot: Snapshot, item: PlanItem) -> bool:
+    """Whether another run, or another attempt, is in the item's home now."""
+    return snapshot.id != item.run_id or len(snapshot.attempts) != item.attempts
 
 
 # -- after a kill
@@ -182,17 +178,16 @@ def _settle_entry(yard: Yard, entry: TrashEntry, own: RunWriter | None = None) -
                 return False
             except (RunNotFoundError, CorruptError):
                 continue
-    mark_done(entry, {n: INTERRUPTED for n in range(len(entry.items)) if not entry.holds(n)})
+    entry.mark_done({n: INTERRUPTED for n in range(len(entry.items)) if not entry.holds(n)})
     return True
 
 
 def _finish(run: RunWriter, entry: TrashEntry, n: int) -> None:
     item = entry.items[n]
-    if run.id != item.run_id or is_recorded(run.snapshot, item):
-        return
-    present = [path for path in item.paths if (run.yard.root / path).exists()]
-    if all(is_as_it_was(run.yard, item, path) for path in present):  # otherwise another file has that name now
-        _carry(run.yard, entry, n)
+    if run.id == item.run_id and not item.is_recorded(run.snapshot):
+        places = [run.yard.root / path for path in item.paths]
+        if all(item.is_as_it_was(place) for place in places if place.exists()):  # else, others have those names now
+            _carry(run.yard, entry, n)
 
 
 # -- while training
@@ -208,32 +203,12 @@ def rotate(
 ) -> TrashEntry | None:
     """Drops what `policy` does not keep of a run in training; None when there is nothing to drop.
 
-    The newest checkpoint is always kept. The run's previous rotation is emptied, so that only the last
-    one can be undone and the disk holds a bounded number of checkpoints. Call this after a checkpoint
-    was committed and published, from one thread at a time.
-
-    Args:
-        run: the open run.
-        policy: what to keep.
-        monitor: the metric that ranks checkpoints; None for the one that the run recorded or was configured with.
-        mode: "min" or "max"; None as above.
-        protected_steps: steps that other runs use, and how.
+    The newest checkpoint is always kept, and so are the steps that other runs use. `monitor` and `mode`
+    ("min" or "max") rank checkpoints; None: as the run recorded or was configured. The run's previous
+    rotation is emptied, so that only the last one can be undone and the disk holds a bounded number of
+    checkpoints. Call this after a checkpoint was committed and published, from one thread at a time.
     """
-    snapshot = run.snapshot
-    best_step, metric, direction = ranking(snapshot)
-    decisions = decide(
-        snapshot.checkpoints,
-        policy,
-        best_step=best_step,
-        monitor=monitor or metric,
-        mode=mode or direction,
-        has_best_place=publishes_each_best(run.layout),
-        protected_steps=protected_steps,
-    )
-    whose = Whose(run.yard, snapshot, run.yard.relative(run.home) + "/")
-    items = list(drop_items(whose, decisions))
-    if policy.optimizer == "last":
-        items += strip_items(whose, superseded(snapshot.checkpoints, protected_steps))
+    items, _ = checkpoint_items(Whose(run), policy, protected_steps or {}, monitor=monitor, mode=mode)
     if not items:
         return None
     before = list_trash(run.yard, run.id)
@@ -243,7 +218,7 @@ def rotate(
     for earlier in before:
         if earlier.done or _settle_entry(run.yard, earlier, run):
             _erase(earlier.path)
-    return mark_done(entry, {n: why for n, why in enumerate(reasons) if why is not None})
+    return entry.mark_done({n: why for n, why in enumerate(reasons) if why is not None})
 
 
 # -- permanently
@@ -271,47 +246,37 @@ def forget(entry: TrashEntry) -> None:
     _erase(entry.path)
 
 
-def empty_trash(yard: Yard, *, older_than_days: float | None = None, entries: Collection[str] | None = None) -> int:
-    """Permanently deletes entries of the trash, and objects that nothing uses any more.
+def empty_trash(yard: Yard, *, older_than_days: float | None = None) -> int:
+    """Permanently deletes entries of the trash, and objects that nothing uses any more; returns the bytes freed.
 
     Objects that a live run may be about to link are kept until it has ended.
-
-    Args:
-        yard: the yard of the trash.
-        older_than_days: only entries that are older.
-        entries: only entries with these names.
-
-    Returns:
-        How many bytes were freed.
     """
     if not yard.own.is_dir():
         return 0
     with trash_locked(yard):
         settle(yard)
-        doomed = [
-            path
-            for path in (sorted(yard.trash.iterdir()) if yard.trash.is_dir() else [])
-            if _is_doomed(path, older_than_days, entries)
-        ]
+        present = sorted(yard.trash.iterdir()) if yard.trash.is_dir() else []
+        doomed = [path for path in present if _is_doomed(path, older_than_days)]
         freed = sum(size.freed for size in measure(yard, [[path] for path in doomed], alone=True))
         for path in doomed:
             _erase(path)
         return freed + _remove_unused_objects(yard)
 
 
-def _is_doomed(path: Path, older_than_days: float | None, entries: Collection[str] | None) -> bool:
+def _is_doomed(path: Path, older_than_days: float | None) -> bool:
     if path.name.startswith(_EMPTYING):
         return True
     entry = read_entry(path)
-    if entries is not None:
-        return path.name in entries and entry is not None and entry.done
     if entry is not None:
         age = datetime.now(UTC) - datetime.fromisoformat(entry.created)
         return entry.done and (older_than_days is None or age > timedelta(days=older_than_days))
-    age_s = time.time() - path.stat().st_mtime
-    if path.name != UNFINISHED and age_s < _SETTLED_S:
+    if path.name != UNFINISHED and _age_s(path) < _SETTLED_S:
         return False  # another process may be creating it
-    return older_than_days is None or age_s > older_than_days * 86400
+    return older_than_days is None or _age_s(path) > older_than_days * 86400
+
+
+def _age_s(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
 
 
 def _remove_unused_objects(yard: Yard) -> int:
@@ -321,15 +286,10 @@ def _remove_unused_objects(yard: Yard) -> int:
     wanted, anything = _wanted_by_live_runs(yard)
     freed = 0
     for path, _ in unused:
-        if wanted is not None and (anything or path.name in wanted or _is_young(path)):
-            continue
-        freed += path.stat().st_blocks * 512
-        durable.remove(path)
+        if wanted is None or not (anything or path.name in wanted or _age_s(path) < _SETTLED_S):
+            freed += path.stat().st_blocks * 512
+            durable.remove(path)
     return freed
-
-
-def _is_young(path: Path) -> bool:
-    return time.time() - path.stat().st_mtime < _SETTLED_S
 
 
 def _wanted_by_live_runs(yard: Yard) -> tuple[set[str] | None, bool]:
