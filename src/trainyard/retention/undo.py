@@ -18,7 +18,7 @@ from trainyard.retention.plan import PlanItem
 from trainyard.retention.policy import CHECKPOINT
 from trainyard.retention.trash import TrashEntry, list_trash
 from trainyard.runs import CheckpointRecord, RunWriter, Yard, amend
-from trainyard.runs.events import RecordWritten, Restored
+from trainyard.runs.events import RecordWritten, Restored, known_fields
 from trainyard.wording import did_you_mean, listed
 
 
@@ -173,7 +173,7 @@ def _misfit(run: RunWriter, item: PlanItem) -> str | None:
 
 def _merged(now: CheckpointRecord | None, item: PlanItem) -> CheckpointRecord:
     """The run's present checkpoint together with what `item` restores."""
-    before = CheckpointRecord.from_dict(item.before)
+    before = CheckpointRecord(**known_fields(CheckpointRecord, item.before))
     format_ = FORMATS[before.format]
     if item.action == "strip":
         assert now is not None  # checked by _misfit

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from trainyard.errors import CorruptError
 
@@ -30,11 +30,6 @@ class BestStep:
     epoch: float | None
     value: float | None
     metric: str | None = None
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `asdict`; unknown keys are ignored."""
-        return cls(**known_fields(cls, data))
 
 
 @dataclass
@@ -59,11 +54,6 @@ class CheckpointRecord:
     def size(self) -> int:
         """Bytes of its files, each counted once, shared with other checkpoints or not."""
         return sum(file["size"] for file in self.files)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `asdict`; unknown keys are ignored."""
-        return cls(**known_fields(cls, data))
 
 
 @dataclass(frozen=True)
@@ -282,29 +272,7 @@ class ArtifactLinked(Event):
     type: str
 
 
-_KINDS: Mapping[str, type[Event]] = {
-    kind.journal_name: kind
-    for kind in (
-        Created,
-        AttemptBegan,
-        Ended,
-        TaskChosen,
-        DataSeen,
-        Progressed,
-        Summarised,
-        Warned,
-        CheckpointCommitted,
-        Published,
-        Dropped,
-        Quarantined,
-        Stripped,
-        Restored,
-        RecordWritten,
-        RecordRemoved,
-        ParentUsed,
-        ArtifactLinked,
-    )
-}
+_KINDS: Mapping[str, type[Event]] = {kind.journal_name: kind for kind in Event.__subclasses__()}
 _NESTED: Mapping[str, type[BestStep | CheckpointRecord]] = {"best": BestStep, "checkpoint": CheckpointRecord}
 
 
@@ -320,11 +288,8 @@ def encode(event: Event) -> dict[str, Any]:
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:
+    """The default of a field; MISSING when it has none."""
     return item.default if item.default_factory is MISSING else item.default_factory()
-
-
-def _has_default(item: dataclasses.Field[Any]) -> bool:
-    return item.default is not MISSING or item.default_factory is not MISSING
 
 
 def decode(record: Mapping[str, Any]) -> Event | None:
@@ -340,16 +305,15 @@ def decode(record: Mapping[str, Any]) -> Event | None:
     try:
         for name, nested in _NESTED.items():
             if values.get(name) is not None:
-                values[name] = nested.from_dict(values[name])
+                values[name] = nested(**known_fields(nested, values[name]))
         return kind(**values)
     except TypeError as error:
-        missing = [item.name for item in dataclasses.fields(kind) if item.name not in values and not _has_default(item)]
-        raise CorruptError(
-            f"The event {kind.journal_name!r} of {record.get('at')} lacks a key ({error}).",
-            "Restore the journal from a copy; `trainyard verify` names every damaged file.",
-            value=missing,
-            place=f"event {kind.journal_name} of {record.get('at')}",
-        ) from None
+        required = [item.name for item in dataclasses.fields(kind) if _default(item) is MISSING]
+        what = f"The event {kind.journal_name!r} of {record.get('at')} lacks a key ({error})."
+        remedy = "Restore the journal from a copy; `trainyard verify` names every damaged file."
+        place = f"event {kind.journal_name} of {record.get('at')}"
+        missing = [name for name in required if name not in values]
+        raise CorruptError(what, remedy, value=missing, place=place) from None
 
 
 def decode_all(records: Iterable[Mapping[str, Any]]) -> list[Event]:
