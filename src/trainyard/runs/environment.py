@@ -32,9 +32,7 @@ def _output(command: list[str], cwd: Path | None = None) -> str | None:
 def packages() -> dict[str, str]:
     """Name and version of every installed distribution, sorted by name."""
     found = {
-        str(distribution.metadata["Name"]): distribution.version
-        for distribution in importlib.metadata.distributions()
-        if distribution.metadata["Name"]
+        str(one.metadata["Name"]): one.version for one in importlib.metadata.distributions() if one.metadata["Name"]
     }
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
@@ -79,12 +77,9 @@ def _memory_bytes() -> int | None:
 
 
 def _gpus() -> list[dict[str, str]]:
-    fields = "name,memory.total,driver_version"
-    listing = _output(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
-    return [
-        dict(zip(("name", "memory", "driver"), (part.strip() for part in line.split(",")), strict=False))
-        for line in (listing or "").splitlines()
-    ]
+    listing = _output(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]) or ""
+    rows = [[part.strip() for part in line.split(",")] for line in listing.splitlines()]
+    return [dict(zip(("name", "memory", "driver"), row, strict=False)) for row in rows]
 
 
 def capture(directory: Path | None = None) -> dict[str, Any]:

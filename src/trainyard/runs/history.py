@@ -96,12 +96,10 @@ class History:
     def _template(self, names: tuple[str, ...]) -> str:
         """The JSON of a row of these names (the split, then the metrics) with format specifiers for its numbers."""
         split, *metrics = names
-        if reserved := _COLUMNS.intersection(metrics):
-            raise BadNameError(
-                f"No metric can be called {' or '.join(sorted(map(repr, reserved)))}: that is a column of every row.",
-                "Pass step=, epoch= and split= beside the metrics; the time is added automatically.",
-                value=", ".join(sorted(reserved)),
-            )
+        if reserved := sorted(_COLUMNS.intersection(metrics)):
+            what = f"No metric can be called {' or '.join(map(repr, reserved))}: that is a column of every row."
+            remedy = "Pass step=, epoch= and split= beside the metrics; the time is added automatically."
+            raise BadNameError(what, remedy, value=", ".join(reserved))
         quoted = [json.dumps({name: 0})[1:-1].rpartition(":")[0].replace("%", "%%") for name in metrics]
         fields = ",".join(f"{name}:%r" for name in quoted)
         text = json.dumps(split).replace("%", "%%")
@@ -169,10 +167,9 @@ def read_history(path: Path, *, superseded: bool = False) -> list[Row]:
     """
     rows: list[Row] = []
     for record in jsonl.read_lines(path)[0]:
-        if "resume" in record:
-            if not superseded:
-                rows = [row for row in rows if row["step"] <= record["resume"]]
-            continue
-        values = record.pop("values")
-        rows.append({**record, **values})
+        if "resume" not in record:
+            values = record.pop("values")
+            rows.append({**record, **values})
+        elif not superseded:
+            rows = [row for row in rows if row["step"] <= record["resume"]]
     return rows

@@ -1,17 +1,12 @@
-"""The identity of a run: its id, its names, and the facts that fill its path templates. Touches no disk."""
+"""The identity of a run: its id, and the facts that fill its path templates. Touches no disk."""
 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-
-def new_id() -> str:
-    """Eight random characters of [a-z0-9]: 2.8e12 possible ids."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(8))
 
 
 def utc_now() -> str:
@@ -19,25 +14,15 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@dataclass(frozen=True)
-class Identity:
-    """The names of a run. `name` is for the user; `id` never changes."""
+def path_facts(names: Mapping[str, str], now: datetime) -> dict[str, str]:
+    """The facts that fill a new run's path templates: its `names`, an id, and the local time, as people expect.
 
-    id: str
-    project: str
-    dataset: str
-    model: str
-    name: str
-
-    def facts(self, now: datetime) -> dict[str, str]:
-        """The facts that fill path templates; times are local, as people expect."""
-        return {
-            "project": self.project,
-            "dataset": self.dataset,
-            "run": self.name,
-            "model": self.model,
-            "id": self.id,
-            "date": f"{now:%Y-%m-%d}",
-            "time": f"{now:%H-%M-%S}",
-            "timestamp": f"{now:%Y%m%d-%H%M%S}",
-        }
+    The id never changes: eight random characters of [a-z0-9], 2.8e12 possible ids.
+    """
+    return {
+        **{fact: names[fact] for fact in ("project", "dataset", "run", "model")},
+        "id": "".join(secrets.choice(_ALPHABET) for _ in range(8)),
+        "date": f"{now:%Y-%m-%d}",
+        "time": f"{now:%H-%M-%S}",
+        "timestamp": f"{now:%Y%m%d-%H%M%S}",
+    }

@@ -97,14 +97,10 @@ class RunLock:
 
 
 def _busy(path: Path) -> RunBusyError:
-    holder = read_holder(path)
-    return RunBusyError(
-        f"The run in {path.parent.parent} is being worked on by process {holder.get('pid', '?')} "
-        f"on {holder.get('host', 'this machine')}.",
-        "Wait for that process to end, or stop it; then try again.",
-        value=holder,
-        place=path.parent.parent,
-    )
+    holder, home = read_holder(path), path.parent.parent
+    process = f"process {holder.get('pid', '?')} on {holder.get('host', 'this machine')}"
+    remedy = "Wait for that process to end, or stop it; then try again."
+    return RunBusyError(f"The run in {home} is being worked on by {process}.", remedy, value=holder, place=home)
 
 
 def read_holder(path: Path) -> dict[str, Any]:
