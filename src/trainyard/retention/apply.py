@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -37,11 +37,9 @@ INTERRUPTED = "the process was killed before moving it"
 CHANGED = "the run has changed since the plan was made"
 
 
-@contextlib.contextmanager
-def trash_locked(yard: Yard) -> Iterator[None]:
+def trash_locked(yard: Yard) -> contextlib.AbstractContextManager[None]:
     """Keeps other cleaning processes out during the block; rotations of trainings are not blocked."""
-    with durable.locked(yard.own / "trash.lock"):
-        yield
+    return durable.locked(yard.own / "trash.lock")
 
 
 def apply(yard: Yard, plan: Plan) -> TrashEntry | None:
@@ -62,31 +60,30 @@ def apply(yard: Yard, plan: Plan) -> TrashEntry | None:
         for home, group in groupby(range(len(entry.items)), key=lambda n: entry.items[n].home):
             numbers = list(group)
             try:
-                reasons = _apply_to_run(yard, entry, home, numbers)
+                left |= _apply_to_run(yard, entry, home, numbers)
             except (RunBusyError, RunNotFoundError, CorruptError) as error:
-                reasons = [GONE if isinstance(error, RunNotFoundError) else error.what] * len(numbers)
-            left |= {n: why for n, why in zip(numbers, reasons, strict=True) if why is not None}
+                left |= dict.fromkeys(numbers, GONE if isinstance(error, RunNotFoundError) else error.what)
         return entry.mark_done(left)
 
 
-def _apply_to_run(yard: Yard, entry: TrashEntry, home: str, numbers: list[int]) -> list[str | None]:
-    if not home:
-        return [_carry(yard, entry, n) for n in numbers]
-    if any(entry.items[n].action == "delete" for n in numbers):
-        return [_delete(yard, entry, n) for n in numbers]
-    with amend(yard, yard.root / home) as run:
-        return _act(run, entry, numbers)
+def _apply_to_run(yard: Yard, entry: TrashEntry, home: str, numbers: list[int]) -> dict[int, str]:
+    """Carries out items with the same home; returns those that were left in place, and why."""
+    if home and not any(entry.items[n].action == "delete" for n in numbers):
+        with amend(yard, yard.root / home) as run:
+            return _act(run, entry, numbers)
+    act = _delete if home else _carry
+    return {n: why for n in numbers if (why := act(yard, entry, n)) is not None}
 
 
-def _act(run: RunWriter, entry: TrashEntry, numbers: Sequence[int]) -> list[str | None]:
-    """Carries out items on an open run; returns, for each item, the reason if it was left in place."""
+def _act(run: RunWriter, entry: TrashEntry, numbers: Sequence[int]) -> dict[int, str]:
+    """Carries out items on an open run; returns those that were left in place, and why."""
     with run.batch():
-        reasons = [_record_removal(run, entry.items[n]) for n in numbers]
+        left = {n: why for n in numbers if (why := _record_removal(run, entry.items[n])) is not None}
     run.flush()  # the journal before the files, even inside a batch of the caller's
-    for n, why in zip(numbers, reasons, strict=True):
-        if why is None:
+    for n in numbers:
+        if n not in left:
             _carry(run.yard, entry, n)
-    return reasons
+    return left
 
 
 def _record_removal(run: RunWriter, item: PlanItem) -> str | None:
@@ -118,15 +115,11 @@ def _lost_with(checkpoint: CheckpointRecord, place: str) -> dict[str, Any]:
 
 def _carry(yard: Yard, entry: TrashEntry, n: int) -> str | None:
     """Moves an item's files into the entry, unless they are there already; returns `GONE` when there are none."""
-    found = False
     for path, name in zip(entry.items[n].paths, entry.kept_as[n], strict=True):
         source, target = yard.root / path, entry.path / name
-        if os.path.lexists(target):
-            found = True
-        elif os.path.lexists(source):
+        if os.path.lexists(source) and not os.path.lexists(target):
             durable.move(source, target)
-            found = True
-    return None if found else GONE
+    return None if entry.holds(n) else GONE
 
 
 def _delete(yard: Yard, entry: TrashEntry, n: int) -> str | None:
@@ -173,21 +166,16 @@ def _settle_entry(yard: Yard, entry: TrashEntry, own: RunWriter | None = None) -
         elif item.action != "file":
             try:
                 with contextlib.nullcontext(own) if own else amend(yard, yard.root / item.home) as run:
-                    _finish(run, entry, n)
+                    if run.id == item.run_id and not item.is_recorded(run.snapshot):
+                        places = [place for path in item.paths if (place := yard.root / path).exists()]
+                        if all(item.is_as_it_was(place) for place in places):  # else, others have those names now
+                            _carry(yard, entry, n)
             except RunBusyError:
                 return False
             except (RunNotFoundError, CorruptError):
                 continue
     entry.mark_done({n: INTERRUPTED for n in range(len(entry.items)) if not entry.holds(n)})
     return True
-
-
-def _finish(run: RunWriter, entry: TrashEntry, n: int) -> None:
-    item = entry.items[n]
-    if run.id == item.run_id and not item.is_recorded(run.snapshot):
-        places = [run.yard.root / path for path in item.paths]
-        if all(item.is_as_it_was(place) for place in places if place.exists()):  # else, others have those names now
-            _carry(run.yard, entry, n)
 
 
 # -- while training
@@ -214,17 +202,17 @@ def rotate(
     before = list_trash(run.yard, run.id)
     plan = make_plan(run.yard, f"Rotation of {run.name}", items, kind="rotation", measured=False)
     entry = create_entry(run.yard, plan, run.id)
-    reasons = _act(run, entry, range(len(entry.items)))
+    left = _act(run, entry, range(len(entry.items)))
     for earlier in before:
         if earlier.done or _settle_entry(run.yard, earlier, run):
-            _erase(earlier.path)
-    return entry.mark_done({n: why for n, why in enumerate(reasons) if why is not None})
+            erase(earlier.path)
+    return entry.mark_done(left)
 
 
 # -- permanently
 
 
-def _erase(path: Path) -> None:
+def erase(path: Path) -> None:
     """Permanently deletes something in the trash. It is renamed first, so that no reader sees half of it."""
     target = path
     if not path.name.startswith(_EMPTYING):
@@ -234,16 +222,11 @@ def _erase(path: Path) -> None:
         except FileNotFoundError:
             return  # another process deletes it
         except FileExistsError:
-            _erase(target)
+            erase(target)
             durable.move(path, target)
     while target.exists():
         with contextlib.suppress(FileNotFoundError):  # another process deletes it, too
             durable.remove(target)
-
-
-def forget(entry: TrashEntry) -> None:
-    """Removes an entry whose files have all been restored."""
-    _erase(entry.path)
 
 
 def empty_trash(yard: Yard, *, older_than_days: float | None = None) -> int:
@@ -259,7 +242,7 @@ def empty_trash(yard: Yard, *, older_than_days: float | None = None) -> int:
         doomed = [path for path in present if _is_doomed(path, older_than_days)]
         freed = sum(size.freed for size in measure(yard, [[path] for path in doomed], alone=True))
         for path in doomed:
-            _erase(path)
+            erase(path)
         return freed + _remove_unused_objects(yard)
 
 
@@ -281,33 +264,18 @@ def _age_s(path: Path) -> float:
 
 def _remove_unused_objects(yard: Yard) -> int:
     unused = yard.objects.unreferenced()
-    if not unused:
-        return 0
-    wanted, anything = _wanted_by_live_runs(yard)
+    live: list[Snapshot] = []
+    for home in find_homes(yard) if unused else ():
+        with contextlib.suppress(CorruptError, RunNotFoundError):
+            reader = RunReader(yard, home)
+            if reader.is_alive():
+                live.append(reader.snapshot)
+    wanted = {str(file["sha256"]) for run in live for checkpoint in run.checkpoints for file in checkpoint.files}
+    # A run that has saved nothing in this attempt may be about to link an object that no checkpoint of it names.
+    anything = any(all(c.at < run.attempts[-1].started for c in run.checkpoints) for run in live)
     freed = 0
     for path, _ in unused:
-        if wanted is None or not (anything or path.name in wanted or _age_s(path) < _SETTLED_S):
+        if not live or not (anything or path.name in wanted or _age_s(path) < _SETTLED_S):
             freed += path.stat().st_blocks * 512
             durable.remove(path)
     return freed
-
-
-def _wanted_by_live_runs(yard: Yard) -> tuple[set[str] | None, bool]:
-    """Digests in the checkpoints of live runs (None: no run is live); whether a live run may need any object.
-
-    That is a run which has saved nothing in this attempt: it may be about to link an object that none of
-    its recorded checkpoints names.
-    """
-    wanted: set[str] | None = None
-    anything = False
-    for home in find_homes(yard):
-        try:
-            run = RunReader(yard, home)
-        except (CorruptError, RunNotFoundError):
-            continue
-        if run.is_alive():
-            checkpoints = run.snapshot.checkpoints
-            started = run.snapshot.attempts[-1].started
-            wanted = (wanted or set()) | {str(f["sha256"]) for c in checkpoints for f in c.files}
-            anything = anything or all(c.at < started for c in checkpoints)
-    return wanted, anything

@@ -13,7 +13,7 @@ from itertools import groupby
 from trainyard import durable
 from trainyard.checkpoints.formats import FORMATS
 from trainyard.errors import CorruptError, RunBusyError, RunNotFoundError, UserError
-from trainyard.retention.apply import forget, trash_locked
+from trainyard.retention.apply import erase, trash_locked
 from trainyard.retention.plan import PlanItem
 from trainyard.retention.policy import CHECKPOINT
 from trainyard.retention.trash import TrashEntry, list_trash
@@ -66,7 +66,7 @@ def undo(yard: Yard, entry: str | None = None) -> Report:
         names = {n: chosen.items[n].full_name for n in outcomes}
         problems = tuple(f"{names[n]}: {why}" for n, why in outcomes.items() if isinstance(why, str))
         if not problems and not any(chosen.holds(n) for n in order):
-            forget(chosen)
+            erase(chosen.path)
         return Report(chosen.name, tuple(names[n] for n, outcome in outcomes.items() if outcome is True), problems)
 
 
