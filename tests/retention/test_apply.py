@@ -13,25 +13,18 @@ from trainyard import durable, jsonl
 from trainyard.checkpoints import choose, problems
 from trainyard.errors import RunBusyError, UserError
 from trainyard.layouts import load_layout
-from trainyard.retention import (
-    KeepPolicy,
-    Plan,
-    apply,
-    by_choice,
+from trainyard.retention import KeepPolicy, Plan, apply, combine, empty_trash, list_trash, rotate, undo
+from trainyard.retention.apply import CHANGED, GONE
+from trainyard.retention.cleaning import (
     clean_checkpoints,
-    combine,
-    empty_trash,
-    list_trash,
     remove_cache,
     remove_logs,
     remove_runs,
-    rotate,
     run_facts,
     strip_optimizer,
-    undo,
 )
-from trainyard.retention.apply import CHANGED, GONE
 from trainyard.retention.measure import measure
+from trainyard.retention.run_policy import by_choice
 from trainyard.runs import RunReader, RunWriter, Yard, amend, create_run, find_homes, resume_run
 
 LAYOUTS = ("grouped", "shared", "dated", "trials", "files")

@@ -99,12 +99,8 @@ def remove_runs(
 ) -> Plan:
     """A plan that removes whole runs: their homes, and their records elsewhere that no other run shares.
 
-    Args:
-        yard: the yard of the runs.
-        decisions: which runs to remove.
-        runs: at least those runs.
-        everyone: all runs of the yard, to find out which was made from which; None if `runs` are all.
-        forced: ids to remove even if ended runs were made from them; live runs are never removed.
+    `runs` are at least those to remove, `everyone` all of the yard (None: `runs` are all), because a run
+    that others were made from is spared, unless its id is `forced`. Live runs are never removed.
     """
     facts = [run_facts(run) for run in runs] if everyone is None else everyone
     wanted = {d.run_id for d in decisions if d.remove}

@@ -69,16 +69,11 @@ def decide(
     The best, the newest and an only checkpoint are kept unless they are `named` (with `final=False`
     the newest is not kept for being newest). Some checkpoint is always kept unless all are named.
 
-    Args:
-        checkpoints: the checkpoints of one run.
-        policy: what to keep.
-        best_step: the run's best step; None when it has none yet.
-        monitor: the metric that ranks checkpoints.
-        mode: "min" or "max": which end of the metric is better. Anything else is a ValueError.
-        has_best_place: whether the layout publishes each best checkpoint under its own name. Then `best`
-            counts those names and `last` the checkpoints' own paths; otherwise both count the latter.
-        protected_steps: steps that are always kept, and why.
-        named: steps that the user asked to drop, by number.
+    `protected_steps` are always kept, for the reasons given; `named` were asked to be dropped. The run's
+    `best_step` ranks first (None: there is none yet), then the metric `monitor` does, of which less ("min")
+    or more ("max") is better; any other `mode` is a ValueError. With `has_best_place`, the layout publishes
+    each best checkpoint under its own name: then `policy.best` counts those names and `policy.last` the
+    checkpoints' own paths; otherwise both count the latter.
     """
     if mode not in ("min", "max"):
         raise ValueError(f"mode must be min or max, not {mode!r}")
@@ -106,7 +101,11 @@ def decide(
         return False, _why_superseded(policy, elsewhere=BEST in checkpoint.paths)
 
     decisions = [Decision(c.step, place, *judge(c, place)) for c in ordered for place in c.paths]
-    return _never_all(decisions, named)
+    spareable = [d for d in decisions if d.step not in named]
+    if not spareable or any(d.keep for d in spareable):
+        return decisions
+    newest, why = max(d.step for d in spareable), "the only one that would be left"
+    return [Decision(d.step, d.place, True, why) if d.step == newest else d for d in decisions]
 
 
 def _best_steps(
@@ -167,15 +166,6 @@ def _among(n: int | None, what: str) -> str:
 def _ordinal(n: int) -> str:
     ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
     return f"{n}{ending}"
-
-
-def _never_all(decisions: list[Decision], named: Collection[int]) -> list[Decision]:
-    """Keeps the newest unnamed checkpoint when no unnamed checkpoint would be left."""
-    spareable = [d for d in decisions if d.step not in named]
-    if not spareable or any(d.keep for d in spareable):
-        return decisions
-    newest, why = max(d.step for d in spareable), "the only one that would be left"
-    return [Decision(d.step, d.place, True, why) if d.step == newest else d for d in decisions]
 
 
 def superseded(

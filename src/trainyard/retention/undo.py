@@ -41,9 +41,7 @@ class Report:
 def undo(yard: Yard, entry: str | None = None) -> Report:
     """Restores everything in an entry of the trash and removes the entry, unless something must stay in it.
 
-    Args:
-        yard: the yard of the trash.
-        entry: the entry's name; None for the newest that is not the rotation of a training.
+    `entry` is its name; None: the newest that is not the rotation of a training.
 
     Raises:
         UserError: there is no such entry.

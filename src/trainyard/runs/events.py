@@ -8,7 +8,7 @@ a key that was added after a journal was written takes its default.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -64,9 +64,6 @@ class Event:
     at: str = field(default="", kw_only=True)
 
 
-# -- the run and its attempts
-
-
 @dataclass(frozen=True)
 class Created(Event):
     """The run exists: its identity, home and configuration."""
@@ -104,9 +101,6 @@ class Ended(Event):
     journal_name = "ended"
     state: str
     error: str | None
-
-
-# -- training
 
 
 @dataclass(frozen=True)
@@ -155,9 +149,6 @@ class Warned(Event):
 
     journal_name = "warning"
     text: str
-
-
-# -- checkpoints
 
 
 @dataclass(frozen=True)
@@ -226,9 +217,6 @@ class Restored(Event):
 
     journal_name = "restored"
     checkpoint: CheckpointRecord
-
-
-# -- other files, and other runs
 
 
 @dataclass(frozen=True)
@@ -314,8 +302,3 @@ def decode(record: Mapping[str, Any]) -> Event | None:
         place = f"event {kind.journal_name} of {record.get('at')}"
         missing = [name for name in required if name not in values]
         raise CorruptError(what, remedy, value=missing, place=place) from None
-
-
-def decode_all(records: Iterable[Mapping[str, Any]]) -> list[Event]:
-    """The events of journal lines, in order, without those of a later version."""
-    return [event for record in records if (event := decode(record)) is not None]

@@ -69,20 +69,9 @@ def create_run(
         if not os.path.lexists(yard.root / home):
             layout.check(facts)
             _refuse_nesting(yard, home)
-            created = Created(
-                id=facts["id"],
-                project=facts["project"],
-                dataset=facts["dataset"],
-                model=facts["model"],
-                name=facts["run"],
-                layout=layout.name,
-                home=home,
-                facts=facts,
-                seed=seed,
-                tags=list(tags),
-                note=note,
-                config=dict(config or {}),
-            )
+            identity: dict[str, Any] = {key: facts[key] for key in ("id", "project", "dataset", "model")}
+            identity |= {"name": facts["run"], "layout": layout.name, "home": home, "facts": facts}
+            created = Created(**identity, seed=seed, tags=list(tags), note=note, config=dict(config or {}))
             run = _place(yard, layout, home, created)
             if run is not None:
                 return run
@@ -180,7 +169,8 @@ class RunWriter:
         self._pid = os.getpid()
         self._mutex = threading.RLock()
         self._batches = threading.local()  # per thread: `depth`, and `failures` at the start of the outermost batch
-        self._failures: list[BaseException] = []  # of `flush`
+        self._failures = 0  # failed calls of `flush`
+        self._last_failure: BaseException | None = None
         self._is_ahead = False  # the snapshot holds events that could not be written
         with contextlib.ExitStack() as undo:
             undo.callback(lock.release)
@@ -227,7 +217,7 @@ class RunWriter:
         own = self._batches
         own.depth = getattr(own, "depth", 0) + 1
         if own.depth == 1:
-            own.failures = len(self._failures)
+            own.failures = self._failures
         try:
             yield
             self._raise_failure()
@@ -238,8 +228,9 @@ class RunWriter:
 
     def _raise_failure(self) -> None:
         """Raises when the events of this thread's batch were lost in a `flush` of another thread."""
-        if getattr(self._batches, "depth", 0) and len(self._failures) > self._batches.failures:
-            raise self._failures[-1]
+        if getattr(self._batches, "depth", 0) and self._failures > self._batches.failures:
+            assert self._last_failure is not None
+            raise self._last_failure
 
     def flush(self, *, sync_snapshot: bool = False) -> None:
         """Makes every event so far durable. If that fails, `snapshot` is reset to the journal's content.
@@ -253,7 +244,7 @@ class RunWriter:
             try:
                 self._journal.flush()
             except BaseException as failure:
-                self._failures.append(failure)
+                self._failures, self._last_failure = self._failures + 1, failure
                 with contextlib.suppress(OSError, TrainyardError):
                     self._catch_up()
                 raise
