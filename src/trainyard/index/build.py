@@ -57,11 +57,9 @@ class _Writer:
             damaged = (to_text(entry.home), entry.stamp, text_of(entry.reason))
             self._db.execute("INSERT OR REPLACE INTO damaged VALUES (?, ?, ?)", damaged)
 
-    def _key(self, name: str) -> int:
-        key = self._keys.get(name)
-        if key is None:
-            key = self._keys[name] = len(self._keys) + 1
-            self._db.execute("INSERT INTO keys (key, name) VALUES (?, ?)", (key, name))
+    def _new_key(self, name: str) -> int:
+        key = self._keys[name] = len(self._keys) + 1
+        self._db.execute("INSERT INTO keys (key, name) VALUES (?, ?)", (key, name))
         return key
 
     def flush(self) -> None:
@@ -77,7 +75,7 @@ class _Writer:
             rows.append((n, *entry.columns))
             documents.append((n, entry.stamp, entry.document))
             for name, value in entry.facts.items():
-                key = keys.get(name) or self._key(name)
+                key = keys.get(name) or self._new_key(name)
                 if value is not None:
                     facts.append((key, n, value))
             tags += [(n, tag) for tag in entry.tags]
@@ -90,9 +88,6 @@ class _Writer:
         self._db.executemany("INSERT INTO facts VALUES (?, ?, ?)", facts)
         self._db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", tags)
         self._db.executemany("INSERT OR IGNORE INTO parents VALUES (?, ?)", parents)
-
-
-# -- what changed
 
 
 @dataclass(slots=True)

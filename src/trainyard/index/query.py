@@ -113,8 +113,6 @@ class _Compiler:
         condition = f"({' OR '.join(choices)})"
         return f"{condition} IS NOT TRUE" if term.negated else condition
 
-    # fields
-
     def _field(self, part: Part, *, compared: bool) -> _Field:
         name = part.text
         field = _FIELDS.get(_ALIASES.get(name, name))
@@ -140,8 +138,6 @@ class _Compiler:
         if compared:
             remedy += " To search for this text, put it in quotes."
         self._fail(part, f"No run has a field {part.text!r}", remedy)
-
-    # values
 
     def _word(self, value: Part) -> str:
         start = value.pattern or f"{escaped(value.text)}%"
@@ -222,8 +218,6 @@ class _Compiler:
             self._fail(value, "An age needs < or >", f"Write age<{value.text} for younger than that.")
         turned = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}[operator]
         return f"{sql} {turned} {self._parameter(self._now - ago)}"
-
-    # order
 
     def sort(self, part: Part) -> str:
         descending = part.bare.startswith("-")

@@ -26,6 +26,7 @@ from trainyard.runs import Yard
 
 Row = dict[str, Any]
 _T = TypeVar("_T")
+_Search = Callable[[sqlite3.Connection], sqlite3.Cursor]  # the numbers of runs
 _ATTEMPTS = 4  # with an index that is damaged or busy
 _TOGETHER = 500  # rows fetched with one statement
 
@@ -64,8 +65,6 @@ class Index:
         if memory is not None:
             memory.close()
 
-    # -- maintenance
-
     def refresh(self) -> int:
         """Reads what changed; returns how many runs were read. Every query does this automatically."""
         return self._do(lambda db, read: read)
@@ -88,8 +87,6 @@ class Index:
         rows = self._do(lambda db, _: db.execute("SELECT home, reason FROM damaged ORDER BY home").fetchall())
         return [(from_text(home) + "/", reason) for home, reason in rows]
 
-    # -- queries
-
     def query(self, text: str = "", limit: int | None = None, offset: int | None = None) -> Page:
         """The runs that match `text` (see `trainyard.index.language`), newest first unless it has `sort:`.
 
@@ -108,16 +105,14 @@ class Index:
             select = f"SELECT r.n FROM runs AS r WHERE {sql.where} ORDER BY {sql.order}"
             return db.execute(select, sql.parameters)
 
-        return self._do(lambda db, _: self._page(db, search, slice(start, stop)))
+        return self._do(lambda db, _: self._page(db, search, start, stop))
 
-    def _page(
-        self, db: sqlite3.Connection, search: Callable[[sqlite3.Connection], sqlite3.Cursor], window: slice
-    ) -> Page:
+    def _page(self, db: sqlite3.Connection, search: _Search, start: int = 0, stop: int | None = None) -> Page:
         """The rows of the runs whose numbers `search` gives; asked again when some of them no longer exist."""
         while True:
             with schema.reading(db):
                 found = [n for (n,) in search(db)]
-                rows = _documents(db, found[window])
+                rows = _documents(db, found[start:stop])
             gone = [row["home"].rstrip("/") for row in rows if not self._is_home(row["home"])]
             if not gone:
                 return Page(rows, len(found))
@@ -133,16 +128,13 @@ class Index:
         Raises:
             RunNotFoundError: it matches no run, or several; lists the matches.
         """
-        return self._do(lambda db, _: self._find(db, reference))
-
-    def _find(self, db: sqlite3.Connection, reference: str) -> Path:
         if not reference.strip() or "\0" in reference:
             what = f"{reference!r} is not a reference to a run."
             raise RunNotFoundError(what, "Give an id, a name or a path.", value=reference)
-        if reference not in references.LAST:
-            home = references.find_on_disk(self.yard, reference)
-            if home is not None:
-                return self.yard.root / home
+        home = None if reference in references.LAST else references.find_on_disk(self.yard, reference)
+        return self.yard.root / (home or self._do(lambda db, _: self._find(db, reference)))
+
+    def _find(self, db: sqlite3.Connection, reference: str) -> str:
         while True:
             candidates = references.find_in_index(db, reference)
             gone = [candidate.home for candidate in candidates if not self._is_home(candidate.home)]
@@ -153,7 +145,7 @@ class Index:
             references.ambiguous(reference, candidates)
         if not candidates:
             references.unknown(db, self.yard, reference)
-        return self.yard.root / candidates[0].home
+        return candidates[0].home
 
     def children(self, run_id: str) -> list[Row]:
         """The runs with `run_id` as a parent: it was their teacher, or they started from its weights."""
@@ -161,9 +153,7 @@ class Index:
         def search(db: sqlite3.Connection) -> sqlite3.Cursor:
             return db.execute("SELECT run FROM parents WHERE parent = ? ORDER BY run", (run_id,))
 
-        return self._do(lambda db, _: self._page(db, search, slice(None)).rows)
-
-    # -- the index on disk or in memory
+        return self._do(lambda db, _: self._page(db, search).rows)
 
     def _is_home(self, home: str) -> bool:
         return os.path.isdir(f"{self.yard.root}/{home}/.run")

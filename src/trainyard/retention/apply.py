@@ -144,9 +144,6 @@ def _has_changed(snapshot: Snapshot, item: PlanItem) -> bool:
     return snapshot.id != item.run_id or len(snapshot.attempts) != item.attempts
 
 
-# -- after a kill
-
-
 def settle(yard: Yard) -> None:
     """Completes what killed processes began, unless its run is busy: moves what a journal already dropped.
 
@@ -178,9 +175,6 @@ def _settle_entry(yard: Yard, entry: TrashEntry, own: RunWriter | None = None) -
     return True
 
 
-# -- while training
-
-
 def rotate(
     run: RunWriter,
     policy: KeepPolicy,
@@ -207,9 +201,6 @@ def rotate(
         if earlier.done or _settle_entry(run.yard, earlier, run):
             erase(earlier.path)
     return entry.mark_done(left)
-
-
-# -- permanently
 
 
 def erase(path: Path) -> None:

@@ -49,15 +49,10 @@ def _links(root: Path) -> Counter[Inode]:
 
 
 def measure(yard: Yard, groups: Sequence[Sequence[Path]], *, alone: bool = False) -> list[Bytes]:
-    """The sizes of each group of paths, when all groups are removed together.
+    """The sizes of each group of paths, none inside another, when all groups are removed together.
 
-    A file with several links is freed by the group that has the last of them; the sum over all
-    groups is what is freed in total.
-
-    Args:
-        yard: its objects and its trash are taken into account.
-        groups: files and directories; none inside another.
-        alone: nothing else is removed, neither the trash nor unused objects.
+    A file with several links is freed by the group that has the last of them; the sum over all groups is
+    what is freed in total. With `alone`, nothing else is removed, neither the trash nor unused objects.
     """
     also_removed = () if alone else (yard.trash, yard.own / "objects")
     links_below = functools.cache(_links)  # a walk, so only when the links seen so far are not all of a file's

@@ -26,10 +26,10 @@ EVENTS: Mapping[Action, type[Event]] = {"drop": Dropped, "strip": Stripped, "rem
 class PlanItem:
     """One thing to remove.
 
-    `action`: "drop" a checkpoint from a place, "strip" files from a checkpoint, "remove" a record,
-    "delete" a whole run, or remove a "file" that no journal lists. `paths` are the current paths of
-    the files, relative to the yard, a run's home first; `home` likewise. `data` are the fields of the
-    journal's event, `before` the checkpoint or record as it was, `attempts` how many the run had.
+    `action`: "drop" a checkpoint from a place, "strip" files from a checkpoint, "remove" a record, "delete" a
+    whole run, or remove a "file" that no journal lists. `paths` are the current paths of the files, relative to
+    the yard, a run's home first; `home` likewise. `data` are the fields of the journal's event, `before` the
+    checkpoint or record as it was, `attempts` how many the run had.
     """
 
     action: Action

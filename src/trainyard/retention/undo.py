@@ -14,7 +14,7 @@ from trainyard import durable
 from trainyard.checkpoints.formats import FORMATS
 from trainyard.errors import CorruptError, RunBusyError, RunNotFoundError, UserError
 from trainyard.retention.apply import erase, trash_locked
-from trainyard.retention.plan import PlanItem
+from trainyard.retention.plan import EVENTS, PlanItem
 from trainyard.retention.policy import CHECKPOINT
 from trainyard.retention.trash import TrashEntry, list_trash
 from trainyard.runs import CheckpointRecord, RunWriter, Yard, amend
@@ -49,10 +49,11 @@ def undo(yard: Yard, entry: str | None = None) -> Report:
     with trash_locked(yard):
         chosen = _choose(yard, entry)
         outcomes: dict[int, str | bool] = {}  # True: restored; False: it was never removed; or why it was not restored
-        order = [n for n in reversed(range(len(chosen.items))) if n not in chosen.left]
-        for home, group in groupby(order, key=lambda n: _shared_home(chosen.items[n])):
+        items = chosen.items
+        order = [n for n in reversed(range(len(items))) if n not in chosen.left]
+        for home, group in groupby(order, key=lambda n: items[n].home if items[n].action in EVENTS else ""):
             numbers = list(group)
-            if not home:
+            if not home:  # whole runs, and files that no journal lists
                 outcomes |= {n: _restore_files(yard, chosen, n) for n in numbers}
                 continue
             try:
@@ -61,7 +62,7 @@ def undo(yard: Yard, entry: str | None = None) -> Report:
                         outcomes[n] = _restore(run, chosen, n)
             except (RunBusyError, RunNotFoundError, CorruptError) as error:
                 outcomes |= {n: error.what for n in numbers if n not in outcomes}
-        names = {n: chosen.items[n].full_name for n in outcomes}
+        names = {n: items[n].full_name for n in outcomes}
         problems = tuple(f"{names[n]}: {why}" for n, why in outcomes.items() if isinstance(why, str))
         if not problems and not any(chosen.holds(n) for n in order):
             erase(chosen.path)
@@ -85,11 +86,6 @@ def _choose(yard: Yard, name: str | None) -> TrashEntry:
         what = f"There is no {name} in the trash."
         remedy = did_you_mean(name, known, then=f"Choose one of these, newest first: {listed(known, 10)}.")
     raise UserError(what, remedy, value=refused, place=yard.trash)
-
-
-def _shared_home(item: PlanItem) -> str:
-    """The home of the run to open for `item`; empty for whole runs and files that no journal lists."""
-    return item.home if item.action in ("drop", "strip", "remove") else ""
 
 
 def _in_the_way(yard: Yard, entry: TrashEntry, n: int) -> str | None:
@@ -182,10 +178,8 @@ def _merged(now: CheckpointRecord | None, item: PlanItem) -> CheckpointRecord:
     paths = {**(now.paths if now is not None else {}), place: item.data["path"]}
     ordered = {key: paths[key] for key in (*before.paths, *paths) if key in paths}
     if place == CHECKPOINT or not format_.is_directory:
-        files, resumable = before.files, before.resumable
-    elif now is not None:
-        files, resumable = now.files, now.resumable
-    else:
-        files = [file for file in before.files if format_.is_published(file["name"])]
-        resumable = False
-    return replace(before, paths=ordered, files=files, resumable=resumable)
+        return replace(before, paths=ordered)
+    if now is not None:
+        return replace(before, paths=ordered, files=now.files, resumable=now.resumable)
+    published = [file for file in before.files if format_.is_published(file["name"])]
+    return replace(before, paths=ordered, files=published, resumable=False)

@@ -5,6 +5,7 @@ Never imports a heavy package (a version is read from its metadata). What cannot
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -60,12 +61,10 @@ def git(directory: Path | None = None) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    try:
+    with contextlib.suppress(OSError):  # not Linux: use the little that platform knows
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux: use the little that platform knows
     return platform.processor() or platform.machine()
 
 

@@ -160,16 +160,16 @@ def _are_finite(numbers: list[Any], epoch: float | None) -> bool:
         return False
 
 
-def read_history(path: Path, *, superseded: bool = False) -> list[Row]:
+def read_history(path: Path) -> list[Row]:
     """The valid rows, in order: {"step", "epoch", "split", "time", **values}.
 
-    Rows superseded by a resume are omitted unless `superseded`; an incomplete last line always is.
+    Rows superseded by a resume and an incomplete last line are left out.
     """
     rows: list[Row] = []
     for record in jsonl.read_lines(path)[0]:
         if "resume" not in record:
             values = record.pop("values")
             rows.append({**record, **values})
-        elif not superseded:
+        else:
             rows = [row for row in rows if row["step"] <= record["resume"]]
     return rows

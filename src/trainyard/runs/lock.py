@@ -105,11 +105,11 @@ def _busy(path: Path) -> RunBusyError:
 
 def read_holder(path: Path) -> dict[str, Any]:
     """The process that holds the lock, or held it when killed: {"pid", "host"}; empty if free or unknown."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         holder = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return holder if isinstance(holder, dict) else {}
+        if isinstance(holder, dict):
+            return holder
+    return {}
 
 
 def _is_foreign(path: Path) -> bool:

@@ -25,7 +25,7 @@ from trainyard.layouts.facts import MAX_COMPONENT_BYTES, name_fault
 from trainyard.layouts.template import Template
 from trainyard.runs.events import AttemptBegan, Created, Ended, Event, RecordWritten, Summarised, Warned
 from trainyard.runs.history import History
-from trainyard.runs.identity import path_facts
+from trainyard.runs.identity import new_id
 from trainyard.runs.journal import Journal, read_journal
 from trainyard.runs.lock import RunLock
 from trainyard.runs.reader import RunReader, resolve
@@ -62,7 +62,9 @@ def create_run(
         TypeError: `config` cannot be encoded as JSON.
     """
     names = checked_names(project=project, dataset=dataset, model=model, name=default_name if name is None else name)
-    first = path_facts(names, datetime.now())
+    now = datetime.now()  # local time, as people expect
+    times = {"date": f"{now:%Y-%m-%d}", "time": f"{now:%H-%M-%S}", "timestamp": f"{now:%Y%m%d-%H%M%S}"}
+    first = {**names, "id": new_id(), **times}
     for n in range(1, _ATTEMPTS_AT_A_NAME):
         facts = {key: str(value) for key, value in layout.vary(first, n).items()}
         home = layout.path("home", facts)

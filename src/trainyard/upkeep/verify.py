@@ -166,10 +166,8 @@ def _recomputed(reader: RunReader, home: str, *, trust: bool) -> Iterator[Findin
         yield Finding(home, what, error.remedy, True, "unchecked", where=str(error.value))
         return
     for split, path in predictions:
-        remedy = (
-            f"One of the two was changed after the run wrote it: restore it from a copy, or run `trainyard evaluate "
-            f"{snapshot.id} --split {split}` to measure again."
-        )
+        again = f"`trainyard evaluate {snapshot.id} --split {split}` to measure again"
+        remedy = f"One of the two was changed after the run wrote it: restore it from a copy, or run {again}."
         table = tables.get(split)
         subjects = {"predictions": path, "statistics": table, "summary": f"the summary of run {snapshot.name}"}
         try:
