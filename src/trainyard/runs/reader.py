@@ -116,5 +116,5 @@ def find_homes(yard: Yard) -> Iterator[Path]:
             if directory != str(yard.root):
                 continue  # homes are never nested
         with contextlib.suppress(PermissionError, FileNotFoundError), os.scandir(directory) as entries:
-            folders = [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
-            stack += [str(f) for f in folders if f.name not in RESERVED and not durable.is_temporary(f)]
+            folders = [entry for entry in entries if entry.name not in RESERVED and entry.is_dir(follow_symlinks=False)]
+            stack += [entry.path for entry in folders if not durable.is_temporary(Path(entry.name))]
