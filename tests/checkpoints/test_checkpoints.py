@@ -337,6 +337,37 @@ def test_what_is_damaged_is_set_aside_and_made_again(layout: str, new_run: NewRu
     assert len(list(path.parent.glob(path.name + ".corrupt*"))) == 2
 
 
+@pytest.mark.parametrize("layout", ["grouped", "files", "dated"])
+def test_a_fault_while_setting_aside_never_leaves_a_recorded_checkpoint_without_its_files(
+    layout: str, new_run: NewRun
+) -> None:
+    def fresh() -> tuple[RunWriter, CheckpointRecord]:
+        run = new_run(layout)
+        save(run, 10)
+        publish(run, save(run, 20), "best")
+        faults.flip_byte(part_of(run.path("checkpoint", step=20, epoch=2))[-1], 3)
+        return run, reread(run).snapshot.checkpoints[1]
+
+    def set_aside(state: tuple[RunWriter, CheckpointRecord]) -> None:
+        quarantine(*state, "a flipped byte")
+
+    def check(state: tuple[RunWriter, CheckpointRecord]) -> None:
+        found = reread(state[0])
+        for checkpoint in found.snapshot.checkpoints:
+            assert all(found.resolve(path).exists() for path in checkpoint.paths.values())
+
+    def succeeded(state: tuple[RunWriter, CheckpointRecord]) -> None:
+        run, _ = state
+        check(state)
+        assert all(c.step == 10 or "checkpoint" not in c.paths for c in reread(run).snapshot.checkpoints)
+        assert list(run.yard.root.rglob("*.corrupt"))
+        publish(run, save(run, 20), "best")
+        assert problems(reread(run), reread(run).snapshot.checkpoints[1]) == []
+        run.abandon()
+
+    assert faults.sweep(set_aside, check, fresh=fresh, succeeded=succeeded) > 3
+
+
 def test_a_whole_published_copy_survives_the_quarantine_of_the_rest(new_run: NewRun) -> None:
     run = new_run("files")
     save(run, 10)

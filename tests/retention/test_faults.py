@@ -18,23 +18,16 @@ from retention_yards import facts, save, train, trained, tree
 from trainyard import durable
 from trainyard.checkpoints import problems
 from trainyard.errors import TrainyardError, UserError
-from trainyard.retention import (
-    KeepPolicy,
-    Plan,
-    apply,
-    by_choice,
+from trainyard.retention import KeepPolicy, Plan, apply, combine, empty_trash, list_trash, rotate, undo
+from trainyard.retention.cleaning import (
     clean_checkpoints,
-    combine,
-    empty_trash,
-    list_trash,
     remove_cache,
     remove_logs,
     remove_runs,
-    rotate,
     run_facts,
     strip_optimizer,
-    undo,
 )
+from trainyard.retention.run_policy import by_choice
 from trainyard.runs import RunReader, Yard, find_homes, resume_run
 
 EVERY = pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.stress)])  # each n-th call
@@ -243,7 +236,7 @@ def test_apply_struck_anywhere_then_applied_again(scene: Scene, every: int) -> N
 @EVERY
 def test_what_a_killed_apply_began_is_finished_without_the_plan(scene: Scene, every: int) -> None:
     for yard in strikes(scene.copy, lambda yard: apply(yard, scene.plan), die, every=every):
-        empty_trash(yard, entries=[])
+        empty_trash(yard, older_than_days=1)
         assert_readable(yard)
         recorded = tuple(
             path

@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 from retention_yards import LOSSES, reread, save, train, trained
 
-from trainyard.retention import (
-    KeepPolicy,
-    apply,
-    by_choice,
+from trainyard.retention import KeepPolicy, apply, combine, empty_trash
+from trainyard.retention.cleaning import (
     clean_checkpoints,
-    combine,
-    empty_trash,
-    find_uses,
     remove_cache,
     remove_logs,
     remove_runs,
@@ -24,6 +19,7 @@ from trainyard.retention import (
     strip_optimizer,
 )
 from trainyard.retention.measure import measure
+from trainyard.retention.run_policy import by_choice, find_uses
 from trainyard.runs import BestStep, RunReader, Yard, amend
 from trainyard.runs.events import ParentUsed, Progressed
 from trainyard.units import human_size

@@ -61,7 +61,6 @@ def test_by_size_takes_the_oldest_until_it_fits() -> None:
     assert going(by_size(RUNS, 400)) == []
     assert going(by_size(RUNS, 399)) == ["old"]
     assert going(by_size(RUNS, 250)) == ["dead", "old"]
-    assert going(by_size(RUNS, 250, yard_bytes=260)) == ["old"]
     assert going(by_size(RUNS, 0)) == ["bad", "dead", "new", "old"]
 
 

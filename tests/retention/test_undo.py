@@ -7,7 +7,8 @@ from retention_yards import facts, reread, trained, tree
 
 from trainyard.checkpoints import publish
 from trainyard.errors import RunNotFoundError, UserError
-from trainyard.retention import KeepPolicy, Plan, apply, clean_checkpoints, list_trash, strip_optimizer, undo
+from trainyard.retention import KeepPolicy, Plan, apply, list_trash, undo
+from trainyard.retention.cleaning import clean_checkpoints, strip_optimizer
 from trainyard.runs import RunReader, Yard, amend
 from trainyard.runs.events import CheckpointCommitted
 
@@ -125,7 +126,8 @@ def test_a_checkpoint_of_the_step_made_since(yard: Yard) -> None:
 
 
 def test_a_run_that_was_removed_later(yard: Yard) -> None:
-    from trainyard.retention import by_state, remove_runs, run_facts
+    from trainyard.retention.cleaning import remove_runs, run_facts
+    from trainyard.retention.run_policy import by_state
 
     run = trained(yard, "grouped")
     files = tree(yard)

@@ -18,17 +18,10 @@ from trainyard.analysis.classification.metrics import per_class
 from trainyard.artifacts import Artifacts, Version
 from trainyard.checkpoints import commit, publish
 from trainyard.errors import UserError
-from trainyard.retention import (
-    KeepPolicy,
-    by_choice,
-    clean_checkpoints,
-    empty_trash,
-    remove_cache,
-    remove_runs,
-    run_facts,
-    undo,
-)
+from trainyard.retention import KeepPolicy, empty_trash, undo
 from trainyard.retention import apply as carry_out
+from trainyard.retention.cleaning import clean_checkpoints, remove_cache, remove_runs, run_facts
+from trainyard.retention.run_policy import by_choice
 from trainyard.running.artifacts import log_run_artifacts, plan_removal, remove
 from trainyard.runs import RunReader, RunWriter, Yard
 from trainyard.upkeep.verify import Tally, verify_yard

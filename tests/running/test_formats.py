@@ -26,7 +26,8 @@ from trainyard.checkpoints import FORMATS, commit, problems
 from trainyard.config.compose import compose
 from trainyard.errors import Interrupted
 from trainyard.layouts import LAYOUTS
-from trainyard.retention import KeepPolicy, apply, clean_checkpoints, rotate
+from trainyard.retention import KeepPolicy, apply, rotate
+from trainyard.retention.cleaning import clean_checkpoints
 from trainyard.running.resume import resume
 from trainyard.running.train import train
 from trainyard.runs import RunReader, RunWriter, Yard, find_homes

@@ -8,7 +8,9 @@ import faults
 import pytest
 
 from trainyard.config.compose import compose
-from trainyard.retention import KeepPolicy, apply, clean_checkpoints, find_uses, rotate, run_facts
+from trainyard.retention import KeepPolicy, apply, rotate
+from trainyard.retention.cleaning import clean_checkpoints, run_facts
+from trainyard.retention.run_policy import find_uses
 from trainyard.running.lineage import UsedSteps, source_of
 from trainyard.running.train import train
 from trainyard.runs import RunReader, Yard, amend

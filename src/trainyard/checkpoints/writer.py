@@ -167,20 +167,28 @@ def publish(run: RunWriter, checkpoint: CheckpointRecord, place: str) -> Path | 
 def quarantine(run: RunWriter, checkpoint: CheckpointRecord, why: str) -> list[Path]:
     """Renames a damaged checkpoint by appending `.corrupt`, so that nothing uses it again.
 
-    A published copy that is intact (on a file system without hard links) is kept.
+    A published copy that is intact (on a file system without hard links) is kept. The journal is updated
+    before the files move: what a kill in between leaves in place is in no journal, and is replaced when
+    its step is saved again.
     """
-    aside: list[Path] = []
-    for place, recorded in list(checkpoint.paths.items()):
-        path = run.resolve(recorded.rstrip("/"))
-        if path.exists():
-            if place != "checkpoint" and not faults(checkpoint, place, path):
-                continue
-            target, n = path.with_name(path.name + ".corrupt"), 1
-            while os.path.lexists(target):
-                n += 1
-                target = path.with_name(f"{path.name}.corrupt-{n}")
-            durable.move(path, target)
-            aside.append(target)
-        run.event(Quarantined(checkpoint.step, place, recorded, why))
-    run.warn(f"Checkpoint of step {checkpoint.step} was damaged and set aside: {why}")
-    return aside
+    damaged: list[Path] = []
+    with run.batch():
+        for place, recorded in list(checkpoint.paths.items()):
+            path = run.resolve(recorded.rstrip("/"))
+            if path.exists():
+                if place != "checkpoint" and not faults(checkpoint, place, path):
+                    continue
+                damaged.append(path)
+            run.event(Quarantined(checkpoint.step, place, recorded, why))
+        run.warn(f"Checkpoint of step {checkpoint.step} was damaged and set aside: {why}")
+    run.flush()  # even inside a batch of the caller's
+    return [_set_aside(path) for path in damaged]
+
+
+def _set_aside(path: Path) -> Path:
+    target, n = path.with_name(path.name + ".corrupt"), 1
+    while os.path.lexists(target):
+        n += 1
+        target = path.with_name(f"{path.name}.corrupt-{n}")
+    durable.move(path, target)
+    return target

@@ -6,41 +6,29 @@ each time, since a killed process writes nothing to the log. Knows nothing of qu
 
 from __future__ import annotations
 
+import operator
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainyard.index import schema
-from trainyard.index.entries import (
-    COLUMNS,
-    LIVE,
-    Damaged,
-    Entry,
-    Value,
-    from_text,
-    read_entry,
-    stamp_of,
-    text_of,
-    to_text,
-)
+from trainyard.index.entries import LIVE, Damaged, Entry, Value, from_text, read_entry, stamp_of, text_of, to_text
 from trainyard.runs import Yard, find_homes
 from trainyard.runs.lock import is_alive
 
 _TAIL = 64  # bytes of the log before the offset, kept to detect a replaced log
 _BATCH = 2000  # runs inserted together; their facts are sorted by key, like the table
-_INSERT = f"INSERT INTO runs (n, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
 
 
 def fill(db: sqlite3.Connection, yard: Yard) -> None:
     """Reads every run of the yard into empty tables. Call inside a transaction."""
     log = _read_log(yard, 0)  # before the walk: runs that change during it are read again later
-    root = str(yard.root)
     writer = _Writer(db)
     for home in _homes(yard):
-        writer.add(read_entry(root, home))
+        writer.add(read_entry(str(yard.root), home))
     writer.flush()
     _remember(db, log)
 
@@ -66,19 +54,17 @@ class _Writer:
             if len(self._entries) >= _BATCH:
                 self.flush()
         elif entry is not None:
-            self._db.execute(
-                "INSERT OR REPLACE INTO damaged VALUES (?, ?, ?)",
-                (to_text(entry.home), entry.stamp, text_of(entry.reason)),
-            )
+            damaged = (to_text(entry.home), entry.stamp, text_of(entry.reason))
+            self._db.execute("INSERT OR REPLACE INTO damaged VALUES (?, ?, ?)", damaged)
 
-    def _key(self, name: str) -> int:
-        key = self._keys.get(name)
-        if key is None:
-            key = self._keys[name] = len(self._keys) + 1
-            self._db.execute("INSERT INTO keys (key, name) VALUES (?, ?)", (key, name))
+    def _new_key(self, name: str) -> int:
+        key = self._keys[name] = len(self._keys) + 1
+        self._db.execute("INSERT INTO keys (key, name) VALUES (?, ?)", (key, name))
         return key
 
     def flush(self) -> None:
+        if not self._entries:
+            return
         rows: list[tuple[Any, ...]] = []
         documents: list[tuple[int, str, str]] = []
         facts: list[tuple[int, int, Value]] = []
@@ -89,26 +75,19 @@ class _Writer:
             rows.append((n, *entry.columns))
             documents.append((n, entry.stamp, entry.document))
             for name, value in entry.facts.items():
-                key = keys.get(name) or self._key(name)
+                key = keys.get(name) or self._new_key(name)
                 if value is not None:
                     facts.append((key, n, value))
             tags += [(n, tag) for tag in entry.tags]
             parents += [(n, parent) for parent in entry.parents]
         self._n += len(self._entries)
         self._entries.clear()
-        facts.sort(key=_by_key)  # stable, so also by run: neighbours in the table follow each other
-        self._db.executemany(_INSERT, rows)
+        facts.sort(key=operator.itemgetter(0))  # stable, so also by run: neighbours in the table follow each other
+        self._db.executemany(f"INSERT INTO runs VALUES ({', '.join('?' * len(rows[0]))})", rows)
         self._db.executemany("INSERT INTO documents VALUES (?, ?, ?)", documents)
         self._db.executemany("INSERT INTO facts VALUES (?, ?, ?)", facts)
         self._db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", tags)
         self._db.executemany("INSERT OR IGNORE INTO parents VALUES (?, ?)", parents)
-
-
-def _by_key(fact: tuple[int, int, Value]) -> int:
-    return fact[0]
-
-
-# -- what changed
 
 
 @dataclass(slots=True)
@@ -130,22 +109,14 @@ def _read_log(yard: Yard, offset: int, tail: bytes = b"") -> _Log:
     except FileNotFoundError:
         data = b""
     if data[:back] != tail:  # deleted, truncated or replaced
-        return _read_new_log(yard)
+        log = _read_log(yard, 0)
+        return _Log([], log.offset, log.tail, continues=False)
     whole = data.rfind(b"\n") + 1
     if whole <= back:
         return _Log([], offset, tail, continues=True)
-    homes = [_normal(os.fsdecode(line)) for line in data[back : whole - 1].split(b"\n")]
-    return _Log(
-        list(dict.fromkeys(home for home in homes if home)),
-        offset - back + whole,
-        data[max(0, whole - _TAIL) : whole],
-        continues=True,
-    )
-
-
-def _read_new_log(yard: Yard) -> _Log:
-    log = _read_log(yard, 0)
-    return _Log([], log.offset, log.tail, continues=False)
+    homes = dict.fromkeys(_normal(os.fsdecode(line)) for line in data[back : whole - 1].split(b"\n"))
+    new_tail = data[max(0, whole - _TAIL) : whole]
+    return _Log([home for home in homes if home], offset - back + whole, new_tail, continues=True)
 
 
 def _normal(line: str) -> str:
@@ -194,23 +165,20 @@ def refresh(db: sqlite3.Connection, yard: Yard) -> int:
         return 0
     with schema.transaction(db):
         log, homes, _ = _plan(db, yard)
-        count = read_again(db, yard, homes) if log.continues else _compare(db, yard)
+        count = _read_again(db, yard, homes) if log.continues else _compare(db, yard)
         _remember(db, log)
     return count
 
 
-def read_again(db: sqlite3.Connection, yard: Yard, homes: Iterable[str]) -> int:
-    """Reads these homes (relative, without a trailing slash) and replaces their entries."""
-    root = str(yard.root)
+def _read_again(db: sqlite3.Connection, yard: Yard, homes: Collection[str]) -> int:
+    """Reads these homes (relative, without a trailing slash), replaces their entries and returns how many there are."""
     writer = _Writer(db)
-    count = 0
     for home in homes:
-        count += 1
-        entry = read_entry(root, home)
+        entry = read_entry(str(yard.root), home)
         _forget(db, home)
         writer.add(entry)
     writer.flush()
-    return count
+    return len(homes)
 
 
 def _forget(db: sqlite3.Connection, home: str) -> None:
@@ -224,13 +192,11 @@ def _forget(db: sqlite3.Connection, home: str) -> None:
 
 def _compare(db: sqlite3.Connection, yard: Yard) -> int:
     """Walks the yard and reads new and changed homes: for when the log was lost."""
-    stamps = {
-        from_text(home): stamp for home, stamp in db.execute("SELECT home, stamp FROM runs JOIN documents USING (n)")
-    }
-    root = str(yard.root)
-    changed = [home for home in _homes(yard) if stamp_of(f"{root}/{home}/.run") != stamps.pop(home, None)]
+    rows = db.execute("SELECT home, stamp FROM runs JOIN documents USING (n)")
+    stamps = {from_text(home): stamp for home, stamp in rows}
+    changed = [home for home in _homes(yard) if stamp_of(f"{yard.root}/{home}/.run") != stamps.pop(home, None)]
     damaged = [from_text(kept) for (kept,) in db.execute("SELECT home FROM damaged")]
-    return read_again(db, yard, dict.fromkeys([*changed, *stamps, *damaged]))
+    return _read_again(db, yard, dict.fromkeys([*changed, *stamps, *damaged]))
 
 
 def forget_missing(db: sqlite3.Connection, yard: Yard, homes: Iterable[str]) -> None:

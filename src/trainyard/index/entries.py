@@ -23,54 +23,10 @@ from trainyard.runs.reader import read_snapshot
 Value = str | int | float | None
 
 LIVE = ("created", "running")
-COLUMNS = (
-    "home",
-    "live",
-    "state",
-    "id",
-    "name",
-    "project",
-    "dataset",
-    "model",
-    "layout",
-    "note",
-    "error",
-    "created",
-    "started",
-    "ended",
-    "duration",
-    "seed",
-    "step",
-    "epoch",
-    "size",
-    "best_metric",
-    "best_value",
-    "best_step",
-    "best_epoch",
-)
-_SHOWN = (
-    "id",
-    "name",
-    "project",
-    "dataset",
-    "model",
-    "layout",
-    "state",
-    "created",
-    "started",
-    "ended",
-    "seed",
-    "tags",
-    "note",
-    "summary",
-    "metrics",
-    "best",
-    "size_bytes",
-    "step",
-    "epoch",
-    "parents",
-    "error",
-)
+_NAMES = ("id", "name", "project", "dataset", "model", "layout")
+_TIMES = ("created", "started", "ended")
+_VALUES = ("summary", "metrics", "best", "size_bytes", "step", "epoch")
+_SHOWN = (*_NAMES, "state", *_TIMES, "seed", "tags", "note", *_VALUES, "parents", "error")
 _NEEDED = {*_SHOWN, "config", "data"}
 _LARGEST = 2**63 - 1  # the largest integer of SQLite
 _REMEMBERED = 10_000  # names; bounds the memory that unusual runs can take
@@ -80,7 +36,7 @@ _REMEMBERED = 10_000  # names; bounds the memory that unusual runs can take
 class Entry:
     """The index entry of one run."""
 
-    columns: tuple[Value | bytes, ...]  # of COLUMNS
+    columns: tuple[Value | bytes, ...]  # of the table `runs`, in its order, without `n`
     stamp: str
     document: str
     facts: dict[str, Value]
@@ -140,16 +96,11 @@ def stamp_of(own: str) -> str | None:
 
 
 def _load(own: str, stamp: str) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        data: dict[str, Any] = json.loads(_read_file(f"{own}/run.json"))
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), open(f"{own}/run.json", "rb", 0) as file:
+        data: dict[str, Any] = json.loads(file.read())
         if data["journal_bytes"] == int(stamp.split(" ")[3]) and data.keys() >= _NEEDED:
             return data
     return read_snapshot(Path(own).parent).to_dict()  # the journal is ahead, or run.json is damaged
-
-
-def _read_file(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
 
 
 def _entry(home: str, stamp: str, live: bool, state: str, data: Mapping[str, Any]) -> Entry:
@@ -159,7 +110,8 @@ def _entry(home: str, stamp: str, live: bool, state: str, data: Mapping[str, Any
     plain = {name: value for name, value in data["data"].items() if not isinstance(value, (dict, list))}
     _flatten("data", plain.items(), facts)
     best = data["best"] or {}
-    created, started, ended = (_seconds(data[name]) for name in ("created", "started", "ended"))
+    times = [datetime.fromisoformat(data[name]).timestamp() if data[name] else None for name in _TIMES]
+    _, started, ended = times
     document = {name: data[name] for name in _SHOWN}
     document["state"], document["home"] = state, home + "/"
     if data.get("task"):  # runs of the first version recorded none
@@ -169,11 +121,9 @@ def _entry(home: str, stamp: str, live: bool, state: str, data: Mapping[str, Any
             to_text(home),
             live,
             state,
-            *(text_of(data[name]) for name in ("id", "name", "project", "dataset", "model", "layout", "note")),
+            *(text_of(data[name]) for name in (*_NAMES, "note")),
             None if data["error"] is None else text_of(data["error"]),
-            created,
-            started,
-            ended,
+            *times,
             None if started is None or ended is None else ended - started,
             *(_scalar(data[name]) for name in ("seed", "step", "epoch", "size_bytes")),
             *(_scalar(best.get(name)) for name in ("metric", "value", "step", "epoch")),
@@ -246,9 +196,3 @@ def to_text(home: str) -> str | bytes:
 def from_text(home: str | bytes) -> str:
     """The inverse of `to_text`."""
     return home if isinstance(home, str) else os.fsdecode(home)
-
-
-def _seconds(moment: str | None) -> float | None:
-    if not moment:
-        return None
-    return datetime.fromisoformat(moment).timestamp()

@@ -106,15 +106,13 @@ def parse(text: str) -> Query:
         QueryError: it is malformed; `value` is the faulty part.
     """
     if len(text) > _LONGEST:
-        raise QueryError(
-            f"The filter has {len(text):,} characters.", f"Use at most {_LONGEST:,}.", value=text, place="filter"
-        )
+        what, remedy = f"The filter has {len(text):,} characters.", f"Use at most {_LONGEST:,}."
+        raise QueryError(what, remedy, value=text, place="filter")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise QueryError(
-            f"The filter {text!r} is not valid UTF-8.", "Type it again.", value=text, place="filter"
-        ) from None
+        what = f"The filter {text!r} is not valid UTF-8."
+        raise QueryError(what, "Type it again.", value=text, place="filter") from None
     terms: list[Term] = []
     sorts: list[Part] = []
     window: dict[str, int] = {}
@@ -135,12 +133,8 @@ def parse(text: str) -> Query:
         else:
             count = values.number(term.values[0].text)
             if len(term.values) > 1 or not isinstance(count, int) or count < 0:
-                fail(
-                    text,
-                    _span(term.values),
-                    f"{name} must be a whole number of 0 or more",
-                    f"Write {name}:20, for example.",
-                )
+                span = term.values[0].span[0], term.values[-1].span[1]
+                fail(text, span, f"{name} must be a whole number of 0 or more", f"Write {name}:20, for example.")
             window[name] = count
     return Query(text, tuple(terms), tuple(sorts), window.get("limit"), window.get("offset"))
 
@@ -173,9 +167,8 @@ def _tokens(text: str) -> Iterable[Part]:
             begun = True
         i += 1
     if opened is not None:
-        fail(
-            text, (opened, len(text)), "A quotation mark is not closed", 'Close it with ", or write \\" inside quotes.'
-        )
+        remedy = 'Close it with ", or write \\" inside quotes.'
+        fail(text, (opened, len(text)), "A quotation mark is not closed", remedy)
     if begun:
         yield Part("".join(chars), tuple(quoted), (*starts, len(text)))
 
@@ -185,10 +178,9 @@ def _term(query: str, whole: Part) -> Term:
     negated = bare[:1] in ("-", "!") and len(bare) > 1 and not _OPERATOR.match(bare)
     body = whole.part(1, len(bare)) if negated else whole
     operator = _OPERATOR.search(body.bare)
-    if operator is None:
-        field, sign, rest = None, ":", body
-    else:
-        field, sign, rest = (body.part(0, operator.start()), operator[0], body.part(operator.end(), len(body.text)))
+    field, sign, rest = None, ":", body
+    if operator is not None:
+        field, sign, rest = body.part(0, operator.start()), operator[0], body.part(operator.end(), len(body.text))
         if not field.text:
             fail(query, whole.span, "A field name is missing", "Write FIELD:VALUE or FIELD>VALUE, without spaces.")
     sign = {"=": ":", "==": ":"}.get(sign, sign.lstrip(":") or ":")
@@ -198,37 +190,24 @@ def _term(query: str, whole: Part) -> Term:
     for alternative in alternatives:
         if not alternative.text.strip():
             start = whole.span[0] if len(alternatives) == 1 else min(alternative.span[0], whole.span[1] - 1)
-            fail(
-                query,
-                (start, whole.span[1]),
-                "A value is missing",
-                'Write the value right after the operator, without spaces; put values with spaces in "quotes".',
-            )
+            remedy = 'Write the value right after the operator, without spaces; put values with spaces in "quotes".'
+            fail(query, (start, whole.span[1]), "A value is missing", remedy)
     return Term(whole, negated, field, sign, tuple(alternatives))
-
-
-def _span(parts: tuple[Part, ...]) -> tuple[int, int]:
-    return parts[0].span[0], parts[-1].span[1]
 
 
 def fail(query: str, span: tuple[int, int], what: str, remedy: str) -> NoReturn:
     """Raises a QueryError that shows the query with carets under `span`; its value is that part of the query."""
     shown = "".join(" " if char.isspace() or not char.isprintable() else char for char in query)
     start, end = span
-    carets = "^" * max(1, _width(shown[start:end].rstrip()))
-    raise QueryError(
-        f"{what}:\n    {shown}\n    {' ' * _width(shown[:start])}{carets}",
-        remedy,
-        value=query[start:end],
-        place=f"filter, column {start + 1}",
-    )
+    carets = " " * _width(shown[:start]) + "^" * max(1, _width(shown[start:end].rstrip()))
+    place = f"filter, column {start + 1}"
+    raise QueryError(f"{what}:\n    {shown}\n    {carets}", remedy, value=query[start:end], place=place)
 
 
 def _width(text: str) -> int:
     """The width of text in a terminal, in columns."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text if not unicodedata.combining(char))
+    return wide + sum(not unicodedata.combining(char) for char in text)
 
 
 def escaped(text: str) -> str:

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from trainyard.index import values
-from trainyard.index.language import Part, Query, Term, escaped, fail, parse
+from trainyard.index.language import Part, Query, Term, escaped, fail
 from trainyard.wording import did_you_mean, similar
-
-__all__ = ["FIELDS", "Sql", "compile_query", "parse"]
 
 _STATES = ("created", "running", "finished", "failed", "stopped", "crashed")
 _SECTIONS = ("metrics", "summary", "config", "data")
@@ -62,7 +60,6 @@ _FIELDS: dict[str, _Field] = {
     "best.epoch": _Field("number", "r.best_epoch"),
 }
 _ALIASES = {"tags": "tag", "size_bytes": "size", "run": "name"}
-FIELDS = tuple(_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -74,67 +71,58 @@ class Sql:
     parameters: tuple[str | int | float, ...]
 
 
-def compile_query(query: Query, keys: Mapping[str, int], *, now: float | None = None) -> Sql:
-    """The SQL of a query.
+def compile_query(query: Query, keys: Mapping[str, int]) -> Sql:
+    """The SQL of a query now; ages and relative times count from this moment.
 
-    Args:
-        query: the result of `parse`.
-        keys: the dotted names of all metrics, final values and configuration keys of the index, with
-            their numbers. Empty in an index without runs: then any name is accepted.
-        now: seconds since 1970, for ages and durations.
+    `keys` are the dotted names of all metrics, final values and configuration keys of the index, with
+    their numbers. Empty in an index without runs: then any name is accepted.
 
     Raises:
         QueryError: a field is unknown, or a value does not fit its field; `value` is the faulty part.
     """
-    return _Compiler(query, keys, time.time() if now is None else now).compile()
+    compiler = _Compiler(query, keys)
+    where = [compiler.term(term) for term in query.terms]
+    order = [compiler.sort(part) for part in query.sorts]
+    parameters = tuple(compiler.parameters)
+    return Sql(" AND ".join(where) or "1", ", ".join([*order, "r.created DESC", "r.home"]), parameters)
 
 
 class _Compiler:
-    def __init__(self, query: Query, keys: Mapping[str, int], now: float) -> None:
+    def __init__(self, query: Query, keys: Mapping[str, int]) -> None:
         self._query = query
         self._keys = keys
-        self._now = now
-        self._parameters: list[str | int | float] = []
-
-    def compile(self) -> Sql:
-        where = [self._term(term) for term in self._query.terms]
-        order = [self._sort(part) for part in self._query.sorts]
-        return Sql(" AND ".join(where) or "1", ", ".join([*order, "r.created DESC", "r.home"]), tuple(self._parameters))
+        self._now = time.time()
+        self.parameters: list[str | int | float] = []
 
     def _fail(self, part: Part, what: str, remedy: str) -> NoReturn:
         fail(self._query.text, part.span, what, remedy)
 
     def _parameter(self, value: str | int | float) -> str:
-        self._parameters.append(value)
+        self.parameters.append(value)
         return "?"
 
-    def _term(self, term: Term) -> str:
+    def term(self, term: Term) -> str:
         if term.field is None:
             choices = [self._word(value) for value in term.values]
         else:
             field = self._field(term.field, compared=True)
             if term.operator != ":" and field.kind in ("text", "contains", "state", "tag"):
-                self._fail(
-                    term.whole,
-                    f"{term.field.text} is text and cannot be compared with {term.operator}",
-                    f"Write {term.field.text}:VALUE; * matches any text.",
-                )
+                what = f"{term.field.text} is text and cannot be compared with {term.operator}"
+                self._fail(term.whole, what, f"Write {term.field.text}:VALUE; * matches any text.")
             choices = [self._choice(term, field, value) for value in term.values]
         condition = f"({' OR '.join(choices)})"
         return f"{condition} IS NOT TRUE" if term.negated else condition
-
-    # fields
 
     def _field(self, part: Part, *, compared: bool) -> _Field:
         name = part.text
         field = _FIELDS.get(_ALIASES.get(name, name))
         if field is not None:
             return field
+        if not self._keys and name.partition(".")[0] in _SECTIONS:
+            return _Field("mixed", "NULL")  # no runs yet, so no known names
         sources = [name] if name in self._keys else [f"{s}.{name}" for s in ("summary", "metrics")]
         sources = [source for source in sources if source in self._keys]
         if not sources:
-            if not self._keys and name.partition(".")[0] in _SECTIONS:
-                return _Field("mixed", "NULL")  # no runs yet, so no known names
             self._unknown(part, compared)
         only_numbers = all(source.startswith("metrics.") for source in sources)
         return _Field("number" if only_numbers else "mixed", "", tuple(self._keys[source] for source in sources))
@@ -144,32 +132,28 @@ class _Compiler:
         short = {key.rpartition(".")[2]: key for key in reversed(choices)}
         near = similar(part.text, [*choices, *short], limit=4)
         near = list(dict.fromkeys(name if name in choices else short[name] for name in near))[:3]
+        remedy = f"Fields are {', '.join(_FIELDS)}, and the metrics.…, summary.… and config.… of the runs."
         if near:
             remedy = f"Did you mean {' or '.join(map(repr, near))}?"
-        else:
-            remedy = f"Fields are {', '.join(_FIELDS)}, and the metrics.…, summary.… and config.… of the runs."
         if compared:
             remedy += " To search for this text, put it in quotes."
         self._fail(part, f"No run has a field {part.text!r}", remedy)
 
-    # values
-
     def _word(self, value: Part) -> str:
-        if value.pattern is not None:
-            pattern = start = value.pattern
-        else:
-            literal = escaped(value.text)
-            pattern, start = f"%{literal}%", f"{literal}%"
-        parts = [f"r.{name} LIKE {self._parameter(pattern)} ESCAPE '\\'" for name in ("name", "project", "dataset")]
-        return " OR ".join([*parts, f"r.id LIKE {self._parameter(start)} ESCAPE '\\'"])
+        start = value.pattern or f"{escaped(value.text)}%"
+        anywhere = value.pattern or f"%{start}"
+        parts = [self._like(f"r.{name}", anywhere) for name in ("name", "project", "dataset")]
+        return " OR ".join([*parts, self._like("r.id", start)])
+
+    def _like(self, sql: str, pattern: str) -> str:
+        return f"{sql} LIKE {self._parameter(pattern)} ESCAPE '\\'"
 
     def _choice(self, term: Term, field: _Field, value: Part) -> str:
         sql, operator = field.value(), "=" if term.operator == ":" else term.operator
         if field.kind == "tag":
             return f"EXISTS (SELECT 1 FROM tags AS t WHERE t.run = r.n AND {self._matches('t.tag', value)})"
         if field.kind == "contains":
-            pattern = value.pattern or escaped(value.text)
-            return f"{sql} LIKE {self._parameter(f'%{pattern}%')} ESCAPE '\\'"
+            return self._like(sql, f"%{value.pattern or escaped(value.text)}%")
         if field.kind == "state" and value.pattern is None and value.text.lower() not in _STATES:
             remedy = did_you_mean(value.text, _STATES, then=f"States are {', '.join(_STATES)}.")
             self._fail(value, f"{value.text!r} is not a state", remedy)
@@ -191,7 +175,7 @@ class _Compiler:
     def _matches(self, sql: str, value: Part) -> str:
         """Equal to the value, or like it where it has wildcards."""
         if value.pattern is not None:
-            return f"{sql} LIKE {self._parameter(value.pattern)} ESCAPE '\\'"
+            return self._like(sql, value.pattern)
         return f"{sql} = {self._parameter(value.text)} COLLATE NOCASE"
 
     def _mixed(self, field: _Field, operator: str, value: Part) -> str:
@@ -201,16 +185,14 @@ class _Compiler:
                 self._bad_number("number", value)
             return f"{field.value('numbers')} {operator} {self._parameter(number)}"
         if value.pattern is not None:
-            return f"{field.value('text')} LIKE {self._parameter(value.pattern)} ESCAPE '\\'"
+            return self._like(field.value("text"), value.pattern)
         if number is None:
             return self._matches(field.value(), value)
         return f"{field.value()} COLLATE NOCASE IN ({self._parameter(number)}, {self._parameter(value.text)})"
 
     def _bad_number(self, kind: Kind, value: Part) -> NoReturn:
-        name, example = {
-            "size": ("a size", "1500, 20MB or 1.5GiB"),
-            "seconds": ("a duration", "90s, 30m, 12h or 1d12h"),
-        }.get(kind, ("a number", "10, .97 or 1e-4"))
+        examples = {"size": ("a size", "1500, 20MB or 1.5GiB"), "seconds": ("a duration", "90s, 30m, 12h or 1d12h")}
+        name, example = examples.get(kind, ("a number", "10, .97 or 1e-4"))
         self._fail(value, f"{value.text!r} is not {name}", f"Write {name} such as {example}.")
 
     def _moment(self, sql: str, operator: str, value: Part) -> str:
@@ -221,17 +203,12 @@ class _Compiler:
             return f"{sql} {operator} {self._parameter(self._now - ago)}"
         span = values.moment(value.text, self._now)
         if span is None:
-            self._fail(
-                value,
-                f"{value.text!r} is not a date",
-                "Write 2026-11-01, 2026-11, 2026-11-01T20:43, today, yesterday, or a relative time such as 7d.",
-            )
+            remedy = "Write 2026-11-01, 2026-11, 2026-11-01T20:43, today, yesterday, or a relative time such as 7d."
+            self._fail(value, f"{value.text!r} is not a date", remedy)
         if operator == "=":
             return f"({sql} >= {self._parameter(span.start)} AND {sql} < {self._parameter(span.end)})"
-        bound, sign = {">": (span.end, ">="), ">=": (span.start, ">="), "<": (span.start, "<"), "<=": (span.end, "<")}[
-            operator
-        ]
-        return f"{sql} {sign} {self._parameter(bound)}"
+        bound = span.end if operator in (">", "<=") else span.start  # > means after the end of the day
+        return f"{sql} {'>=' if operator[0] == '>' else '<'} {self._parameter(bound)}"
 
     def _age(self, sql: str, operator: str, value: Part) -> str:
         ago = values.duration(value.text)
@@ -242,9 +219,7 @@ class _Compiler:
         turned = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}[operator]
         return f"{sql} {turned} {self._parameter(self._now - ago)}"
 
-    # order
-
-    def _sort(self, part: Part) -> str:
+    def sort(self, part: Part) -> str:
         descending = part.bare.startswith("-")
         name = part.part(1, len(part.text)) if descending else part
         field = self._field(name, compared=False)

@@ -65,12 +65,9 @@ def find_on_disk(yard: Yard, reference: str) -> str | None:
             if inner == root or inner.startswith(root.rstrip("/") + "/"):
                 home = os.path.relpath(inner, root)
                 return None if home.startswith(".yard/") else home  # a run in the trash does not count
-        raise RunNotFoundError(
-            f"{path} is a run, but not in the yard {yard.root}.",
-            f"Name its yard, or use its parent directory as one: --yard {os.path.dirname(path)}",
-            value=reference,
-            place=path,
-        )
+        what = f"{path} is a run, but not in the yard {yard.root}."
+        remedy = f"Name its yard, or use its parent directory as one: --yard {os.path.dirname(path)}"
+        raise RunNotFoundError(what, remedy, value=reference, place=path)
     return None
 
 
@@ -90,48 +87,29 @@ def find_in_index(db: sqlite3.Connection, reference: str) -> list[Candidate]:
 def _candidates(rows: Iterable[tuple[str | bytes, str, str, str, str, float | None]]) -> list[Candidate]:
     found = []
     for home, id_, project, dataset, name, created in rows:
-        found.append(Candidate(from_text(home), id_, "/".join((project, dataset, name)), _shown(created)))
+        when = "?" if created is None else f"{datetime.fromtimestamp(created):%Y-%m-%d %H:%M:%S}"
+        found.append(Candidate(from_text(home), id_, f"{project}/{dataset}/{name}", when))
     return sorted(found, key=lambda candidate: (candidate.created, candidate.home), reverse=True)
-
-
-def _shown(created: float | None) -> str:
-    if created is None:
-        return "?"
-    return f"{datetime.fromtimestamp(created):%Y-%m-%d %H:%M:%S}"
 
 
 def ambiguous(reference: str, candidates: list[Candidate]) -> NoReturn:
     """Raises the error that lists the runs that `reference` matches."""
-    ids = {candidate.id for candidate in candidates}
-    lines = "".join(
-        f"\n    {c.id}  {c.title}  created {c.created}" + (f"  in {c.home}" if len(ids) < len(candidates) else "")
-        for c in candidates[:_SHOWN]
-    )
-    more = f"\n    … and {len(candidates) - _SHOWN} more" if len(candidates) > _SHOWN else ""
-    raise RunNotFoundError(
-        f"{reference!r} matches {len(candidates)} runs:{lines}{more}",
-        "Give the id." if len(ids) == len(candidates) else "Give the path: some are copies with the same id.",
-        value=reference,
-    )
+    has_copies = len({candidate.id for candidate in candidates}) < len(candidates)
+    lines = [f"{c.id}  {c.title}  created {c.created}{f'  in {c.home}' if has_copies else ''}" for c in candidates]
+    more = [f"… and {len(candidates) - _SHOWN} more"] if len(candidates) > _SHOWN else []
+    what = "\n    ".join([f"{reference!r} matches {len(candidates)} runs:", *lines[:_SHOWN], *more])
+    remedy = "Give the path: some are copies with the same id." if has_copies else "Give the id."
+    raise RunNotFoundError(what, remedy, value=reference)
 
 
 def unknown(db: sqlite3.Connection, yard: Yard, reference: str) -> NoReturn:
     """Raises the error that suggests names similar to `reference`."""
-    rows = db.execute(
-        "SELECT DISTINCT name, project || '/' || name, id FROM runs ORDER BY created DESC LIMIT ?", (_COMPARED,)
-    ).fetchall()
-    if not rows:
-        raise RunNotFoundError(
-            f"There is no run {reference!r}: the yard {yard.root} has no runs.",
-            "`trainyard train` creates one; `trainyard reindex` finds runs that were copied here.",
-            value=reference,
-            place=yard.root,
-        )
-    names = dict.fromkeys(name for row in rows for name in row)
-    listing = "`trainyard runs` lists all runs; `trainyard reindex` finds runs that were copied here."
-    raise RunNotFoundError(
-        f"There is no run {reference!r} in the yard {yard.root}.",
-        did_you_mean(reference, names, limit=3, then=listing),
-        value=reference,
-        place=yard.root,
-    )
+    select = "SELECT DISTINCT name, project || '/' || name, id FROM runs ORDER BY created DESC LIMIT ?"
+    names = dict.fromkeys(name for row in db.execute(select, (_COMPARED,)) for name in row)
+    what = f"There is no run {reference!r} in the yard {yard.root}."
+    remedy = "`trainyard runs` lists all runs; `trainyard reindex` finds runs that were copied here."
+    if not names:
+        what = f"There is no run {reference!r}: the yard {yard.root} has no runs."
+        remedy = "`trainyard train` creates one; `trainyard reindex` finds runs that were copied here."
+    hint = did_you_mean(reference, names, limit=3, then=remedy)
+    raise RunNotFoundError(what, hint, value=reference, place=yard.root)

@@ -120,15 +120,13 @@ def _flock(yard: Yard, how: int) -> Iterator[None]:
 
 
 def _connect(path: Path, options: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.as_uri()}?{options}", uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
-    )
+    uri = f"{path.as_uri()}?{options}"
+    return sqlite3.connect(uri, uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
 
 
 def _is_ours(db: sqlite3.Connection) -> bool:
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    return bool(application == APPLICATION_ID and version == VERSION)
+    marks = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    return marks == [APPLICATION_ID, VERSION]
 
 
 def _try_open(path: Path) -> sqlite3.Connection | None:
@@ -136,20 +134,18 @@ def _try_open(path: Path) -> sqlite3.Connection | None:
     if not path.is_file():
         return None
     db = _connect(path, "mode=rw")
-    try:
-        if _is_ours(db):
-            # Without a sync at every commit, a power cut may lose the last refreshes, but nothing else.
-            db.execute("PRAGMA synchronous=NORMAL")
-            db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-            return db
-    except sqlite3.Error as error:
-        if trouble(error) != "damaged":
-            db.close()
-            raise
-    except BaseException:
-        db.close()
-        raise
-    db.close()
+    with contextlib.ExitStack() as undo:
+        undo.callback(db.close)
+        try:
+            if _is_ours(db):
+                # Without a sync at every commit, a power cut may lose the last refreshes, but nothing else.
+                db.execute("PRAGMA synchronous=NORMAL")
+                db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+                undo.pop_all()
+                return db
+        except sqlite3.Error as error:
+            if trouble(error) != "damaged":
+                raise
     return None
 
 
@@ -273,9 +269,8 @@ def in_memory(yard: Yard, fill: Fill, *, copy: bool = True) -> sqlite3.Connectio
     db.close()
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     db.executescript(TABLES)
-    db.execute("BEGIN")
-    fill(db)
-    db.execute("COMMIT")
+    with reading(db):
+        fill(db)
     return db
 
 
@@ -294,5 +289,5 @@ def _copy(path: Path, target: sqlite3.Connection) -> bool:
     with contextlib.closing(_connect(path, "mode=ro&immutable=1")) as source:
         source.backup(target)
     after = path.stat()
-    unchanged = (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
-    return unchanged and not log.exists()
+    is_same = (before.st_ino, before.st_mtime_ns, before.st_size) == (after.st_ino, after.st_mtime_ns, after.st_size)
+    return is_same and not log.exists()

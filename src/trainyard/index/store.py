@@ -20,11 +20,13 @@ from typing import Any, TypeVar
 from trainyard.errors import DiskFullError, RunNotFoundError, YardError
 from trainyard.index import build, references, schema
 from trainyard.index.entries import from_text
-from trainyard.index.query import compile_query, parse
+from trainyard.index.language import parse
+from trainyard.index.query import compile_query
 from trainyard.runs import Yard
 
 Row = dict[str, Any]
 _T = TypeVar("_T")
+_Search = Callable[[sqlite3.Connection], sqlite3.Cursor]  # the numbers of runs
 _ATTEMPTS = 4  # with an index that is damaged or busy
 _TOGETHER = 500  # rows fetched with one statement
 
@@ -40,12 +42,10 @@ class Page:
 class Index:
     """The index of one yard. Holds no file open between calls; several threads and processes may use it.
 
-    A row is an excerpt of a run's `run.json`: id, name, project, dataset, model, layout, state (the current
-    one, `crashed` included), created, started, ended, home (the current one), seed, tags, note,
-    summary, metrics, best, size_bytes, step, epoch, parents, error.
-
-    Args:
-        yard: the yard. If it is not writable, the index is kept in memory for the lifetime of this object.
+    If the yard is not writable, the index is kept in memory for the lifetime of this object. A row is an
+    excerpt of a run's `run.json`: id, name, project, dataset, model, layout, state (the current one,
+    `crashed` included), created, started, ended, home (the current one), seed, tags, note, summary,
+    metrics, best, size_bytes, step, epoch, parents, error.
     """
 
     def __init__(self, yard: Yard) -> None:
@@ -65,8 +65,6 @@ class Index:
         if memory is not None:
             memory.close()
 
-    # -- maintenance
-
     def refresh(self) -> int:
         """Reads what changed; returns how many runs were read. Every query does this automatically."""
         return self._do(lambda db, read: read)
@@ -75,30 +73,24 @@ class Index:
         """Walks the yard and reads every run again, including copied ones; returns how many there are."""
         with self._mutex:
             self.close()
+            is_on_disk = False
             if self.yard.writable:
                 with contextlib.suppress(schema.UnusableError, YardError, DiskFullError, sqlite3.OperationalError):
                     schema.replace_index(self.yard, self._fill)
-                    return self._count()
-            self._memory = schema.in_memory(self.yard, self._fill, copy=False)
-            return self._count()
-
-    def _count(self) -> int:
-        return int(self._do(lambda db, _: db.execute("SELECT count(*) FROM runs").fetchone()[0]))
+                    is_on_disk = True
+            if not is_on_disk:
+                self._memory = schema.in_memory(self.yard, self._fill, copy=False)
+            return int(self._do(lambda db, _: db.execute("SELECT count(*) FROM runs").fetchone()[0]))
 
     def problems(self) -> list[tuple[str, str]]:
         """The homes whose runs cannot be read, and why; no other answer contains them."""
         rows = self._do(lambda db, _: db.execute("SELECT home, reason FROM damaged ORDER BY home").fetchall())
         return [(from_text(home) + "/", reason) for home, reason in rows]
 
-    # -- queries
-
     def query(self, text: str = "", limit: int | None = None, offset: int | None = None) -> Page:
         """The runs that match `text` (see `trainyard.index.language`), newest first unless it has `sort:`.
 
-        Args:
-            text: the filter; empty for all runs.
-            limit: the most rows to return, if the text has no `limit:`.
-            offset: rows to skip, if the text has no `offset:`.
+        `limit` and `offset` hold where the text has no `limit:` or `offset:`.
 
         Raises:
             QueryError: the text is malformed, or names a field that no run has.
@@ -108,19 +100,23 @@ class Index:
         count = query.limit if query.limit is not None else limit
         stop = None if count is None else start + count
 
-        def ask(db: sqlite3.Connection, _: int) -> Page:
-            while True:
-                with schema.reading(db):
-                    keys = dict(db.execute("SELECT name, key FROM keys"))
-                    sql = compile_query(query, keys, now=time.time())
-                    found = db.execute(
-                        f"SELECT r.n FROM runs AS r WHERE {sql.where} ORDER BY {sql.order}", sql.parameters
-                    ).fetchall()
-                    rows = _documents(db, [n for (n,) in found[start:stop]])
-                if not self._forget_missing(db, rows):
-                    return Page(rows, len(found))
+        def search(db: sqlite3.Connection) -> sqlite3.Cursor:
+            sql = compile_query(query, dict(db.execute("SELECT name, key FROM keys")))
+            select = f"SELECT r.n FROM runs AS r WHERE {sql.where} ORDER BY {sql.order}"
+            return db.execute(select, sql.parameters)
 
-        return self._do(ask)
+        return self._do(lambda db, _: self._page(db, search, start, stop))
+
+    def _page(self, db: sqlite3.Connection, search: _Search, start: int = 0, stop: int | None = None) -> Page:
+        """The rows of the runs whose numbers `search` gives; asked again when some of them no longer exist."""
+        while True:
+            with schema.reading(db):
+                found = [n for (n,) in search(db)]
+                rows = _documents(db, found[start:stop])
+            gone = [row["home"].rstrip("/") for row in rows if not self._is_home(row["home"])]
+            if not gone:
+                return Page(rows, len(found))
+            build.forget_missing(db, self.yard, gone)
 
     def find(self, reference: str) -> Path:
         """The home of the run that `reference` names.
@@ -132,17 +128,13 @@ class Index:
         Raises:
             RunNotFoundError: it matches no run, or several; lists the matches.
         """
-        return self._do(lambda db, _: self._find(db, reference))
-
-    def _find(self, db: sqlite3.Connection, reference: str) -> Path:
         if not reference.strip() or "\0" in reference:
-            raise RunNotFoundError(
-                f"{reference!r} is not a reference to a run.", "Give an id, a name or a path.", value=reference
-            )
-        if reference not in references.LAST:
-            home = references.find_on_disk(self.yard, reference)
-            if home is not None:
-                return self.yard.root / home
+            what = f"{reference!r} is not a reference to a run."
+            raise RunNotFoundError(what, "Give an id, a name or a path.", value=reference)
+        home = None if reference in references.LAST else references.find_on_disk(self.yard, reference)
+        return self.yard.root / (home or self._do(lambda db, _: self._find(db, reference)))
+
+    def _find(self, db: sqlite3.Connection, reference: str) -> str:
         while True:
             candidates = references.find_in_index(db, reference)
             gone = [candidate.home for candidate in candidates if not self._is_home(candidate.home)]
@@ -153,32 +145,18 @@ class Index:
             references.ambiguous(reference, candidates)
         if not candidates:
             references.unknown(db, self.yard, reference)
-        return self.yard.root / candidates[0].home
+        return candidates[0].home
 
     def children(self, run_id: str) -> list[Row]:
         """The runs with `run_id` as a parent: it was their teacher, or they started from its weights."""
 
-        def ask(db: sqlite3.Connection, _: int) -> list[Row]:
-            while True:
-                with schema.reading(db):
-                    found = db.execute("SELECT run FROM parents WHERE parent = ? ORDER BY run", (run_id,)).fetchall()
-                    rows = _documents(db, [n for (n,) in found])
-                if not self._forget_missing(db, rows):
-                    return rows
+        def search(db: sqlite3.Connection) -> sqlite3.Cursor:
+            return db.execute("SELECT run FROM parents WHERE parent = ? ORDER BY run", (run_id,))
 
-        return self._do(ask)
-
-    # -- the index on disk or in memory
+        return self._do(lambda db, _: self._page(db, search).rows)
 
     def _is_home(self, home: str) -> bool:
         return os.path.isdir(f"{self.yard.root}/{home}/.run")
-
-    def _forget_missing(self, db: sqlite3.Connection, rows: Sequence[Row]) -> bool:
-        """Removes rows whose homes no longer exist; returns whether there were any."""
-        gone = [row["home"].rstrip("/") for row in rows if not self._is_home(row["home"])]
-        if gone:
-            build.forget_missing(db, self.yard, gone)
-        return bool(gone)
 
     def _fill(self, db: sqlite3.Connection) -> None:
         build.fill(db, self.yard)
@@ -190,10 +168,9 @@ class Index:
         """
         with self._mutex:
             if self._memory is None and self.yard.writable:
-                try:
+                # a full disk, or a file system without locks: queries must still work
+                with contextlib.suppress(schema.UnusableError, YardError, DiskFullError):
                     return self._on_disk(work)
-                except (schema.UnusableError, YardError, DiskFullError):
-                    pass  # a full disk, or a file system without locks: queries must still work
             if self._memory is None:
                 self._memory = schema.in_memory(self.yard, self._fill)
             try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -21,21 +21,12 @@ from typing import Any
 from trainyard import durable
 from trainyard.checkpoints.formats import FORMATS
 from trainyard.errors import CorruptError, RunBusyError, RunNotFoundError
-from trainyard.retention.items import Whose, drop_items, publishes_each_best, ranking, strip_items
+from trainyard.retention.items import Whose, checkpoint_items
 from trainyard.retention.measure import measure
 from trainyard.retention.plan import EVENTS, Plan, PlanItem, make_plan
-from trainyard.retention.policy import CHECKPOINT, KeepPolicy, decide, superseded
-from trainyard.retention.trash import (
-    UNFINISHED,
-    TrashEntry,
-    create_entry,
-    is_as_it_was,
-    is_recorded,
-    list_trash,
-    mark_done,
-    read_entry,
-)
-from trainyard.runs import CheckpointRecord, RunReader, RunWriter, Yard, amend, find_homes
+from trainyard.retention.policy import CHECKPOINT, KeepPolicy
+from trainyard.retention.trash import UNFINISHED, TrashEntry, create_entry, list_trash, read_entry
+from trainyard.runs import CheckpointRecord, RunReader, RunWriter, Snapshot, Yard, amend, find_homes
 from trainyard.runs.lock import RunLock
 from trainyard.runs.reader import read_snapshot
 
@@ -46,11 +37,9 @@ INTERRUPTED = "the process was killed before moving it"
 CHANGED = "the run has changed since the plan was made"
 
 
-@contextlib.contextmanager
-def trash_locked(yard: Yard) -> Iterator[None]:
+def trash_locked(yard: Yard) -> contextlib.AbstractContextManager[None]:
     """Keeps other cleaning processes out during the block; rotations of trainings are not blocked."""
-    with durable.locked(yard.own / "trash.lock"):
-        yield
+    return durable.locked(yard.own / "trash.lock")
 
 
 def apply(yard: Yard, plan: Plan) -> TrashEntry | None:
@@ -71,47 +60,47 @@ def apply(yard: Yard, plan: Plan) -> TrashEntry | None:
         for home, group in groupby(range(len(entry.items)), key=lambda n: entry.items[n].home):
             numbers = list(group)
             try:
-                reasons = _apply_to_run(yard, entry, home, numbers)
+                left |= _apply_to_run(yard, entry, home, numbers)
             except (RunBusyError, RunNotFoundError, CorruptError) as error:
-                reasons = [GONE if isinstance(error, RunNotFoundError) else error.what] * len(numbers)
-            left |= {n: why for n, why in zip(numbers, reasons, strict=True) if why is not None}
-        return mark_done(entry, left)
+                left |= dict.fromkeys(numbers, GONE if isinstance(error, RunNotFoundError) else error.what)
+        return entry.mark_done(left)
 
 
-def _apply_to_run(yard: Yard, entry: TrashEntry, home: str, numbers: list[int]) -> list[str | None]:
-    if not home:
-        return [_carry(yard, entry, n) for n in numbers]
-    if any(entry.items[n].action == "delete" for n in numbers):
-        return [_delete(yard, entry, n) for n in numbers]
-    with amend(yard, yard.root / home) as run:
-        return _act(run, entry, numbers)
+def _apply_to_run(yard: Yard, entry: TrashEntry, home: str, numbers: list[int]) -> dict[int, str]:
+    """Carries out items with the same home; returns those that were left in place, and why."""
+    if home and not any(entry.items[n].action == "delete" for n in numbers):
+        with amend(yard, yard.root / home) as run:
+            return _act(run, entry, numbers)
+    act = _delete if home else _carry
+    return {n: why for n in numbers if (why := act(yard, entry, n)) is not None}
 
 
-def _act(run: RunWriter, entry: TrashEntry, numbers: Sequence[int]) -> list[str | None]:
-    """Carries out items on an open run; returns, for each item, the reason if it was left in place."""
+def _act(run: RunWriter, entry: TrashEntry, numbers: Sequence[int]) -> dict[int, str]:
+    """Carries out items on an open run; returns those that were left in place, and why."""
     with run.batch():
-        reasons = [_record_removal(run, entry.items[n]) for n in numbers]
+        left = {n: why for n in numbers if (why := _record_removal(run, entry.items[n])) is not None}
     run.flush()  # the journal before the files, even inside a batch of the caller's
-    for n, why in zip(numbers, reasons, strict=True):
-        if why is None:
+    for n in numbers:
+        if n not in left:
             _carry(run.yard, entry, n)
-    return reasons
+    return left
 
 
 def _record_removal(run: RunWriter, item: PlanItem) -> str | None:
     """Records in the journal that an item is removed; returns the reason if it must stay in place."""
-    if run.id != item.run_id or len(run.snapshot.attempts) != item.attempts:
+    if _has_changed(run.snapshot, item):
         return CHANGED
-    if item.action != "file":
-        if not is_recorded(run.snapshot, item):
-            return GONE
-        details = dict(item.data)
-        if item.action == "drop":
-            checkpoint = run.snapshot.checkpoint(item.data["step"])
-            if checkpoint is None or checkpoint.paths.get(item.data["place"]) != item.data["path"]:
-                return CHANGED
-            details |= _lost_with(checkpoint, item.data["place"])
-        run.event(EVENTS[item.action](**details))
+    if item.action == "file":
+        return None
+    if not item.is_recorded(run.snapshot):
+        return GONE
+    details = dict(item.data)
+    if item.action == "drop":
+        checkpoint = run.snapshot.checkpoint(item.data["step"])
+        if checkpoint is None or checkpoint.paths.get(item.data["place"]) != item.data["path"]:
+            return CHANGED
+        details |= _lost_with(checkpoint, item.data["place"])
+    run.event(EVENTS[item.action](**details))
     return None
 
 
@@ -126,15 +115,11 @@ def _lost_with(checkpoint: CheckpointRecord, place: str) -> dict[str, Any]:
 
 def _carry(yard: Yard, entry: TrashEntry, n: int) -> str | None:
     """Moves an item's files into the entry, unless they are there already; returns `GONE` when there are none."""
-    found = False
     for path, name in zip(entry.items[n].paths, entry.kept_as[n], strict=True):
         source, target = yard.root / path, entry.path / name
-        if os.path.lexists(target):
-            found = True
-        elif os.path.lexists(source):
+        if os.path.lexists(source) and not os.path.lexists(target):
             durable.move(source, target)
-            found = True
-    return None if found else GONE
+    return None if entry.holds(n) else GONE
 
 
 def _delete(yard: Yard, entry: TrashEntry, n: int) -> str | None:
@@ -145,8 +130,7 @@ def _delete(yard: Yard, entry: TrashEntry, n: int) -> str | None:
         return GONE
     lock = RunLock(home / ".run" / "lock")
     try:
-        snapshot = read_snapshot(home)
-        if snapshot.id != item.run_id or len(snapshot.attempts) != item.attempts:
+        if _has_changed(read_snapshot(home), item):
             return CHANGED
         _carry(yard, entry, n)
     finally:
@@ -155,7 +139,9 @@ def _delete(yard: Yard, entry: TrashEntry, n: int) -> str | None:
     return None
 
 
-# -- after a kill
+def _has_changed(snapshot: Snapshot, item: PlanItem) -> bool:
+    """Whether another run, or another attempt, is in the item's home now."""
+    return snapshot.id != item.run_id or len(snapshot.attempts) != item.attempts
 
 
 def settle(yard: Yard) -> None:
@@ -177,25 +163,16 @@ def _settle_entry(yard: Yard, entry: TrashEntry, own: RunWriter | None = None) -
         elif item.action != "file":
             try:
                 with contextlib.nullcontext(own) if own else amend(yard, yard.root / item.home) as run:
-                    _finish(run, entry, n)
+                    if run.id == item.run_id and not item.is_recorded(run.snapshot):
+                        places = [place for path in item.paths if (place := yard.root / path).exists()]
+                        if all(item.is_as_it_was(place) for place in places):  # else, others have those names now
+                            _carry(yard, entry, n)
             except RunBusyError:
                 return False
             except (RunNotFoundError, CorruptError):
                 continue
-    mark_done(entry, {n: INTERRUPTED for n in range(len(entry.items)) if not entry.holds(n)})
+    entry.mark_done({n: INTERRUPTED for n in range(len(entry.items)) if not entry.holds(n)})
     return True
-
-
-def _finish(run: RunWriter, entry: TrashEntry, n: int) -> None:
-    item = entry.items[n]
-    if run.id != item.run_id or is_recorded(run.snapshot, item):
-        return
-    present = [path for path in item.paths if (run.yard.root / path).exists()]
-    if all(is_as_it_was(run.yard, item, path) for path in present):  # otherwise another file has that name now
-        _carry(run.yard, entry, n)
-
-
-# -- while training
 
 
 def rotate(
@@ -208,48 +185,25 @@ def rotate(
 ) -> TrashEntry | None:
     """Drops what `policy` does not keep of a run in training; None when there is nothing to drop.
 
-    The newest checkpoint is always kept. The run's previous rotation is emptied, so that only the last
-    one can be undone and the disk holds a bounded number of checkpoints. Call this after a checkpoint
-    was committed and published, from one thread at a time.
-
-    Args:
-        run: the open run.
-        policy: what to keep.
-        monitor: the metric that ranks checkpoints; None for the one that the run recorded or was configured with.
-        mode: "min" or "max"; None as above.
-        protected_steps: steps that other runs use, and how.
+    The newest checkpoint is always kept, and so are the steps that other runs use. `monitor` and `mode`
+    ("min" or "max") rank checkpoints; None: as the run recorded or was configured. The run's previous
+    rotation is emptied, so that only the last one can be undone and the disk holds a bounded number of
+    checkpoints. Call this after a checkpoint was committed and published, from one thread at a time.
     """
-    snapshot = run.snapshot
-    best_step, metric, direction = ranking(snapshot)
-    decisions = decide(
-        snapshot.checkpoints,
-        policy,
-        best_step=best_step,
-        monitor=monitor or metric,
-        mode=mode or direction,
-        has_best_place=publishes_each_best(run.layout),
-        protected_steps=protected_steps,
-    )
-    whose = Whose(run.yard, snapshot, run.yard.relative(run.home) + "/")
-    items = list(drop_items(whose, decisions))
-    if policy.optimizer == "last":
-        items += strip_items(whose, superseded(snapshot.checkpoints, protected_steps))
+    items, _ = checkpoint_items(Whose(run), policy, protected_steps or {}, monitor=monitor, mode=mode)
     if not items:
         return None
     before = list_trash(run.yard, run.id)
     plan = make_plan(run.yard, f"Rotation of {run.name}", items, kind="rotation", measured=False)
     entry = create_entry(run.yard, plan, run.id)
-    reasons = _act(run, entry, range(len(entry.items)))
+    left = _act(run, entry, range(len(entry.items)))
     for earlier in before:
         if earlier.done or _settle_entry(run.yard, earlier, run):
-            _erase(earlier.path)
-    return mark_done(entry, {n: why for n, why in enumerate(reasons) if why is not None})
+            erase(earlier.path)
+    return entry.mark_done(left)
 
 
-# -- permanently
-
-
-def _erase(path: Path) -> None:
+def erase(path: Path) -> None:
     """Permanently deletes something in the trash. It is renamed first, so that no reader sees half of it."""
     target = path
     if not path.name.startswith(_EMPTYING):
@@ -259,95 +213,60 @@ def _erase(path: Path) -> None:
         except FileNotFoundError:
             return  # another process deletes it
         except FileExistsError:
-            _erase(target)
+            erase(target)
             durable.move(path, target)
     while target.exists():
         with contextlib.suppress(FileNotFoundError):  # another process deletes it, too
             durable.remove(target)
 
 
-def forget(entry: TrashEntry) -> None:
-    """Removes an entry whose files have all been restored."""
-    _erase(entry.path)
-
-
-def empty_trash(yard: Yard, *, older_than_days: float | None = None, entries: Collection[str] | None = None) -> int:
-    """Permanently deletes entries of the trash, and objects that nothing uses any more.
+def empty_trash(yard: Yard, *, older_than_days: float | None = None) -> int:
+    """Permanently deletes entries of the trash, and objects that nothing uses any more; returns the bytes freed.
 
     Objects that a live run may be about to link are kept until it has ended.
-
-    Args:
-        yard: the yard of the trash.
-        older_than_days: only entries that are older.
-        entries: only entries with these names.
-
-    Returns:
-        How many bytes were freed.
     """
     if not yard.own.is_dir():
         return 0
     with trash_locked(yard):
         settle(yard)
-        doomed = [
-            path
-            for path in (sorted(yard.trash.iterdir()) if yard.trash.is_dir() else [])
-            if _is_doomed(path, older_than_days, entries)
-        ]
+        present = sorted(yard.trash.iterdir()) if yard.trash.is_dir() else []
+        doomed = [path for path in present if _is_doomed(path, older_than_days)]
         freed = sum(size.freed for size in measure(yard, [[path] for path in doomed], alone=True))
         for path in doomed:
-            _erase(path)
+            erase(path)
         return freed + _remove_unused_objects(yard)
 
 
-def _is_doomed(path: Path, older_than_days: float | None, entries: Collection[str] | None) -> bool:
+def _is_doomed(path: Path, older_than_days: float | None) -> bool:
     if path.name.startswith(_EMPTYING):
         return True
     entry = read_entry(path)
-    if entries is not None:
-        return path.name in entries and entry is not None and entry.done
     if entry is not None:
         age = datetime.now(UTC) - datetime.fromisoformat(entry.created)
         return entry.done and (older_than_days is None or age > timedelta(days=older_than_days))
-    age_s = time.time() - path.stat().st_mtime
-    if path.name != UNFINISHED and age_s < _SETTLED_S:
+    if path.name != UNFINISHED and _age_s(path) < _SETTLED_S:
         return False  # another process may be creating it
-    return older_than_days is None or age_s > older_than_days * 86400
+    return older_than_days is None or _age_s(path) > older_than_days * 86400
+
+
+def _age_s(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
 
 
 def _remove_unused_objects(yard: Yard) -> int:
     unused = yard.objects.unreferenced()
-    if not unused:
-        return 0
-    wanted, anything = _wanted_by_live_runs(yard)
+    live: list[Snapshot] = []
+    for home in find_homes(yard) if unused else ():
+        with contextlib.suppress(CorruptError, RunNotFoundError):
+            reader = RunReader(yard, home)
+            if reader.is_alive():
+                live.append(reader.snapshot)
+    wanted = {str(file["sha256"]) for run in live for checkpoint in run.checkpoints for file in checkpoint.files}
+    # A run that has saved nothing in this attempt may be about to link an object that no checkpoint of it names.
+    anything = any(all(c.at < run.attempts[-1].started for c in run.checkpoints) for run in live)
     freed = 0
     for path, _ in unused:
-        if wanted is not None and (anything or path.name in wanted or _is_young(path)):
-            continue
-        freed += path.stat().st_blocks * 512
-        durable.remove(path)
+        if not live or not (anything or path.name in wanted or _age_s(path) < _SETTLED_S):
+            freed += path.stat().st_blocks * 512
+            durable.remove(path)
     return freed
-
-
-def _is_young(path: Path) -> bool:
-    return time.time() - path.stat().st_mtime < _SETTLED_S
-
-
-def _wanted_by_live_runs(yard: Yard) -> tuple[set[str] | None, bool]:
-    """Digests in the checkpoints of live runs (None: no run is live); whether a live run may need any object.
-
-    That is a run which has saved nothing in this attempt: it may be about to link an object that none of
-    its recorded checkpoints names.
-    """
-    wanted: set[str] | None = None
-    anything = False
-    for home in find_homes(yard):
-        try:
-            run = RunReader(yard, home)
-        except (CorruptError, RunNotFoundError):
-            continue
-        if run.is_alive():
-            checkpoints = run.snapshot.checkpoints
-            started = run.snapshot.attempts[-1].started
-            wanted = (wanted or set()) | {str(f["sha256"]) for c in checkpoints for f in c.files}
-            anything = anything or all(c.at < started for c in checkpoints)
-    return wanted, anything

@@ -6,23 +6,17 @@ the disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from trainyard.checkpoints.formats import FORMATS, OPTIMIZER, RNG_STATE, SCALER, SCHEDULER
-from trainyard.layouts import Layout
 from trainyard.metric import Metric
 from trainyard.retention.plan import PlanItem, Spared
-from trainyard.retention.policy import CHECKPOINT, Decision
-from trainyard.runs import CheckpointRecord, RunReader, Snapshot, Yard
+from trainyard.retention.policy import CHECKPOINT, Decision, KeepPolicy, decide, superseded
+from trainyard.runs import RunReader, RunWriter, Snapshot
 
 STATE_FILES = frozenset({OPTIMIZER, SCHEDULER, SCALER, RNG_STATE})  # needed only to resume
-
-
-def publishes_each_best(layout: Layout) -> bool:
-    """Whether each best checkpoint is published under its own name rather than under one that moves along."""
-    return layout.has("best") and bool({"step", "epoch"} & set(layout.facts_of("best")))
 
 
 def ranking(snapshot: Snapshot) -> tuple[int | None, str, str]:
@@ -39,23 +33,12 @@ def ranking(snapshot: Snapshot) -> tuple[int | None, str, str]:
 
 
 class Whose:
-    """The run that items are made for: its name in plans, and the current place of its recorded paths.
+    """The run that items are made for: its name in plans, and the current place of its recorded paths."""
 
-    Args:
-        yard: the yard of the run.
-        snapshot: the run.
-        home: its home, relative to the yard, with a trailing "/".
-    """
-
-    def __init__(self, yard: Yard, snapshot: Snapshot, home: str) -> None:
-        self.yard = yard
-        self.snapshot = snapshot
-        self.home = home
-
-    @classmethod
-    def of(cls, run: RunReader) -> Whose:
-        """For an existing run."""
-        return cls(run.yard, run.snapshot, run.yard.relative(run.home) + "/")
+    def __init__(self, run: RunReader | RunWriter) -> None:
+        self.run = run
+        self.snapshot = run.snapshot
+        self.home = run.yard.relative(run.home) + "/"
 
     def at(self, recorded: str) -> str:
         """Where a recorded path is now, relative to the yard."""
@@ -68,60 +51,80 @@ class Whose:
 
     def item(self, **fields: Any) -> PlanItem:
         """A plan item of this run."""
-        return PlanItem(
-            run_id=self.snapshot.id,
-            run_name=self.snapshot.name,
-            home=self.home,
-            attempts=len(self.snapshot.attempts),
-            **fields,
-        )
+        run = self.snapshot
+        return PlanItem(run_id=run.id, run_name=run.name, home=self.home, attempts=len(run.attempts), **fields)
 
     def spared(self, what: str, why: str) -> Spared:
         """Something of this run that is kept."""
         return Spared(self.snapshot.id, self.snapshot.name, what, why)
 
 
-def drop_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem]:
+def checkpoint_items(
+    whose: Whose,
+    policy: KeepPolicy,
+    protected: Mapping[int, str],
+    *,
+    named: Collection[int] = (),
+    monitor: str | None = None,
+    mode: str | None = None,
+) -> tuple[list[PlanItem], list[Decision]]:
+    """The items for what `policy` does not keep of a run, and its decisions on each place of each checkpoint.
+
+    `protected` and `named` are as in `decide`; `monitor` and `mode` replace what the run recorded.
+    """
+    checkpoints, layout = whose.snapshot.checkpoints, whose.run.layout
+    best_step, recorded_monitor, recorded_mode = ranking(whose.snapshot)
+    decisions = decide(
+        checkpoints,
+        policy,
+        best_step=best_step,
+        monitor=monitor or recorded_monitor,
+        mode=mode or recorded_mode,
+        has_best_place=layout.has("best") and bool({"step", "epoch"} & set(layout.facts_of("best"))),
+        protected_steps=protected,
+        named=named,
+    )
+    items = list(_drop_items(whose, decisions))
+    if policy.optimizer == "last":
+        items += strip_items(whose, superseded(checkpoints, protected))
+    return items, decisions
+
+
+def _drop_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem]:
     """One item for each place of a checkpoint that `decisions` do not keep."""
     for decision in decisions:
         checkpoint = whose.snapshot.checkpoint(decision.step)
         if decision.keep or checkpoint is None:
             continue
         path = checkpoint.paths[decision.place]
-        if not whose.owns(path):
-            continue
-        yield whose.item(
-            action="drop",
-            what=called(decision.step, decision.place),
-            why=decision.why,
-            paths=(whose.at(path),),
-            data={"step": decision.step, "place": decision.place, "path": path, "why": decision.why},
-            before=asdict(checkpoint),
-        )
+        if whose.owns(path):
+            yield whose.item(
+                action="drop",
+                what=called(decision.step, decision.place),
+                why=decision.why,
+                paths=(whose.at(path),),
+                data={"step": decision.step, "place": decision.place, "path": path, "why": decision.why},
+                before=asdict(checkpoint),
+            )
 
 
 def strip_items(whose: Whose, decisions: Iterable[Decision]) -> Iterator[PlanItem]:
     """The items that remove optimizer state from the checkpoints that `decisions` do not keep whole."""
     for decision in decisions:
         checkpoint = whose.snapshot.checkpoint(decision.step)
-        files = _state_files(checkpoint) if checkpoint is not None else []
-        if decision.keep or checkpoint is None or not files:
+        if decision.keep or checkpoint is None or not FORMATS[checkpoint.format].is_directory:
             continue
+        files = [str(file["name"]) for file in checkpoint.files if file["name"] in STATE_FILES]
         folder = whose.at(checkpoint.paths[CHECKPOINT])
-        yield whose.item(
-            action="strip",
-            what=f"optimizer state of checkpoint {decision.step}",
-            why=f"{decision.why}; it can no longer be resumed from; its weights stay",
-            paths=tuple(folder + name for name in files),
-            data={"step": decision.step, "files": files, "why": decision.why},
-            before=asdict(checkpoint),
-        )
-
-
-def _state_files(checkpoint: CheckpointRecord) -> list[str]:
-    if not FORMATS[checkpoint.format].is_directory:
-        return []
-    return [str(file["name"]) for file in checkpoint.files if file["name"] in STATE_FILES]
+        if files:
+            yield whose.item(
+                action="strip",
+                what=f"optimizer state of checkpoint {decision.step}",
+                why=f"{decision.why}; it can no longer be resumed from; its weights stay",
+                paths=tuple(folder + name for name in files),
+                data={"step": decision.step, "files": files, "why": decision.why},
+                before=asdict(checkpoint),
+            )
 
 
 def called(step: int, place: str) -> str:

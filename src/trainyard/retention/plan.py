@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from trainyard import durable
+from trainyard.checkpoints.reader import faults
 from trainyard.retention.measure import measure
-from trainyard.runs import Event, Yard
+from trainyard.runs import CheckpointRecord, Event, Snapshot, Yard
 from trainyard.runs.events import Dropped, RecordRemoved, Stripped
 from trainyard.units import human_size
 
@@ -24,10 +26,10 @@ EVENTS: Mapping[Action, type[Event]] = {"drop": Dropped, "strip": Stripped, "rem
 class PlanItem:
     """One thing to remove.
 
-    `action`: "drop" a checkpoint from a place, "strip" files from a checkpoint, "remove" a record,
-    "delete" a whole run, or remove a "file" that no journal lists. `paths` are the current paths of
-    the files, relative to the yard, a run's home first; `home` likewise. `data` are the fields of the
-    journal's event, `before` the checkpoint or record as it was, `attempts` how many the run had.
+    `action`: "drop" a checkpoint from a place, "strip" files from a checkpoint, "remove" a record, "delete" a
+    whole run, or remove a "file" that no journal lists. `paths` are the current paths of the files, relative to
+    the yard, a run's home first; `home` likewise. `data` are the fields of the journal's event, `before` the
+    checkpoint or record as it was, `attempts` how many the run had.
     """
 
     action: Action
@@ -51,13 +53,33 @@ class PlanItem:
     def to_dict(self) -> dict[str, Any]:
         """As plain data for JSON."""
         event = EVENTS.get(self.action)
-        return {**asdict(self), "event": event.journal_name if event is not None else None}
+        return {**asdict(self), "event": event and event.journal_name}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PlanItem:
         """The inverse of `to_dict`."""
         plain = {key: value for key, value in data.items() if key != "event"}
         return cls(**{**plain, "paths": tuple(plain["paths"])})
+
+    def is_recorded(self, snapshot: Snapshot) -> bool:
+        """Whether the run's journal still lists, or lists again, what this removes."""
+        if self.action == "drop":
+            return any(self.data["path"] in checkpoint.paths.values() for checkpoint in snapshot.checkpoints)
+        if self.action == "strip":
+            checkpoint = snapshot.checkpoint(self.data["step"])
+            return checkpoint is not None and any(file["name"] in self.data["files"] for file in checkpoint.files)
+        return any(record.path == self.data["path"] for record in snapshot.records)
+
+    def is_as_it_was(self, place: Path) -> bool:
+        """Whether the file or directory at `place` has exactly the bytes that the run recorded."""
+        if self.action == "remove":
+            digest = self.before["sha256"]
+            return digest is None or (place.is_file() and durable.sha256_file(place) == str(digest))
+        checkpoint = CheckpointRecord(**self.before)
+        if self.action == "drop":
+            return not faults(checkpoint, self.data["place"], place)
+        digests = {file["name"]: str(file["sha256"]) for file in checkpoint.files}
+        return durable.sha256_file(place) == digests[place.name]
 
 
 @dataclass(frozen=True)
@@ -115,14 +137,9 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
-        return {
-            "title": self.title,
-            "kind": self.kind,
-            "bytes_apparent": self.bytes_apparent,
-            "bytes_freed": self.bytes_freed,
-            "items": [item.to_dict() for item in self.items],
-            "spared": [asdict(spared) for spared in self.spared],
-        }
+        sizes = {"bytes_apparent": self.bytes_apparent, "bytes_freed": self.bytes_freed}
+        items, spared = [item.to_dict() for item in self.items], [asdict(one) for one in self.spared]
+        return {"title": self.title, "kind": self.kind, **sizes, "items": items, "spared": spared}
 
 
 def _sizes(apparent: int, freed: int) -> str:
@@ -140,15 +157,9 @@ def make_plan(
     kind: Literal["clean", "rotation"] = "clean",
     measured: bool = True,
 ) -> Plan:
-    """A plan of `items`, measured together, without items that others cover.
+    """A plan of `items`, without those that others cover.
 
-    Args:
-        yard: the yard of the files.
-        title: the heading of the plan.
-        items: what to remove.
-        spared: what is kept.
-        kind: the kind of the trash entry.
-        measured: whether to count bytes, which reads the status of every file.
+    With `measured`, bytes are counted, for all items together; that reads the status of every file.
     """
     chosen = _without_covered(list(items))
     if measured:

@@ -39,9 +39,8 @@ class KeepPolicy:
 
     def __post_init__(self) -> None:
         if (self.last or 0) < 0 or self.best < 0 or (self.every is not None and self.every < 1):
-            raise ValueError(
-                f"last={self.last}, best={self.best}, every={self.every}: numbers must not be negative, every not 0"
-            )
+            given = f"last={self.last}, best={self.best}, every={self.every}"
+            raise ValueError(f"{given}: numbers must not be negative, every not 0")
 
 
 @dataclass(frozen=True)
@@ -70,19 +69,11 @@ def decide(
     The best, the newest and an only checkpoint are kept unless they are `named` (with `final=False`
     the newest is not kept for being newest). Some checkpoint is always kept unless all are named.
 
-    Args:
-        checkpoints: the checkpoints of one run.
-        policy: what to keep.
-        best_step: the run's best step; None when it has none yet.
-        monitor: the metric that ranks checkpoints.
-        mode: "min" or "max": which end of the metric is better.
-        has_best_place: whether the layout publishes each best checkpoint under its own name. Then `best`
-            counts those names and `last` the checkpoints' own paths; otherwise both count the latter.
-        protected_steps: steps that are always kept, and why.
-        named: steps that the user asked to drop, by number.
-
-    Raises:
-        ValueError: `mode` is neither "min" nor "max".
+    `protected_steps` are always kept, for the reasons given; `named` were asked to be dropped. The run's
+    `best_step` ranks first (None: there is none yet), then the metric `monitor` does, of which less ("min")
+    or more ("max") is better; any other `mode` is a ValueError. With `has_best_place`, the layout publishes
+    each best checkpoint under its own name: then `policy.best` counts those names and `policy.last` the
+    checkpoints' own paths; otherwise both count the latter.
     """
     if mode not in ("min", "max"):
         raise ValueError(f"mode must be min or max, not {mode!r}")
@@ -91,28 +82,30 @@ def decide(
     best = _best_steps(ordered, max(policy.best, 1), best_step, monitor, mode, named_apart=has_best_place)
     kept_for = _reasons_by_step(ordered, policy, best, named_apart=has_best_place)
 
-    def judge(checkpoint: CheckpointRecord, place: str) -> Decision:
+    def judge(checkpoint: CheckpointRecord, place: str) -> tuple[bool, str]:
         step = checkpoint.step
         if step in protected:
-            return Decision(step, place, True, protected[step])
+            return True, protected[step]
         if step in named:
-            return Decision(step, place, False, "requested by step number")
+            return False, "requested by step number"
         if len(ordered) == 1:
-            return Decision(step, place, True, "the only checkpoint")
+            return True, "the only checkpoint"
         if place == FINAL:
-            return Decision(step, place, True, "published as the final one")
+            return True, "published as the final one"
         if place == BEST:
             if not has_best_place:
-                return Decision(step, place, True, "published as the best one")
-            if step in best:
-                return Decision(step, place, True, best[step])
-            return Decision(step, place, False, f"no longer {_among(policy.best, 'best')}")
+                return True, "published as the best one"
+            return step in best, best.get(step, f"no longer {_among(policy.best, 'best')}")
         if step in kept_for:
-            return Decision(step, place, True, kept_for[step])
-        return Decision(step, place, False, _why_superseded(policy, elsewhere=BEST in checkpoint.paths))
+            return True, kept_for[step]
+        return False, _why_superseded(policy, elsewhere=BEST in checkpoint.paths)
 
-    decisions = [judge(checkpoint, place) for checkpoint in ordered for place in checkpoint.paths]
-    return _never_all(decisions, named)
+    decisions = [Decision(c.step, place, *judge(c, place)) for c in ordered for place in c.paths]
+    spareable = [d for d in decisions if d.step not in named]
+    if not spareable or any(d.keep for d in spareable):
+        return decisions
+    newest, why = max(d.step for d in spareable), "the only one that would be left"
+    return [Decision(d.step, d.place, True, why) if d.step == newest else d for d in decisions]
 
 
 def _best_steps(
@@ -145,8 +138,8 @@ def _reasons_by_step(
         if checkpoint.step in best and not (named_apart and BEST in checkpoint.paths):
             kept.setdefault(checkpoint.step, best[checkpoint.step])
     last = len(ordered) if policy.last is None else policy.last
+    why = "all are kept" if policy.last is None else _among(last, "newest")
     for checkpoint in ordered[len(ordered) - min(last, len(ordered)) :]:
-        why = "all are kept" if policy.last is None else _among(last, "newest")
         kept.setdefault(checkpoint.step, why)
     if policy.every is not None:
         for checkpoint in ordered:
@@ -175,17 +168,6 @@ def _ordinal(n: int) -> str:
     return f"{n}{ending}"
 
 
-def _never_all(decisions: list[Decision], named: Collection[int]) -> list[Decision]:
-    """Keeps the newest unnamed checkpoint when no unnamed checkpoint would be left."""
-    spareable = [d for d in decisions if d.step not in named]
-    if not spareable or any(d.keep for d in spareable):
-        return decisions
-    newest = max(d.step for d in spareable)
-    return [
-        Decision(d.step, d.place, True, "the only one that would be left") if d.step == newest else d for d in decisions
-    ]
-
-
 def superseded(
     checkpoints: Sequence[CheckpointRecord], protected_steps: Mapping[int, str] | None = None
 ) -> list[Decision]:
@@ -196,12 +178,5 @@ def superseded(
     """
     protected = protected_steps or {}
     candidates = sorted(c.step for c in checkpoints if c.resumable and CHECKPOINT in c.paths)
-    return [
-        Decision(
-            step,
-            CHECKPOINT,
-            step == candidates[-1] or step in protected,
-            protected.get(step, "the newest that can be resumed" if step == candidates[-1] else "superseded"),
-        )
-        for step in candidates
-    ]
+    kept_for = dict.fromkeys(candidates[-1:], "the newest that can be resumed") | dict(protected)
+    return [Decision(step, CHECKPOINT, step in kept_for, kept_for.get(step, "superseded")) for step in candidates]

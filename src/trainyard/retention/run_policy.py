@@ -58,12 +58,8 @@ def find_uses(runs: Iterable[RunFacts]) -> dict[str, list[Use]]:
 
 def protected_steps(uses: Sequence[Use], steps: Iterable[int]) -> dict[int, str]:
     """Which of a run's `steps` other runs use, and why. A use without a step protects all of them."""
-    protected: dict[int, str] = {}
-    for step in steps:
-        why = next((str(use) for use in uses if use.step in (None, step)), None)
-        if why is not None:
-            protected[step] = why
-    return protected
+    users = {step: next((use for use in uses if use.step in (None, step)), None) for step in steps}
+    return {step: str(use) for step, use in users.items() if use is not None}
 
 
 @dataclass(frozen=True)
@@ -77,10 +73,8 @@ class RunDecision:
 
 def by_age(runs: Iterable[RunFacts], days: float, *, now: datetime) -> list[RunDecision]:
     """Removes runs that ended more than `days` before `now`."""
-    return [
-        RunDecision(run.id, (now - run.ended) > timedelta(days=days), f"ended {_ago(now - run.ended)} ago")
-        for run in runs
-    ]
+    ages = [(run, now - run.ended) for run in runs]
+    return [RunDecision(run.id, age > timedelta(days=days), f"ended {_ago(age)} ago") for run, age in ages]
 
 
 def _ago(age: timedelta) -> str:
@@ -98,18 +92,13 @@ def by_choice(runs: Iterable[RunFacts], ids: Collection[str], why: str) -> list[
     return [RunDecision(run.id, run.id in ids, why if run.id in ids else "not chosen") for run in runs]
 
 
-def by_size(runs: Sequence[RunFacts], limit_bytes: int, *, yard_bytes: int | None = None) -> list[RunDecision]:
-    """Removes runs, in the order in which they ended, until the yard has at most `limit_bytes`.
+def by_size(runs: Sequence[RunFacts], limit_bytes: int) -> list[RunDecision]:
+    """Removes runs of the yard, in the order in which they ended, until the rest has at most `limit_bytes`.
 
     A run is removed only when no remaining run was made from it, so a child goes before its parent.
-
-    Args:
-        runs: all runs of the yard.
-        limit_bytes: how many bytes the yard may have.
-        yard_bytes: how many it has; None for the sum of its runs' sizes.
     """
     # `waiting` has the children that must be removed before each run; `ready` is a heap of those without any.
-    left = sum(run.size_bytes for run in runs) if yard_bytes is None else yard_bytes
+    left = sum(run.size_bytes for run in runs)
     known = {run.id: run for run in runs}
     waiting = {run_id: {use.by.id for use in uses} & set(known) for run_id, uses in find_uses(runs).items()}
     ready = [(run.ended, run.id) for run in runs if not run.live and not waiting.get(run.id)]
@@ -126,22 +115,18 @@ def by_size(runs: Sequence[RunFacts], limit_bytes: int, *, yard_bytes: int | Non
             if not waiting[parent_id] and parent_run is not None and not parent_run.live:
                 heapq.heappush(ready, (parent_run.ended, parent_id))
                 waiting.pop(parent_id)
-    stays = f"the yard is down to {left:,} bytes"
-    if left > limit_bytes:
-        stays = "it is live, or remaining runs were made from it"
+    too_large = left > limit_bytes
+    stays = "it is live, or remaining runs were made from it" if too_large else f"the yard is down to {left:,} bytes"
     return [RunDecision(run.id, run.id in gone, gone.get(run.id, stays)) for run in runs]
 
 
 def spare(
     decisions: Sequence[RunDecision], runs: Sequence[RunFacts], *, forced: Collection[str] = ()
 ) -> list[RunDecision]:
-    """`decisions`, but keeping runs that are live or that a remaining run was made from.
+    """`decisions`, but keeping those of all `runs` of the yard that are live or that a remaining run was made from.
 
-    Args:
-        decisions: what a policy wants.
-        runs: all runs of the yard.
-        forced: ids to remove even if ended runs were made from them. A live run and what it uses are
-            always kept.
+    The ids in `forced` are removed even if ended runs were made from them. A live run and what it uses
+    are always kept.
     """
     known = {run.id: run for run in runs}
     uses = find_uses(runs)
@@ -166,10 +151,7 @@ def _why_spared(run: RunFacts | None, uses: Sequence[Use], going: Collection[str
         return "it is not in this yard"
     if run.live:
         return "a process is working on it"
-    for use in uses:
-        if use.by.live or (use.by.id not in going and not forced):
-            return str(use)
-    return None
+    return next((str(use) for use in uses if use.by.live or (use.by.id not in going and not forced)), None)
 
 
 def old_records(records: Iterable[tuple[str, datetime]], days: float, *, now: datetime) -> list[tuple[str, str]]:

@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from trainyard import durable
-from trainyard.checkpoints.reader import faults
 from trainyard.errors import YardError
-from trainyard.retention.measure import measure
 from trainyard.retention.plan import Plan, PlanItem
-from trainyard.runs import CheckpointRecord, Snapshot, Yard
+from trainyard.runs import Yard
 from trainyard.runs.identity import utc_now
 
 UNFINISHED = "unfinished"  # leftovers of killed checkpoint writers, which are in no plan
@@ -61,40 +59,22 @@ class TrashEntry:
         """Whether files of the n-th item are in the trash."""
         return any(os.path.lexists(self.path / name) for name in self.kept_as[n])
 
-    def bytes_freed(self, yard: Yard) -> int:
-        """How many bytes emptying this entry alone frees."""
-        return measure(yard, [[self.path]], alone=True)[0].freed
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "title": self.title,
-            "run": self.run_id,
-            "created": self.created,
-            "done": self.done,
-            "items": [item.to_dict() for item in self.items],
-            "skipped": [{"what": what, "why": why} for what, why in self.skipped],
-        }
+    def mark_done(self, left: Mapping[int, str]) -> TrashEntry:
+        """Records in the entry that its plan was carried out, except for the items `left`."""
+        durable.write_json(self.path / _DONE, {"left": left}, sync=False)  # if it is lost, `settle` derives it again
+        return replace(self, done=True, left=left)
 
 
 def create_entry(yard: Yard, plan: Plan, run_id: str | None = None) -> TrashEntry:
     """Creates an entry with the intent to carry out `plan`; it is on disk when this returns."""
     counter = iter(range(sum(len(item.paths) for item in plan.items)))
     kept_as = tuple(tuple(f"{next(counter):04d}" for _ in item.paths) for item in plan.items)
-    created = utc_now()
+    items = [{**item.to_dict(), "kept_as": names} for item, names in zip(plan.items, kept_as, strict=True)]
     path = _claim(yard, f"-rotation-{run_id}" if plan.kind == "rotation" else "")
-    content = {
-        "format": _FORMAT,
-        "kind": plan.kind,
-        "title": plan.title,
-        "run": run_id,
-        "created": created,
-        "items": [{**item.to_dict(), "kept_as": kept_as[n]} for n, item in enumerate(plan.items)],
-    }
-    durable.write_json(path / _PLAN, content)
-    return TrashEntry(path, plan.kind, plan.title, run_id, created, plan.items, kept_as)
+    entry = TrashEntry(path, plan.kind, plan.title, run_id, utc_now(), plan.items, kept_as)
+    content = {"format": _FORMAT, "kind": plan.kind, "title": plan.title, "run": run_id, "created": entry.created}
+    durable.write_json(path / _PLAN, {**content, "items": items})
+    return entry
 
 
 def _claim(yard: Yard, suffix: str) -> Path:
@@ -105,47 +85,24 @@ def _claim(yard: Yard, suffix: str) -> Path:
         path = yard.trash / f"{stamp}-{fraction:04x}{suffix}"
         if durable.claim_directory(path):
             return path
-    raise YardError(
-        f"No free name was found in {yard.trash}.",
-        "Empty the trash: `trainyard clean --trash`.",
-        value=_TRIES,
-        place=yard.trash,
-    )
-
-
-def mark_done(entry: TrashEntry, left: Mapping[int, str]) -> TrashEntry:
-    """Records in the entry that its plan was carried out, except for the items `left`."""
-    durable.write_json(entry.path / _DONE, {"left": left}, sync=False)  # if it is lost, `settle` derives it again
-    return replace(entry, done=True, left=left)
+    what, remedy = f"No free name was found in {yard.trash}.", "Empty the trash: `trainyard clean --trash`."
+    raise YardError(what, remedy, value=_TRIES, place=yard.trash)
 
 
 def read_entry(path: Path) -> TrashEntry | None:
     """The entry in `path`; None when it has no complete plan, in which case nothing was moved into it."""
     try:
-        content = json.loads((path / _PLAN).read_bytes())
+        content: dict[str, Any] = json.loads((path / _PLAN).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    items = []
-    kept_as = []
-    for item in content["items"]:
-        kept_as.append(tuple(item.pop("kept_as")))
-        items.append(PlanItem.from_dict(item))
+    kept_as = tuple(tuple(item.pop("kept_as")) for item in content["items"])
+    items = tuple(PlanItem.from_dict(item) for item in content["items"])
+    entry = TrashEntry(path, content["kind"], content["title"], content["run"], content["created"], items, kept_as)
     try:
-        left = {int(n): str(why) for n, why in json.loads((path / _DONE).read_bytes())["left"].items()}
-        done = True
+        left = json.loads((path / _DONE).read_bytes())["left"]
     except (FileNotFoundError, ValueError):  # missing, or emptied by a power cut
-        left, done = {}, False
-    return TrashEntry(
-        path,
-        content["kind"],
-        content["title"],
-        content["run"],
-        content["created"],
-        tuple(items),
-        tuple(kept_as),
-        done,
-        left,
-    )
+        return entry
+    return replace(entry, done=True, left={int(n): str(why) for n, why in left.items()})
 
 
 def list_trash(yard: Yard, run_id: str | None = None) -> list[TrashEntry]:
@@ -154,33 +111,5 @@ def list_trash(yard: Yard, run_id: str | None = None) -> list[TrashEntry]:
         return []
     suffix = "" if run_id is None else f"-rotation-{run_id}"
     names = sorted((path.name for path in yard.trash.iterdir()), reverse=True)
-    found = (
-        read_entry(yard.trash / name)
-        for name in names
-        if name.endswith(suffix) and not name.startswith(".") and name != UNFINISHED
-    )
-    return [entry for entry in found if entry is not None]
-
-
-def is_recorded(snapshot: Snapshot, item: PlanItem) -> bool:
-    """Whether the run's journal still lists, or lists again, what `item` removes."""
-    if item.action == "drop":
-        return any(item.data["path"] in checkpoint.paths.values() for checkpoint in snapshot.checkpoints)
-    if item.action == "strip":
-        checkpoint = snapshot.checkpoint(item.data["step"])
-        gone = set(item.data["files"])
-        return checkpoint is not None and any(file["name"] in gone for file in checkpoint.files)
-    return any(record.path == item.data["path"] for record in snapshot.records)
-
-
-def is_as_it_was(yard: Yard, item: PlanItem, path: str) -> bool:
-    """Whether the file or directory at `path` has exactly the bytes that the run recorded."""
-    place = yard.root / path
-    if item.action == "remove":
-        digest = item.before["sha256"]
-        return digest is None or (place.is_file() and durable.sha256_file(place) == str(digest))
-    checkpoint = CheckpointRecord(**item.before)
-    if item.action == "drop":
-        return not faults(checkpoint, item.data["place"], place)
-    digests = {file["name"]: file["sha256"] for file in checkpoint.files}
-    return durable.sha256_file(place) == str(digests[place.name])
+    names = [name for name in names if name.endswith(suffix) and not name.startswith(".") and name != UNFINISHED]
+    return [entry for name in names if (entry := read_entry(yard.trash / name)) is not None]

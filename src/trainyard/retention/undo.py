@@ -13,12 +13,12 @@ from itertools import groupby
 from trainyard import durable
 from trainyard.checkpoints.formats import FORMATS
 from trainyard.errors import CorruptError, RunBusyError, RunNotFoundError, UserError
-from trainyard.retention.apply import forget, trash_locked
-from trainyard.retention.plan import PlanItem
+from trainyard.retention.apply import erase, trash_locked
+from trainyard.retention.plan import EVENTS, PlanItem
 from trainyard.retention.policy import CHECKPOINT
-from trainyard.retention.trash import TrashEntry, is_as_it_was, is_recorded, list_trash
+from trainyard.retention.trash import TrashEntry, list_trash
 from trainyard.runs import CheckpointRecord, RunWriter, Yard, amend
-from trainyard.runs.events import RecordWritten, Restored
+from trainyard.runs.events import RecordWritten, Restored, known_fields
 from trainyard.wording import did_you_mean, listed
 
 
@@ -41,77 +41,51 @@ class Report:
 def undo(yard: Yard, entry: str | None = None) -> Report:
     """Restores everything in an entry of the trash and removes the entry, unless something must stay in it.
 
-    Args:
-        yard: the yard of the trash.
-        entry: the entry's name; None for the newest that is not the rotation of a training.
+    `entry` is its name; None: the newest that is not the rotation of a training.
 
     Raises:
         UserError: there is no such entry.
     """
     with trash_locked(yard):
         chosen = _choose(yard, entry)
-        restored: list[str] = []
-        problems: list[str] = []
-        order = [n for n in reversed(range(len(chosen.items))) if n not in chosen.left]
-        for home, numbers in groupby(order, key=lambda n: _shared_home(chosen.items[n])):
-            if not home:
-                for n in numbers:
-                    _note(chosen.items[n], _restore_files(yard, chosen, n), restored, problems)
+        outcomes: dict[int, str | bool] = {}  # True: restored; False: it was never removed; or why it was not restored
+        items = chosen.items
+        order = [n for n in reversed(range(len(items))) if n not in chosen.left]
+        for home, group in groupby(order, key=lambda n: items[n].home if items[n].action in EVENTS else ""):
+            numbers = list(group)
+            if not home:  # whole runs, and files that no journal lists
+                outcomes |= {n: _restore_files(yard, chosen, n) for n in numbers}
                 continue
-            waiting = list(numbers)
             try:
                 with amend(yard, yard.root / home) as run:
-                    while waiting:
-                        _note(chosen.items[waiting[0]], _restore(run, chosen, waiting[0]), restored, problems)
-                        waiting.pop(0)
+                    for n in numbers:
+                        outcomes[n] = _restore(run, chosen, n)
             except (RunBusyError, RunNotFoundError, CorruptError) as error:
-                problems += [f"{chosen.items[n].full_name}: {error.what}" for n in waiting]
+                outcomes |= {n: error.what for n in numbers if n not in outcomes}
+        names = {n: items[n].full_name for n in outcomes}
+        problems = tuple(f"{names[n]}: {why}" for n, why in outcomes.items() if isinstance(why, str))
         if not problems and not any(chosen.holds(n) for n in order):
-            forget(chosen)
-        return Report(chosen.name, tuple(restored), tuple(problems))
+            erase(chosen.path)
+        return Report(chosen.name, tuple(names[n] for n, outcome in outcomes.items() if outcome is True), problems)
 
 
 def _choose(yard: Yard, name: str | None) -> TrashEntry:
     entries = list_trash(yard)
-    if name is None and entries:
-        cleaned = next((entry for entry in entries if entry.kind != "rotation"), None)
-        if cleaned is None:
-            raise UserError(
-                "There is no clean to undo: the trash contains only checkpoints that trainings rotated out.",
-                "Restore one of those by name: `trainyard undo --list` shows them.",
-                value=[entry.name for entry in entries],
-                place=yard.trash,
-            )
-        return cleaned
-    for entry in entries:
-        if entry.name == name:
-            return entry
-    if not entries:
-        raise UserError(
-            "The trash is empty: there is nothing to undo.",
-            "What was emptied from the trash cannot be restored.",
-            value=name,
-            place=yard.trash,
-        )
+    found = next((e for e in entries if (e.kind != "rotation" if name is None else e.name == name)), None)
+    if found is not None:
+        return found
     known = [entry.name for entry in entries]
-    raise UserError(
-        f"There is no {name} in the trash.",
-        did_you_mean(str(name), known, then=f"Choose one of these, newest first: {listed(known, 10)}."),
-        value=name,
-        place=yard.trash,
-    )
-
-
-def _shared_home(item: PlanItem) -> str:
-    """The home of the run to open for `item`; empty for whole runs and files that no journal lists."""
-    return item.home if item.action in ("drop", "strip", "remove") else ""
-
-
-def _note(item: PlanItem, outcome: str | bool, restored: list[str], problems: list[str]) -> None:
-    if isinstance(outcome, str):
-        problems.append(f"{item.full_name}: {outcome}")
-    elif outcome:
-        restored.append(item.full_name)
+    refused: object = name
+    if not entries:
+        what = "The trash is empty: there is nothing to undo."
+        remedy = "What was emptied from the trash cannot be restored."
+    elif name is None:
+        what = "There is no clean to undo: the trash contains only checkpoints that trainings rotated out."
+        remedy, refused = "Restore one of those by name: `trainyard undo --list` shows them.", known
+    else:
+        what = f"There is no {name} in the trash."
+        remedy = did_you_mean(name, known, then=f"Choose one of these, newest first: {listed(known, 10)}.")
+    raise UserError(what, remedy, value=refused, place=yard.trash)
 
 
 def _in_the_way(yard: Yard, entry: TrashEntry, n: int) -> str | None:
@@ -135,8 +109,7 @@ def _move_back(yard: Yard, entry: TrashEntry, n: int) -> bool:
 def _restore_files(yard: Yard, entry: TrashEntry, n: int) -> str | bool:
     """Restores a whole run, or files that no journal lists: True if restored, False if never removed, or why not."""
     item = entry.items[n]
-    why = _in_the_way(yard, entry, n)
-    if why is not None:
+    if (why := _in_the_way(yard, entry, n)) is not None:
         return why
     moved = _move_back(yard, entry, n)
     if item.action == "delete":
@@ -147,10 +120,8 @@ def _restore_files(yard: Yard, entry: TrashEntry, n: int) -> str | bool:
 
 
 def _lost(entry: TrashEntry) -> str | bool:
-    """The outcome when files are neither in the trash nor in their place."""
-    return (
-        "its files are no longer in the trash" if entry.done else False
-    )  # not done: they were missing before the plan was applied
+    """The outcome when files are neither in the trash nor in their place: never removed if the entry is not done."""
+    return "its files are no longer in the trash" if entry.done else False
 
 
 def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
@@ -158,7 +129,7 @@ def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
     item = entry.items[n]
     if run.id != item.run_id:
         return f"{item.home} is another run now; the removed files stay in the trash"
-    recorded = is_recorded(run.snapshot, item)
+    recorded = item.is_recorded(run.snapshot)
     kept = entry.holds(n)
     why = _in_the_way(run.yard, entry, n) or _misfit(run, item)
     if why is not None and (kept or not recorded):
@@ -167,13 +138,13 @@ def _restore(run: RunWriter, entry: TrashEntry, n: int) -> str | bool:
         _move_back(run.yard, entry, n)
     if recorded:
         return kept
-    if not all((run.yard.root / path).exists() for path in item.paths):
+    places = [run.yard.root / path for path in item.paths]
+    if not all(place.exists() for place in places):
         return _lost(entry)
-    if not kept and not all(is_as_it_was(run.yard, item, path) for path in item.paths):
+    if not kept and not all(item.is_as_it_was(place) for place in places):
         return "other files have its names now"
     if item.action == "remove":
-        # With its old time: restoring it did not write it.
-        run.event(RecordWritten(**item.before))
+        run.event(RecordWritten(**item.before))  # with its old time: restoring it did not write it
     else:
         run.event(Restored(_merged(run.snapshot.checkpoint(item.data["step"]), item)))
     return True
@@ -196,7 +167,7 @@ def _misfit(run: RunWriter, item: PlanItem) -> str | None:
 
 def _merged(now: CheckpointRecord | None, item: PlanItem) -> CheckpointRecord:
     """The run's present checkpoint together with what `item` restores."""
-    before = CheckpointRecord.from_dict(item.before)
+    before = CheckpointRecord(**known_fields(CheckpointRecord, item.before))
     format_ = FORMATS[before.format]
     if item.action == "strip":
         assert now is not None  # checked by _misfit
@@ -207,10 +178,8 @@ def _merged(now: CheckpointRecord | None, item: PlanItem) -> CheckpointRecord:
     paths = {**(now.paths if now is not None else {}), place: item.data["path"]}
     ordered = {key: paths[key] for key in (*before.paths, *paths) if key in paths}
     if place == CHECKPOINT or not format_.is_directory:
-        files, resumable = before.files, before.resumable
-    elif now is not None:
-        files, resumable = now.files, now.resumable
-    else:
-        files = [file for file in before.files if format_.is_published(file["name"])]
-        resumable = False
-    return replace(before, paths=ordered, files=files, resumable=resumable)
+        return replace(before, paths=ordered)
+    if now is not None:
+        return replace(before, paths=ordered, files=now.files, resumable=now.resumable)
+    published = [file for file in before.files if format_.is_published(file["name"])]
+    return replace(before, paths=ordered, files=published, resumable=False)

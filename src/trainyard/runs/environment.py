@@ -5,6 +5,7 @@ Never imports a heavy package (a version is read from its metadata). What cannot
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -32,9 +33,7 @@ def _output(command: list[str], cwd: Path | None = None) -> str | None:
 def packages() -> dict[str, str]:
     """Name and version of every installed distribution, sorted by name."""
     found = {
-        str(distribution.metadata["Name"]): distribution.version
-        for distribution in importlib.metadata.distributions()
-        if distribution.metadata["Name"]
+        str(one.metadata["Name"]): one.version for one in importlib.metadata.distributions() if one.metadata["Name"]
     }
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
@@ -62,12 +61,10 @@ def git(directory: Path | None = None) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    try:
+    with contextlib.suppress(OSError):  # not Linux: use the little that platform knows
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux: use the little that platform knows
     return platform.processor() or platform.machine()
 
 
@@ -79,12 +76,9 @@ def _memory_bytes() -> int | None:
 
 
 def _gpus() -> list[dict[str, str]]:
-    fields = "name,memory.total,driver_version"
-    listing = _output(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
-    return [
-        dict(zip(("name", "memory", "driver"), (part.strip() for part in line.split(",")), strict=False))
-        for line in (listing or "").splitlines()
-    ]
+    listing = _output(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]) or ""
+    rows = [[part.strip() for part in line.split(",")] for line in listing.splitlines()]
+    return [dict(zip(("name", "memory", "driver"), row, strict=False)) for row in rows]
 
 
 def capture(directory: Path | None = None) -> dict[str, Any]:

@@ -8,9 +8,9 @@ a key that was added after a journal was written takes its default.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from trainyard.errors import CorruptError
 
@@ -30,11 +30,6 @@ class BestStep:
     epoch: float | None
     value: float | None
     metric: str | None = None
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `asdict`; unknown keys are ignored."""
-        return cls(**known_fields(cls, data))
 
 
 @dataclass
@@ -60,11 +55,6 @@ class CheckpointRecord:
         """Bytes of its files, each counted once, shared with other checkpoints or not."""
         return sum(file["size"] for file in self.files)
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `asdict`; unknown keys are ignored."""
-        return cls(**known_fields(cls, data))
-
 
 @dataclass(frozen=True)
 class Event:
@@ -72,9 +62,6 @@ class Event:
 
     journal_name: ClassVar[str]
     at: str = field(default="", kw_only=True)
-
-
-# -- the run and its attempts
 
 
 @dataclass(frozen=True)
@@ -114,9 +101,6 @@ class Ended(Event):
     journal_name = "ended"
     state: str
     error: str | None
-
-
-# -- training
 
 
 @dataclass(frozen=True)
@@ -165,9 +149,6 @@ class Warned(Event):
 
     journal_name = "warning"
     text: str
-
-
-# -- checkpoints
 
 
 @dataclass(frozen=True)
@@ -238,9 +219,6 @@ class Restored(Event):
     checkpoint: CheckpointRecord
 
 
-# -- other files, and other runs
-
-
 @dataclass(frozen=True)
 class RecordWritten(Event):
     """A file or directory of record is on disk; `sha256` is None for a directory."""
@@ -282,29 +260,7 @@ class ArtifactLinked(Event):
     type: str
 
 
-_KINDS: Mapping[str, type[Event]] = {
-    kind.journal_name: kind
-    for kind in (
-        Created,
-        AttemptBegan,
-        Ended,
-        TaskChosen,
-        DataSeen,
-        Progressed,
-        Summarised,
-        Warned,
-        CheckpointCommitted,
-        Published,
-        Dropped,
-        Quarantined,
-        Stripped,
-        Restored,
-        RecordWritten,
-        RecordRemoved,
-        ParentUsed,
-        ArtifactLinked,
-    )
-}
+_KINDS: Mapping[str, type[Event]] = {kind.journal_name: kind for kind in Event.__subclasses__()}
 _NESTED: Mapping[str, type[BestStep | CheckpointRecord]] = {"best": BestStep, "checkpoint": CheckpointRecord}
 
 
@@ -320,11 +276,8 @@ def encode(event: Event) -> dict[str, Any]:
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:
+    """The default of a field; MISSING when it has none."""
     return item.default if item.default_factory is MISSING else item.default_factory()
-
-
-def _has_default(item: dataclasses.Field[Any]) -> bool:
-    return item.default is not MISSING or item.default_factory is not MISSING
 
 
 def decode(record: Mapping[str, Any]) -> Event | None:
@@ -340,18 +293,12 @@ def decode(record: Mapping[str, Any]) -> Event | None:
     try:
         for name, nested in _NESTED.items():
             if values.get(name) is not None:
-                values[name] = nested.from_dict(values[name])
+                values[name] = nested(**known_fields(nested, values[name]))
         return kind(**values)
     except TypeError as error:
-        missing = [item.name for item in dataclasses.fields(kind) if item.name not in values and not _has_default(item)]
-        raise CorruptError(
-            f"The event {kind.journal_name!r} of {record.get('at')} lacks a key ({error}).",
-            "Restore the journal from a copy; `trainyard verify` names every damaged file.",
-            value=missing,
-            place=f"event {kind.journal_name} of {record.get('at')}",
-        ) from None
-
-
-def decode_all(records: Iterable[Mapping[str, Any]]) -> list[Event]:
-    """The events of journal lines, in order, without those of a later version."""
-    return [event for record in records if (event := decode(record)) is not None]
+        required = [item.name for item in dataclasses.fields(kind) if _default(item) is MISSING]
+        what = f"The event {kind.journal_name!r} of {record.get('at')} lacks a key ({error})."
+        remedy = "Restore the journal from a copy; `trainyard verify` names every damaged file."
+        place = f"event {kind.journal_name} of {record.get('at')}"
+        missing = [name for name in required if name not in values]
+        raise CorruptError(what, remedy, value=missing, place=place) from None

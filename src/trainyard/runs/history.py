@@ -96,12 +96,10 @@ class History:
     def _template(self, names: tuple[str, ...]) -> str:
         """The JSON of a row of these names (the split, then the metrics) with format specifiers for its numbers."""
         split, *metrics = names
-        if reserved := _COLUMNS.intersection(metrics):
-            raise BadNameError(
-                f"No metric can be called {' or '.join(sorted(map(repr, reserved)))}: that is a column of every row.",
-                "Pass step=, epoch= and split= beside the metrics; the time is added automatically.",
-                value=", ".join(sorted(reserved)),
-            )
+        if reserved := sorted(_COLUMNS.intersection(metrics)):
+            what = f"No metric can be called {' or '.join(map(repr, reserved))}: that is a column of every row."
+            remedy = "Pass step=, epoch= and split= beside the metrics; the time is added automatically."
+            raise BadNameError(what, remedy, value=", ".join(reserved))
         quoted = [json.dumps({name: 0})[1:-1].rpartition(":")[0].replace("%", "%%") for name in metrics]
         fields = ",".join(f"{name}:%r" for name in quoted)
         text = json.dumps(split).replace("%", "%%")
@@ -162,17 +160,16 @@ def _are_finite(numbers: list[Any], epoch: float | None) -> bool:
         return False
 
 
-def read_history(path: Path, *, superseded: bool = False) -> list[Row]:
+def read_history(path: Path) -> list[Row]:
     """The valid rows, in order: {"step", "epoch", "split", "time", **values}.
 
-    Rows superseded by a resume are omitted unless `superseded`; an incomplete last line always is.
+    Rows superseded by a resume and an incomplete last line are left out.
     """
     rows: list[Row] = []
     for record in jsonl.read_lines(path)[0]:
-        if "resume" in record:
-            if not superseded:
-                rows = [row for row in rows if row["step"] <= record["resume"]]
-            continue
-        values = record.pop("values")
-        rows.append({**record, **values})
+        if "resume" not in record:
+            values = record.pop("values")
+            rows.append({**record, **values})
+        else:
+            rows = [row for row in rows if row["step"] <= record["resume"]]
     return rows

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainyard import jsonl
-from trainyard.runs.events import Event, decode, decode_all, encode
+from trainyard.runs.events import Event, decode, encode
 from trainyard.runs.identity import utc_now
 
 
@@ -62,6 +62,6 @@ class Journal:
 
 
 def read_journal(path: Path) -> tuple[list[Event], int]:
-    """The events in order, without an incomplete last line, and their size in bytes."""
+    """The events in order, without an incomplete last line or those of a later version, and their size in bytes."""
     records, size = jsonl.read_lines(path)
-    return decode_all(records), size
+    return [event for record in records if (event := decode(record)) is not None], size

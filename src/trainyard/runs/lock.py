@@ -97,23 +97,19 @@ class RunLock:
 
 
 def _busy(path: Path) -> RunBusyError:
-    holder = read_holder(path)
-    return RunBusyError(
-        f"The run in {path.parent.parent} is being worked on by process {holder.get('pid', '?')} "
-        f"on {holder.get('host', 'this machine')}.",
-        "Wait for that process to end, or stop it; then try again.",
-        value=holder,
-        place=path.parent.parent,
-    )
+    holder, home = read_holder(path), path.parent.parent
+    process = f"process {holder.get('pid', '?')} on {holder.get('host', 'this machine')}"
+    remedy = "Wait for that process to end, or stop it; then try again."
+    return RunBusyError(f"The run in {home} is being worked on by {process}.", remedy, value=holder, place=home)
 
 
 def read_holder(path: Path) -> dict[str, Any]:
     """The process that holds the lock, or held it when killed: {"pid", "host"}; empty if free or unknown."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         holder = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return holder if isinstance(holder, dict) else {}
+        if isinstance(holder, dict):
+            return holder
+    return {}
 
 
 def _is_foreign(path: Path) -> bool:

@@ -45,11 +45,9 @@ def read_snapshot(home: Path) -> Snapshot:
             snapshot = fold(events)
             snapshot.journal_bytes = good
     if snapshot is None:
-        raise CorruptError(
-            f"The run in {home} has neither a readable run.json nor a journal.",
-            "If it was never a run, remove the folder; otherwise restore `.run/` from a copy.",
-            place=home,
-        )
+        what = f"The run in {home} has neither a readable run.json nor a journal."
+        remedy = "If it was never a run, remove the folder; otherwise restore `.run/` from a copy."
+        raise CorruptError(what, remedy, place=home)
     if snapshot.state in ("created", "running") and not lock.is_alive(own / "lock"):
         if journal.exists() and journal.stat().st_size != size:
             return read_snapshot(home)  # it ended during this check
@@ -67,16 +65,13 @@ def resolve(yard: Yard, home: Path, recorded_home: str, path: str) -> Path:
 class RunReader:
     """A run as it was when this object was created; create another to see later changes.
 
-    Args:
-        yard: the run's yard.
-        home: its home directory (anywhere in the yard; a home copied elsewhere is fine).
+    `home` may be anywhere in the yard; a home that was copied elsewhere is fine.
     """
 
     def __init__(self, yard: Yard, home: Path) -> None:
         if not (home / ".run").is_dir():
-            raise RunNotFoundError(
-                f"There is no run in {home}.", "`trainyard runs` lists the runs of a yard.", place=home
-            )
+            what, remedy = f"There is no run in {home}.", "`trainyard runs` lists the runs of a yard."
+            raise RunNotFoundError(what, remedy, place=home)
         self.yard = yard
         self.home = home
         self.snapshot = read_snapshot(home)
@@ -102,12 +97,9 @@ class RunReader:
 
     def locate(self, checkpoint: CheckpointRecord) -> Path | None:
         """Where the checkpoint is: its own path if that exists, otherwise a published name."""
-        for place in ("checkpoint", "best", "final"):
-            if place in checkpoint.paths:
-                path = self.resolve(checkpoint.paths[place])
-                if path.exists():
-                    return path
-        return None
+        places = [place for place in ("checkpoint", "best", "final") if place in checkpoint.paths]
+        paths = (self.resolve(checkpoint.paths[place]) for place in places)
+        return next((path for path in paths if path.exists()), None)
 
     def is_alive(self) -> bool:
         """Whether a process is working on it now."""
@@ -123,13 +115,6 @@ def find_homes(yard: Yard) -> Iterator[Path]:
             yield Path(directory)
             if directory != str(yard.root):
                 continue  # homes are never nested
-        try:
-            with os.scandir(directory) as entries:
-                folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except (PermissionError, FileNotFoundError):  # the latter: removed since it was listed
-            continue
-        stack.extend(
-            os.path.join(directory, name)
-            for name in folders
-            if name not in RESERVED and not durable.is_temporary(Path(name))
-        )
+        with contextlib.suppress(PermissionError, FileNotFoundError), os.scandir(directory) as entries:
+            folders = [entry for entry in entries if entry.name not in RESERVED and entry.is_dir(follow_symlinks=False)]
+            stack += [entry.path for entry in folders if not durable.is_temporary(Path(entry.name))]

@@ -5,7 +5,7 @@ Pure functions of events; touches no disk. `Snapshot.apply` adds one event.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -109,7 +109,98 @@ class Snapshot:
 
     def apply(self, event: Event) -> None:
         """Updates the snapshot with one more event."""
-        _HANDLERS[type(event)](self, event)
+        match event:
+            case events.Created():
+                self.id, self.created, self.home = event.id, event.at, event.home
+                self.name, self.project, self.dataset, self.model = (
+                    event.name,
+                    event.project,
+                    event.dataset,
+                    event.model,
+                )
+                self.layout, self.facts, self.config = event.layout, event.facts, event.config
+                self.seed, self.tags, self.note = event.seed, event.tags, event.note
+            case events.AttemptBegan():
+                self._begin_attempt(event)
+            case events.Ended():
+                self.state, self.ended, self.error = event.state, event.at, event.error
+                attempt = self.attempts[-1]
+                attempt.state, attempt.ended, attempt.reason = event.state, event.at, event.error
+            case events.TaskChosen():
+                self.task = {"name": event.name, "headline": event.headline, "directions": event.directions}
+            case events.DataSeen():
+                self.data = event.data
+            case events.Progressed():
+                self.step, self.epoch, self.best = event.step, event.epoch, event.best
+                self.metrics.update(event.metrics)
+            case events.Summarised():
+                self.summary.update(event.values)
+            case events.Warned():
+                _add(self.warnings, event.text)
+            case events.CheckpointCommitted(step, epoch, format_, metrics, files, paths):
+                self._insert(CheckpointRecord(step, epoch, format_, metrics, files, dict(paths), at=event.at))
+            case events.Published():
+                self._publish(event)
+            case events.Dropped() | events.Quarantined():
+                self._drop(event)
+            case events.Stripped():
+                checkpoint = self.checkpoint(event.step)
+                if checkpoint is not None:
+                    checkpoint.files = [file for file in checkpoint.files if file["name"] not in event.files]
+                    checkpoint.resumable = False
+            case events.Restored():
+                self._insert(replace(event.checkpoint, paths=dict(event.checkpoint.paths)))
+            case events.RecordWritten(kind, path, size, sha256, facts):
+                kept = [record for record in self.records if record.path != path]
+                self.records = [*kept, Record(kind, path, size, sha256, event.at, facts)]
+            case events.RecordRemoved():
+                self.records = [record for record in self.records if record.path != event.path]
+            case events.ParentUsed():
+                _add(self.parents, {"run": event.run, "step": event.step, "role": event.role})
+            case events.ArtifactLinked():
+                _add(self.artifacts, {"role": event.role, "artifact": event.artifact, "type": event.type})
+            case _:
+                raise TypeError(f"a snapshot cannot be folded from {type(event).__name__}")
+
+    def _begin_attempt(self, event: events.AttemptBegan) -> None:
+        if self.attempts and self.attempts[-1].ended is None:
+            self.attempts[-1].state = "crashed"
+        self.attempts.append(Attempt(event.n, event.pid, event.host, started=event.at, resumed_from=event.resumed_from))
+        self.started = self.started or event.at
+        self.state, self.ended, self.error = "running", None, None
+        if len(self.attempts) > 1:
+            self.step = event.resumed_from or 0
+            checkpoint = self.checkpoint(self.step)
+            self.epoch = checkpoint.epoch if checkpoint is not None else 0.0
+            if self.best is not None and self.best.step > self.step:
+                self.best = None  # superseded like the rows; the resumed training reports it again
+
+    def _insert(self, new: CheckpointRecord) -> None:
+        others = [checkpoint for checkpoint in self.checkpoints if checkpoint.step != new.step]
+        # a new list: another thread may be reading the old one
+        self.checkpoints = sorted([*others, new], key=lambda checkpoint: checkpoint.step)
+
+    def _publish(self, event: events.Published) -> None:
+        for checkpoint in self.checkpoints:
+            if checkpoint.step == event.step:
+                checkpoint.paths[event.place] = event.path
+            elif checkpoint.paths.get(event.place) == event.path:
+                del checkpoint.paths[event.place]  # the fixed name now belongs to the newer checkpoint
+        self.checkpoints = [checkpoint for checkpoint in self.checkpoints if checkpoint.paths]
+
+    def _drop(self, event: events.Dropped | events.Quarantined) -> None:
+        checkpoint = self.checkpoint(event.step)
+        if checkpoint is not None:
+            checkpoint.paths.pop(event.place, None)
+            if isinstance(event, events.Dropped):
+                checkpoint.files = [file for file in checkpoint.files if file["name"] not in event.files]
+                checkpoint.resumable = checkpoint.resumable if event.resumable is None else event.resumable
+        self.checkpoints = [checkpoint for checkpoint in self.checkpoints if checkpoint.paths]
+
+
+def _add(items: list[Any], item: object) -> None:
+    if item not in items:
+        items.append(item)
 
 
 def fold(happened: Iterable[Event]) -> Snapshot:
@@ -118,146 +209,3 @@ def fold(happened: Iterable[Event]) -> Snapshot:
     for event in happened:
         snapshot.apply(event)
     return snapshot
-
-
-def _created(run: Snapshot, event: events.Created) -> None:
-    run.created = event.at
-    run.id, run.name = event.id, event.name
-    run.project, run.dataset, run.model = event.project, event.dataset, event.model
-    run.layout, run.home, run.facts = event.layout, event.home, event.facts
-    run.seed, run.tags, run.note, run.config = event.seed, event.tags, event.note, event.config
-
-
-def _attempt(run: Snapshot, event: events.AttemptBegan) -> None:
-    if run.attempts and run.attempts[-1].ended is None:
-        run.attempts[-1].state = "crashed"
-    run.attempts.append(Attempt(event.n, event.pid, event.host, started=event.at, resumed_from=event.resumed_from))
-    run.started = run.started or event.at
-    run.state, run.ended, run.error = "running", None, None
-    if len(run.attempts) > 1:
-        run.step = event.resumed_from or 0
-        checkpoint = run.checkpoint(run.step)
-        run.epoch = checkpoint.epoch if checkpoint is not None else 0.0
-        if run.best is not None and run.best.step > run.step:
-            run.best = None  # superseded like the rows; the resumed training reports it again
-
-
-def _progress(run: Snapshot, event: events.Progressed) -> None:
-    run.step, run.epoch, run.best = event.step, event.epoch, event.best
-    run.metrics.update(event.metrics)
-
-
-def _checkpoint(run: Snapshot, event: events.CheckpointCommitted) -> None:
-    new = CheckpointRecord(
-        event.step, event.epoch, event.format, event.metrics, event.files, dict(event.paths), at=event.at
-    )
-    _insert(run, new)
-
-
-def _insert(run: Snapshot, new: CheckpointRecord) -> None:
-    others = [c for c in run.checkpoints if c.step != new.step]
-    run.checkpoints = sorted(
-        [*others, new], key=lambda c: c.step
-    )  # a new list: another thread may be reading the old one
-
-
-def _published(run: Snapshot, event: events.Published) -> None:
-    for checkpoint in run.checkpoints:
-        if checkpoint.step == event.step:
-            checkpoint.paths[event.place] = event.path
-        elif checkpoint.paths.get(event.place) == event.path:
-            del checkpoint.paths[event.place]  # the fixed name now belongs to the newer checkpoint
-    run.checkpoints = [c for c in run.checkpoints if c.paths]
-
-
-def _dropped(run: Snapshot, event: events.Dropped) -> None:
-    for checkpoint in run.checkpoints:
-        if checkpoint.step == event.step:
-            checkpoint.paths.pop(event.place, None)
-            if event.resumable is not None:
-                checkpoint.resumable = event.resumable
-            gone = set(event.files)  # files that are in no remaining place
-            checkpoint.files = [file for file in checkpoint.files if file["name"] not in gone]
-    run.checkpoints = [c for c in run.checkpoints if c.paths]
-
-
-def _quarantined(run: Snapshot, event: events.Quarantined) -> None:
-    _dropped(run, events.Dropped(event.step, event.place, event.path))
-
-
-def _stripped(run: Snapshot, event: events.Stripped) -> None:
-    checkpoint = run.checkpoint(event.step)
-    if checkpoint is not None:
-        gone = set(event.files)
-        checkpoint.files = [file for file in checkpoint.files if file["name"] not in gone]
-        checkpoint.resumable = False
-
-
-def _restored(run: Snapshot, event: events.Restored) -> None:
-    _insert(run, replace(event.checkpoint, paths=dict(event.checkpoint.paths)))
-
-
-def _record(run: Snapshot, event: events.RecordWritten) -> None:
-    run.records = [r for r in run.records if r.path != event.path]
-    run.records.append(Record(event.kind, event.path, event.size, event.sha256, event.at, event.facts))
-
-
-def _removed(run: Snapshot, event: events.RecordRemoved) -> None:
-    run.records = [r for r in run.records if r.path != event.path]
-
-
-def _ended(run: Snapshot, event: events.Ended) -> None:
-    run.state, run.ended, run.error = event.state, event.at, event.error
-    attempt = run.attempts[-1]
-    attempt.state, attempt.ended, attempt.reason = event.state, event.at, event.error
-
-
-def _warning(run: Snapshot, event: events.Warned) -> None:
-    if event.text not in run.warnings:
-        run.warnings.append(event.text)
-
-
-def _task(run: Snapshot, event: events.TaskChosen) -> None:
-    run.task = {"name": event.name, "headline": event.headline, "directions": event.directions}
-
-
-def _data(run: Snapshot, event: events.DataSeen) -> None:
-    run.data = event.data
-
-
-def _summary(run: Snapshot, event: events.Summarised) -> None:
-    run.summary.update(event.values)
-
-
-def _parent(run: Snapshot, event: events.ParentUsed) -> None:
-    parent = {"run": event.run, "step": event.step, "role": event.role}
-    if parent not in run.parents:
-        run.parents.append(parent)
-
-
-def _artifact(run: Snapshot, event: events.ArtifactLinked) -> None:
-    artifact = {"role": event.role, "artifact": event.artifact, "type": event.type}
-    if artifact not in run.artifacts:
-        run.artifacts.append(artifact)
-
-
-_HANDLERS: Mapping[type[Event], Callable[[Snapshot, Any], None]] = {
-    events.Created: _created,
-    events.AttemptBegan: _attempt,
-    events.Progressed: _progress,
-    events.CheckpointCommitted: _checkpoint,
-    events.Published: _published,
-    events.Dropped: _dropped,
-    events.Quarantined: _quarantined,
-    events.Stripped: _stripped,
-    events.Restored: _restored,
-    events.RecordWritten: _record,
-    events.RecordRemoved: _removed,
-    events.Ended: _ended,
-    events.Warned: _warning,
-    events.TaskChosen: _task,
-    events.DataSeen: _data,
-    events.Summarised: _summary,
-    events.ParentUsed: _parent,
-    events.ArtifactLinked: _artifact,
-}

@@ -25,7 +25,7 @@ from trainyard.layouts.facts import MAX_COMPONENT_BYTES, name_fault
 from trainyard.layouts.template import Template
 from trainyard.runs.events import AttemptBegan, Created, Ended, Event, RecordWritten, Summarised, Warned
 from trainyard.runs.history import History
-from trainyard.runs.identity import Identity, new_id
+from trainyard.runs.identity import new_id
 from trainyard.runs.journal import Journal, read_journal
 from trainyard.runs.lock import RunLock
 from trainyard.runs.reader import RunReader, resolve
@@ -51,19 +51,8 @@ def create_run(
 ) -> RunWriter:
     """A new run in a home of its own, even when several processes create runs at the same time.
 
-    Args:
-        yard: the yard of the run.
-        layout: defines its paths.
-        project: groups runs.
-        dataset: the name of the data.
-        model: the name of the model.
-        name: an explicit name; an error if another run has it.
-        default_name: the name when there is no explicit one; None: the model's. If it is taken, `-2`,
-            `-3` … is appended.
-        config: the resolved configuration, ready for JSON.
-        seed: the random seed, for queries.
-        tags: words for queries.
-        note: free text.
+    `name` is an explicit name; without one, the run is called `default_name` or else like the model, and
+    `-2`, `-3` … is appended if that is taken. `config` is the resolved configuration, ready for JSON.
 
     Raises:
         NameTakenError: `name` is taken.
@@ -73,41 +62,27 @@ def create_run(
         TypeError: `config` cannot be encoded as JSON.
     """
     names = checked_names(project=project, dataset=dataset, model=model, name=default_name if name is None else name)
-    identity = Identity(new_id(), names["project"], names["dataset"], names["model"], names["run"])
-    first = identity.facts(datetime.now())
+    now = datetime.now()  # local time, as people expect
+    times = {"date": f"{now:%Y-%m-%d}", "time": f"{now:%H-%M-%S}", "timestamp": f"{now:%Y%m%d-%H%M%S}"}
+    first = {**names, "id": new_id(), **times}
     for n in range(1, _ATTEMPTS_AT_A_NAME):
         facts = {key: str(value) for key, value in layout.vary(first, n).items()}
         home = layout.path("home", facts)
         if not os.path.lexists(yard.root / home):
             layout.check(facts)
             _refuse_nesting(yard, home)
-            created = Created(
-                id=facts["id"],
-                project=facts["project"],
-                dataset=facts["dataset"],
-                model=facts["model"],
-                name=facts["run"],
-                layout=layout.name,
-                home=home,
-                facts=facts,
-                seed=seed,
-                tags=list(tags),
-                note=note,
-                config=dict(config or {}),
-            )
+            identity: dict[str, Any] = {key: facts[key] for key in ("id", "project", "dataset", "model")}
+            identity |= {"name": facts["run"], "layout": layout.name, "home": home, "facts": facts}
+            created = Created(**identity, seed=seed, tags=list(tags), note=note, config=dict(config or {}))
             run = _place(yard, layout, home, created)
             if run is not None:
                 return run
         if name is not None and layout.claim == "run":
-            raise NameTakenError(
-                f"The name {name!r} is taken: {yard.root / home} exists already.",
-                f"Choose another run.name, omit it for a free one, or continue the run with `trainyard resume {name}`.",
-                value=name,
-                place=yard.root / home,
-            )
-    raise NameTakenError(
-        f"{yard.root} has no free name like {first['run']!r}.", "Give a run.name.", value=first["run"], place=yard.root
-    )
+            what = f"The name {name!r} is taken: {yard.root / home} exists already."
+            otherwise = f"omit it for a free one, or continue the run with `trainyard resume {name}`."
+            raise NameTakenError(what, f"Choose another run.name, {otherwise}", value=name, place=yard.root / home)
+    what = f"{yard.root} has no free name like {first['run']!r}."
+    raise NameTakenError(what, "Give a run.name.", value=first["run"], place=yard.root)
 
 
 def checked_names(*, project: str, dataset: str, model: str, name: str | None = None) -> dict[str, str]:
@@ -125,12 +100,8 @@ def checked_names(*, project: str, dataset: str, model: str, name: str | None = 
 def _refuse_nesting(yard: Yard, home: str) -> None:
     for parent in (yard.root / home).relative_to(yard.root).parents:
         if parent != Path() and (yard.root / parent / ".run").exists():
-            raise BadNameError(
-                f"The run would be at {home}, inside the run at {parent}.",
-                "Choose another project or name.",
-                value=home,
-                place=yard.root / parent,
-            )
+            what, remedy = f"The run would be at {home}, inside the run at {parent}.", "Choose another project or name."
+            raise BadNameError(what, remedy, value=home, place=yard.root / parent)
 
 
 def _place(yard: Yard, layout: Layout, home: str, created: Created) -> RunWriter | None:
@@ -170,8 +141,7 @@ def resume_run(yard: Yard, home: Path) -> RunWriter:
     Raises:
         RunBusyError: a live process is using it.
     """
-    reader = RunReader(yard, home)
-    layout = reader.layout
+    layout = RunReader(yard, home).layout
     run = RunWriter(yard, layout, home, RunLock(home / ".run" / "lock"))
     with contextlib.ExitStack() as undo:
         undo.callback(run.abandon)
@@ -264,11 +234,11 @@ class RunWriter:
             assert self._last_failure is not None
             raise self._last_failure
 
-    def flush(self) -> None:
-        """Makes every event so far durable. If that fails, `snapshot` is reset to the journal's content."""
-        self._flush(sync_snapshot=False)
+    def flush(self, *, sync_snapshot: bool = False) -> None:
+        """Makes every event so far durable. If that fails, `snapshot` is reset to the journal's content.
 
-    def _flush(self, *, sync_snapshot: bool) -> None:
+        `run.json`, which can be derived again, survives a power cut only with `sync_snapshot`.
+        """
         with self._mutex:
             if not self._journal.has_gathered:
                 return
@@ -312,7 +282,7 @@ class RunWriter:
         if text not in self.snapshot.warnings:
             self.event(Warned(text))
 
-    def summary(self, **values: float | int | str | bool | None) -> None:
+    def summary(self, **values: float | str | None) -> None:
         """Records final values, such as test_accuracy: what lists and comparisons show."""
         self.event(Summarised(values))
 
@@ -364,11 +334,10 @@ class RunWriter:
 
     def note_record(self, kind: str, path: Path, *, digest: bool = True, **facts: object) -> None:
         """Records in the journal that `path` was written. A directory is recorded with its total size."""
-        relative = self.relative(path)
+        relative, sha256 = self.relative(path), None
         if path.is_dir():
             relative = relative.rstrip("/") + "/"
             size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-            sha256 = None
         else:
             size = path.stat().st_size
             sha256 = durable.sha256_file(path) if digest else None
@@ -385,12 +354,9 @@ class RunWriter:
         parts = Path(name).parts
         fault = next((fault for part in parts if (fault := name_fault(part))), None if parts else "is empty")
         if Path(name).is_absolute() or fault or any(len(part.encode()) > MAX_COMPONENT_BYTES for part in parts):
-            raise BadNameError(
-                f"{name!r} is not a name inside the run{f': a part of it {fault}' if fault else ''}.",
-                f"Use a relative name such as notes/a.txt, each part of at most {MAX_COMPONENT_BYTES} bytes.",
-                value=name,
-                place=self.home,
-            )
+            what = f"{name!r} is not a name inside the run{f': a part of it {fault}' if fault else ''}."
+            remedy = f"Use a relative name such as notes/a.txt, each part of at most {MAX_COMPONENT_BYTES} bytes."
+            raise BadNameError(what, remedy, value=name, place=self.home)
         path = self.path("extra") / name
         if os.path.lexists(path):
             raise NameTakenError(f"{path} exists already.", "Save it under another name.", value=name, place=path)
@@ -418,7 +384,11 @@ class RunWriter:
                     state, error = "failed", f"{type(failure).__name__}: {failure}"
                 raise
             finally:
-                self._end(state, error)
+                self._catch_up()
+                self.snapshot.apply(self._journal.add(Ended(state, error)))
+                self.flush(sync_snapshot=True)
+                with contextlib.suppress(OSError, TrainyardError):  # an index checks running runs again anyway
+                    self._note_change()
 
     @contextlib.contextmanager
     def _closing(self) -> Iterator[bool]:
@@ -426,31 +396,20 @@ class RunWriter:
         if os.getpid() != self._pid:
             yield False
             return
-        with self._mutex, contextlib.ExitStack() as stack:
+        with self._mutex, contextlib.ExitStack() as closing:
             first, self.closed = not self.closed, True
             if first:
-                stack.callback(self._lock.release)
-                stack.callback(self._journal.close)
+                closing.callback(self._lock.release)
+                closing.callback(self._journal.close)
             yield first
-
-    def _end(self, state: str, error: str | None) -> None:
-        self._catch_up()
-        self.snapshot.apply(self._journal.add(Ended(state, error)))
-        self._flush(sync_snapshot=True)
-        with contextlib.suppress(OSError, TrainyardError):  # an index checks running runs again anyway
-            self._note_change()
 
     def abandon(self) -> None:
         """Closes the run without an event: its state and attempts do not change."""
-        with self._closing() as first:
+        with self._closing() as first, contextlib.ExitStack() as closing:
             if first:
-                try:
-                    self.flush()
-                finally:
-                    try:
-                        self._history.close()
-                    finally:
-                        self._note_change()
+                closing.callback(self._note_change)
+                closing.callback(self._history.close)
+                self.flush()
 
     def __enter__(self) -> Self:
         return self

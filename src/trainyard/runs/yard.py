@@ -15,11 +15,7 @@ from trainyard.objects import Objects
 
 
 class Yard:
-    """An existing yard.
-
-    Args:
-        root: its directory.
-        create: create it if it is missing; otherwise that is an error.
+    """An existing yard in the directory `root`, or with `create` a new one if it is missing.
 
     Raises:
         YardError: `root` is missing, not a directory, or cannot be created.
@@ -30,15 +26,11 @@ class Yard:
         if create:
             durable.make_directories(self.root)
         elif not self.root.exists():
-            raise YardError(
-                f"There is no yard at {self.root}.",
-                "`trainyard train` creates one; name another with --yard DIR or TRAINYARD_YARD.",
-                place=self.root,
-            )
+            remedy = "`trainyard train` creates one; name another with --yard DIR or TRAINYARD_YARD."
+            raise YardError(f"There is no yard at {self.root}.", remedy, place=self.root)
         elif not self.root.is_dir():
-            raise YardError(
-                f"The yard {self.root} is not a directory.", "Choose another with --yard DIR.", place=self.root
-            )
+            what = f"The yard {self.root} is not a directory."
+            raise YardError(what, "Choose another with --yard DIR.", place=self.root)
         self.own = self.root / ".yard"
         self.trash = self.own / "trash"
         self.index_path = self.own / "index.sqlite"
@@ -62,9 +54,8 @@ class Yard:
         try:
             return path.relative_to(self.root).as_posix()
         except ValueError:
-            raise YardError(
-                f"{path} is outside the yard {self.root}.", "Save it below the yard.", value=path, place=self.root
-            ) from None
+            what = f"{path} is outside the yard {self.root}."
+            raise YardError(what, "Save it below the yard.", value=path, place=self.root) from None
 
     def note_change(self, home: str) -> None:
         """Records for indexes that the run in `home` (relative) is new or changed."""

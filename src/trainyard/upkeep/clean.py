@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from trainyard.errors import CorruptError, UserError
 from trainyard.index import Index
-from trainyard.retention import (
-    KeepPolicy,
-    Plan,
-    RunDecision,
-    RunFacts,
-    Uses,
-    by_age,
-    by_choice,
-    by_size,
-    by_state,
-    clean_checkpoints,
-    combine,
-    find_uses,
-    remove_cache,
-    remove_logs,
-    remove_runs,
-    run_facts,
-    strip_optimizer,
-)
+from trainyard.retention import KeepPolicy, Plan, cleaning, combine
+from trainyard.retention.run_policy import RunDecision, RunFacts, Uses, by_age, by_choice, by_size, by_state, find_uses
 from trainyard.runs import RunReader, Yard, find_homes
 
 
@@ -59,76 +43,56 @@ def make_clean_plan(yard: Yard, wanted: Wanted) -> Plan:
         UserError: `step` is set and not exactly one run matches, or the run has no such step.
         QueryError: `query` cannot be parsed.
     """
-    everyone = [run for run in _readers(yard) if run is not None]
-    facts = [run_facts(run) for run in everyone]
+    everyone: list[RunReader] = []
+    for home in sorted(find_homes(yard)):
+        with contextlib.suppress(CorruptError):  # what it uses is unknown; `trainyard verify` reports it
+            everyone.append(RunReader(yard, home))
+    facts = [cleaning.run_facts(run) for run in everyone]
     chosen = everyone
     if wanted.query:
         ids = {row["id"] for row in Index(yard).query(wanted.query).rows}
         chosen = [run for run in everyone if run.snapshot.id in ids]
     uses = find_uses(facts)
+    now = datetime.now(UTC)
     plans = []
     if wanted.step is not None:
         plans.append(_named_step(yard, chosen, wanted.step, wanted.query, uses))
     if wanted.keep is not None:
-        plans.append(clean_checkpoints(yard, chosen, wanted.keep, uses=uses))
+        plans.append(cleaning.clean_checkpoints(yard, chosen, wanted.keep, uses=uses))
     if wanted.optimizer:
-        plans.append(strip_optimizer(yard, chosen, uses=uses))
+        plans.append(cleaning.strip_optimizer(yard, chosen, uses=uses))
     if wanted.runs or wanted.until_below_bytes is not None:
-        decisions = _runs_to_go(wanted, chosen, facts)
+        decisions = _runs_to_go(wanted, chosen, facts, now)
         forced = {run.snapshot.id for run in chosen} if wanted.force else set()
-        plans.append(remove_runs(yard, decisions, everyone, everyone=facts, forced=forced))
-    now = datetime.now(UTC)
+        plans.append(cleaning.remove_runs(yard, decisions, everyone, everyone=facts, forced=forced))
     if wanted.logs_older_than_days is not None:
-        plans.append(remove_logs(yard, chosen, wanted.logs_older_than_days, now=now))
+        plans.append(cleaning.remove_logs(yard, chosen, wanted.logs_older_than_days, now=now))
     if wanted.cache:
-        plans.append(remove_cache(yard, live=[fact.name for fact in facts if fact.live]))
+        plans.append(cleaning.remove_cache(yard, live=[fact.name for fact in facts if fact.live]))
     return plans[0] if len(plans) == 1 else combine(yard, "To clean", plans)
-
-
-def _readers(yard: Yard) -> list[RunReader | None]:
-    readers: list[RunReader | None] = []
-    for home in sorted(find_homes(yard)):
-        try:
-            readers.append(RunReader(yard, home))
-        except CorruptError:
-            readers.append(None)  # what it uses is unknown; `trainyard verify` reports it
-    return readers
 
 
 def _named_step(yard: Yard, chosen: Sequence[RunReader], step: int, query: str, uses: Uses) -> Plan:
     if len(chosen) != 1:
-        raise UserError(
-            f"--step {step} needs exactly one run; the filter {query!r} matches {len(chosen)}.",
-            "Pass the run's id (see `trainyard runs`).",
-            value=query,
-            place="--step",
-        )
-    run = chosen[0]
-    known = [c.step for c in run.snapshot.checkpoints]
-    if step not in known:
-        raise UserError(
-            f"Run {run.snapshot.name} has no checkpoint of step {step}.",
-            f"Choose one of its steps: {', '.join(map(str, known)) or 'none'}.",
-            value=step,
-            place=run.snapshot.name,
-        )
-    return clean_checkpoints(yard, [run], KeepPolicy(last=None), uses=uses, named=[step])
+        what = f"--step {step} needs exactly one run; the filter {query!r} matches {len(chosen)}."
+        raise UserError(what, "Pass the run's id (see `trainyard runs`).", value=query, place="--step")
+    snapshot = chosen[0].snapshot
+    if snapshot.checkpoint(step) is None:
+        known = ", ".join(str(checkpoint.step) for checkpoint in snapshot.checkpoints) or "none"
+        what = f"Run {snapshot.name} has no checkpoint of step {step}."
+        raise UserError(what, f"Choose one of its steps: {known}.", value=step, place=snapshot.name)
+    return cleaning.clean_checkpoints(yard, chosen, KeepPolicy(last=None), uses=uses, named=[step])
 
 
-def _runs_to_go(wanted: Wanted, chosen: Sequence[RunReader], facts: Sequence[RunFacts]) -> list[RunDecision]:
+def _runs_to_go(
+    wanted: Wanted, chosen: Sequence[RunReader], facts: Sequence[RunFacts], now: datetime
+) -> list[RunDecision]:
     if wanted.until_below_bytes is not None:
         return by_size(facts, wanted.until_below_bytes)
     ids = {run.snapshot.id for run in chosen}
-    chosen_facts = [fact for fact in facts if fact.id in ids]
-    why = f"it matches {wanted.query!r}" if wanted.query else "all runs were requested"
-    decisions = by_choice(chosen_facts, ids, why)
-    for narrowing in (
-        by_state(chosen_facts, wanted.states) if wanted.states else None,
-        by_age(chosen_facts, wanted.older_than_days, now=datetime.now(UTC))
-        if wanted.older_than_days is not None
-        else None,
-    ):
-        if narrowing is not None:
-            going = {d.run_id for d in decisions if d.remove}
-            decisions = [d for d in narrowing if d.run_id in going]
-    return decisions
+    candidates = [fact for fact in facts if fact.id in ids and (not wanted.states or fact.state in wanted.states)]
+    if wanted.older_than_days is not None:
+        return by_age(candidates, wanted.older_than_days, now=now)
+    if wanted.states:
+        return by_state(candidates, wanted.states)
+    return by_choice(candidates, ids, f"it matches {wanted.query!r}" if wanted.query else "all runs were requested")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,31 +50,19 @@ def examine(root: Path) -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    missing = []
+    found: dict[str, str] = {}
     for name in _NEEDED_TO_TRAIN:
-        try:
-            importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    missing = ", ".join(name for name in _NEEDED_TO_TRAIN if name not in found)
     if missing:
-        yield Check(
-            "warn",
-            "packages",
-            f"not installed: {', '.join(missing)}",
-            "To train, run `pip install 'trainyard[train]'`.",
-        )
+        remedy = "To train, run `pip install 'trainyard[train]'`."
+        yield Check("warn", "packages", f"not installed: {missing}", remedy)
         return
-    found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _NEEDED_TO_TRAIN)
-    yield Check("ok", "packages", found)
+    yield Check("ok", "packages", ", ".join(f"{name} {version}" for name, version in found.items()))
     if "torch" not in sys.modules:
-        import subprocess
-
-        done = subprocess.run(
-            [sys.executable, "-c", "import torch; print(torch.cuda.device_count(), torch.get_num_threads())"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        code = "import torch; print(torch.cuda.device_count(), torch.get_num_threads())"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         if done.returncode:
             yield Check("fail", "torch", done.stderr.strip().splitlines()[-1], "Reinstall torch.")
         else:
@@ -81,12 +72,9 @@ def _packages() -> Iterator[Check]:
 
 def _disk(yard: Yard) -> Iterator[Check]:
     free = shutil.disk_usage(yard.root).free
-    yield Check(
-        "ok" if free > _LOW_BYTES else "warn",
-        "disk",
-        f"{free / 1e9:.1f} GB free for {yard.root}",
-        "" if free > _LOW_BYTES else "Free some space: `trainyard clean --dry-run` lists what can be removed.",
-    )
+    found = f"{free / 1e9:.1f} GB free for {yard.root}"
+    remedy = "Free some space: `trainyard clean --dry-run` lists what can be removed."
+    yield Check("ok", "disk", found) if free > _LOW_BYTES else Check("warn", "disk", found, remedy)
     if not yard.writable:
         yield Check("warn", "yard", f"{yard.root} is read-only", "Runs can be read, but not trained or cleaned.")
         return
@@ -94,28 +82,20 @@ def _disk(yard: Yard) -> Iterator[Check]:
         source = Path(folder, "a")
         source.write_bytes(b"x")
         linked = durable.link_or_copy(source, Path(folder, "b"))
-    yield Check(
-        "ok" if linked else "warn",
-        "hard links",
-        "work" if linked else "do not work on this file system",
-        "" if linked else "Frozen weights are copied into each checkpoint; put the yard on a local disk to share them.",
-    )
+    if linked:
+        yield Check("ok", "hard links", "work")
+    else:
+        remedy = "Frozen weights are copied into each checkpoint; put the yard on a local disk to share them."
+        yield Check("warn", "hard links", "do not work on this file system", remedy)
 
 
 def _runs(yard: Yard) -> Iterator[Check]:
-    states: dict[str, int] = {}
+    states: Counter[str] = Counter()
     for home in find_homes(yard):
         try:
-            state = RunReader(yard, home).snapshot.state
+            states[RunReader(yard, home).snapshot.state] += 1
         except TrainyardError as error:
             yield Check("fail", "run", error.what, error.remedy)
-            continue
-        states[state] = states.get(state, 0) + 1
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
-    crashed = states.get("crashed", 0)
-    yield Check(
-        "warn" if crashed else "ok",
-        "runs",
-        counts,
-        "`trainyard runs state:crashed` lists the runs to resume." if crashed else "",
-    )
+    remedy = "`trainyard runs state:crashed` lists the runs to resume."
+    yield Check("warn", "runs", counts, remedy) if states["crashed"] else Check("ok", "runs", counts)

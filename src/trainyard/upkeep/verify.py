@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from trainyard import durable
@@ -47,26 +48,16 @@ class Finding:
     """Something that is wrong with a run or an artifact.
 
     Programs read the fields; `what` and `remedy` are for people and may change.
-
-    Attributes:
-        home: the home of the run, relative to the yard, or the reference of the artifact.
-        what: what is wrong, in a sentence.
-        remedy: what to do about it.
-        harmless: a killed process leaves such things behind; everything that was written is still there.
-        fault: the kind of fault.
-        path: the file at fault; for a value of the summary the predictions that it disagrees with.
-        where: for fault `disagrees`, the row of the table or the metric with its split; empty where the finding
-            stands for further disagreements.
-        stored: for fault `disagrees`, the value that is stored.
-        recomputed: for fault `disagrees`, the value that the predictions give.
     """
 
-    home: str
+    home: str  # of the run, relative to the yard, or the reference of the artifact
     what: str
     remedy: str
-    harmless: bool = False
+    harmless: bool = False  # a killed process leaves such things behind; everything that was written is still there
     fault: Fault = "unreadable"
-    path: str = ""
+    path: str = ""  # the file at fault; for a value of the summary the predictions that it disagrees with
+    # For `disagrees`: the row of the table or the metric with its split, and both values; all empty where the
+    # finding stands for further disagreements.
     where: str = ""
     stored: str = ""
     recomputed: str = ""
@@ -88,19 +79,19 @@ def verify_run(reader: RunReader, tally: Tally, *, trust: bool = False) -> Itera
 
     `trust` imports tasks that do not ship with Trainyard, which runs their code, to recompute their metrics.
     """
-    home = reader.yard.relative(reader.home)
+    home, snapshot = reader.yard.relative(reader.home), reader.snapshot
     tally.runs += 1
     try:
-        events, good = read_journal(reader.home / ".run" / "journal.jsonl")
-        if good != (reader.home / ".run" / "journal.jsonl").stat().st_size and not reader.is_alive():
+        journal = reader.home / ".run" / "journal.jsonl"
+        events, good = read_journal(journal)
+        if good != journal.stat().st_size and not reader.is_alive():
             remedy = "The next resume removes that line; no complete line is lost."
-            journal = str(reader.home / ".run" / "journal.jsonl")
-            yield Finding(home, "the journal ends in an incomplete line", remedy, True, "torn", journal)
-        if events and good == reader.snapshot.journal_bytes:  # otherwise it grew since, or run.json is not used
-            changed = _differing(reader.snapshot, fold(events))
-            if changed:
+            yield Finding(home, "the journal ends in an incomplete line", remedy, True, "torn", str(journal))
+        if events and good == snapshot.journal_bytes:  # otherwise it grew since, or run.json is not used
+            keys = ", ".join(_differing(snapshot, fold(events)))
+            if keys:
                 remedy = "Remove that file: the journal holds everything in it and is read instead."
-                kept, keys = str(reader.home / ".run" / "run.json"), ", ".join(changed)
+                kept = str(reader.home / ".run" / "run.json")
                 what = f"{kept} differs from the journal: {keys}"
                 yield Finding(home, what, remedy, fault="snapshot", path=kept, where=keys)
     except CorruptError as error:
@@ -109,21 +100,21 @@ def verify_run(reader: RunReader, tally: Tally, *, trust: bool = False) -> Itera
         reader.history()
     except CorruptError as error:
         yield _unreadable(home, error)
-    for checkpoint in reader.snapshot.checkpoints:
+    for checkpoint in snapshot.checkpoints:
         tally.checkpoints += 1
         tally.bytes += checkpoint.size
         for fault in problems(reader, checkpoint):
-            remedy = remedy_of_damage(reader, checkpoint, resuming=reader.snapshot.state != "finished")
+            remedy = remedy_of_damage(reader, checkpoint, resuming=snapshot.state != "finished")
             where = f"step {checkpoint.step}"
             yield Finding(home, f"checkpoint of {where}: {fault}", remedy, fault="checkpoint", where=where)
-    for record in reader.snapshot.records:
+    for record in snapshot.records:
         if record.sha256 is None:
             continue
         path = reader.resolve(record.path)
         tally.files += 1
         tally.bytes += record.size
         if not path.exists():
-            again = "" if reader.snapshot.state == "finished" else ", or resume the run to write it again"
+            again = "" if snapshot.state == "finished" else ", or resume the run to write it again"
             remedy = f"Restore it from a copy{again}."
             yield Finding(home, f"{path} is missing", remedy, fault="missing", path=str(path))
         elif durable.sha256_file(path) != record.sha256:
@@ -131,11 +122,9 @@ def verify_run(reader: RunReader, tally: Tally, *, trust: bool = False) -> Itera
             what = f"{path} has other bytes than were written"
             yield Finding(home, what, remedy, fault="changed", path=str(path))
     yield from _recomputed(reader, home, trust=trust)
-    if not reader.is_alive():
-        for path in sorted(reader.home.iterdir()):
-            if durable.is_temporary(path):
-                what, remedy = f"{path} is a partial file of a killed process", "Resuming the run removes it."
-                yield Finding(home, what, remedy, True, "leftover", str(path))
+    for path in () if reader.is_alive() else sorted(filter(durable.is_temporary, reader.home.iterdir())):
+        what, remedy = f"{path} is a partial file of a killed process", "Resuming the run removes it."
+        yield Finding(home, what, remedy, True, "leftover", str(path))
 
 
 def _unreadable(home: str, error: TrainyardError, remedy: str = "") -> Finding:
@@ -150,48 +139,41 @@ def _differing(kept: Snapshot, folded: Snapshot) -> list[str]:
 
 def _recomputed(reader: RunReader, home: str, *, trust: bool) -> Iterator[Finding]:
     """Every stored value that does not follow from the saved predictions."""
-    records = [
-        (record, path)
-        for record in reader.snapshot.records
-        if record.kind in ("final_predictions", "per_class") and (path := reader.resolve(record.path)).exists()
-    ]
-    if reader.is_alive() or not any(record.kind == "final_predictions" for record, _ in records):
+    snapshot = reader.snapshot
+
+    def existing(kind: str) -> list[tuple[str, Path]]:
+        found = ((str(r.facts.get("split")), reader.resolve(r.path)) for r in snapshot.records if r.kind == kind)
+        return [(split, path) for split, path in found if path.exists()]
+
+    predictions, tables = existing("final_predictions"), dict(reversed(existing("per_class")))
+    if reader.is_alive() or not predictions:
         return  # while a run is ending, its predictions are newer than its summary
     try:
         from trainyard.analysis.recorded import rule_of
         from trainyard.analysis.scoring import Saved, scoring_class
 
-        scoring = scoring_class(reader.snapshot.task.get("name"), trust=trust)
+        scoring = scoring_class(snapshot.task.get("name"), trust=trust)
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
-        what = f"the predictions were not recomputed: {missing} is missing"
-        remedy = "Run `pip install 'trainyard[train]'`."
+        what, remedy = (
+            f"the predictions were not recomputed: {missing} is missing",
+            "Run `pip install 'trainyard[train]'`.",
+        )
         yield Finding(home, what, remedy, True, "unchecked", where=missing)
         return
     except UnsafeTargetError as error:
         what = f"the predictions were not recomputed: {error.what}"
         yield Finding(home, what, error.remedy, True, "unchecked", where=str(error.value))
         return
-    name = reader.snapshot.name
-    for record, path in records:
-        split = str(record.facts.get("split"))
-        if record.kind != "final_predictions":
-            continue
-        remedy = (
-            f"One of the two was changed after the run wrote it: restore it from a copy, or run `trainyard evaluate "
-            f"{reader.snapshot.id} --split {split}` to measure again."
-        )
-        tables = [table for other, table in records if other.kind == "per_class" and other.facts.get("split") == split]
-        subjects = {
-            "predictions": str(path),
-            "statistics": str(tables[0]) if tables else "",
-            "summary": f"the summary of run {name}",
-        }
+    for split, path in predictions:
+        again = f"`trainyard evaluate {snapshot.id} --split {split}` to measure again"
+        remedy = f"One of the two was changed after the run wrote it: restore it from a copy, or run {again}."
+        table = tables.get(split)
+        subjects = {"predictions": path, "statistics": table, "summary": f"the summary of run {snapshot.name}"}
         try:
-            rule = rule_of(reader)
-            saved = Saved(path, tables[0] if tables else None, of_split(reader.snapshot.summary, split), rule)
+            saved = Saved(path, table, of_split(snapshot.summary, split), rule_of(reader))
             for subject, found in groupby(scoring.disagreements(saved), key=lambda one: one.of):
-                at = subjects["statistics"] if subject == "statistics" else str(path)
+                at = str(table if subject == "statistics" else path)
                 for sentence, where, stored, recomputed in _sentences(found, split):
                     what = f"{subjects[subject]}: {sentence}, from {path.name}"
                     yield Finding(home, what, remedy, False, "disagrees", at, where, stored, recomputed)
