@@ -61,10 +61,8 @@ def with_current_targets(tree: Any) -> Any:
 
 
 def _current(name: str) -> str:
-    for old, new in _MOVED.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    return name
+    old = next((old for old in _MOVED if name.startswith(old)), "")
+    return _MOVED.get(old, "") + name.removeprefix(old)
 
 
 def validate_target(spec: Mapping[str, Any], *, trust: bool = False) -> None:
@@ -109,13 +107,7 @@ def build_target(spec: Mapping[str, Any], /, *args: Any, trust: bool = False, **
 
 
 def target_accepts(spec: Mapping[str, Any], argument: str, *, trust: bool = False, by_name: bool = False) -> bool:
-    """Whether the section's target takes a keyword argument of that name.
-
-    Args:
-        spec: the section.
-        argument: the name.
-        trust: accept any importable callable.
-        by_name: only if its signature has that name; `**kwargs` does not count.
+    """Whether the section's target takes a keyword argument of that name; with `by_name`, `**kwargs` does not count.
 
     Raises:
         UnsafeTargetError: as `build_target`.
@@ -193,10 +185,8 @@ def _imported(module: str, name: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         package = error.name or module
-        raise ConfigError(
-            [f"`_target_` is {name}, but {package} cannot be imported: {error}"],
-            f"Install {package}, add its folder to PYTHONPATH, or choose another target.",
-        ) from error
+        remedy = f"Install {package}, add its folder to PYTHONPATH, or choose another target."
+        raise ConfigError([f"`_target_` is {name}, but {package} cannot be imported: {error}"], remedy) from error
 
 
 def _is_allowed(name: str, found: Any) -> bool:
@@ -216,19 +206,17 @@ def _check_arguments(name: str, target: Any, args: tuple[Any, ...], given: Mappi
     keywords = _keywords(parameters)
     unknown = [key for key in given if key not in keywords]
     if unknown and not _takes_any(parameters):
-        problems = []
-        for key in unknown:
-            value, near = _show_value(given[key]), suggestion(key, keywords)
-            problems.append(f"{name} takes no argument `{key}` (given {value}){near}")
+        problems = [
+            f"{name} takes no argument `{key}` (given {_show_value(given[key])}){suggestion(key, keywords)}"
+            for key in unknown
+        ]
         raise ConfigError(problems, "Remove or rename the arguments.", keys=unknown)
     try:
         signature = inspect.Signature(list(parameters.values()))
         (signature.bind_partial if partial else signature.bind)(*args, **given)
     except TypeError as error:
-        raise ConfigError(
-            [f"{name} cannot be built from {_show_arguments(given)}: {error}"],
-            f"It takes: {', '.join(keywords)}." if keywords else "It takes no arguments.",
-        ) from error
+        remedy = f"It takes: {', '.join(keywords) or 'no arguments'}."
+        raise ConfigError([f"{name} cannot be built from {_show_arguments(given)}: {error}"], remedy) from error
 
 
 def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
@@ -258,8 +246,5 @@ def _show_arguments(given: Mapping[str, Any]) -> str:
 
 def _unsafe(name: str) -> UnsafeTargetError:
     packages = ", ".join(dict.fromkeys(ALLOWED.values()))
-    return UnsafeTargetError(
-        f"The target {name} is not allowed in a configuration; allowed are classes of {packages}.",
-        "If you trust the author of this configuration, add --trust.",
-        value=name,
-    )
+    what = f"The target {name} is not allowed in a configuration; allowed are classes of {packages}."
+    return UnsafeTargetError(what, "If you trust the author of this configuration, add --trust.", value=name)
