@@ -13,7 +13,6 @@ default arguments read the right values. Values that such readers would misinter
   `\udc..`; the backslash of a text that looks like that already becomes `\u005c`.
 
 A NUL stays a NUL: Python's csv and pandas 3.1 or later keep it; older versions of pandas cut the text there.
-Knows no columns and no files.
 """
 
 from __future__ import annotations
@@ -24,9 +23,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 # pandas' default na_values.
-_MISSING = frozenset(
-    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>")
-).union(("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"))
+_MISSING = {"", "#N/A N/A", *["#N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"]}
+_MISSING.update(["N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"])
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # survives a conversion to int64
 # What pandas' C parser reads as numbers and booleans; white space around a number is allowed.
 _NUMBER = re.compile(r"[\t-\r ]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[\t-\r ]*|[+-]?(?i:inf(inity)?)")
@@ -60,7 +58,7 @@ def original(cell: str) -> str:
 
 def label_cells(classes: Sequence[str]) -> list[str]:
     """The cell of each class; distinct names stay distinct."""
-    guarded = _is_missing if _are_of_one_kind(classes) else _is_misread
+    guarded = _MISSING.__contains__ if _are_of_one_kind(classes) else _is_misread
     return [f'"{name}"' if guarded(_core(name)) else name for name in map(visible, classes)]
 
 
@@ -103,6 +101,17 @@ def records_csv(records: Sequence[Mapping[str, object]]) -> str:
     return csv_text(list(records[0]), list(zip(*columns, strict=True)))
 
 
+def history_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    """A table of metric rows: step, epoch, split and time, then every value in order of appearance.
+
+    A missing value is an empty cell; NaN is `nan`.
+    """
+    leading = ("step", "epoch", "split", "time")
+    seen = dict.fromkeys(key for row in rows for key in row)
+    keys = [key for key in leading if key in seen or not rows] + [key for key in seen if key not in leading]
+    return csv_text(keys, ([row.get(key) for key in keys] for row in rows))
+
+
 def label_set(names: Iterable[str]) -> str:
     """A set of labels as a cell: a JSON list of the names, written as in headers."""
     return json.dumps([visible(name) for name in names], ensure_ascii=False)
@@ -128,10 +137,6 @@ def _are_of_one_kind(classes: Sequence[str]) -> bool:
         or all(_is_number(name) and repr(float(name)) == name not in ("nan", "-0.0") for name in classes)
         or {"True", "False"}.issuperset(classes)
     )
-
-
-def _is_missing(text: str) -> bool:
-    return text in _MISSING
 
 
 def _is_misread(text: str) -> bool:

@@ -1,8 +1,4 @@
-"""Learning curves, confusion matrices and layer weights, as the bytes of a PNG.
-
-`figures` defines their style. Matplotlib is imported by the functions that draw. Knows no runs and no
-files.
-"""
+"""Learning curves, confusion matrices and layer weights, as the bytes of a PNG; `figures` defines their style."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from trainyard.analysis import figures
 from trainyard.analysis.figures import COLOURS, FAINT, INK, LONGEST_NAME, drawing, shown
 
 if TYPE_CHECKING:
@@ -30,8 +27,7 @@ def learning_curves(rows: Rows, title: str, *, metric: str | None = None, best_e
     """A PNG of two panels over the epochs: the losses of train and val, and a metric of val.
 
     Args:
-        rows: history rows: `epoch`, `split`, and values by name, `loss` among them. Rows without a
-            loss, such as those from inside an epoch, are skipped; of several for an epoch and
+        rows: history rows: `epoch`, `split`, and values by name, `loss` among them. Of several for an epoch and
             split, the last is used. Values that are not finite leave a gap.
         title: of the figure, such as the run's name.
         metric: the second panel; None: `accuracy`, or the first other value of a val row.
@@ -44,7 +40,7 @@ def learning_curves(rows: Rows, title: str, *, metric: str | None = None, best_e
         finite = [(value, epoch) for epoch, value in zip(*losses["val"], strict=True) if math.isfinite(value)]
         best_epoch = min(finite)[1] if finite else None
     with drawing((9.0, 3.8)) as (figure, png):
-        figure.suptitle(shown(title, 80), x=0.012, ha="left", fontsize=12, color=INK)
+        figures.title(figure, title)
         left, right = figure.subplots(1, 2)
         _draw_curves(left, "Loss", losses, best_epoch)
         _draw_curves(right, (metric or "metric").replace("_", " ").capitalize(), scores, best_epoch)
@@ -57,11 +53,7 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
     Colours are shares of a row, on a square-root scale, so that rare classes and rare mistakes are visible; an
     empty cell is 0. Up to 30 classes, cells show their counts; beyond 60, only some classes are named. A name
     with characters that no installed font has is shown by its number and the characters that can be drawn.
-
-    Args:
-        matrix: int [C, C], as from `metrics.confusion`.
-        classes: C names in label order.
-        title: of the figure, such as the run's name and the split.
+    `matrix` is int [C, C], as from `metrics.confusion`.
     """
     counts = np.asarray(matrix, dtype=np.int64)
     n = len(classes)
@@ -105,9 +97,7 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
 def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
     """A PNG of the weight that a head gives to each layer of an encoder, a line per run or data set.
 
-    Args:
-        weights: by name, the weights of the first layer's input and of the layers from 0 to the last; each sums to 1.
-        title: of the figure.
+    `weights` are, by name, those of the first layer's input and of the layers from 0 to the last; each sums to 1.
     """
     from matplotlib import colormaps
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -115,7 +105,7 @@ def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
     if not weights or not all(len(shares) for shares in weights.values()):
         raise ValueError("there are no weights to draw")
     with drawing((7.5, 4.0)) as (figure, png):
-        figure.suptitle(shown(title, 80), x=0.012, ha="left", fontsize=12, color=INK)
+        figures.title(figure, title)
         axes = figure.subplots()
         colours = colormaps["viridis"](np.linspace(0.05, 0.85, len(weights)))
         for number, (name, colour) in enumerate(zip(weights, colours, strict=True)):
@@ -183,9 +173,8 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
     if best_epoch is not None and math.isfinite(at):
         axes.axvline(best_epoch, color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
         axes.plot([best_epoch], [at], marker="o", markersize=7, color=COLOURS["val"], markeredgecolor="white", zorder=5)
-        axes.set_title(
-            f"best: epoch {best_epoch:g}, {at:.4g}", loc="right", fontsize=9, fontweight="normal", color=FAINT
-        )
+        best = f"best: epoch {best_epoch:g}, {at:.4g}"
+        axes.set_title(best, loc="right", fontsize=9, fontweight="normal", color=FAINT)
 
 
 def _curve(rows: Rows, split: str, name: str) -> Curve:
@@ -206,6 +195,4 @@ def _main_metric(rows: Rows) -> str | None:
 
 def _summary(counts: npt.NDArray[np.int64]) -> str:
     items = int(counts.sum())
-    if not items:
-        return "no items"
-    return f"Accuracy {100 * np.trace(counts) / items:.1f} % · {items:,} items"
+    return f"Accuracy {100 * np.trace(counts) / items:.1f} % · {items:,} items" if items else "no items"

@@ -156,10 +156,10 @@ class _Draft:
     def place(self, key: str) -> str | None:
         """Where the key was set: the key itself, else the nearest section around it, else any key inside it."""
         around = key
-        while around:
-            if around in self._places:
-                return self._places[around]
+        while around and around not in self._places:
             around = around.rpartition(".")[0]
+        if around in self._places:
+            return self._places[around]
         return next((place for known, place in self._places.items() if known.startswith(f"{key}.")), None)
 
     def is_literal(self, key: str) -> bool:

@@ -54,7 +54,7 @@ def words(hint: Any) -> str:
 
 def hints_of(cls: type[Any]) -> dict[str, Any]:
     """The resolved type hint of each field, in order; `data` and `model` are unions of what the packages list."""
-    return _hints(cls, kinds.PACKAGES)
+    return _hints(cls, kinds.PACKAGES)  # type: ignore[arg-type]  # mypy: classes are not Hashable
 
 
 @cache

@@ -23,12 +23,7 @@ _LOW_IS_GOOD = ("hamming_loss", "brier", "ece")
 
 
 class _Classes:
-    """The base of both tasks.
-
-    Args:
-        classes: names, in the order of the outputs.
-        label_name: the header of the classes in the table of statistics.
-    """
+    """The base of both tasks; `label_name` is the header of the classes in the table of statistics."""
 
     headline = ("loss", "accuracy", "f1_macro")
 
@@ -140,12 +135,9 @@ class MultiLabel(_Classes):
     ) -> None:
         super().__init__(classes, label_name)
         if k is not None and not 1 <= k <= len(classes):
-            key = "training.thresholds.k"
-            raise ConfigError(
-                [f"{key} is {k}; it must be from 1 to {len(classes)}, the number of labels"],
-                f"Set {key} to a number in this range, or to null to tune it.",
-                keys=[key],
-            )
+            why = f"must be from 1 to {len(classes)}, the number of labels"
+            remedy = "Set it to a number in this range, or to null to tune it."
+            raise ConfigError.of("training.thresholds.k", k, why, remedy)
         self._mode, self._value, self._k = mode, value, k
 
     def tune(self, columns: Columns, targets: Targets) -> tuple[Rule | None, list[str]]:
