@@ -18,10 +18,17 @@ A NUL stays a NUL: Python's csv and pandas 3.1 or later keep it; older versions 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+from trainyard.errors import DataError
+
+RESTORE = "Restore the file from a copy."
 # pandas' default na_values.
 _MISSING = {"", "#N/A N/A", *["#N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"]}
 _MISSING.update(["N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"])
@@ -33,17 +40,33 @@ _HIDDEN = re.compile("[\ud800-\udfff]|" + r"\\(?=u(?:005c|d[89a-f][0-9a-f]{2}))"
 _SHOWN = re.compile(r"\\u(005c|d[89a-f][0-9a-f]{2})")
 
 
-class _Lines(list[str]):
-    write = list.append
-
-
 def csv_text(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     """The table as text that UTF-8 can encode."""
-    text = _Lines()
+    text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(header)
     writer.writerows(lines)
-    return "".join(text).encode("utf-8", "backslashreplace").decode()
+    return text.getvalue().encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def csv_lines(path: Path) -> Iterator[Any]:
+    """A `csv.reader` of the file, for as long as the block lasts.
+
+    Raises:
+        DataError: it is missing, or not CSV in UTF-8.
+    """
+    limit = csv.field_size_limit(2**31 - 1)  # by default, a text of 131,073 characters is refused
+    try:
+        # utf-8-sig: spreadsheets add a byte order mark when they save a CSV.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield csv.reader(file, strict=True)
+    except FileNotFoundError:
+        raise DataError(f"The file {path} does not exist.", RESTORE, place=path) from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", RESTORE, place=path) from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def visible(text: str) -> str:

@@ -26,12 +26,9 @@ Curve = tuple[list[float], list[float]]  # epochs, values
 def learning_curves(rows: Rows, title: str, *, metric: str | None = None, best_epoch: float | None = None) -> bytes:
     """A PNG of two panels over the epochs: the losses of train and val, and a metric of val.
 
-    Args:
-        rows: history rows: `epoch`, `split`, and values by name, `loss` among them. Of several for an epoch and
-            split, the last is used. Values that are not finite leave a gap.
-        title: of the figure, such as the run's name.
-        metric: the second panel; None: `accuracy`, or the first other value of a val row.
-        best_epoch: the epoch to mark; None: that of the lowest val loss.
+    History rows have `epoch`, `split`, and values by name, `loss` among them. Of several for an epoch and split, the
+    last is used. Values that are not finite leave a gap. Without a `metric`, it is `accuracy`, or the first other
+    value of a val row; without a `best_epoch`, that of the lowest val loss is marked.
     """
     losses = {split: curve for split in COLOURS if (curve := _curve(rows, split, "loss"))[0]}
     metric = metric or _main_metric(rows)
@@ -76,8 +73,7 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
         room = int((side + 1.2) / 0.12)  # characters
         axes.set_title(shown(title, room), loc="left", pad=22, fontsize=12)
         axes.annotate(_summary(counts), (0, 1), (0, 7), "axes fraction", "offset points", color=FAINT, fontsize=9)
-        axes.set_xlabel("Predicted")
-        axes.set_ylabel("True")
+        axes.set(xlabel="Predicted", ylabel="True")
         axes.set_yticks(range(0, n, step), names[::step], fontsize=size)
         axes.set_xticks(range(0, n, step), names[::step], fontsize=size, rotation=90 if upright else 0)
         axes.grid(visible=False)
@@ -115,9 +111,8 @@ def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
         counts = {len(shares) for shares in weights.values()}
         if len(counts) == 1:
             axes.axhline(1 / counts.pop(), color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
-        axes.set_ylim(0, 1.1 * max(max(shares) for shares in weights.values()))
-        axes.set_xlabel("Layer (-1: the input of layer 0)")
-        axes.set_ylabel("Weight in the head")
+        most = max(max(shares) for shares in weights.values())
+        axes.set(xlabel="Layer (-1: the input of layer 0)", ylabel="Weight in the head", ylim=(0, 1.1 * most))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=13))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if len(weights) > 1:
@@ -148,8 +143,7 @@ def _draw_counts(axes: Axes, counts: npt.NDArray[np.int64], colours: npt.NDArray
 def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch: float | None) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(title)
-    axes.set_xlabel("Epoch")
+    axes.set(title=title, xlabel="Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
     drawn = False
     for split, (epochs, values) in curves.items():
@@ -161,8 +155,7 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
         axes.plot(epochs, heights, color=COLOURS[split], label=split, marker=marker, markersize=3.5)
     if not drawn:
         axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", va="center", color=FAINT)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
         return
     axes.legend(loc="best", handlelength=1.4)
     every = {epoch for curve in curves.values() for epoch in curve[0]}

@@ -127,7 +127,7 @@ class _Draft:
         elif isinstance(override.value, dict):
             self._merge(path, override.value, lambda key: override.place)
         else:
-            if path[-1] == "_target_" or SELECTORS.get(".".join(path[:-1])) == path[-1]:
+            if override.selects:
                 self._replace_unless(path[:-1], path[-1], override.value, override.place)
             self._set(path, override.value, override.place)
             self.texts[override.key] = override.text

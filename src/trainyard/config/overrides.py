@@ -70,19 +70,17 @@ def _parse_one(text: str, place: str, faults: list[Fault]) -> Override | None:
         sweeps = parsed.is_sweep_override()
         value = None if sweeps else _unquoted(parsed.value())
     except (HydraException, RecursionError, ValueError) as error:
-        if literal:
-            return literal
         reason = (str(error).splitlines() or ["?"])[0]
         why = f"cannot be parsed: {reason}" if "=" in text or text.startswith("~") else "is not of the form key=value"
-        faults.append(Fault(f"the override {show(text)} {why}", place="command line", remedy=_QUOTING))
-        return None
+        if literal is None:
+            faults.append(Fault(f"the override {show(text)} {why}", place="command line", remedy=_QUOTING))
+        return literal
     key = parsed.key_or_group
     if sweeps:
-        if literal:
-            return literal
         what = f"`{key}` is {typed}, a sweep over several values, but a run takes one"
-        faults.append(Fault(what, place=place, remedy=_QUOTING))
-        return None
+        if literal is None:
+            faults.append(Fault(what, place=place, remedy=_QUOTING))
+        return literal
     if parsed.package is not None:
         faults.append(Fault(f"`{key}@{parsed.package}` names a package; packages are not supported", place=place))
         return None

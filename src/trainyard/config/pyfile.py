@@ -83,8 +83,7 @@ class PythonFile:
             if name == "recipe":
                 self._fault(name, "`recipe` cannot be set in a file; name the recipe in `_base_`")
             elif name in sections:
-                plain = self._plain(value, name, ())
-                if plain is not _BAD:
+                if (plain := self._plain(value, name, ())) is not _BAD:
                     self.values[name] = plain
             elif name not in definitions and not isinstance(value, _TOOLS):
                 self._fault(name, f"unknown name `{name}`{_did_you_mean(name)}", remedy=_OWN)
@@ -104,21 +103,23 @@ class PythonFile:
             if isinstance(value, kind):
                 return str.__str__(value) if kind is str else kind(value)
         if id(value) in around or len(around) > 50:
-            self._fault(key, f"`{key}` contains itself", (key.partition(".")[0],))
-            return _BAD
+            return self._bad(key, f"`{key}` contains itself")
         around = (*around, id(value))
         if isinstance(value, dict):
             inner = {name: self._plain(item, f"{key}.{name}", around) for name, item in value.items()}
             strange = [name for name in value if not isinstance(name, str)]
             if strange:
-                self._fault(key, f"`{key}` has the key {show(strange[0])}, which is not text", (key.partition(".")[0],))
-            return _BAD if strange or any(item is _BAD for item in inner.values()) else inner
+                return self._bad(key, f"`{key}` has the key {show(strange[0])}, which is not text")
+            return _BAD if any(item is _BAD for item in inner.values()) else inner
         if isinstance(value, list | tuple):
             items = [self._plain(item, key, around) for item in value]
             return _BAD if any(item is _BAD for item in items) else items
         named = isinstance(value, _TOOLS) and getattr(value, "__name__", "") != "<lambda>"
         hint = "; write its dotted name as text" if named else ""
-        self._fault(key, f"`{key}` is {_kind(value)}, expected {_PLAIN}{hint}", (key.partition(".")[0],))
+        return self._bad(key, f"`{key}` is {_kind(value)}, expected {_PLAIN}{hint}")
+
+    def _bad(self, key: str, what: str) -> Any:
+        self._fault(key, what, (key.partition(".")[0],))
         return _BAD
 
     def _fault(self, key: str, what: str, obscures: tuple[str, ...] = (), remedy: str = "") -> None:
@@ -130,8 +131,7 @@ def _lines(tree: ast.Module) -> Iterator[tuple[str, int]]:
     for node in _statements(tree.body):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                key = _key_of(target)
-                if key:
+                if key := _key_of(target):
                     yield key, node.lineno
                     yield from _inside(node.value, key)
 

@@ -78,14 +78,10 @@ def validate_target(spec: Mapping[str, Any], *, trust: bool = False) -> None:
 
 
 def build_target(spec: Mapping[str, Any], /, *args: Any, trust: bool = False, **extra: Any) -> Any:
-    """The object that the section describes.
+    """The object that the section describes, with positional arguments and `extra` keywords over the section's.
 
-    Args:
-        spec: `_target_`, keyword arguments, and `_partial_: true` for a `functools.partial` in place of the
-            object. Arguments that are sections with a `_target_` are built first.
-        args: positional arguments, such as a model's parameters.
-        trust: accept any importable callable.
-        extra: more keyword arguments; they override the section's.
+    `_partial_: true` makes a `functools.partial` in place of the object. Arguments that are sections with a `_target_`
+    are built first. `trust` accepts any importable callable.
 
     Raises:
         UnsafeTargetError: a target outside the allow-list, or one that resolves to an object outside it.
@@ -94,8 +90,7 @@ def build_target(spec: Mapping[str, Any], /, *args: Any, trust: bool = False, **
     validate_target(spec, trust=trust)
     name = spec["_target_"]
     target = _resolve(name, trust)
-    given = {key: _built(value, trust) for key, value in spec.items() if key not in _CONTROLS}
-    given.update(extra)
+    given = {key: _built(value, trust) for key, value in spec.items() if key not in _CONTROLS} | extra
     partial = spec.get("_partial_", False)
     _check_arguments(name, target, args, given, partial)
     if partial:
@@ -145,13 +140,11 @@ def _validate(value: Any, trust: bool) -> None:
 
 
 def _built(value: Any, trust: bool) -> Any:
+    if isinstance(value, Mapping) and "_target_" in value:
+        return build_target(value, trust=trust)
     if isinstance(value, Mapping):
-        if "_target_" in value:
-            return build_target(value, trust=trust)
         return {key: _built(item, trust) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_built(item, trust) for item in value]
-    return value
+    return [_built(item, trust) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _resolve(name: str, trust: bool) -> Any:

@@ -179,7 +179,7 @@ def tune(
     pairs = zip(scores.T, truth.T, strict=True)
     cuts = [_best_cut(np.ascontiguousarray(column), there, 1) for column, there in pairs]
     decision = Decision(mode, tuple(UNTUNED if cut is None else cut for cut in cuts))
-    columns = zip(classes, cuts, truth.any(axis=0), strict=True)
+    columns = zip(classes, cuts, map(np.any, truth.T), strict=True)
     undecided = [(repr(name), occurs) for name, cut, occurs in columns if cut is None]
     absent = listed([name for name, occurs in undecided if not occurs], 5, empty="")
     equal = listed([name for name, occurs in undecided if occurs], 5, empty="")

@@ -77,8 +77,7 @@ def thresholds(
                 axes.plot([row.threshold], [row.f1], marker="o", markersize=4.5, color=_ORANGE, markeredgecolor="white")
             axes.set_title(shown(row.label, LONGEST_NAME, at), fontsize=8)
             axes.set_title(f"{row.f1:.2f}", fontsize=8, **_NOTE)
-            axes.set_xlim(0, 1)
-            axes.set_ylim(0, 1.05)
+            axes.set(xlim=(0, 1), ylim=(0, 1.05))
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         for axes in panels[len(drawn) :]:
             axes.set_visible(False)
@@ -104,17 +103,14 @@ def reliability(bins: Sequence[Bin], title: str, scores: str) -> bytes:
         upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=_DASHED)
         upper.vlines(means, means, shares, color=_ORANGE, linewidth=1.0)  # the error
         upper.plot(means, shares, color=_BLUE, marker="o", markersize=4)
-        upper.set_xlim(0, 1)
-        upper.set_ylim(0, 1)
-        upper.set_ylabel("Observed share")
+        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Observed share")
         upper.set_title(scores, fontsize=9, **_NOTE)
         lows, widths = [row["low"] for row in filled], [row["high"] - row["low"] for row in filled]
         look: dict[str, Any] = {"align": "edge", "color": _BLUE, "edgecolor": "white", "linewidth": 0.6}
         lower.bar(lows, [row["count"] for row in filled], width=widths, **look)
         lower.set_yscale("symlog", linthresh=1)
         lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        lower.set_ylabel("Forecasts")
-        lower.set_xlabel("Predicted probability")
+        lower.set(xlabel="Predicted probability", ylabel="Forecasts")
     return png.getvalue()
 
 

@@ -11,7 +11,6 @@ written with the fewest digits that read back identically.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ Labels = npt.NDArray[np.int64] | npt.NDArray[np.bool_]  # int64 [N], or bool [N,
 
 ID = "id"  # the column of names; any other column of items holds texts
 _PROBABILITY = "pred_prob_"
-_RESTORE = "Restore the file from a copy."
 _ONE, _SET = ("true_label", "pred_label"), ("true_labels", "pred_labels")
 _COLUMNS = (
     "Its first line must read id,true_label,pred_label,pred_prob_… with a column for each class; "
@@ -97,17 +95,8 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         DataError: it is not a predictions file; `place` is the file, or `file:line`.
     """
-    limit = csv.field_size_limit(2**31 - 1)  # by default, a text of 131,073 characters is refused
-    try:
-        # utf-8-sig: spreadsheets add a byte order mark when they save a CSV.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return _read(csv.reader(file, strict=True), path)
-    except FileNotFoundError:
-        raise DataError(f"The predictions file {path} does not exist.", _RESTORE, place=path) from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", _RESTORE, place=path) from error
-    finally:
-        csv.field_size_limit(limit)
+    with csv_cells.csv_lines(path) as lines:
+        return _read(lines, path)
 
 
 def per_class_csv(rows: Sequence[Mapping[str, object]], label_column: str = "label") -> str:
@@ -186,7 +175,9 @@ def _read(lines: Any, path: Path) -> Predictions:
         except (ValueError, KeyError) as error:
             place, value = f"{path}:{lines.line_num}", error.args[0] if isinstance(error, KeyError) else line
             reason = f"{error} is not a class of the header" if isinstance(error, KeyError) else error
-            raise DataError(f"{place} cannot be read: {reason}.", _RESTORE, value=value, place=place) from error
+            raise DataError(
+                f"{place} cannot be read: {reason}.", csv_cells.RESTORE, value=value, place=place
+            ) from error
 
     def array(values: list[Any]) -> Labels:
         return np.array(values, np.int64) if headers is _ONE else np.array(values, np.bool_).reshape(-1, len(classes))

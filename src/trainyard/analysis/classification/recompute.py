@@ -5,7 +5,6 @@ The last digits of numbers may differ, as they do between versions of NumPy.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,12 +16,10 @@ from trainyard.analysis.classification.decisions import Decision
 from trainyard.analysis.classification.errors import as_sets, names_of
 from trainyard.analysis.classification.metrics import multi_label_metrics, per_class, single_label_metrics
 from trainyard.analysis.classification.predictions import Predictions
-from trainyard.analysis.csv_cells import label_cells
+from trainyard.analysis.csv_cells import RESTORE, csv_lines, label_cells
 from trainyard.analysis.scoring import Disagreement
 from trainyard.errors import DataError
 from trainyard.wording import listed
-
-_RESTORE = "Restore the file from a copy."
 
 
 def per_class_table(path: Path, found: Predictions) -> Iterator[Disagreement]:
@@ -32,16 +29,13 @@ def per_class_table(path: Path, found: Predictions) -> Iterator[Disagreement]:
         DataError: the file is not such a table.
     """
     assert found.labels is not None
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *lines = list(csv.reader(file, strict=True)) or [[]]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", _RESTORE, place=path) from error
+    with csv_lines(path) as reader:
+        header, *lines = list(reader) or [[]]
     expected = per_class(found.labels, found.predicted, found.classes)
     keys = [key for key in expected[0] if key != "label"]
     if header[1:] != keys or any(len(line) != len(header) for line in lines):
         what = f"{path} is not a per-class table: its columns are {', '.join(header) or 'missing'}."
-        raise DataError(what, _RESTORE, value=header, place=path)
+        raise DataError(what, RESTORE, value=header, place=path)
     names, stored = label_cells(found.classes), [line[0] for line in lines]
     if stored != names:
         yield Disagreement(f"the column {header[0]!r}", _listed(stored), _listed(names), "statistics")

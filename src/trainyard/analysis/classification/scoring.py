@@ -108,12 +108,8 @@ class SingleLabel(_Classes):
 class MultiLabel(_Classes):
     """Each item has any number of the labels, or none, by thresholds that are tuned on validation.
 
-    Args:
-        classes: label names, in the order of the outputs.
-        label_name: the header of the labels in the table of statistics.
-        mode: how `tune` turns probabilities into labels: per_class, global, top_k or fixed.
-        value: the threshold of fixed.
-        k: the number of labels with top_k; None: tuned.
+    `mode` is how `tune` turns probabilities into labels: per_class, global, top_k or fixed. `value` is the threshold of
+    fixed, `k` the number of labels with top_k (None: tuned).
 
     Raises:
         ConfigError: `k` is not from 1 to the number of labels.

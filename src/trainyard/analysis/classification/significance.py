@@ -76,7 +76,8 @@ def paired_bootstrap(
     p_values = np.minimum(1.0, 2 * (1 + tail) / (1 + resamples))
     means = np.ascontiguousarray(every.T).mean(axis=1)
     columns = np.stack([before, after, after - before, means, low, high, p_values], axis=1)
-    return [Difference(name, *row, items, resamples) for name, row in zip(METRICS, columns.tolist(), strict=True)]
+    measured = [[*row, items, resamples] for row in columns.tolist()]
+    return [Difference(name, *row) for name, row in zip(METRICS, measured, strict=True)]
 
 
 def _item_counts(truth: npt.NDArray[np.bool_], guess: npt.NDArray[np.bool_]) -> _Floats:
