@@ -17,8 +17,7 @@ from omegaconf import OmegaConf
 from trainyard.audio.schema import ENCODERS, AudioData
 from trainyard.config.compose import compose
 from trainyard.config.fields import hints_of
-from trainyard.config.recipes import groups
-from trainyard.config.shipped import compose_shipped
+from trainyard.config.recipes import compose_shipped, groups
 from trainyard.config.targets import build_target, validate_target
 from trainyard.config.yamlfile import YamlFile
 from trainyard.models.schema import EfficientNetV2Model

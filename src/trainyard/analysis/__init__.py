@@ -1,5 +1,1 @@
-"""Analysis of predictions and histories: metrics, tables and plots.
-
-Works on arrays and plain rows, so that a yard can be analysed without torch.
-Libraries that take long to import are imported by the functions that need them.
-"""
+"""Metrics, tables and plots of predictions and histories, without torch; slow imports are inside functions."""

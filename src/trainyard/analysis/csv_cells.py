@@ -13,20 +13,25 @@ default arguments read the right values. Values that such readers would misinter
   `\udc..`; the backslash of a text that looks like that already becomes `\u005c`.
 
 A NUL stays a NUL: Python's csv and pandas 3.1 or later keep it; older versions of pandas cut the text there.
-Knows no columns and no files.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+from trainyard.errors import DataError
+
+RESTORE = "Restore the file from a copy."
 # pandas' default na_values.
-_MISSING = frozenset(
-    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>")
-).union(("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"))
+_MISSING = {"", "#N/A N/A", *["#N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"]}
+_MISSING.update(["N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"])
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # survives a conversion to int64
 # What pandas' C parser reads as numbers and booleans; white space around a number is allowed.
 _NUMBER = re.compile(r"[\t-\r ]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[\t-\r ]*|[+-]?(?i:inf(inity)?)")
@@ -35,17 +40,33 @@ _HIDDEN = re.compile("[\ud800-\udfff]|" + r"\\(?=u(?:005c|d[89a-f][0-9a-f]{2}))"
 _SHOWN = re.compile(r"\\u(005c|d[89a-f][0-9a-f]{2})")
 
 
-class _Lines(list[str]):
-    write = list.append
-
-
 def csv_text(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     """The table as text that UTF-8 can encode."""
-    text = _Lines()
+    text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(header)
     writer.writerows(lines)
-    return "".join(text).encode("utf-8", "backslashreplace").decode()
+    return text.getvalue().encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def csv_lines(path: Path) -> Iterator[Any]:
+    """A `csv.reader` of the file, for as long as the block lasts.
+
+    Raises:
+        DataError: it is missing, or not CSV in UTF-8.
+    """
+    limit = csv.field_size_limit(2**31 - 1)  # by default, a text of 131,073 characters is refused
+    try:
+        # utf-8-sig: spreadsheets add a byte order mark when they save a CSV.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield csv.reader(file, strict=True)
+    except FileNotFoundError:
+        raise DataError(f"The file {path} does not exist.", RESTORE, place=path) from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", RESTORE, place=path) from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def visible(text: str) -> str:
@@ -60,7 +81,7 @@ def original(cell: str) -> str:
 
 def label_cells(classes: Sequence[str]) -> list[str]:
     """The cell of each class; distinct names stay distinct."""
-    guarded = _is_missing if _are_of_one_kind(classes) else _is_misread
+    guarded = _MISSING.__contains__ if _are_of_one_kind(classes) else _is_misread
     return [f'"{name}"' if guarded(_core(name)) else name for name in map(visible, classes)]
 
 
@@ -103,6 +124,17 @@ def records_csv(records: Sequence[Mapping[str, object]]) -> str:
     return csv_text(list(records[0]), list(zip(*columns, strict=True)))
 
 
+def history_csv(rows: Sequence[Mapping[str, object]]) -> str:
+    """A table of metric rows: step, epoch, split and time, then every value in order of appearance.
+
+    A missing value is an empty cell; NaN is `nan`.
+    """
+    leading = ("step", "epoch", "split", "time")
+    seen = dict.fromkeys(key for row in rows for key in row)
+    keys = [key for key in leading if key in seen or not rows] + [key for key in seen if key not in leading]
+    return csv_text(keys, ([row.get(key) for key in keys] for row in rows))
+
+
 def label_set(names: Iterable[str]) -> str:
     """A set of labels as a cell: a JSON list of the names, written as in headers."""
     return json.dumps([visible(name) for name in names], ensure_ascii=False)
@@ -128,10 +160,6 @@ def _are_of_one_kind(classes: Sequence[str]) -> bool:
         or all(_is_number(name) and repr(float(name)) == name not in ("nan", "-0.0") for name in classes)
         or {"True", "False"}.issuperset(classes)
     )
-
-
-def _is_missing(text: str) -> bool:
-    return text in _MISSING
 
 
 def _is_misread(text: str) -> bool:

@@ -1,8 +1,7 @@
 """The look of every plot: one style, fonts with the needed characters, and the bytes of a PNG.
 
 The same input gives the same bytes with the same matplotlib and fonts: no time stamp, no user style. Figures are
-drawn without pyplot, which has global state and needs a display; matplotlib is imported by the functions that
-draw. Knows nothing of what is drawn.
+drawn without pyplot, which has global state and needs a display.
 """
 
 from __future__ import annotations
@@ -23,23 +22,11 @@ INK, FAINT = "#222222", "#8A8A8A"
 _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a class may be named $x$
     "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.8,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
+    **{"axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold"},
+    **dict.fromkeys(("axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), FAINT),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **{"axes.grid": True, "axes.axisbelow": True, "grid.color": "#E6E6E6", "grid.linewidth": 0.8},
     "lines.linewidth": 1.8,
 }
 _DPI = 150
@@ -68,20 +55,19 @@ def fonts() -> tuple[tuple[str, ...], frozenset[int]]:
     """The font families, in order of preference, and all characters that they contain together."""
     from matplotlib import font_manager
 
-    wanted = (
-        "DejaVu Sans",
-        "Noto Sans CJK SC",
-        "Noto Sans CJK JP",
-        "WenQuanYi Zen Hei",
-        "Noto Sans",
-        "Arial Unicode MS",
-    )
+    chinese_japanese = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei")
+    wanted = ("DejaVu Sans", *chinese_japanese, "Noto Sans", "Arial Unicode MS")
     installed = {font.name for font in font_manager.fontManager.ttflist}
     families = tuple(family for family in wanted if family in installed)
     characters: set[int] = set()
     for family in families:
         characters.update(font_manager.get_font(font_manager.findfont(family)).get_charmap())
     return families, frozenset(characters)
+
+
+def title(figure: Figure, text: str, more: str = "", *, size: int = 12) -> None:
+    """Puts the text on top of the figure, and uncut what `more` says."""
+    figure.suptitle(shown(text, 80) + more, x=0.012, ha="left", fontsize=size, color=INK)
 
 
 def shown(text: str, longest: int, number: int | None = None) -> str:

@@ -1,8 +1,4 @@
-"""The weights that heads give to the layers of their encoders, read from runs side by side.
-
-Each run writes its weights as a table of layers; here they are combined over runs. Draws nothing and needs no
-array library, so that it starts fast.
-"""
+"""The weights that heads give to the layers of their encoders: a table for each run, and one of several runs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Learning curves, confusion matrices and layer weights, as the bytes of a PNG.
-
-`figures` defines their style. Matplotlib is imported by the functions that draw. Knows no runs and no
-files.
-"""
+"""Learning curves, confusion matrices and layer weights, as the bytes of a PNG; `figures` defines their style."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from trainyard.analysis import figures
 from trainyard.analysis.figures import COLOURS, FAINT, INK, LONGEST_NAME, drawing, shown
 
 if TYPE_CHECKING:
@@ -29,13 +26,9 @@ Curve = tuple[list[float], list[float]]  # epochs, values
 def learning_curves(rows: Rows, title: str, *, metric: str | None = None, best_epoch: float | None = None) -> bytes:
     """A PNG of two panels over the epochs: the losses of train and val, and a metric of val.
 
-    Args:
-        rows: history rows: `epoch`, `split`, and values by name, `loss` among them. Rows without a
-            loss, such as those from inside an epoch, are skipped; of several for an epoch and
-            split, the last is used. Values that are not finite leave a gap.
-        title: of the figure, such as the run's name.
-        metric: the second panel; None: `accuracy`, or the first other value of a val row.
-        best_epoch: the epoch to mark; None: that of the lowest val loss.
+    History rows have `epoch`, `split`, and values by name, `loss` among them. Of several for an epoch and split, the
+    last is used. Values that are not finite leave a gap. Without a `metric`, it is `accuracy`, or the first other
+    value of a val row; without a `best_epoch`, that of the lowest val loss is marked.
     """
     losses = {split: curve for split in COLOURS if (curve := _curve(rows, split, "loss"))[0]}
     metric = metric or _main_metric(rows)
@@ -44,7 +37,7 @@ def learning_curves(rows: Rows, title: str, *, metric: str | None = None, best_e
         finite = [(value, epoch) for epoch, value in zip(*losses["val"], strict=True) if math.isfinite(value)]
         best_epoch = min(finite)[1] if finite else None
     with drawing((9.0, 3.8)) as (figure, png):
-        figure.suptitle(shown(title, 80), x=0.012, ha="left", fontsize=12, color=INK)
+        figures.title(figure, title)
         left, right = figure.subplots(1, 2)
         _draw_curves(left, "Loss", losses, best_epoch)
         _draw_curves(right, (metric or "metric").replace("_", " ").capitalize(), scores, best_epoch)
@@ -57,11 +50,7 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
     Colours are shares of a row, on a square-root scale, so that rare classes and rare mistakes are visible; an
     empty cell is 0. Up to 30 classes, cells show their counts; beyond 60, only some classes are named. A name
     with characters that no installed font has is shown by its number and the characters that can be drawn.
-
-    Args:
-        matrix: int [C, C], as from `metrics.confusion`.
-        classes: C names in label order.
-        title: of the figure, such as the run's name and the split.
+    `matrix` is int [C, C], as from `metrics.confusion`.
     """
     counts = np.asarray(matrix, dtype=np.int64)
     n = len(classes)
@@ -84,8 +73,7 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
         room = int((side + 1.2) / 0.12)  # characters
         axes.set_title(shown(title, room), loc="left", pad=22, fontsize=12)
         axes.annotate(_summary(counts), (0, 1), (0, 7), "axes fraction", "offset points", color=FAINT, fontsize=9)
-        axes.set_xlabel("Predicted")
-        axes.set_ylabel("True")
+        axes.set(xlabel="Predicted", ylabel="True")
         axes.set_yticks(range(0, n, step), names[::step], fontsize=size)
         axes.set_xticks(range(0, n, step), names[::step], fontsize=size, rotation=90 if upright else 0)
         axes.grid(visible=False)
@@ -105,9 +93,7 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], title: str) 
 def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
     """A PNG of the weight that a head gives to each layer of an encoder, a line per run or data set.
 
-    Args:
-        weights: by name, the weights of the first layer's input and of the layers from 0 to the last; each sums to 1.
-        title: of the figure.
+    `weights` are, by name, those of the first layer's input and of the layers from 0 to the last; each sums to 1.
     """
     from matplotlib import colormaps
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -115,7 +101,7 @@ def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
     if not weights or not all(len(shares) for shares in weights.values()):
         raise ValueError("there are no weights to draw")
     with drawing((7.5, 4.0)) as (figure, png):
-        figure.suptitle(shown(title, 80), x=0.012, ha="left", fontsize=12, color=INK)
+        figures.title(figure, title)
         axes = figure.subplots()
         colours = colormaps["viridis"](np.linspace(0.05, 0.85, len(weights)))
         for number, (name, colour) in enumerate(zip(weights, colours, strict=True)):
@@ -125,9 +111,8 @@ def layer_weights(weights: Mapping[str, Sequence[float]], title: str) -> bytes:
         counts = {len(shares) for shares in weights.values()}
         if len(counts) == 1:
             axes.axhline(1 / counts.pop(), color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
-        axes.set_ylim(0, 1.1 * max(max(shares) for shares in weights.values()))
-        axes.set_xlabel("Layer (-1: the input of layer 0)")
-        axes.set_ylabel("Weight in the head")
+        most = max(max(shares) for shares in weights.values())
+        axes.set(xlabel="Layer (-1: the input of layer 0)", ylabel="Weight in the head", ylim=(0, 1.1 * most))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=13))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if len(weights) > 1:
@@ -158,8 +143,7 @@ def _draw_counts(axes: Axes, counts: npt.NDArray[np.int64], colours: npt.NDArray
 def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch: float | None) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(title)
-    axes.set_xlabel("Epoch")
+    axes.set(title=title, xlabel="Epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
     drawn = False
     for split, (epochs, values) in curves.items():
@@ -171,8 +155,7 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
         axes.plot(epochs, heights, color=COLOURS[split], label=split, marker=marker, markersize=3.5)
     if not drawn:
         axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center", va="center", color=FAINT)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
         return
     axes.legend(loc="best", handlelength=1.4)
     every = {epoch for curve in curves.values() for epoch in curve[0]}
@@ -183,9 +166,8 @@ def _draw_curves(axes: Axes, title: str, curves: Mapping[str, Curve], best_epoch
     if best_epoch is not None and math.isfinite(at):
         axes.axvline(best_epoch, color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
         axes.plot([best_epoch], [at], marker="o", markersize=7, color=COLOURS["val"], markeredgecolor="white", zorder=5)
-        axes.set_title(
-            f"best: epoch {best_epoch:g}, {at:.4g}", loc="right", fontsize=9, fontweight="normal", color=FAINT
-        )
+        best = f"best: epoch {best_epoch:g}, {at:.4g}"
+        axes.set_title(best, loc="right", fontsize=9, fontweight="normal", color=FAINT)
 
 
 def _curve(rows: Rows, split: str, name: str) -> Curve:
@@ -206,6 +188,4 @@ def _main_metric(rows: Rows) -> str | None:
 
 def _summary(counts: npt.NDArray[np.int64]) -> str:
     items = int(counts.sum())
-    if not items:
-        return "no items"
-    return f"Accuracy {100 * np.trace(counts) / items:.1f} % · {items:,} items"
+    return f"Accuracy {100 * np.trace(counts) / items:.1f} % · {items:,} items" if items else "no items"

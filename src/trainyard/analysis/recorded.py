@@ -1,8 +1,4 @@
-"""What a run recorded for analysis, whatever its task: where its predictions are, and the rule they were decided by.
-
-Reads files that the run's journal lists, wherever they are now. Needs no torch, except for a rule in a checkpoint of
-one file.
-"""
+"""What a run recorded for analysis, whatever its task: where its predictions are, and the rule they were decided by."""
 
 from __future__ import annotations
 
@@ -14,7 +10,13 @@ from trainyard.analysis.scoring import Rule
 from trainyard.checkpoints import FORMATS
 from trainyard.checkpoints.formats import METRICS
 from trainyard.errors import CorruptError, DataError
-from trainyard.runs import CheckpointRecord, RunReader
+from trainyard.runs import RunReader
+from trainyard.wording import listed
+
+_RECORDED = (
+    "A training records them when it finishes, if its layout has a place for final_predictions; "
+    "your own loop records them with run.save_predictions(…)."
+)
 
 
 def predictions_path(reader: RunReader, split: str) -> Path:
@@ -27,45 +29,28 @@ def predictions_path(reader: RunReader, split: str) -> Path:
     records = [record for record in reader.snapshot.records if record.kind == "final_predictions"]
     paths = [reader.resolve(record.path) for record in records if record.facts.get("split") == split]
     if not paths:
-        splits = ", ".join(dict.fromkeys(str(record.facts.get("split")) for record in records))
-        raise DataError(
-            f"Run {name} recorded no predictions of the {split} split (recorded: {splits or 'none'}).",
-            "Choose another with --split."
-            if records
-            else "A training records them when it finishes, if its layout has a place for final_predictions; "
-            "your own loop records them with run.save_predictions(…).",
-            value=split,
-            place=name,
-        )
+        splits = listed(list(dict.fromkeys(str(record.facts.get("split")) for record in records)))
+        remedy = "Choose another with --split." if records else _RECORDED
+        what = f"Run {name} recorded no predictions of the {split} split (recorded: {splits})."
+        raise DataError(what, remedy, value=split, place=name)
     if not paths[-1].exists():
-        raise DataError(
-            f"The predictions of run {name} are missing: {paths[-1]} does not exist.",
-            "Restore that file.",
-            value=split,
-            place=paths[-1],
-        )
+        what = f"The predictions of run {name} are missing: {paths[-1]} does not exist."
+        raise DataError(what, "Restore that file.", value=split, place=paths[-1])
     return paths[-1]
 
 
-def best_checkpoint(reader: RunReader) -> CheckpointRecord | None:
-    """The checkpoint of the run's last predictions; None if it is unknown or was removed."""
-    step = reader.snapshot.summary.get("best_step", reader.snapshot.best.step if reader.snapshot.best else None)
-    if step is None:
-        return reader.snapshot.checkpoints[-1] if reader.snapshot.checkpoints else None
-    return reader.snapshot.checkpoint(int(step))
-
-
 def rule_of(reader: RunReader, *, in_one_file: Callable[[Path], Rule | None] | None = None) -> Rule | None:
-    """The rule in the best checkpoint; None if there is no checkpoint, or it has no rule.
+    """The rule in the checkpoint of the run's last predictions; None if it is unknown, was removed or has no rule.
 
-    Args:
-        reader: the run.
-        in_one_file: reads the rule from a checkpoint of one file, which needs torch; None: such files are not read.
+    `in_one_file` reads the rule from a checkpoint of one file, which needs torch; without it such files are not read.
 
     Raises:
         CorruptError: its metrics.json cannot be read.
     """
-    checkpoint = best_checkpoint(reader)
+    run = reader.snapshot
+    step = run.summary.get("best_step", run.best.step if run.best else None)
+    last = run.checkpoints[-1] if run.checkpoints else None
+    checkpoint = last if step is None else run.checkpoint(int(step))
     path = reader.locate(checkpoint) if checkpoint is not None else None
     if checkpoint is None or path is None:
         return None

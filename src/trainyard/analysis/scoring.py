@@ -1,8 +1,6 @@
 """The scoring of a task's predictions: the half of a task that needs no torch.
 
-Training uses it for metrics, tables and plots; `verify` uses it to recompute them from the files. It is the only
-place that knows the meaning of a prediction's columns. The torch half, in `tasks`, turns a network's outputs
-into those columns.
+It alone knows the meaning of a prediction's columns. The torch half, in `tasks`, turns a network's outputs into them.
 """
 
 from __future__ import annotations
@@ -26,36 +24,22 @@ Targets = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A stored value that differs from the one recomputed from the saved predictions.
+    """A stored value that differs from the one recomputed from the saved predictions."""
 
-    Attributes:
-        where: the row of the table, or the name of the metric, as part of a sentence.
-        stored: the stored value.
-        recomputed: the value from the predictions.
-        of: the record with the stored value: "predictions", "statistics" or "summary".
-    """
-
-    where: str
+    where: str  # the row of the table, or the name of the metric, as part of a sentence
     stored: str
     recomputed: str
-    of: str = "summary"
+    of: str = "summary"  # the record with the stored value: "predictions", "statistics" or "summary"
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The saved files and values of one split, for `disagreements`.
+    """The saved files and values of one split, for `disagreements`."""
 
-    Attributes:
-        predictions: the table of predictions.
-        statistics: the table of statistics, or None.
-        summary: the run's final values of this split, by metric name.
-        rule: the rule of the checkpoint that predicted; None if unknown.
-    """
-
-    predictions: Path
-    statistics: Path | None
-    summary: Mapping[str, Any]
-    rule: Rule | None
+    predictions: Path  # the table of predictions
+    statistics: Path | None  # the table of statistics
+    summary: Mapping[str, Any]  # the run's final values of this split, by metric name
+    rule: Rule | None  # of the checkpoint that predicted; None if unknown
 
 
 class Scoring(Protocol):
@@ -88,15 +72,7 @@ class Scoring(Protocol):
     def table(
         self, items: Sequence[str], targets: Targets | None, columns: Columns, rule: Rule | None, item_column: str
     ) -> str:
-        """The table of predictions, as CSV text.
-
-        Args:
-            items: each item's name or text.
-            targets: the true targets; None if there are none.
-            columns: the predictions.
-            rule: turns them into decisions.
-            item_column: the header of the items, `id` or `text`.
-        """
+        """The table of predictions, as CSV text; `item_column` is the header of the items, `id` or `text`."""
 
     def records(
         self, columns: Columns, targets: Targets, rule: Rule | None, *, title: str, plots: bool
@@ -120,37 +96,27 @@ SCORINGS: Mapping[str, str] = {
     "single_label": "trainyard.analysis.classification.scoring.SingleLabel",
     "multi_label": "trainyard.analysis.classification.scoring.MultiLabel",
 }
-_FIRST_VERSION = (
-    "single_label"  # for runs of the first version, which recorded no task; its tables tell which of the two it was
-)
+_FIRST_VERSION = "single_label"  # runs of the first version recorded no task; their tables tell which of the two it was
 
 
 def scoring_class(name: str | None, *, trust: bool = False) -> type[Scoring]:
     """The scoring class of a recorded task; None is for runs that recorded no task.
 
-    Args:
-        name: as `Scoring.name`.
-        trust: import classes outside of Trainyard, which runs their code.
+    Classes outside of Trainyard are imported, which runs their code, only with `trust`.
 
     Raises:
         UnsafeTargetError: the task is not part of Trainyard and `trust` is False, or it cannot be imported.
     """
-    path = SCORINGS.get(name or _FIRST_VERSION)
-    if path is None:
-        path = str(name)
-        if not trust:
-            raise UnsafeTargetError(
-                f"The task {path} is not part of Trainyard, and reading its predictions runs its code.",
-                "Pass --trust if you trust that code.",
-                value=path,
-            )
+    path = SCORINGS.get(name or _FIRST_VERSION, str(name))
+    if path == name and not trust:
+        what = f"The task {path} is not part of Trainyard, and reading its predictions runs its code."
+        raise UnsafeTargetError(what, "Pass --trust if you trust that code.", value=path)
     module, _, attribute = path.rpartition(".")
     try:
         found: type[Scoring] = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         if path != name:  # a task of Trainyard: a library is missing
             raise
-        raise UnsafeTargetError(
-            f"The task {path} cannot be imported: {error}.", "Install the package that it is in.", value=path
-        ) from error
+        what = f"The task {path} cannot be imported: {error}."
+        raise UnsafeTargetError(what, "Install the package that it is in.", value=path) from error
     return found

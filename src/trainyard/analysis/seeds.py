@@ -1,7 +1,4 @@
-"""The mean and spread of results over runs that differ only in the seed.
-
-Pure functions of plain data; the caller selects the runs.
-"""
+"""The mean and spread of results over runs that differ only in the seed."""
 
 from __future__ import annotations
 
@@ -18,45 +15,29 @@ _IGNORED = frozenset(("seed", "name", "tags", "note", "device"))
 
 @dataclass(frozen=True)
 class Spread:
-    """A metric over the runs of a group.
-
-    Attributes:
-        mean: over the runs that have it.
-        std: the sample standard deviation, with n - 1; None for one run.
-        low: the lowest value.
-        high: the highest.
-        n: the number of runs that have it.
-    """
+    """A metric over the runs of a group that have it."""
 
     mean: float
-    std: float | None
+    std: float | None  # the sample standard deviation, with n - 1; None for one run
     low: float
     high: float
-    n: int
+    n: int  # the number of runs that have it
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs whose configurations differ only in the seed, names and device.
+    """Runs whose configurations differ only in the seed, names and device."""
 
-    Attributes:
-        runs: their names, by seed.
-        seeds: their seeds.
-        metrics: every number in their summaries.
-    """
-
-    runs: tuple[str, ...]
+    runs: tuple[str, ...]  # their names, by seed
     seeds: tuple[int, ...]
-    metrics: dict[str, Spread]
+    metrics: dict[str, Spread]  # every number in their summaries
 
 
 def by_seed(runs: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> list[Group]:
     """The runs in groups, in order of each group's first run.
 
-    Values that are not finite numbers are skipped, so `Spread.n` may be below the number of runs.
-
-    Args:
-        runs: name, configuration (its `run` section holds the seed) and summary of each.
+    Each is given by its name, its configuration (the `run` section holds the seed) and its summary. Values that are
+    not finite numbers are skipped, so `Spread.n` may be below the number of runs.
     """
     groups: dict[str, list[tuple[int, str, Mapping[str, Any]]]] = {}
     for name, config, summary in runs:
@@ -68,12 +49,12 @@ def by_seed(runs: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) ->
 
 
 def _group(members: Sequence[tuple[int, str, Mapping[str, Any]]]) -> Group:
-    summaries = [summary for _, _, summary in members]
-    metrics = {}
-    for name in dict.fromkeys(name for summary in summaries for name in summary):
-        values = [float(summary[name]) for summary in summaries if _is_number(summary.get(name))]
-        if values:
-            metrics[name] = spread(values)
+    values: dict[str, list[float]] = {}
+    for _, _, summary in members:
+        for name, value in summary.items():
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+                values.setdefault(name, []).append(float(value))
+    metrics = {name: spread(found) for name, found in values.items()}
     return Group(tuple(name for _, name, _ in members), tuple(seed for seed, _, _ in members), metrics)
 
 
@@ -81,7 +62,3 @@ def spread(values: Sequence[float]) -> Spread:
     """Mean, sample standard deviation and extremes of at least one number."""
     std = statistics.stdev(values) if len(values) > 1 else None
     return Spread(statistics.fmean(values), std, min(values), max(values), len(values))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

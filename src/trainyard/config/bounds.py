@@ -1,7 +1,6 @@
 """Bounds of single values: the type of a row, and the tests that rows use.
 
-A row is a dotted key, the test of its value, and the expectation that an error states. Keys that a section lacks
-and values that are null are not tested.
+Keys that a section lacks and values that are null are not tested.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 Test = Callable[[Any], bool]
-Bound = tuple[str, Test, str]
+Bound = tuple[str, Test, str]  # a dotted key, the test of its value, and the expectation that an error states
 
 
 def at_least(low: float) -> Test:
@@ -20,7 +19,7 @@ def at_least(low: float) -> Test:
 
 def each(test: Test) -> Test:
     """A list whose items all pass the test."""
-    return lambda values: all(test(value) for value in values)
+    return lambda values: all(map(test, values))
 
 
 def below_one(value: float) -> bool:

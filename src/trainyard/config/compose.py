@@ -1,7 +1,7 @@
 """From a recipe and the command line to a `Config`, with every fault reported at once.
 
-`shipped` composes the groups of `conf/`. Values are merged over them here, because each must remember the file
-and line it came from. Hydra's grammar is imported only when there are overrides. Imports no torch.
+`recipes` composes the groups of `conf/`. Values are merged over them here, because each must remember the file
+and line it came from. Hydra's grammar is imported only when there are overrides.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from trainyard.config.fields import SELECTORS, all_keys, fill, section_keys
 from trainyard.config.names import EXPERIMENT
 from trainyard.config.overrides import Override, parse
 from trainyard.config.reader import read
-from trainyard.config.recipes import Choice, Layer, read_recipe, shipped_recipes
+from trainyard.config.recipes import Choice, Layer, compose_shipped, read_recipe, shipped_recipes
 from trainyard.config.resolve import resolve
 from trainyard.config.schema import Config
-from trainyard.config.shipped import compose_shipped
 from trainyard.wording import nearest
 
 __all__ = ["compose", "from_dict", "shipped_recipes", "to_dict", "to_yaml"]
@@ -57,18 +56,18 @@ def compose(
     faults: list[Fault] = []
     named, choices, values = parse(overrides, faults)
     draft = _Draft()
-    if base is None:
+    if base is not None:
+        draft.start_from(base)
+        if named:
+            what = f"`recipe` is {show(named[-1])}, but the configuration of another run is repeated, with its recipe"
+            faults.append(Fault(what, ("recipe",), place="command line"))
+    else:
         recipe = named[-1] if named else recipe
         notes = notes if notes is not None else []
         is_experiment = recipe.endswith(EXPERIMENT)
         for layer in read_experiment(recipe, faults, notes) if is_experiment else read_recipe(recipe, faults):
             draft.add(layer)
         draft.tree["recipe"] = recipe
-    else:
-        if named:
-            what = f"`recipe` is {show(named[-1])}, but the configuration of another run is repeated, with its recipe"
-            faults.append(Fault(what, ("recipe",), place="command line"))
-        draft.start_from(base)
     draft.choose(choices)
     for override in values:
         draft.apply(override, faults)
@@ -81,17 +80,12 @@ def compose(
 
 
 class _Draft:
-    """The tree under construction, and the place that each part of it came from.
-
-    Attributes:
-        texts: values as typed on the command line, by key.
-        literals: keys in which `${...}` is plain text.
-    """
+    """The tree under construction, and the place that each part of it came from."""
 
     def __init__(self) -> None:
         self.tree: dict[str, Any] = {}
-        self.texts: dict[str, str] = {}
-        self.literals: set[str] = set()
+        self.texts: dict[str, str] = {}  # values as typed on the command line, by key
+        self.literals: set[str] = set()  # keys in which `${...}` is plain text
         self._chosen: dict[str, Choice] = {}
         self._places: dict[str, str] = {}
 
@@ -116,10 +110,7 @@ class _Draft:
         composed = self._composed()
         for choice in sorted(choices, key=lambda choice: choice.group.count("/")):
             path = choice.group.split("/")
-            section: Any = composed if choice.option else None
-            for part in path:
-                section = section.get(part) if isinstance(section, dict) else None
-            self._set(path, section, choice.place)
+            self._set(path, _at(composed, path) if choice.option else None, choice.place)
 
     def apply(self, override: Override, faults: list[Fault]) -> None:
         """Sets, merges or deletes what one override names."""
@@ -136,7 +127,7 @@ class _Draft:
         elif isinstance(override.value, dict):
             self._merge(path, override.value, lambda key: override.place)
         else:
-            if path[-1] == "_target_" or SELECTORS.get(".".join(path[:-1])) == path[-1]:
+            if override.selects:
                 self._replace_unless(path[:-1], path[-1], override.value, override.place)
             self._set(path, override.value, override.place)
             self.texts[override.key] = override.text
@@ -151,12 +142,12 @@ class _Draft:
         """Removes the key, so that it takes its default; `~key=value` only if that is its value."""
         name = override.key.rpartition(".")[2]
         if isinstance(owner, dict) and name in owner:
-            if override.value is not None and owner[name] != override.value:
+            if override.value in (None, owner[name]):
+                del owner[name]
+                self._forget(override.key)
+            else:
                 what = f"`{override.key}` is {show(owner[name])}, not {show(override.value)}, and was not removed"
                 faults.append(Fault(what, place=override.place))
-                return
-            del owner[name]
-            self._forget(override.key)
         elif override.key not in all_keys():
             near = nearest(override.key, all_keys())
             hint = f"; did you mean `~{near}`?" if near else ""
@@ -164,13 +155,11 @@ class _Draft:
 
     def place(self, key: str) -> str | None:
         """Where the key was set: the key itself, else the nearest section around it, else any key inside it."""
-        if key in self._places:
-            return self._places[key]
         around = key
-        while around:
-            if around in self._places:
-                return self._places[around]
+        while around and around not in self._places:
             around = around.rpartition(".")[0]
+        if around in self._places:
+            return self._places[around]
         return next((place for known, place in self._places.items() if known.startswith(f"{key}.")), None)
 
     def is_literal(self, key: str) -> bool:
@@ -180,7 +169,7 @@ class _Draft:
     def _merge(self, path: Sequence[str], values: Mapping[str, Any], place: Callable[[str], str]) -> None:
         """Merges a mapping over the section at `path`; replaces the section if its kind changes or on `_delete_`."""
         deletes = path and isinstance(values.get("_delete_"), bool)
-        if path and (not isinstance(self._at(path), dict) or (deletes and values["_delete_"])):
+        if path and (not isinstance(_at(self.tree, path), dict) or (deletes and values["_delete_"])):
             self._set(path, {}, place(".".join(path)))
         if deletes:
             values = {name: value for name, value in values.items() if name != "_delete_"}
@@ -198,16 +187,9 @@ class _Draft:
                 self._set(inner, value, place(key))
 
     def _replace_unless(self, path: Sequence[str], selector: str, value: Any, place: str) -> None:
-        owner = self._at(path)
+        owner = _at(self.tree, path)
         if path and (not isinstance(owner, dict) or owner.get(selector) != value):
             self._set(path, {selector: value}, place)
-
-    def _at(self, path: Sequence[str]) -> Any:
-        """The value at `path` in the tree, or None."""
-        found: Any = self.tree
-        for part in path:
-            found = found.get(part) if isinstance(found, dict) else None
-        return found
 
     def _set(self, path: Sequence[str], value: Any, place: str) -> None:
         owner = self.tree
@@ -226,3 +208,11 @@ class _Draft:
         self._places = {known: place for known, place in self._places.items() if is_outside(known)}
         self.texts = {known: text for known, text in self.texts.items() if is_outside(known)}
         self.literals = set(filter(is_outside, self.literals))
+
+
+def _at(tree: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """The value at `path` in the tree, or None."""
+    found: Any = tree
+    for part in path:
+        found = found.get(part) if isinstance(found, dict) else None
+    return found

@@ -1,7 +1,4 @@
-"""Between a `Config` and plain dicts and YAML.
-
-`from_dict(to_dict(config)) == config`, always. Reads no files and uses no Hydra.
-"""
+"""Between a `Config` and plain dicts and YAML: `from_dict(to_dict(config)) == config`, always."""
 
 from __future__ import annotations
 
@@ -43,5 +40,4 @@ def to_yaml(config: Config) -> str:
 
     from trainyard.config.yamlfile import dumper
 
-    text: str = yaml.dump(to_dict(config), Dumper=dumper(), sort_keys=False, allow_unicode=True, width=110)
-    return text
+    return str(yaml.dump(to_dict(config), Dumper=dumper(), sort_keys=False, allow_unicode=True, width=110))

@@ -1,14 +1,13 @@
 """Experiment files: the values of a Python file, those that its path implies, and the recipe beneath both.
 
 `experiments/recanvo/whisper_base_lora_012.py` is a run of that name on that corpus; a file whose path implies
-everything need not exist. The packages in `kinds` define what a name or a folder implies. Reads files and orders
-layers; `compose` merges them.
+everything need not exist. The packages in `kinds` define what a name or a folder implies.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,7 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
     From the bottom: the recipes that the file and its bases name (else the one made for the model), the files of
     `_base_` in order, what the file's name implies for the model and its folder for the data, the file itself. The
     folder's name is the dataset unless a file sets another. The model of a recipe is dropped if the experiment has
-    one: a recipe's model is chosen to train in minutes.
-
-    Args:
-        path: of a `.py` file, which need not exist when its stem is a model's name and its folder a corpus.
-        faults: a list to append to.
-        notes: a list to append remarks for the user to.
+    one: a recipe's model is chosen to train in minutes. Appends to `faults`, and remarks for the user to `notes`.
     """
     folder, stem = Path(os.path.abspath(path)).parent.name, Path(path).stem
     model, data = parse_name(stem), _from_folder(folder)
@@ -47,11 +41,11 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
     elif model is not None and data is not None:
         notes.append(f"There is no file {path}; training {stem} on {folder}, as its path implies.")
     else:
-        why = []
+        why = [] if model is not None else [explain_name(stem)]
         # With neither a folder nor a model in the path, the current folder was not meant as a corpus.
         if data is None and (model is not None or Path(path).parent.name):
-            why.append(f"`{folder}` is not a corpus{suggestion(folder, _folders())}")
-        why += [] if model is not None else [explain_name(stem)]
+            corpora = [name for schema in kinds.schemas() for name in getattr(schema, "DATASETS", ())]
+            why.insert(0, f"`{folder}` is not a corpus{suggestion(folder, corpora)}")
         what = f"there is no file {show(path)}, and its path does not name an experiment: {'; '.join(why)}"
         faults.append(Fault(what, obscures=tuple(SELECTORS), remedy=_REMEDY))
         return []
@@ -62,11 +56,13 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
         values["data"] = data
     of_path = Layer(lambda key: f"the name of {path}", values=values)
     given = [*given[:-1], of_path, *given[-1:]]
-    chosen = {section: name for section in SELECTORS if (name := _last_selected(given, section))}
+    selections = ((section, _selected(layer, section)) for layer in given for section in SELECTORS)
+    chosen = {section: name for section, name in selections if name}  # the last layer counts
     # A base that sets a key of the section but not its kind must not be lost when the kind is set above it.
     selected = Layer(of_path.place, values={section: {SELECTORS[section]: name} for section, name in chosen.items()})
     # As data=fsdd would, for its features; a model made for this kind of data brings its features with it.
-    if "data" in values and not _belong_together(chosen):
+    packages = [kinds.package_of(section, chosen.get(section, "")) for section in ("data", "model")]
+    if "data" in values and (packages[0] is None or packages[0] != packages[1]):
         selected = replace(selected, choices=(Choice("data", folder, of_path.place("data")),))
     layers = [*layers[:-1], of_path, *layers[-1:]]
     if not any("dataset" in _section(layer, "data") for layer in given):
@@ -84,37 +80,18 @@ def read_experiment(path: str, faults: list[Fault], notes: list[str]) -> list[La
 
 def _from_folder(folder: str) -> dict[str, Any] | None:
     """The `data` values that the folder of an experiment implies."""
-    for schema in kinds.schemas():
-        values: dict[str, Any] | None = schema.from_folder(folder) if hasattr(schema, "from_folder") else None
-        if values is not None:
-            return values
-    return None
-
-
-def _folders() -> list[str]:
-    """The names of folders that imply data."""
-    return [name for schema in kinds.schemas() for name in getattr(schema, "DATASETS", ())]
-
-
-def _belong_together(chosen: Mapping[str, str]) -> bool:
-    """Whether one package provides both the chosen model and the chosen data."""
-    packages = [kinds.package_of(section, chosen.get(section, "")) for section in ("data", "model")]
-    return packages[0] is not None and packages[0] == packages[1]
+    implied = (schema.from_folder(folder) for schema in kinds.schemas() if hasattr(schema, "from_folder"))
+    return next((values for values in implied if values is not None), None)
 
 
 def _recipe_beneath(chosen: Mapping[str, str]) -> str | None:
     """The recipe made for the chosen model and data, if there is one."""
-    for schema in kinds.schemas():
-        if "data" not in chosen or chosen["data"] in [member.source for member in schema.DATA]:
-            recipe: str | None = getattr(schema, "RECIPES", {}).get(chosen.get("model", ""))
-            if recipe is not None:
-                return recipe
-    return None
-
-
-def _last_selected(layers: Sequence[Layer], section: str) -> str | None:
-    """Which member of a union the layers together select."""
-    return next((name for layer in reversed(layers) if (name := _selected(layer, section))), None)
+    suited = (
+        getattr(schema, "RECIPES", {}).get(chosen.get("model", ""))
+        for schema in kinds.schemas()
+        if "data" not in chosen or chosen["data"] in [member.source for member in schema.DATA]
+    )
+    return next((recipe for recipe in suited if recipe is not None), None)
 
 
 def _without(section: str, layer: Layer) -> Layer:
@@ -125,15 +102,15 @@ def _without(section: str, layer: Layer) -> Layer:
 def _read_python(path: Path, seen: tuple[str, ...], place: str | None, faults: list[Fault]) -> list[Layer]:
     """The layers of a Python file, its own last; `seen` are the files that refer to it."""
     unread: dict[str, Any] = {"place": place, "obscures": tuple(SELECTORS)}
-    identity = str(path.resolve())
+    identity, shown = str(path.resolve()), show(str(path))
     if identity in seen:
-        faults.append(Fault(f"the file {show(str(path))} includes itself", **unread))
+        faults.append(Fault(f"the file {shown} includes itself", **unread))
         return []
     try:
         source = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        faults.append(Fault(f"the file {show(str(path))} cannot be read: {reason}", **unread))
+        faults.append(Fault(f"the file {shown} cannot be read: {reason}", **unread))
         return []
     file = PythonFile(str(path), source)
     faults.extend(file.faults)

@@ -1,7 +1,6 @@
 """The faults of a configuration, and the error that reports them together.
 
-A fault holds its keys; `raise_all` adds the places where they were set. Reading, type checks and rules share this
-module so that their messages look alike. Uses no YAML and no Hydra.
+A fault holds its keys; `raise_all` adds the places where they were set. Uses no YAML and no Hydra.
 """
 
 from __future__ import annotations
@@ -15,23 +14,14 @@ from trainyard.errors import ConfigError, UnsafeTargetError
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong.
+    """One thing that is wrong."""
 
-    Attributes:
-        what: the sentence, without a full stop.
-        keys: the dotted keys involved, the most important first; empty when `place` is enough.
-        place: the file and line, or the override, if the keys do not lead to it.
-        unsafe: a `_target_` outside the allow-list.
-        remedy: what to do, unless the sentence makes it clear.
-        obscures: sections that cannot be checked because of this fault, so that one mistake is reported once.
-    """
-
-    what: str
-    keys: tuple[str, ...] = ()
-    place: str | None = None
-    unsafe: bool = False
-    remedy: str = ""
-    obscures: tuple[str, ...] = ()
+    what: str  # the sentence, without a full stop
+    keys: tuple[str, ...] = ()  # the dotted keys involved, the most important first; empty when `place` is enough
+    place: str | None = None  # the file and line, or the override, if the keys do not lead to it
+    unsafe: bool = False  # a `_target_` outside the allow-list
+    remedy: str = ""  # what to do, unless the sentence makes it clear
+    obscures: tuple[str, ...] = ()  # sections that this fault keeps from being checked, so that it is reported once
 
 
 def show(value: object) -> str:
@@ -55,10 +45,7 @@ def raise_all(
 ) -> None:
     """Raises the faults as one error; does nothing without faults.
 
-    Args:
-        faults: in the order to be read.
-        place_of: where a key was set, or None for a default.
-        remedy: used when no fault has a remedy.
+    `place_of` tells where a key was set, None for a default. `remedy` is used when no fault has one.
 
     Raises:
         UnsafeTargetError: every fault is a `_target_` outside the allow-list.
@@ -67,8 +54,7 @@ def raise_all(
     if not faults:
         return
     lines = list(dict.fromkeys(_line(fault, place_of) for fault in faults))
-    remedies = dict.fromkeys(fault.remedy for fault in faults if fault.remedy)
-    advice = " ".join(remedies) or remedy
+    advice = " ".join(dict.fromkeys(fault.remedy for fault in faults if fault.remedy)) or remedy
     keys = list(dict.fromkeys(key for fault in faults for key in fault.keys))
     if all(fault.unsafe for fault in faults):
         raise UnsafeTargetError("\n  ".join(lines), advice, place=keys[0] if keys else None)

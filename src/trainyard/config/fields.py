@@ -18,14 +18,7 @@ from trainyard.config.schema import Config
 SELECTORS = kinds.SELECTORS  # the field that distinguishes the members of a union
 MISSING = "???"  # OmegaConf's and Hydra's mark of a required value
 _UNSET: Any = object()
-_HINTS: dict[type[Any], dict[str, Any]] = {}
-_WORDS: Mapping[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    types.NoneType: "null",
-}
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
 
 
 def fill(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,17 +33,18 @@ def long_forms(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def text_keys() -> frozenset[str]:
     """The dotted keys whose value can only be text (or null)."""
-    return frozenset(key for key, hint in _all_keys() if {str} <= set(members_of(hint)) <= {str, types.NoneType})
+    hints = _all_hints(kinds.PACKAGES)
+    return frozenset(key for key, hint in hints if {str} <= set(members_of(hint)) <= {str, types.NoneType})
 
 
 def section_keys() -> frozenset[str]:
     """The dotted keys that hold further keys."""
-    return frozenset(key for key, hint in _all_keys() if dataclasses.is_dataclass(members_of(hint)[0]))
+    return frozenset(key for key, hint in _all_hints(kinds.PACKAGES) if _sections(hint))
 
 
 def all_keys() -> frozenset[str]:
     """Every dotted key of every member of every union."""
-    return frozenset(key for key, _ in _all_keys())
+    return frozenset(key for key, _ in _all_hints(kinds.PACKAGES))
 
 
 def words(hint: Any) -> str:
@@ -60,14 +54,13 @@ def words(hint: Any) -> str:
 
 def hints_of(cls: type[Any]) -> dict[str, Any]:
     """The resolved type hint of each field, in order; `data` and `model` are unions of what the packages list."""
-    if cls not in _HINTS:
-        _HINTS[cls] = get_type_hints(cls)
-    return _HINTS[cls] if cls is not Config else _config_hints(kinds.PACKAGES)
+    return _hints(cls, kinds.PACKAGES)  # type: ignore[arg-type]  # mypy: classes are not Hashable
 
 
 @cache
-def _config_hints(packages: tuple[str, ...]) -> dict[str, Any]:
-    return {**_HINTS[Config], **{section: reduce(or_, kinds.members(section).values()) for section in SELECTORS}}
+def _hints(cls: type[Any], packages: tuple[str, ...]) -> dict[str, Any]:
+    unions = {section: reduce(or_, kinds.members(section).values()) for section in SELECTORS} if cls is Config else {}
+    return {**get_type_hints(cls), **unions}
 
 
 def members_of(hint: Any) -> tuple[Any, ...]:
@@ -89,9 +82,7 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _word(member: Any) -> str:
@@ -108,12 +99,8 @@ def _word(member: Any) -> str:
     return _WORDS.get(member, "a section")
 
 
-def _all_keys() -> tuple[tuple[str, Any], ...]:
-    return _all_keys_with(kinds.PACKAGES)
-
-
 @cache
-def _all_keys_with(packages: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+def _all_hints(packages: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
     return tuple(dict.fromkeys(_keys_of(Config, "")))
 
 
@@ -130,12 +117,7 @@ def _sections(hint: Any) -> list[type[Any]]:
 
 
 def default_of(field: dataclasses.Field[Any], section: Any = None) -> Any:
-    """The value of an unset field; MISSING if it is required.
-
-    Args:
-        field: of a dataclass.
-        section: the default of the section that the field is in, which may differ from the class's own.
-    """
+    """The value of an unset field, MISSING if it is required; `section` is the default of its section, if any."""
     if section is not None:
         return getattr(section, field.name)
     if field.default is not dataclasses.MISSING:

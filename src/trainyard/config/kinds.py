@@ -47,17 +47,10 @@ from typing import Any
 
 Files = Mapping[str, str]  # the small files of a checkpoint beside its weights: name to text
 
-PACKAGES: tuple[str, ...] = (
-    "trainyard.images",
-    "trainyard.audio",
-    "trainyard.text",
-    "trainyard.models",
-    "trainyard.own",
-)
+PACKAGES: tuple[str, ...] = tuple(f"trainyard.{name}" for name in ("images", "audio", "text", "models", "own"))
 
-# The field that distinguishes the dataclasses of a section, the name of a package's list of them, and the default.
-SELECTORS: Mapping[str, str] = {"data": "source", "model": "name"}
-_LISTED: Mapping[str, str] = {"data": "DATA", "model": "MODELS"}
+SELECTORS: Mapping[str, str] = {"data": "source", "model": "name"}  # what distinguishes the dataclasses of a section
+_LISTED: Mapping[str, str] = {"data": "DATA", "model": "MODELS"}  # a package's list of them
 _DEFAULTS: Mapping[str, str] = {"data": "digits", "model": "cnn"}
 
 
@@ -91,26 +84,17 @@ def long_form(section: str, values: Any) -> Any:
 
 def package_of(section: str, name: str) -> str | None:
     """The package of a kind of data or of a model, by the value of its selector; None for an unknown one."""
-    package, _ = _listed(section, PACKAGES).get(name, (None, None))
-    return package
+    return _listed(section, PACKAGES).get(name, (None,))[0]
 
 
 def schema_of(section: str, name: str) -> Any:
-    """The `schema` module of a kind of data or of a model.
-
-    Raises:
-        KeyError: no package has it.
-    """
-    return _module(section, name, "schema")
+    """The `schema` module of a kind of data or of a model; KeyError if no package has it."""
+    return import_module(f"{_listed(section, PACKAGES)[name][0]}.schema")
 
 
 def torch_side(section: str, name: str) -> ModuleType:
-    """The `kind` module of a kind of data or of a model; imports torch.
-
-    Raises:
-        KeyError: no package has it.
-    """
-    return _module(section, name, "kind")
+    """The `kind` module of a kind of data or of a model; imports torch. KeyError if no package has it."""
+    return import_module(f"{_listed(section, PACKAGES)[name][0]}.kind")
 
 
 @cache
@@ -122,10 +106,3 @@ def _listed(section: str, packages: tuple[str, ...]) -> Mapping[str, tuple[str, 
         for package in packages
         for member in getattr(import_module(f"{package}.schema"), listed)
     }
-
-
-def _module(section: str, name: str, module: str) -> ModuleType:
-    package = package_of(section, name)
-    if package is None:
-        raise KeyError(f"{section}={name}")
-    return import_module(f"{package}.{module}")

@@ -1,8 +1,4 @@
-"""The names of models and runs, and the values that such a name implies.
-
-The names of models come from their packages. Pure functions of values: `runs` checks whether a name may be part
-of a path, and whether it is taken.
-"""
+"""The names of models and runs, and the values that such a name implies; models are named by their packages."""
 
 from __future__ import annotations
 
@@ -33,18 +29,15 @@ def default_run_name(config: Config) -> str:
 
 def parse_name(name: str) -> dict[str, Any] | None:
     """The `model.*` values that a model's name implies, or None for another name: the inverse of `model_label`."""
-    for schema in kinds.schemas():
-        values: dict[str, Any] | None = schema.from_name(name) if schema.MODELS else None
-        if values is not None:
-            return values
-    return None
+    implied = (schema.from_name(name) for schema in kinds.schemas() if schema.MODELS)
+    return next((values for values in implied if values is not None), None)
 
 
 def explain_name(name: str) -> str:
     """Why `parse_name` rejects the name, with the nearest part that it accepts."""
-    for schema in kinds.schemas():
-        why: str | None = schema.explain_name(name) if hasattr(schema, "explain_name") else None
-        if why is not None:
-            return why
+    reasons = (schema.explain_name(name) for schema in kinds.schemas() if hasattr(schema, "explain_name"))
+    why: str | None = next(filter(None, reasons), None)
+    if why is not None:
+        return why
     near = nearest(name, [known for schema in kinds.schemas() if schema.MODELS for known in schema.NAMES])
     return f"`{name}` is not a model; did you mean `{near}`?" if near else f"`{name}` is not the name of a model"

@@ -20,23 +20,14 @@ _QUOTING = "Quote values that hold special characters, as in 'run.note=\"one, tw
 
 @dataclass(frozen=True)
 class Override:
-    """One override.
+    """One override."""
 
-    Attributes:
-        key: dotted.
-        value: plain; strings may hold `${...}` unless `literal`.
-        text: the value as typed.
-        place: for messages.
-        literal: `${...}` in the value is plain text.
-        deletes: `~key`.
-    """
-
-    key: str
-    value: Any
-    text: str
-    place: str
-    literal: bool = False
-    deletes: bool = False
+    key: str  # dotted
+    value: Any  # plain; strings may hold `${...}` unless `literal`
+    text: str  # the value as typed
+    place: str  # for messages
+    literal: bool = False  # `${...}` in the value is plain text
+    deletes: bool = False  # `~key`
 
     @property
     def selects(self) -> bool:
@@ -71,28 +62,25 @@ def _parse_one(text: str, place: str, faults: list[Fault]) -> Override | None:
     from hydra.errors import HydraException
 
     split = re.fullmatch(r"(?:\+\+?)?([\w.]+)=(.*)", text, re.DOTALL)
-    typed = split[2] if split else ""
-    literal = None
-    if split and split[1] in text_keys() and not typed.startswith(("'", '"')):
-        literal = Override(split[1], typed, typed, place, literal=True)
+    name, typed = split.groups() if split else ("", "")
+    is_text = name in text_keys() and not typed.startswith(("'", '"'))
+    literal = Override(name, typed, typed, place, literal=True) if is_text else None
     try:
         parsed = OverridesParser.create().parse_override(text)
         sweeps = parsed.is_sweep_override()
         value = None if sweeps else _unquoted(parsed.value())
     except (HydraException, RecursionError, ValueError) as error:
-        if literal:
-            return literal
         reason = (str(error).splitlines() or ["?"])[0]
         why = f"cannot be parsed: {reason}" if "=" in text or text.startswith("~") else "is not of the form key=value"
-        faults.append(Fault(f"the override {show(text)} {why}", place="command line", remedy=_QUOTING))
-        return None
+        if literal is None:
+            faults.append(Fault(f"the override {show(text)} {why}", place="command line", remedy=_QUOTING))
+        return literal
     key = parsed.key_or_group
     if sweeps:
-        if literal:
-            return literal
         what = f"`{key}` is {typed}, a sweep over several values, but a run takes one"
-        faults.append(Fault(what, place=place, remedy=_QUOTING))
-        return None
+        if literal is None:
+            faults.append(Fault(what, place=place, remedy=_QUOTING))
+        return literal
     if parsed.package is not None:
         faults.append(Fault(f"`{key}@{parsed.package}` names a package; packages are not supported", place=place))
         return None
@@ -103,6 +91,4 @@ def _unquoted(value: Any) -> Any:
     """Plain dicts and lists, with text for the keys as in YAML."""
     if isinstance(value, dict):
         return {key if isinstance(key, str) else show(key): _unquoted(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_unquoted(item) for item in value]
-    return value
+    return [_unquoted(item) for item in value] if isinstance(value, list) else value

@@ -2,13 +2,14 @@
 
 `model = dict(type="whisper", size="base")` equals `model: {type: whisper, size: base}` in YAML.
 Reading the file executes it, so only a file that the user names, or that such a file names in `_base_`, is read.
-Its module is removed again, and no bytecode is written. Knows nothing of what the keys mean.
+Its module is removed again, and no bytecode is written.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
+import traceback
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,23 +23,17 @@ _ALL = tuple(SELECTORS)  # sections that cannot be checked if the file could not
 _PLAIN = "text, a number, True, False, None, a list or a dict"
 _OWN = "A file's names are the sections of a configuration; start the names of your own variables with `_`."
 _TOOLS = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)  # `import *` may add such names
+_BAD: Any = object()
 
 
 class PythonFile:
-    """The contents of one file.
-
-    Attributes:
-        name: the file, for messages.
-        values: the names that are sections or keys of a configuration; empty when the file could not be run.
-        bases: what `_base_` names, in order.
-        faults: what could not be read.
-    """
+    """The contents of one file; `name` is used in messages."""
 
     def __init__(self, name: str, source: bytes) -> None:
         self.name = name
-        self.values: dict[str, Any] = {}
-        self.bases: list[str] = []
-        self.faults: list[Fault] = []
+        self.values: dict[str, Any] = {}  # sections and keys of a configuration; empty if the file could not be run
+        self.bases: list[str] = []  # what `_base_` names, in order
+        self.faults: list[Fault] = []  # what could not be read
         self._lines: dict[str, int] = {}
         try:
             tree = ast.parse(source, name)
@@ -88,8 +83,7 @@ class PythonFile:
             if name == "recipe":
                 self._fault(name, "`recipe` cannot be set in a file; name the recipe in `_base_`")
             elif name in sections:
-                plain = self._plain(value, name, ())
-                if plain is not _BAD:
+                if (plain := self._plain(value, name, ())) is not _BAD:
                     self.values[name] = plain
             elif name not in definitions and not isinstance(value, _TOOLS):
                 self._fault(name, f"unknown name `{name}`{_did_you_mean(name)}", remedy=_OWN)
@@ -109,28 +103,27 @@ class PythonFile:
             if isinstance(value, kind):
                 return str.__str__(value) if kind is str else kind(value)
         if id(value) in around or len(around) > 50:
-            self._fault(key, f"`{key}` contains itself", (key.partition(".")[0],))
-            return _BAD
+            return self._bad(key, f"`{key}` contains itself")
         around = (*around, id(value))
         if isinstance(value, dict):
             inner = {name: self._plain(item, f"{key}.{name}", around) for name, item in value.items()}
-            strange = next((name for name in value if not isinstance(name, str)), None)
-            if strange is not None:
-                self._fault(key, f"`{key}` has the key {show(strange)}, which is not text", (key.partition(".")[0],))
-            return _BAD if strange is not None or any(item is _BAD for item in inner.values()) else inner
+            strange = [name for name in value if not isinstance(name, str)]
+            if strange:
+                return self._bad(key, f"`{key}` has the key {show(strange[0])}, which is not text")
+            return _BAD if any(item is _BAD for item in inner.values()) else inner
         if isinstance(value, list | tuple):
             items = [self._plain(item, key, around) for item in value]
             return _BAD if any(item is _BAD for item in items) else items
         named = isinstance(value, _TOOLS) and getattr(value, "__name__", "") != "<lambda>"
         hint = "; write its dotted name as text" if named else ""
-        self._fault(key, f"`{key}` is {_kind(value)}, expected {_PLAIN}{hint}", (key.partition(".")[0],))
+        return self._bad(key, f"`{key}` is {_kind(value)}, expected {_PLAIN}{hint}")
+
+    def _bad(self, key: str, what: str) -> Any:
+        self._fault(key, what, (key.partition(".")[0],))
         return _BAD
 
     def _fault(self, key: str, what: str, obscures: tuple[str, ...] = (), remedy: str = "") -> None:
         self.faults.append(Fault(what, place=self.place(key), obscures=obscures, remedy=remedy))
-
-
-_BAD: Any = object()
 
 
 def _lines(tree: ast.Module) -> Iterator[tuple[str, int]]:
@@ -138,8 +131,7 @@ def _lines(tree: ast.Module) -> Iterator[tuple[str, int]]:
     for node in _statements(tree.body):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                key = _key_of(target)
-                if key:
+                if key := _key_of(target):
                     yield key, node.lineno
                     yield from _inside(node.value, key)
 
@@ -197,12 +189,8 @@ def _definitions(tree: ast.Module) -> Iterator[str]:
 
 def _line_of(error: BaseException, name: str) -> int | None:
     """The last line of the file that the error passed through."""
-    line, trace = None, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == name:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+    frames = traceback.walk_tb(error.__traceback__)
+    return next((line for frame, line in reversed(list(frames)) if frame.f_code.co_filename == name), None)
 
 
 def _did_you_mean(name: str) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from trainyard.config.faults import Fault, show
@@ -35,39 +36,26 @@ _BAD: Any = object()
 def read(
     tree: Mapping[str, Any], *, texts: Mapping[str, str] | None = None, trust: bool = False
 ) -> tuple[Config, list[Fault]]:
-    """The configuration and its faults; the configuration is usable only if there are none.
+    """The configuration and its faults, for plain, resolved values; usable only if there are no faults.
 
-    Args:
-        tree: plain, resolved values.
-        texts: values as typed, by key; a text field takes these rather than the number that the command line's
-            grammar made of it.
-        trust: accept `_target_` objects outside the allow-list.
+    `texts` holds values as typed, by key: a text field takes these rather than the number that the command line's
+    grammar made of it. `trust` accepts `_target_` objects outside the allow-list.
     """
     reader = _Reader(texts or {})
     config: Config = reader.section(Config, long_forms(with_current_targets(tree)), "")
-    wrong = {key for fault in reader.faults for key in fault.keys}
-    broken = [
-        fault
-        for fault in check(config, trust=trust)
-        if not any(key == bad or key.startswith(f"{bad}.") for key in fault.keys for bad in wrong)
-    ]
-    return config, reader.faults + broken
+    return config, reader.faults_with(check(config, trust=trust))
 
 
 def read_section(section: str, values: Mapping[str, Any]) -> tuple[Any, list[Fault]]:
     """`data` or `model` alone, and the faults of its single values; usable only if there are none.
 
-    Args:
-        section: `data` or `model`.
-        values: plain, including the selector; absent keys take their defaults.
+    The values are plain and include the selector; absent keys take their defaults.
     """
     reader = _Reader({})
-    hint = hints_of(Config)[section]
-    chosen = reader.value(hint, values, section)
+    chosen = reader.value(hints_of(Config)[section], values, section)
     if chosen is _BAD:
         return None, reader.faults
-    wrong = {key for fault in reader.faults for key in fault.keys}
-    return chosen, reader.faults + [fault for fault in section_faults(section, chosen) if not wrong & set(fault.keys)]
+    return chosen, reader.faults_with(section_faults(section, chosen))
 
 
 class _Reader:
@@ -76,6 +64,11 @@ class _Reader:
     def __init__(self, texts: Mapping[str, str]) -> None:
         self.faults: list[Fault] = []
         self.texts = texts
+
+    def faults_with(self, further: Iterable[Fault]) -> list[Fault]:
+        """The faults, and those of `further` that are not about values that could not be read."""
+        wrong = tuple(f"{key}." for fault in self.faults for key in fault.keys)
+        return self.faults + [fault for fault in further if not any(f"{key}.".startswith(wrong) for key in fault.keys)]
 
     def section(self, cls: type[Any], value: Any, key: str, section_default: Any = None) -> Any:
         """An instance of the dataclass; invalid fields get their default or a placeholder.
@@ -91,18 +84,12 @@ class _Reader:
             name = field.name
             inner = f"{key}.{name}" if key else name
             default = default_of(field, section_default)
-            required = default is MISSING
-            if required and value.get(name, MISSING) == MISSING:
+            fields[name] = "" if default is MISSING else default
+            if default is MISSING and value.get(name, MISSING) == MISSING:
                 self.missing(cls, inner)
-                fields[name] = ""
             elif name in value:
                 converted = self.value(hints[name], value[name], inner, default)
-                if converted is not _BAD:
-                    fields[name] = converted
-                elif required:
-                    fields[name] = ""
-            elif section_default is not None:
-                fields[name] = default
+                fields[name] = fields[name] if converted is _BAD else converted
         for name in value:
             if name not in hints:
                 self.unknown(cls, value, str(name), key)
@@ -116,19 +103,16 @@ class _Reader:
             return _BAD if cls is None else self.section(cls, value, key)
         if dataclasses.is_dataclass(hint):
             return self.section(members[0], value, key, default)
-        if value is None:
-            return None if types.NoneType in members else self.wrong(key, value, words(hint))
+        if value is None and types.NoneType in members:
+            return None
         if isinstance(value, str):
             return self.text(members, value, key, hint)
-        if str in members and isinstance(value, bool | int | float) and key in self.texts:
-            return self.texts[key]
-        if isinstance(value, bool):
-            return value if bool in members else self.wrong(key, value, words(hint))
         if isinstance(value, int | float):
+            if str in members and key in self.texts:
+                return self.texts[key]
             return self.number(members, value, key, hint)
-        if isinstance(value, Mapping):
-            is_target = any(get_origin(member) is Mapping for member in members)
-            return self.free(value, key) if is_target else self.wrong(key, value, words(hint))
+        if isinstance(value, Mapping) and any(get_origin(member) is Mapping for member in members):
+            return self.free(value, key)
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
             return self.items(members, value, key, hint)
         return self.wrong(key, value, words(hint))
@@ -140,21 +124,23 @@ class _Reader:
         if str in members:
             return value if _encodes(value) else self.wrong(key, value, "text that can be written as UTF-8")
         choices = [choice for choice in literals if isinstance(choice, str)]
-        hint_text = suggestion(value, choices, few=0) if choices else self.group_hint(members, key, value)
-        return self.wrong(key, value, words(hint), hint_text)
+        if choices:
+            return self.wrong(key, value, words(hint), suggestion(value, choices, few=0))
+        is_group = "." in key and any(get_origin(member) is Mapping for member in members)
+        group_hint = f"; to choose a shipped one, write {key.replace('.', '/')}={value}" if is_group else ""
+        return self.wrong(key, value, words(hint), group_hint)
 
     def number(self, members: Sequence[Any], value: float, key: str, hint: Any) -> Any:
-        literals = _literals(members)
-        if isinstance(value, int):
-            if int in members or value in [choice for choice in literals if isinstance(choice, int)]:
-                return value
-            if float in members:
-                try:
-                    return float(value)
-                except OverflowError:
-                    return self.wrong(key, value, "a finite number")
-        elif float in members:
-            return value if math.isfinite(value) else self.wrong(key, value, "a finite number")
+        if isinstance(value, bool):
+            return value if bool in members else self.wrong(key, value, words(hint))
+        if isinstance(value, int) and (int in members or value in _literals(members)):
+            return value
+        if float in members:
+            try:
+                number = float(value)
+            except OverflowError:
+                number = math.inf
+            return number if math.isfinite(number) else self.wrong(key, value, "a finite number")
         # YAML reads 012 as 10, so the digits of the file are lost here
         return self.wrong(key, value, words(hint), "; put it in quotes" if str in members else "")
 
@@ -206,11 +192,6 @@ class _Reader:
         self.faults.append(Fault(what, (f"{key}.{selector}", key)))
         return None
 
-    def group_hint(self, members: Sequence[Any], key: str, value: str) -> str:
-        if "." not in key or not any(get_origin(member) is Mapping for member in members):
-            return ""
-        return f"; to choose a shipped one, write {key.replace('.', '/')}={value}"
-
     def wrong(self, key: str, value: Any, expected: str, hint: str = "") -> Any:
         name = f"`{key}`" if key else "the configuration"
         keys = (key.partition("[")[0],)  # without list indices, as the user writes it
@@ -254,8 +235,5 @@ def _literals(members: Sequence[Any]) -> list[Any]:
 
 
 def _encodes(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+    """Whether UTF-8 can encode the text: it has no lone surrogates."""
+    return not re.search("[\ud800-\udfff]", text)

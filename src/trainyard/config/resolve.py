@@ -1,7 +1,4 @@
-"""Resolves `${...}` with OmegaConf, and reports every reference that leads nowhere.
-
-Literal text, such as another run's note, passes through unchanged.
-"""
+"""Resolves `${...}` with OmegaConf, and reports every reference that leads nowhere."""
 
 from __future__ import annotations
 
@@ -19,10 +16,8 @@ _OF_HYDRA = re.compile(r"\$\{(now|hydra|python_version):")  # resolvers that Hyd
 def resolve(tree: Mapping[str, Any], is_literal: Callable[[str], bool], faults: list[Fault]) -> dict[str, Any]:
     """A resolved copy of the tree; a reference that cannot be resolved becomes null and a fault.
 
-    Args:
-        tree: plain values, with every key that may be referred to.
-        is_literal: whether the `${...}` in a key's value is plain text.
-        faults: a list to append to.
+    The tree has every key that may be referred to. Where `is_literal` holds for a key, the `${...}` in its value is
+    plain text, such as another run's note, and stays unchanged.
     """
     from omegaconf import OmegaConf
 
@@ -52,11 +47,9 @@ def _resolved(value: Any, nodes: Any, name: str | int, key: str, faults: list[Fa
     from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(value, dict):
-        inner = nodes[name]
-        return {part: _resolved(item, inner, part, f"{key}.{part}", faults) for part, item in value.items()}
+        return {part: _resolved(item, nodes[name], part, f"{key}.{part}", faults) for part, item in value.items()}
     if isinstance(value, list):
-        inner = nodes[name]
-        return [_resolved(item, inner, index, key, faults) for index, item in enumerate(value)]
+        return [_resolved(item, nodes[name], index, key, faults) for index, item in enumerate(value)]
     if not isinstance(value, str) or "${" not in value:
         return value
     try:

@@ -1,7 +1,7 @@
 """Checks of single values that types cannot express: a table of bounds, and the allowed targets.
 
-Pure functions from a `Config` to faults. Values that exclude each other are in `combinations`. Whether files,
-devices and layouts exist is checked where they are used.
+Values that exclude each other are in `combinations`. Whether files, devices and layouts exist is checked where
+they are used.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ _TARGETS = (
     *("training.optimizer", "training.scheduler", "training.criterion", "augmentations.waveform"),
     *("task", "data.target", "model.target"),
 )
-_DEVICES = ("auto", "cpu", "cuda", "mps")
-
-
 # The bounds of a kind of data or a model are in its package's schema.
 _BOUNDS: tuple[Bound, ...] = (
     ("run.project", bool, "a name"),
@@ -83,10 +80,8 @@ def _out_of_bounds(config: Config) -> Iterator[Fault]:
     yield from section_faults("model", config.model)
     weights = config.training.class_weights
     if isinstance(weights, tuple) and (not weights or min(weights) < 0 or max(weights) == 0):
-        yield Fault(
-            f"`training.class_weights` is {show(list(weights))}; each must be 0 or more, and not all 0",
-            ("training.class_weights",),
-        )
+        what = f"`training.class_weights` is {show(list(weights))}; each must be 0 or more, and not all 0"
+        yield Fault(what, ("training.class_weights",))
     classes = _get(config, "data.classes")
     if classes is not None:
         twice = sorted({name for name in classes if classes.count(name) > 1})
@@ -96,18 +91,13 @@ def _out_of_bounds(config: Config) -> Iterator[Fault]:
             yield Fault(f"`data.classes` is {show(list(classes))}; a classifier needs two or more", ("data.classes",))
     device = config.run.device
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        hint = suggestion(device, _DEVICES, few=0)
+        hint = suggestion(device, ("auto", "cpu", "cuda", "mps"), few=0)
         what = f"`run.device` is {show(device)}, expected one of auto, cpu, cuda, cuda:N, mps{hint}"
         yield Fault(what, ("run.device",))
 
 
 def section_faults(section: str, chosen: Any) -> Iterator[Fault]:
-    """The faults of the single values of `data` or `model`.
-
-    Args:
-        section: `data` or `model`.
-        chosen: one of the dataclasses that it may be.
-    """
+    """The faults of the single values of `data` or `model`, as one of its dataclasses."""
     schema = kinds.schema_of(section, getattr(chosen, kinds.SELECTORS[section]))
     for key, holds, expected in schema.BOUNDS:
         of, _, name = key.partition(".")
@@ -124,10 +114,9 @@ def _out_of_bound(key: str, value: Any, holds: Test, expected: str) -> Iterator[
 def _targets(config: Config, trust: bool) -> Iterator[Fault]:
     for key in _TARGETS:
         spec = _get(config, key)
-        if spec is None:
-            continue
         try:
-            validate_target(spec, trust=trust)
+            if spec is not None:
+                validate_target(spec, trust=trust)
         except UserError as error:
             unsafe = isinstance(error, UnsafeTargetError)
             what = getattr(error, "problems", (error.what,))[0].rstrip(".")

@@ -1,8 +1,7 @@
 """The resolved configuration of a run, as frozen dataclasses: the sections that every training has.
 
-One class per section. The packages in `kinds` define what `data` and `model` may be; each lists its dataclasses,
-distinguished by `source` and `name`. A field's comment is its documentation. `compose` builds them from YAML and
-reports all faults together. Imports nothing heavy.
+The packages in `kinds` define what `data` and `model` may be; each lists its dataclasses, distinguished by `source`
+and `name`. A field's comment is its documentation. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class DataSection(Protocol):
 class ModelSection(Protocol):
     """The fields of `model` that every model has.
 
-        Optional class attributes: `has_own_head = True` if the network names the parameters of its head,
+    Optional class attributes: `has_own_head = True` if the network names the parameters of its head,
     `takes_cosine_head = False` if that head cannot be replaced, and `outputs_unknown = True` if only an item can
     tell whether there is an output for each class.
     """

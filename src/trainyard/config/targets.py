@@ -61,10 +61,8 @@ def with_current_targets(tree: Any) -> Any:
 
 
 def _current(name: str) -> str:
-    for old, new in _MOVED.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    return name
+    old = next((old for old in _MOVED if name.startswith(old)), "")
+    return _MOVED.get(old, "") + name.removeprefix(old)
 
 
 def validate_target(spec: Mapping[str, Any], *, trust: bool = False) -> None:
@@ -80,14 +78,10 @@ def validate_target(spec: Mapping[str, Any], *, trust: bool = False) -> None:
 
 
 def build_target(spec: Mapping[str, Any], /, *args: Any, trust: bool = False, **extra: Any) -> Any:
-    """The object that the section describes.
+    """The object that the section describes, with positional arguments and `extra` keywords over the section's.
 
-    Args:
-        spec: `_target_`, keyword arguments, and `_partial_: true` for a `functools.partial` in place of the
-            object. Arguments that are sections with a `_target_` are built first.
-        args: positional arguments, such as a model's parameters.
-        trust: accept any importable callable.
-        extra: more keyword arguments; they override the section's.
+    `_partial_: true` makes a `functools.partial` in place of the object. Arguments that are sections with a `_target_`
+    are built first. `trust` accepts any importable callable.
 
     Raises:
         UnsafeTargetError: a target outside the allow-list, or one that resolves to an object outside it.
@@ -96,8 +90,7 @@ def build_target(spec: Mapping[str, Any], /, *args: Any, trust: bool = False, **
     validate_target(spec, trust=trust)
     name = spec["_target_"]
     target = _resolve(name, trust)
-    given = {key: _built(value, trust) for key, value in spec.items() if key not in _CONTROLS}
-    given.update(extra)
+    given = {key: _built(value, trust) for key, value in spec.items() if key not in _CONTROLS} | extra
     partial = spec.get("_partial_", False)
     _check_arguments(name, target, args, given, partial)
     if partial:
@@ -109,13 +102,7 @@ def build_target(spec: Mapping[str, Any], /, *args: Any, trust: bool = False, **
 
 
 def target_accepts(spec: Mapping[str, Any], argument: str, *, trust: bool = False, by_name: bool = False) -> bool:
-    """Whether the section's target takes a keyword argument of that name.
-
-    Args:
-        spec: the section.
-        argument: the name.
-        trust: accept any importable callable.
-        by_name: only if its signature has that name; `**kwargs` does not count.
+    """Whether the section's target takes a keyword argument of that name; with `by_name`, `**kwargs` does not count.
 
     Raises:
         UnsafeTargetError: as `build_target`.
@@ -153,13 +140,11 @@ def _validate(value: Any, trust: bool) -> None:
 
 
 def _built(value: Any, trust: bool) -> Any:
+    if isinstance(value, Mapping) and "_target_" in value:
+        return build_target(value, trust=trust)
     if isinstance(value, Mapping):
-        if "_target_" in value:
-            return build_target(value, trust=trust)
         return {key: _built(item, trust) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_built(item, trust) for item in value]
-    return value
+    return [_built(item, trust) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _resolve(name: str, trust: bool) -> Any:
@@ -193,10 +178,8 @@ def _imported(module: str, name: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         package = error.name or module
-        raise ConfigError(
-            [f"`_target_` is {name}, but {package} cannot be imported: {error}"],
-            f"Install {package}, add its folder to PYTHONPATH, or choose another target.",
-        ) from error
+        remedy = f"Install {package}, add its folder to PYTHONPATH, or choose another target."
+        raise ConfigError([f"`_target_` is {name}, but {package} cannot be imported: {error}"], remedy) from error
 
 
 def _is_allowed(name: str, found: Any) -> bool:
@@ -216,19 +199,17 @@ def _check_arguments(name: str, target: Any, args: tuple[Any, ...], given: Mappi
     keywords = _keywords(parameters)
     unknown = [key for key in given if key not in keywords]
     if unknown and not _takes_any(parameters):
-        problems = []
-        for key in unknown:
-            value, near = _show_value(given[key]), suggestion(key, keywords)
-            problems.append(f"{name} takes no argument `{key}` (given {value}){near}")
+        problems = [
+            f"{name} takes no argument `{key}` (given {_show_value(given[key])}){suggestion(key, keywords)}"
+            for key in unknown
+        ]
         raise ConfigError(problems, "Remove or rename the arguments.", keys=unknown)
     try:
         signature = inspect.Signature(list(parameters.values()))
         (signature.bind_partial if partial else signature.bind)(*args, **given)
     except TypeError as error:
-        raise ConfigError(
-            [f"{name} cannot be built from {_show_arguments(given)}: {error}"],
-            f"It takes: {', '.join(keywords)}." if keywords else "It takes no arguments.",
-        ) from error
+        remedy = f"It takes: {', '.join(keywords) or 'no arguments'}."
+        raise ConfigError([f"{name} cannot be built from {_show_arguments(given)}: {error}"], remedy) from error
 
 
 def _parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
@@ -258,8 +239,5 @@ def _show_arguments(given: Mapping[str, Any]) -> str:
 
 def _unsafe(name: str) -> UnsafeTargetError:
     packages = ", ".join(dict.fromkeys(ALLOWED.values()))
-    return UnsafeTargetError(
-        f"The target {name} is not allowed in a configuration; allowed are classes of {packages}.",
-        "If you trust the author of this configuration, add --trust.",
-        value=name,
-    )
+    what = f"The target {name} is not allowed in a configuration; allowed are classes of {packages}."
+    return UnsafeTargetError(what, "If you trust the author of this configuration, add --trust.", value=name)

@@ -1,7 +1,7 @@
 """YAML the way Hydra reads it, with the line of every key.
 
 PyYAML alone reads `1e-3` as text and `2024-01-01` as a date, and silently accepts repeated keys. The dumper quotes
-every text that either could misread. Knows nothing of what the keys mean.
+every text that either could misread.
 """
 
 from __future__ import annotations
@@ -31,30 +31,24 @@ _LARGEST = 100_000  # nodes; aliases of aliases can make a small file enormous
 
 
 class YamlFile:
-    """The contents of one file.
-
-    Attributes:
-        name: the file, for messages.
-        values: the mapping; empty for an empty file.
-        faults: what could not be read.
-    """
+    """The contents of one file; `name` is used in messages."""
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
-        self.values: dict[str, Any] = {}
-        self.faults: list[Fault] = []
+        self.values: dict[str, Any] = {}  # empty for an empty file
+        self.faults: list[Fault] = []  # what could not be read
         self._lines: dict[str, int] = {}
+        self._size = 0
         loader = _loader()(text)
         try:
             node = loader.get_single_node()
             if node is not None:
-                self._size = 0
                 self._walk(node, "")
                 loaded = loader.construct_document(node) if not self.faults else {}
-                if not isinstance(loaded, dict):
-                    self._fault(f"the file is {show(loaded)}, expected `key: value` lines", node)
-                else:
+                if isinstance(loaded, dict):
                     self.values = loaded
+                else:
+                    self._fault(f"the file is {show(loaded)}, expected `key: value` lines", node)
         except yaml.MarkedYAMLError as error:
             line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
             self.faults.append(Fault(f"not valid YAML: {error.problem}", place=f"{name}{line}"))

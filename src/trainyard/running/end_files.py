@@ -14,7 +14,7 @@ from typing import Any
 
 from trainyard import durable
 from trainyard.analysis import layer_weights, plots
-from trainyard.analysis.history import history_csv
+from trainyard.analysis.csv_cells import history_csv
 from trainyard.analysis.scoring import Scoring
 from trainyard.data.dataset import Dataset
 from trainyard.index import Index

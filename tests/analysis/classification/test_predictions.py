@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from trainyard.analysis.classification.metrics import per_class
 from trainyard.analysis.classification.predictions import per_class_csv, predictions_csv, read_predictions
-from trainyard.analysis.history import history_csv
+from trainyard.analysis.csv_cells import history_csv
 from trainyard.errors import DataError
 
 HOSTILE = [

@@ -1,8 +1,8 @@
-"""How well probabilities are calibrated: reliability tables, Brier score, calibration error.
+"""How well probabilities, float [N, C] in [0, 1], are calibrated: reliability tables, Brier score, calibration error.
 
 The forecasts depend on the labels. If an item may have several labels (bool [N, C]), each probability of each
 label is a forecast of an event. If it has one (int [N]), a forecast is the probability of the most probable
-class, and the event is that this class is right. NumPy only; knows no runs and no files.
+class, and the event is that this class is right. Probabilities that are NaN raise DivergedError. NumPy only.
 """
 
 from __future__ import annotations
@@ -33,47 +33,29 @@ class Bin(TypedDict):
 def reliability(
     probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, bins: int = BINS, by: Bins = "width"
 ) -> list[Bin]:
-    """A row for each bin, from low to high probability.
+    """A row for each of at least one bin, from low to high probability.
 
-    Args:
-        probabilities: float [N, C] in [0, 1].
-        labels: int [N] or bool [N, C].
-        bins: the number of bins, at least 1.
-        by: `width`: bins of equal width over [0, 1]; `mass`: bins of equally many probabilities, whose edges are
-            observed probabilities. Equal probabilities share a bin, so some bins may stay empty.
-
-    Raises:
-        DivergedError: a probability is NaN.
+    By `width`, bins have equal width over [0, 1]. By `mass`, they have equally many probabilities, and their edges are
+    observed probabilities; equal probabilities share a bin, so some bins may stay empty.
     """
-    edges, counts, sums, events = _binned(*_forecasts(probabilities, labels), bins, by)
-    rows: list[Bin] = []
-    for index, count in enumerate(map(int, counts)):
-        rows.append(
-            {
-                "low": float(edges[index]),
-                "high": float(edges[index + 1]),
-                "count": count,
-                "mean_probability": float(sums[index]) / count if count else None,
-                "share": float(events[index]) / count if count else None,
-            }
-        )
-    return rows
+    edges, *columns = (values.tolist() for values in _binned(*_forecasts(probabilities, labels), bins, by))
+    return [
+        {
+            "low": low,
+            "high": high,
+            "count": int(count),
+            "mean_probability": total / count if count else None,
+            "share": events / count if count else None,
+        }
+        for low, high, count, total, events in zip(edges[:-1], edges[1:], *columns, strict=True)
+    ]
 
 
 def ece(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, bins: int = BINS, by: Bins = "width") -> float:
     """The mean distance of probabilities from shares of events over bins, weighted by count; 0 is perfect.
 
-    The expected calibration error of Guo et al. (2017), equation 3:
+    The expected calibration error of Guo et al. (2017), equation 3, whose bins have equal width:
     sum over bins of count / all * |share of events - mean probability|.
-
-    Args:
-        probabilities: float [N, C] in [0, 1].
-        labels: int [N] or bool [N, C].
-        bins: the number of bins.
-        by: as in `reliability`; Guo's bins have equal width.
-
-    Raises:
-        DivergedError: a probability is NaN.
     """
     _, counts, sums, events = _binned(*_forecasts(probabilities, labels), bins, by)
     return float(np.abs(events - sums).sum() / counts.sum())
@@ -84,13 +66,6 @@ def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
     With bool [N, C] the mean is over items and labels. With int [N] it is the mean over items of the sum
     over classes, as in Brier (1950): between 0 and 2.
-
-    Args:
-        probabilities: float [N, C].
-        labels: int [N] or bool [N, C].
-
-    Raises:
-        DivergedError: a probability is NaN.
     """
     rows, truth = probability_rows(probabilities).astype(np.float64), np.asarray(labels)
     if truth.ndim == 2:

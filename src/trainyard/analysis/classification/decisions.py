@@ -3,7 +3,7 @@
 Thresholds are tuned on validation, saved with the checkpoint, and applied in every prediction. They are float32
 numbers, written with the fewest digits that read back identically, and compared as float32. The numbers in a
 JSON and a CSV give the same labels even if compared as float64, since this way of writing preserves order.
-NumPy only; knows nothing of torch, runs or files.
+NumPy only.
 """
 
 from __future__ import annotations
@@ -39,12 +39,9 @@ def probability_rows(probabilities: npt.ArrayLike) -> Floats:
         raise ValueError(f"probabilities must be [N, C], not of shape {rows.shape}")
     bad = np.flatnonzero(np.isnan(rows).any(axis=1))
     if len(bad):
-        raise DivergedError(
-            f"The model predicts NaN for {len(bad)} of {len(rows)} items (the first: item {bad[0]}).",
-            "Its weights have diverged: lower training.learning_rate, or set training.grad_clip=1.0.",
-            value=bad.tolist(),
-            place=f"item {bad[0]}",
-        )
+        what = f"The model predicts NaN for {len(bad)} of {len(rows)} items (the first: item {bad[0]})."
+        remedy = "Its weights have diverged: lower training.learning_rate, or set training.grad_clip=1.0."
+        raise DivergedError(what, remedy, value=bad.tolist(), place=f"item {bad[0]}")
     return rows
 
 
@@ -62,16 +59,13 @@ def predicted_labels(probabilities: npt.ArrayLike) -> Labels:
 class Decision:
     """A rule that chooses labels from probabilities.
 
-    Attributes:
-        mode: argmax (exactly one label), fixed, global or per_class (each label whose probability is at least
-            its threshold; the three differ in how thresholds are tuned), top_k (the k most probable labels).
-        thresholds: one per class, in class order; empty for argmax and top_k.
-        k: how many labels top_k chooses.
+    The mode is argmax (exactly one label), fixed, global or per_class (each label whose probability is at least its
+    threshold; the three differ in how thresholds are tuned), or top_k (the k most probable labels).
     """
 
     mode: Mode
-    thresholds: tuple[float, ...] = ()
-    k: int | None = None
+    thresholds: tuple[float, ...] = ()  # one per class, in class order; empty for argmax and top_k
+    k: int | None = None  # how many labels top_k chooses
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -84,10 +78,7 @@ class Decision:
             raise ValueError(f"thresholds must be finite: {self.thresholds}")
 
     def choose(self, probabilities: npt.ArrayLike) -> Labels | LabelSets:
-        """The chosen labels: int64 [N] for argmax, otherwise bool [N, C]. Ties go to the first.
-
-        Args:
-            probabilities: float [N, C], converted to float32.
+        """The labels chosen by float [N, C]: int64 [N] for argmax, otherwise bool [N, C]. Ties go to the first.
 
         Raises:
             DivergedError: a row holds NaN.
@@ -118,32 +109,23 @@ class Decision:
         """
         thresholds: Any = value.get("thresholds", {}) if isinstance(value, Mapping) else None
         if not isinstance(thresholds, Mapping):
-            raise DataError(
-                f"{value!r} is not a decision: a mode, with thresholds or k.", _USE_SAVED, value=value, place="decision"
-            )
+            raise _invalid(value, "it must be a mode, with thresholds or k")
         if thresholds and set(thresholds) != set(classes):
             odd = sorted(map(str, set(thresholds) ^ set(classes)))
-            raise DataError(
-                f"The labels of the thresholds differ from the model's in {listed([repr(name) for name in odd])}.",
-                _USE_SAVED,
-                value=odd,
-                place="decision.thresholds",
-            )
-        ordered = [thresholds[name] for name in classes] if thresholds else []
-        k = value.get("k")
-        if not all(_is_number(item) for item in ordered) or not (k is None or type(k) is int):
-            raise DataError(
-                f"The decision {value!r} is not valid: thresholds must be numbers, and k a whole number.",
-                _USE_SAVED,
-                value=value,
-                place="decision",
-            )
+            what = f"The labels of the thresholds differ from the model's in {listed([repr(name) for name in odd])}."
+            raise DataError(what, _USE_SAVED, value=odd, place="decision.thresholds")
+        ordered, k = [thresholds[name] for name in classes if thresholds], value.get("k")
+        are_numbers = all(isinstance(item, int | float) and not isinstance(item, bool) for item in ordered)
+        if not are_numbers or not (k is None or type(k) is int):
+            raise _invalid(value, "thresholds must be numbers, and k a whole number")
         try:
             return cls(value.get("mode"), tuple(map(float, ordered)), k)
         except ValueError as error:
-            raise DataError(
-                f"The decision {value!r} is not valid: {error}.", _USE_SAVED, value=value, place="decision"
-            ) from error
+            raise _invalid(value, error) from error
+
+
+def _invalid(value: object, why: object) -> DataError:
+    return DataError(f"The decision {value!r} is not valid: {why}.", _USE_SAVED, value=value, place="decision")
 
 
 ARGMAX = Decision("argmax")
@@ -169,13 +151,7 @@ def tune(
     cuts are tried. Of equally good cuts, the one nearest to 0.5 is chosen. If the items cannot decide, because a
     label never occurs or because all its scores are equal, the threshold is 0.5.
 
-    Args:
-        probabilities: float [N, C] in [0, 1]; N may be 0.
-        labels: bool [N, C].
-        mode: not argmax.
-        classes: names in label order, for the sentences.
-        value: the threshold of `fixed`.
-        k: labels per item with `top_k`, 1 to C; None: tuned.
+    Probabilities are float [N, C] in [0, 1], labels bool [N, C]; N may be 0. The mode is not argmax.
 
     Raises:
         DivergedError: a probability is NaN.
@@ -200,17 +176,15 @@ def tune(
         return Decision(mode, (UNTUNED,) * n_classes), [f"The threshold could not be tuned and is {UNTUNED}: {why}."]
     if mode != "per_class":
         raise ValueError(f"mode {mode} cannot be tuned")
-    columns = zip(scores.T, truth.T, strict=True)
-    cuts = [_best_cut(np.ascontiguousarray(column), there, 1) for column, there in columns]
+    pairs = zip(scores.T, truth.T, strict=True)
+    cuts = [_best_cut(np.ascontiguousarray(column), there, 1) for column, there in pairs]
     decision = Decision(mode, tuple(UNTUNED if cut is None else cut for cut in cuts))
-    undecided = [index for index, cut in enumerate(cuts) if cut is None]
-    absent = [classes[index] for index in undecided if not truth[:, index].any()]
-    equal = [classes[index] for index in undecided if truth[:, index].any()]
-    notes = []
-    if absent:
-        notes.append(f"No validation item has the label {_listed(absent)}: the threshold is {UNTUNED}, not tuned.")
-    if equal:
-        notes.append(f"All validation scores of {_listed(equal)} are equal: the threshold is {UNTUNED}, not tuned.")
+    columns = zip(classes, cuts, map(np.any, truth.T), strict=True)
+    undecided = [(repr(name), occurs) for name, cut, occurs in columns if cut is None]
+    absent = listed([name for name, occurs in undecided if not occurs], 5, empty="")
+    equal = listed([name for name, occurs in undecided if occurs], 5, empty="")
+    notes = [f"No validation item has the label {absent}: the threshold is {UNTUNED}, not tuned."] if absent else []
+    notes += [f"All validation scores of {equal} are equal: the threshold is {UNTUNED}, not tuned."] if equal else []
     return decision, notes
 
 
@@ -224,9 +198,8 @@ def _best_cut(scores: Floats, truth: LabelSets, n_classes: int) -> float | None:
         return None
     order = np.argsort(scores)[::-1]
     ordered = scores[order]
-    by_class = np.argsort(order % n_classes, kind="stable").reshape(
-        n_classes, -1
-    )  # positions of each class's scores, descending
+    # positions of each class's scores, descending
+    by_class = np.argsort(order % n_classes, kind="stable").reshape(n_classes, -1)
     hits = truth[order][by_class]
     chosen = np.arange(1, hits.shape[1] + 1)
     f1 = 2 * hits.cumsum(axis=1) / (chosen + hits.sum(axis=1, keepdims=True))
@@ -260,11 +233,3 @@ def _ranks(scores: Floats) -> Labels:
 def _written(value: float | np.float32) -> float:
     """The float64 with the fewest digits that rounds to this float32."""
     return float(str(np.float32(value)))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return listed([repr(name) for name in names], 5)

@@ -1,12 +1,12 @@
 """Changes from one model to another on the same items: which predictions flipped, and of which classes.
 
-Works on saved predictions; knows no runs and no files. Items are paired by name or text; equal ones by their
-order.
+Items are paired by name or text; equal ones by their order.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,26 +16,19 @@ from trainyard.analysis.classification.predictions import Labels, Predictions
 from trainyard.errors import DataError
 from trainyard.wording import listed
 
+_REMEDY = "Compare runs of the same data and split."
+
 
 @dataclass(frozen=True)
 class Flip:
-    """An item for which the two models predict different labels.
+    """An item for which the two models predict different labels; labels are in class order."""
 
-    Attributes:
-        number: its row in the first file, 0 for the first.
-        item: its name or text.
-        true: its labels, in class order.
-        first: the labels that the first model predicts.
-        second: the labels that the second model predicts.
-        change: `broken` (only the first is right), `fixed` (only the second is right) or `other` (both are wrong).
-    """
-
-    number: int
-    item: str
+    number: int  # its row in the first file, 0 for the first
+    item: str  # its name or text
     true: tuple[str, ...]
-    first: tuple[str, ...]
+    first: tuple[str, ...]  # what the first model predicts
     second: tuple[str, ...]
-    change: str
+    change: str  # `broken`: only the first is right; `fixed`: only the second is; `other`: both are wrong
 
 
 @dataclass(frozen=True)
@@ -58,70 +51,43 @@ def paired(first: Predictions, second: Predictions) -> tuple[Labels, Predictions
     Raises:
         DataError: their items, labels or classes differ; `value` holds the differences.
     """
-    remedy = "Compare runs of the same data and split."
     if first.labels is None or second.labels is None:
         side = "first" if first.labels is None else "second"
-        raise DataError("Predictions without true labels cannot be compared.", remedy, place=side)
+        raise DataError("Predictions without true labels cannot be compared.", _REMEDY, place=side)
     if first.multi_label != second.multi_label:
         kinds = ["several labels" if found.multi_label else "one label" for found in (first, second)]
-        raise DataError(f"Items have {kinds[0]} in the first run, {kinds[1]} in the second.", remedy, value=kinds)
+        raise DataError(f"Items have {kinds[0]} in the first run, {kinds[1]} in the second.", _REMEDY, value=kinds)
     odd = [name for name in (*first.classes, *second.classes) if (name in first.classes) != (name in second.classes)]
     if odd:
-        raise DataError(
-            f"The two runs have different classes: only one of them has {listed([repr(name) for name in odd], 5)}.",
-            remedy,
-            value=odd,
-        )
-    rows = _rows(first, second, remedy)
+        what = f"The two runs have different classes: only one of them has {listed([repr(name) for name in odd], 5)}."
+        raise DataError(what, _REMEDY, value=odd)
+    rows = _rows(first.items, second.items)
     order = [second.classes.index(name) for name in first.classes]
-    aligned = replace(
-        second,
-        items=first.items,
-        classes=first.classes,
-        labels=_reordered(second.labels, rows, order),
-        predicted=_reordered(second.predicted, rows, order),
-        probabilities=second.probabilities[rows][:, order],
-    )
-    assert aligned.labels is not None
-    differing = np.flatnonzero(as_sets(first.labels, len(order)) != as_sets(aligned.labels, len(order)))
+    labels, predicted = (_reordered(each, rows, order) for each in (second.labels, second.predicted))
+    probabilities = second.probabilities[rows][:, order]
+    one, other = (as_sets(each, len(order)) for each in (first.labels, labels))
+    differing = np.flatnonzero((one != other).any(axis=1))
     if len(differing):
-        number = int(differing[0] // len(order))
-        sets = [
-            ", ".join(names_of(as_sets(labels, len(order))[number], first.classes)) or "no label"
-            for labels in (first.labels, aligned.labels)
-        ]
-        raise DataError(
-            f"The two runs have different true labels: {_short(first.items[number])} is {sets[0]} in the first, "
-            f"{sets[1]} in the second.",
-            remedy,
-            value=sets,
-            place=first.items[number],
-        )
-    return first.labels, first, aligned
+        item = first.items[differing[0]]
+        sets = [", ".join(names_of(each[differing[0]], first.classes)) or "no label" for each in (one, other)]
+        what = f"The two runs have different true labels: {_short(item)} is {sets[0]} in the first, {sets[1]} in the"
+        raise DataError(f"{what} second.", _REMEDY, value=sets, place=item)
+    return first.labels, first, replace(first, labels=labels, predicted=predicted, probabilities=probabilities)
 
 
-def _rows(first: Predictions, second: Predictions, remedy: str) -> list[int]:
-    """The row of the second file for each of the first."""
-    if first.items == second.items:
-        return list(range(len(first.items)))
-    counts = Counter(first.items), Counter(second.items)
+def _rows(first: Sequence[str], second: Sequence[str]) -> list[int]:
+    """The row of the second file for each of the first, by their items."""
+    counts = Counter(first), Counter(second)
     unmatched = [list((one - other).elements()) for one, other in (counts, counts[::-1])]
     if unmatched[0] or unmatched[1]:
-        phrases = [
-            f"{len(items):,} only in the {which}, such as {_short(items[0])}"
-            for items, which in zip(unmatched, ("first", "second"), strict=True)
-            if items
-        ]
-        raise DataError(
-            f"The two predictions have different items ({len(first.items):,} and {len(second.items):,}): "
-            f"{'; '.join(phrases)}.",
-            remedy,
-            value=unmatched,
-        )
+        sides = zip(unmatched, ("first", "second"), strict=True)
+        only = [f"{len(odd):,} only in the {side}, such as {_short(odd[0])}" for odd, side in sides if odd]
+        what = f"The two predictions have different items ({len(first):,} and {len(second):,}): {'; '.join(only)}."
+        raise DataError(what, _REMEDY, value=unmatched)
     places = defaultdict[str, list[int]](list)
-    for row in reversed(range(len(second.items))):
-        places[second.items[row]].append(row)
-    return [places[item].pop() for item in first.items]
+    for row in reversed(range(len(second))):
+        places[second[row]].append(row)
+    return [places[item].pop() for item in first]
 
 
 def _reordered(labels: Labels, rows: list[int], order: list[int]) -> Labels:
@@ -133,11 +99,7 @@ def _reordered(labels: Labels, rows: list[int], order: list[int]) -> Labels:
 def flips(labels: Labels, first: Predictions, second: Predictions, *, label: int | None = None) -> list[Flip]:
     """Every item whose prediction changed: broken, then fixed, then other ones; each in the file's order.
 
-    Args:
-        labels: the true labels.
-        first: from `paired`.
-        second: from `paired`.
-        label: only items for which exactly one of the two predicts this class.
+    The arguments are from `paired`. With `label`, only items for which exactly one of the two predicts this class.
     """
     n = len(first.classes)
     truth, one, other = (as_sets(each, n) for each in (labels, first.predicted, second.predicted))
@@ -158,10 +120,8 @@ def by_class(labels: Labels, first: Predictions, second: Predictions) -> list[Cl
     before, after = one == truth, other == truth
     if labels.ndim == 1:  # a prediction of an item counts for its true class
         before, after = truth & before.all(axis=1, keepdims=True), truth & after.all(axis=1, keepdims=True)
-    columns = zip(
-        first.classes, truth.sum(axis=0), (before & ~after).sum(axis=0), (after & ~before).sum(axis=0), strict=True
-    )
-    return [ClassFlips(name, int(support), int(broken), int(fixed)) for name, support, broken, fixed in columns]
+    columns = [events.sum(axis=0).tolist() for events in (truth, before & ~after, after & ~before)]
+    return [ClassFlips(*row) for row in zip(first.classes, *columns, strict=True)]
 
 
 def _short(text: str) -> str:

@@ -1,7 +1,6 @@
 """The errors of a model: its most confident mistakes, and the labels that it confuses.
 
-Works on saved predictions, with one label per item or a set of labels; knows no runs and no files. An item is a
-mistake when its labels are not exactly right.
+An item has one label or a set of labels, and is a mistake when they are not exactly right.
 """
 
 from __future__ import annotations
@@ -18,40 +17,24 @@ Sets = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Mistake:
-    """An item whose labels are not right.
+    """An item whose labels are not right."""
 
-    Attributes:
-        number: the item's row in the file, 0 for the first.
-        item: its name or text.
-        true: its labels, in class order.
-        predicted: the predicted labels.
-        label: the label with the most confident wrong decision.
-        probability: its probability.
-    """
-
-    number: int
-    item: str
-    true: tuple[str, ...]
+    number: int  # the item's row in the file, 0 for the first
+    item: str  # its name or text
+    true: tuple[str, ...]  # in class order
     predicted: tuple[str, ...]
-    label: str
-    probability: float
+    label: str  # with the most confident wrong decision
+    probability: float  # of that label
 
 
 @dataclass(frozen=True)
 class Mixup:
-    """How often a label was missed and another was predicted instead.
+    """How often a label was missed and another was predicted instead."""
 
-    Attributes:
-        true: the missed label; None: nothing was missed.
-        predicted: the wrongly predicted label; None: nothing was.
-        count: items with both.
-        share: of the items that have `true`; None if `true` is None.
-    """
-
-    true: str | None
-    predicted: str | None
-    count: int
-    share: float | None
+    true: str | None  # the missed label; None: nothing was missed
+    predicted: str | None  # the wrongly predicted label; None: nothing was
+    count: int  # items with both
+    share: float | None  # of the items that have `true`; None if `true` is None
 
 
 def as_sets(labels: Labels, n: int) -> Sets:
@@ -68,15 +51,10 @@ def mistakes(labels: Labels, found: Predictions, *, label: int | None = None) ->
     """Every wrong item, the most confident mistake first; equal ones in the order of the file.
 
     With one label per item, the confidence is the probability of the wrong class. With several, it is that of the
-    worst decision: the probability of a wrongly predicted label, or 1 minus that of a missed label.
-
-    Args:
-        labels: the true labels, in the form of `found`.
-        found: the predictions.
-        label: only items for which this class was wrongly predicted or missed.
+    worst decision: the probability of a wrongly predicted label, or 1 minus that of a missed label. With `label`, only
+    items for which this class was wrongly predicted or missed.
     """
-    n = len(found.classes)
-    truth, chosen = as_sets(labels, n), as_sets(found.predicted, n)
+    truth, chosen = (as_sets(each, len(found.classes)) for each in (labels, found.predicted))
     extra, missed = chosen & ~truth, truth & ~chosen
     confidence = np.where(extra, found.probabilities, -np.inf)
     if found.multi_label:
@@ -85,37 +63,27 @@ def mistakes(labels: Labels, found: Predictions, *, label: int | None = None) ->
     wrong = (extra | missed).any(axis=1) if label is None else (extra | missed)[:, label]
     numbers = np.flatnonzero(wrong)
     ordered = numbers[np.argsort(-most[numbers], kind="stable")]
-    return [
-        Mistake(
-            number,
-            found.items[number],
-            names_of(truth[number], found.classes),
-            names_of(chosen[number], found.classes),
-            found.classes[worst[number]],
-            float(str(found.probabilities[number, worst[number]])),
-        )
-        for number in ordered.tolist()
-    ]
+    mistaken = []
+    for number in ordered.tolist():
+        true, predicted = (names_of(each[number], found.classes) for each in (truth, chosen))
+        at = worst[number]
+        probability = float(str(found.probabilities[number, at]))  # in the digits of the file
+        mistaken.append(Mistake(number, found.items[number], true, predicted, found.classes[at], probability))
+    return mistaken
 
 
 def mixups(labels: Labels, found: Predictions, *, label: int | None = None) -> list[Mixup]:
     """The pairs of labels that are confused, the most frequent first; equal ones in class order.
 
     An item counts for every pair of a missed and a wrongly predicted label. A label missed without a wrong one, or
-    wrongly predicted without a missed one, is paired with None.
-
-    Args:
-        labels: the true labels, in the form of `found`.
-        found: the predictions.
-        label: only pairs with this class.
+    wrongly predicted without a missed one, is paired with None. With `label`, only pairs with this class.
     """
     n = len(found.classes)
     truth, chosen = as_sets(labels, n), as_sets(found.predicted, n)
     extra, missed = chosen & ~truth, truth & ~chosen
     # A last column for "nothing", so that one product counts all pairs.
-    missed_or_none = np.column_stack([missed, ~missed.any(axis=1)]).astype(np.int64)
-    extra_or_none = np.column_stack([extra, ~extra.any(axis=1)]).astype(np.int64)
-    counts = missed_or_none.T @ extra_or_none
+    missed, extra = (np.column_stack([each, ~each.any(axis=1)]) for each in (missed, extra))
+    counts = missed.astype(np.int64).T @ extra.astype(np.int64)
     counts[n, n] = 0
     support = truth.sum(axis=0)
     names: tuple[str | None, ...] = (*found.classes, None)

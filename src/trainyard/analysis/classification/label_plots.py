@@ -1,7 +1,7 @@
 """Plots of predictions by label, as the bytes of a PNG: F1, thresholds, calibration, changes.
 
-`figures` defines their style. Matplotlib is imported by the functions that draw. Knows no runs and no files. If
-there are more labels than fit on a page, only the first are drawn, and the title says so.
+`figures` defines their style. If there are more labels than fit on a page, only the first are drawn, and the title
+says so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from trainyard.analysis import figures
 from trainyard.analysis.classification.calibration import Bin
 from trainyard.analysis.classification.differences import ClassFlips
 from trainyard.analysis.classification.metrics import ClassStatistics
@@ -29,15 +30,11 @@ _MOST_BARS = 120
 _MOST_PANELS = 60
 _BLUE, _ORANGE = COLOURS.values()
 _DASHED = (0, (3, 3))
+_NOTE: dict[str, Any] = {"loc": "right", "fontweight": "normal", "color": FAINT}  # a title to the right
 
 
 def per_class(rows: Sequence[ClassStatistics], title: str) -> bytes:
-    """A PNG with a bar per class: its F1, with precision and recall as marks and the support beside it.
-
-    Args:
-        rows: from top to bottom.
-        title: of the figure.
-    """
+    """A PNG with a bar per class, from the top: its F1, precision and recall as marks, and the support beside it."""
     drawn = rows[:_MOST_BARS]
     places = range(len(drawn))
     with _bars([row["label"] for row in rows], title) as (axes, png):
@@ -45,20 +42,12 @@ def per_class(rows: Sequence[ClassStatistics], title: str) -> bytes:
         marks: dict[str, Any] = {"markersize": 5, "linestyle": "none", "markeredgewidth": 1.8, "zorder": 3}
         axes.plot([row["precision"] for row in drawn], places, marker="|", color=_ORANGE, label="precision", **marks)
         axes.plot([row["recall"] for row in drawn], places, marker="x", color=INK, label="recall", **marks)
+        beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        look: dict[str, Any] = {"va": "center", "color": FAINT, "fontsize": 8, "annotation_clip": False}
         for place, row in zip(places, drawn, strict=True):
-            axes.annotate(
-                f"{row['support']:,}",
-                (1, place),
-                (6, 0),
-                ("axes fraction", "data"),
-                "offset points",
-                va="center",
-                color=FAINT,
-                fontsize=8,
-                annotation_clip=False,
-            )
+            axes.annotate(f"{row['support']:,}", (1, place), (6, 0), **beside, **look)
         axes.set_xlim(0, 1)
-        axes.set_title("items", loc="right", fontsize=8, fontweight="normal", color=FAINT)
+        axes.set_title("items", fontsize=8, **_NOTE)
         _legend_below(axes, 3)
     return png.getvalue()
 
@@ -68,11 +57,7 @@ def thresholds(
 ) -> bytes:
     """A PNG with a panel per label: F1 over thresholds on validation, with the stored and the best one marked.
 
-    Args:
-        rows: from `thresholds.table`, in class order.
-        probabilities: of the validation items, float32 [N, C].
-        labels: bool [N, C].
-        title: of the figure.
+    The rows are from `threshold_report.table`; probabilities [N, C] and labels [N, C] are of the validation items.
     """
     drawn = rows[:_MOST_PANELS]
     columns = min(4, len(drawn))
@@ -83,22 +68,16 @@ def thresholds(
         for at, (row, axes) in enumerate(zip(drawn, panels, strict=False)):
             cuts, f1 = f1_curve(probabilities[:, at], labels[:, at])
             # constant from a cut down to the next lower one; above the highest, no item is predicted
-            axes.step(
-                [1.0, *cuts.tolist(), 0.0],
-                [0.0, *f1.tolist(), f1[-1] if len(f1) else 0.0],
-                where="post",
-                color=_BLUE,
-                linewidth=1.2,
-            )
+            heights = [0.0, *f1.tolist(), f1[-1] if len(f1) else 0.0]
+            axes.step([1.0, *cuts.tolist(), 0.0], heights, where="post", color=_BLUE, linewidth=1.2)
             axes.axvline(HALF, color=FAINT, linewidth=0.8, linestyle=_DASHED, zorder=1)
             axes.plot([row.best_threshold], [row.best_f1], marker="o", markersize=4, color=FAINT, linestyle="none")
             if row.threshold is not None:
                 axes.axvline(row.threshold, color=_ORANGE, linewidth=1.0, zorder=1)
                 axes.plot([row.threshold], [row.f1], marker="o", markersize=4.5, color=_ORANGE, markeredgecolor="white")
             axes.set_title(shown(row.label, LONGEST_NAME, at), fontsize=8)
-            axes.set_title(f"{row.f1:.2f}", loc="right", fontsize=8, fontweight="normal", color=FAINT)
-            axes.set_xlim(0, 1)
-            axes.set_ylim(0, 1.05)
+            axes.set_title(f"{row.f1:.2f}", fontsize=8, **_NOTE)
+            axes.set(xlim=(0, 1), ylim=(0, 1.05))
             axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         for axes in panels[len(drawn) :]:
             axes.set_visible(False)
@@ -112,48 +91,31 @@ def thresholds(
 def reliability(bins: Sequence[Bin], title: str, scores: str) -> bytes:
     """A PNG of observed shares over predicted probabilities, and of the numbers of forecasts.
 
-    Args:
-        bins: from `calibration.reliability`.
-        title: of the figure.
-        scores: such as "Brier 0.03, ECE 0.01", shown in it.
+    The bins are from `calibration.reliability`; `scores`, such as "Brier 0.03, ECE 0.01", are shown as they are.
     """
     from matplotlib.ticker import FuncFormatter
 
     filled = [row for row in bins if row["count"]]
     means, shares = ([row[key] or 0.0 for row in filled] for key in ("mean_probability", "share"))
     with drawing((5.2, 6.0)) as (figure, png):
-        _title(figure, title, 0, 0)
+        figures.title(figure, title, size=11)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
         upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=_DASHED)
         upper.vlines(means, means, shares, color=_ORANGE, linewidth=1.0)  # the error
         upper.plot(means, shares, color=_BLUE, marker="o", markersize=4)
-        upper.set_xlim(0, 1)
-        upper.set_ylim(0, 1)
-        upper.set_ylabel("Observed share")
-        upper.set_title(scores, loc="right", fontsize=9, fontweight="normal", color=FAINT)
-        lower.bar(
-            [row["low"] for row in filled],
-            [row["count"] for row in filled],
-            align="edge",
-            width=[row["high"] - row["low"] for row in filled],
-            color=_BLUE,
-            edgecolor="white",
-            linewidth=0.6,
-        )
+        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="Observed share")
+        upper.set_title(scores, fontsize=9, **_NOTE)
+        lows, widths = [row["low"] for row in filled], [row["high"] - row["low"] for row in filled]
+        look: dict[str, Any] = {"align": "edge", "color": _BLUE, "edgecolor": "white", "linewidth": 0.6}
+        lower.bar(lows, [row["count"] for row in filled], width=widths, **look)
         lower.set_yscale("symlog", linthresh=1)
         lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        lower.set_ylabel("Forecasts")
-        lower.set_xlabel("Predicted probability")
+        lower.set(xlabel="Predicted probability", ylabel="Forecasts")
     return png.getvalue()
 
 
 def flips(rows: Sequence[ClassFlips], title: str) -> bytes:
-    """A PNG with two bars per class: broken to the left, fixed to the right.
-
-    Args:
-        rows: from top to bottom.
-        title: of the figure.
-    """
+    """A PNG with two bars per class, from the top: broken to the left, fixed to the right."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     drawn = rows[:_MOST_BARS]
@@ -185,8 +147,7 @@ def _bars(names: Sequence[str], title: str) -> Iterator[tuple[Axes, io.BytesIO]]
 
 
 def _title(figure: Figure, title: str, drawn: int, all_: int) -> None:
-    more = f" (the first {drawn} of {all_})" if drawn < all_ else ""
-    figure.suptitle(shown(title, 80) + more, x=0.012, ha="left", fontsize=11, color=INK)
+    figures.title(figure, title, f" (the first {drawn} of {all_})" if drawn < all_ else "", size=11)
 
 
 def _legend_below(axes: Axes, columns: int) -> None:

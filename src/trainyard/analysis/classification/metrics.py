@@ -1,7 +1,7 @@
 """Classification metrics from predictions, in plain NumPy, for one label per item and for several.
 
 They equal scikit-learn's with `zero_division=0` (tests ensure that), without the half second that its import
-takes. Knows nothing of torch, runs or files.
+takes. Probabilities that are NaN raise DivergedError.
 
 With one label per item, a class that is neither true nor predicted for any item is excluded from the macro
 averages; one that was predicted but never true counts with precision, recall and F1 of 0, as in scikit-learn.
@@ -28,18 +28,15 @@ _Counts = npt.NDArray[np.int64]  # [C]
 _Scores = npt.NDArray[np.float64]
 
 SINGLE_LABEL_METRICS = (
-    "accuracy",
-    "balanced_accuracy",
+    *("accuracy", "balanced_accuracy"),
     *(f"{name}_{mean}" for mean in ("macro", "weighted") for name in ("precision", "recall", "f1")),
 )
 MULTI_LABEL_METRICS = (
     "accuracy",
     *(f"{name}_{mean}" for name in ("precision", "recall", "f1") for mean in ("micro", "macro", "weighted")),
-    "jaccard",
-    "hamming_loss",
+    *("jaccard", "hamming_loss"),
     *(f"{name}_{mean}" for name in ("auc", "average_precision") for mean in ("macro", "micro")),
-    "brier",
-    "ece",
+    *("brier", "ece"),
 )
 
 
@@ -58,13 +55,7 @@ class ClassStatistics(TypedDict):
 
 
 def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, n: int) -> Counts:
-    """How often each class (row) was predicted as each class (column): int64 [n, n].
-
-    Args:
-        labels: int [N], the true classes, 0 to n - 1.
-        predicted: int [N], the predicted classes, 0 to n - 1.
-        n: number of classes.
-    """
+    """How often each class (row) was predicted as each class (column), from int [N], 0 to n - 1: int64 [n, n]."""
     truth, guess = np.asarray(labels, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
     if truth.shape != guess.shape or truth.ndim != 1:
         raise ValueError(f"labels have shape {truth.shape}, predictions {guess.shape}; both must be [N]")
@@ -76,15 +67,7 @@ def confusion(labels: npt.ArrayLike, predicted: npt.ArrayLike, n: int) -> Counts
 
 
 def single_label_metrics(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, float]:
-    """Accuracy, balanced accuracy, and precision, recall and F1, macro and weighted by support.
-
-    Args:
-        probabilities: float [N, C], N at least 1.
-        labels: int [N], 0 to C - 1.
-
-    Raises:
-        DivergedError: a probability is NaN.
-    """
+    """The `SINGLE_LABEL_METRICS` of float [N, C] and int [N]; weighted means are by support. N is at least 1."""
     predicted = predicted_labels(probabilities)
     if not len(predicted):
         raise ValueError("metrics need at least one item")
@@ -92,19 +75,11 @@ def single_label_metrics(probabilities: npt.ArrayLike, labels: npt.ArrayLike) ->
     hits, support, named = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     precision, recall, f1 = _scores(hits, named, support)
     items = int(support.sum())
-    there = support > 0
-    seen = there | (named > 0)
-    shares = support / items
-    return {
-        "accuracy": float(hits.sum() / items),
-        "balanced_accuracy": float(recall[there].mean()),
-        "precision_macro": float(precision[seen].mean()),
-        "recall_macro": float(recall[seen].mean()),
-        "f1_macro": float(f1[seen].mean()),
-        "precision_weighted": float(precision @ shares),
-        "recall_weighted": float(recall @ shares),
-        "f1_weighted": float(f1 @ shares),
-    }
+    seen = (support > 0) | (named > 0)
+    macro = [scores[seen].mean() for scores in (precision, recall, f1)]
+    weighted = [scores @ (support / items) for scores in (precision, recall, f1)]
+    values = (hits.sum() / items, recall[support > 0].mean(), *macro, *weighted)
+    return dict(zip(SINGLE_LABEL_METRICS, map(float, values), strict=True))
 
 
 def multi_label_metrics(probabilities: npt.ArrayLike, chosen: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, float]:
@@ -114,14 +89,7 @@ def multi_label_metrics(probabilities: npt.ArrayLike, chosen: npt.ArrayLike, lab
     |chosen and true| / |chosen or true|, which is 0 for an item without either. `*_micro` weighs all decisions
     equally, `*_macro` all classes, `*_weighted` the classes by their items. `auc_*` are areas under the ROC curve,
     `average_precision_*` under the step curve of precision over recall. `brier` and `ece` are from `calibration`.
-
-    Args:
-        probabilities: float [N, C] in [0, 1], N at least 1.
-        chosen: bool [N, C], the predicted labels.
-        labels: bool [N, C], the true ones.
-
-    Raises:
-        DivergedError: a probability is NaN.
+    Probabilities are float [N, C] in [0, 1], predicted (`chosen`) and true labels bool [N, C]; N is at least 1.
     """
     rows = probability_rows(probabilities)
     guess, truth = _label_sets(chosen, labels)
@@ -150,12 +118,9 @@ def multi_label_metrics(probabilities: npt.ArrayLike, chosen: npt.ArrayLike, lab
 
 
 def per_class(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: Sequence[str]) -> list[ClassStatistics]:
-    """One row per class, in class order; a class without items has support 0 and scores of 0.
+    """One row per class, in class order, for true and predicted labels that are both int [N] or both bool [N, C].
 
-    Args:
-        labels: int [N] or bool [N, C], the true labels.
-        predicted: the predicted labels, in the same form.
-        classes: names in label order.
+    A class without items has support 0 and scores of 0.
     """
     if np.ndim(labels) == 2:
         hits, named, support = _label_counts(*_label_sets(predicted, labels))
@@ -190,9 +155,8 @@ def _label_sets(*sets: npt.ArrayLike) -> list[npt.NDArray[np.bool_]]:
     """Bool [N, C] each, of one shape."""
     arrays = [np.asarray(labels, dtype=np.bool_) for labels in sets]
     if arrays[0].ndim != 2 or any(array.shape != arrays[0].shape for array in arrays):
-        raise ValueError(
-            f"label sets must have the same shape [N, C], not {', '.join(str(array.shape) for array in arrays)}"
-        )
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise ValueError(f"label sets must have the same shape [N, C], not {shapes}")
     return arrays
 
 

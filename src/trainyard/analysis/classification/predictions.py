@@ -1,4 +1,4 @@
-"""The tables of a run as CSV text: predictions, statistics per class, history; and reading predictions.
+"""The tables of a run as CSV text: predictions, statistics per class; and reading predictions.
 
 `csv_cells` defines how names and texts are written, so that pandas with its default arguments reads them back. An
 item has one label (`true_label`, `pred_label`) or a set of labels (`true_labels`, `pred_labels`): then a cell is
@@ -6,12 +6,11 @@ a JSON list in class order, `["joy", "anger"]`, and `[]` for none. Equal sets ar
 missing, so `df['true_labels'] == df['pred_labels']` is the exact match that the run reports.
 
 Ids such as `0012` need `pandas.read_csv(path, dtype={"id": str})`; texts need nothing. Probabilities are float32,
-written with the fewest digits that read back identically. Knows no runs.
+written with the fewest digits that read back identically.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,17 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainyard.analysis.csv_cells import (
-    csv_text,
-    label_cells,
-    label_set,
-    name_cells,
-    original,
-    read_names,
-    read_texts,
-    text_cells,
-    visible,
-)
+from trainyard.analysis import csv_cells
+from trainyard.analysis.csv_cells import csv_text, label_cells, label_set, original, visible
 from trainyard.errors import DataError
 
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.bool_]  # int64 [N], or bool [N, C]
@@ -39,28 +29,22 @@ Labels = npt.NDArray[np.int64] | npt.NDArray[np.bool_]  # int64 [N], or bool [N,
 ID = "id"  # the column of names; any other column of items holds texts
 _PROBABILITY = "pred_prob_"
 _ONE, _SET = ("true_label", "pred_label"), ("true_labels", "pred_labels")
+_COLUMNS = (
+    "Its first line must read id,true_label,pred_label,pred_prob_… with a column for each class; "
+    "the first may be text, and the next two true_labels,pred_labels if an item has several."
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The content of a predictions file.
+    """The content of a predictions file."""
 
-    Attributes:
-        items: each item's name or text.
-        item_column: their header, `id` or another.
-        classes: names in label order.
-        labels: the true labels: int64 [N], or bool [N, C] if an item has a set of labels; None if the file
-            has no such column.
-        predicted: int64 [N] or bool [N, C].
-        probabilities: float32 [N, C].
-    """
-
-    items: tuple[str, ...]
-    item_column: str
-    classes: tuple[str, ...]
-    labels: Labels | None
+    items: tuple[str, ...]  # each item's name or text
+    item_column: str  # their header, `id` or another
+    classes: tuple[str, ...]  # names in label order
+    labels: Labels | None  # the true labels; None if the file has no such column
     predicted: Labels
-    probabilities: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.float32]  # [N, C]
 
     @property
     def multi_label(self) -> bool:
@@ -79,13 +63,9 @@ def predictions_csv(
 ) -> str:
     """A table of the items, their true and predicted labels, and pred_prob_{class} for every class.
 
-    Args:
-        items: the name or text of each of the N items.
-        true: int [N] or bool [N, C], the true labels; None, for items without labels, omits the column.
-        predicted: int [N], or bool [N, C] if an item has a set of labels.
-        probabilities: float [N, C], written as float32.
-        classes: distinct names in label order.
-        item_column: the first header: `id` for names, anything else (`text`) for texts.
+    Labels are int [N], or bool [N, C] if an item has a set of labels; without true ones, the column is omitted.
+    Probabilities, float [N, C], are written as float32. Classes are distinct. `item_column` is the first header:
+    `id` if the items are names, anything else (`text`) for texts.
     """
     if len(set(classes)) < len(classes):
         raise ValueError("class names must be distinct")
@@ -93,13 +73,12 @@ def predictions_csv(
         raise ValueError(f"{item_column!r} cannot be the header of the items")
     chosen = np.asarray(predicted)
     true_header, predicted_header = _SET if chosen.ndim == 2 else _ONE
-    columns: list[Iterable[str]] = [name_cells(items) if item_column == ID else text_cells(items)]
+    columns: list[Iterable[str]] = [csv_cells.name_cells(items) if item_column == ID else csv_cells.text_cells(items)]
     header = [visible(item_column)]
     if true is not None:
         if np.ndim(true) != chosen.ndim:
-            raise ValueError(
-                f"labels have shape {np.shape(true)}, predictions {chosen.shape}; both must be [N] or [N, C]"
-            )
+            shapes = f"labels have shape {np.shape(true)}, predictions {chosen.shape}"
+            raise ValueError(f"{shapes}; both must be [N] or [N, C]")
         header.append(true_header)
         columns.append(_written(np.asarray(true), classes))
     header.append(predicted_header)
@@ -116,30 +95,12 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         DataError: it is not a predictions file; `place` is the file, or `file:line`.
     """
-    limit = csv.field_size_limit(2**31 - 1)  # by default, a text of 131,073 characters is refused
-    try:
-        # utf-8-sig: spreadsheets add a byte order mark when they save a CSV.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return _read(csv.reader(file, strict=True), path)
-    except FileNotFoundError:
-        raise DataError(
-            f"The predictions file {path} does not exist.", "Restore the file from a copy.", place=path
-        ) from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} is not a CSV file in UTF-8: {error}.", "Restore the file from a copy.", place=path
-        ) from error
-    finally:
-        csv.field_size_limit(limit)
+    with csv_cells.csv_lines(path) as lines:
+        return _read(lines, path)
 
 
 def per_class_csv(rows: Sequence[Mapping[str, object]], label_column: str = "label") -> str:
-    """A table of the rows of `metrics.per_class`.
-
-    Args:
-        rows: each with `label` and the same further keys, in column order.
-        label_column: the header of the first column.
-    """
+    """A table of the rows of `metrics.per_class`; `label_column` is the header of the first column."""
     cells = label_cells([str(row["label"]) for row in rows])
     keys = [key for key in (rows[0] if rows else ()) if key != "label"]
     lines = ([cell, *(row[key] for key in keys)] for cell, row in zip(cells, rows, strict=True))
@@ -155,14 +116,10 @@ def _written(labels: npt.NDArray[Any], classes: Sequence[str]) -> list[str]:
         raise ValueError(f"label sets of {len(classes)} classes must be bool [N, C], not {labels.dtype} {labels.shape}")
     names = [label_set([name])[1:-1] for name in classes]
     known: dict[bytes, str] = {}
-    sets: list[str] = []
     for row in labels:
-        key = row.tobytes()
-        cell = known.get(key)
-        if cell is None:
-            cell = known[key] = f"[{', '.join(names[index] for index in np.flatnonzero(row))}]"
-        sets.append(cell)
-    return sets
+        if row.tobytes() not in known:
+            known[row.tobytes()] = f"[{', '.join(names[index] for index in np.flatnonzero(row))}]"
+    return [known[row.tobytes()] for row in labels]
 
 
 class _Sets(dict[str, list[bool]]):
@@ -182,11 +139,10 @@ class _Sets(dict[str, list[bool]]):
         for name in names:
             if name not in self._classes:
                 raise KeyError(name)
-        row = [name in names for name in self._classes]
-        if names != [name for name, there in zip(self._classes, row, strict=True) if there]:
+        if names != [name for name in self._classes if name in names]:
             raise ValueError(f"{cell} is not in the order of the columns")
-        self[cell] = row
-        return row
+        self[cell] = [name in names for name in self._classes]
+        return self[cell]
 
 
 def _read(lines: Any, path: Path) -> Predictions:
@@ -195,21 +151,12 @@ def _read(lines: Any, path: Path) -> Predictions:
     first = 3 if header[1:2] == [headers[0]] else 2
     names = header[first:]
     if not header[:1] or header[first - 1 : first] != [headers[1]] or not names:
-        raise DataError(
-            f"{path} is not a predictions file: its columns are {', '.join(header) or 'missing'}.",
-            "Its first line must read id,true_label,pred_label,pred_prob_… with a column for each class; "
-            "the first may be text, and the next two true_labels,pred_labels if an item has several.",
-            value=header,
-            place=path,
-        )
-    if not all(name.startswith(_PROBABILITY) for name in names):
-        odd = next(name for name in names if not name.startswith(_PROBABILITY))
-        raise DataError(
-            f"{path} has the column {odd!r} among the probabilities.",
-            f"Remove it, or begin its name with {_PROBABILITY}.",
-            value=odd,
-            place=path,
-        )
+        what = f"{path} is not a predictions file: its columns are {', '.join(header) or 'missing'}."
+        raise DataError(what, _COLUMNS, value=header, place=path)
+    for name in names:
+        if not name.startswith(_PROBABILITY):
+            remedy = f"Remove it, or begin its name with {_PROBABILITY}."
+            raise DataError(f"{path} has the column {name!r} among the probabilities.", remedy, value=name, place=path)
     shown = [name.removeprefix(_PROBABILITY) for name in names]
     classes = tuple(map(original, shown))
     labels: Mapping[str, int] | _Sets = _Sets(shown)
@@ -226,20 +173,17 @@ def _read(lines: Any, path: Path) -> Predictions:
             predicted.append(labels[line[first - 1]])
             probabilities.append([float(cell) for cell in line[first:]])
         except (ValueError, KeyError) as error:
+            place, value = f"{path}:{lines.line_num}", error.args[0] if isinstance(error, KeyError) else line
             reason = f"{error} is not a class of the header" if isinstance(error, KeyError) else error
-            place = f"{path}:{lines.line_num}"
             raise DataError(
-                f"{place} cannot be read: {reason}.",
-                "Restore the file from a copy.",
-                value=error.args[0] if isinstance(error, KeyError) else line,
-                place=place,
+                f"{place} cannot be read: {reason}.", csv_cells.RESTORE, value=value, place=place
             ) from error
 
     def array(values: list[Any]) -> Labels:
         return np.array(values, np.int64) if headers is _ONE else np.array(values, np.bool_).reshape(-1, len(classes))
 
     return Predictions(
-        items=tuple(read_names(items) if header[0] == ID else read_texts(items)),
+        items=tuple(csv_cells.read_names(items) if header[0] == ID else csv_cells.read_texts(items)),
         item_column=original(header[0]),
         classes=classes,
         labels=array(truth) if first == 3 else None,

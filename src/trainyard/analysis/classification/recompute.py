@@ -1,12 +1,10 @@
 """Recomputes the reported values of a run from its saved predictions, and yields each one that differs.
 
-Knows nothing of runs: it takes the predictions of a file and the values stored with them. The last digits of
-numbers may differ, as they do between versions of NumPy.
+The last digits of numbers may differ, as they do between versions of NumPy.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,13 +16,10 @@ from trainyard.analysis.classification.decisions import Decision
 from trainyard.analysis.classification.errors import as_sets, names_of
 from trainyard.analysis.classification.metrics import multi_label_metrics, per_class, single_label_metrics
 from trainyard.analysis.classification.predictions import Predictions
-from trainyard.analysis.csv_cells import label_cells
+from trainyard.analysis.csv_cells import RESTORE, csv_lines, label_cells
 from trainyard.analysis.scoring import Disagreement
 from trainyard.errors import DataError
 from trainyard.wording import listed
-
-_RELATIVE, _ABSOLUTE = 1e-9, 1e-12
-_RESTORE = "Restore the file from a copy."
 
 
 def per_class_table(path: Path, found: Predictions) -> Iterator[Disagreement]:
@@ -34,23 +29,16 @@ def per_class_table(path: Path, found: Predictions) -> Iterator[Disagreement]:
         DataError: the file is not such a table.
     """
     assert found.labels is not None
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *lines = list(csv.reader(file, strict=True)) or [[]]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.", _RESTORE, place=path) from error
+    with csv_lines(path) as reader:
+        header, *lines = list(reader) or [[]]
     expected = per_class(found.labels, found.predicted, found.classes)
     keys = [key for key in expected[0] if key != "label"]
     if header[1:] != keys or any(len(line) != len(header) for line in lines):
-        columns = ", ".join(header) or "missing"
-        raise DataError(
-            f"{path} is not a per-class table: its columns are {columns}.", _RESTORE, value=header, place=path
-        )
-    names = label_cells(found.classes)
-    if [line[0] for line in lines] != names:
-        yield Disagreement(
-            f"the column {header[0]!r}", _listed([line[0] for line in lines]), _listed(names), "statistics"
-        )
+        what = f"{path} is not a per-class table: its columns are {', '.join(header) or 'missing'}."
+        raise DataError(what, RESTORE, value=header, place=path)
+    names, stored = label_cells(found.classes), [line[0] for line in lines]
+    if stored != names:
+        yield Disagreement(f"the column {header[0]!r}", _listed(stored), _listed(names), "statistics")
         return
     for line, row in zip(lines, expected, strict=True):
         for key, cell in zip(keys, line[1:], strict=True):
@@ -73,9 +61,8 @@ def summary(stored: Mapping[str, Any], found: Predictions) -> Iterator[Disagreem
     else:
         metrics = single_label_metrics(found.probabilities, found.labels)
     for key, value in stored.items():
-        expected = metrics.get(key)
-        if expected is not None and not _agree(value, expected):
-            yield Disagreement(key, repr(value), repr(expected))
+        if key in metrics and not _agree(value, metrics[key]):
+            yield Disagreement(key, repr(value), repr(metrics[key]))
 
 
 def choices(decision: Decision, found: Predictions) -> list[Disagreement]:
@@ -86,17 +73,13 @@ def choices(decision: Decision, found: Predictions) -> list[Disagreement]:
     """
     n = len(found.classes)
     chosen, expected = as_sets(found.predicted, n), as_sets(decision.choose(found.probabilities), n)
-    wrong = np.flatnonzero((chosen != expected).any(axis=1)).tolist()
     column = "pred_labels" if found.multi_label else "pred_label"
-    return [
-        Disagreement(
-            f"{column} of item {number + 1} ({found.items[number][:40]!r})",
-            _listed(names_of(chosen[number], found.classes)),
-            _listed(names_of(expected[number], found.classes)),
-            "predictions",
-        )
-        for number in wrong
-    ]
+    wrong = []
+    for number in np.flatnonzero((chosen != expected).any(axis=1)).tolist():
+        stored, recomputed = (_listed(names_of(each[number], found.classes)) for each in (chosen, expected))
+        where = f"{column} of item {number + 1} ({found.items[number][:40]!r})"
+        wrong.append(Disagreement(where, stored, recomputed, "predictions"))
+    return wrong
 
 
 def _agree(stored: Any, value: float) -> bool:
@@ -106,9 +89,8 @@ def _agree(stored: Any, value: float) -> bool:
         return False
     if isinstance(value, int):
         return number == value
-    return (math.isnan(number) and math.isnan(value)) or math.isclose(
-        number, value, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE
-    )
+    both_nan = math.isnan(number) and math.isnan(value)
+    return both_nan or math.isclose(number, value, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _listed(names: list[str] | tuple[str, ...]) -> str:

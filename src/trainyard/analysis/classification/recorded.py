@@ -14,30 +14,17 @@ from trainyard.errors import DataError
 from trainyard.runs import RunReader
 
 
-def predictions_of(reader: RunReader, split: str) -> Predictions:
-    """The run's last predictions of a split.
-
-    Raises:
-        DataError: there are none, or the file cannot be read.
-    """
-    return read_predictions(predictions_path(reader, split))
-
-
 def labelled(reader: RunReader, split: str) -> tuple[Labels, Predictions]:
     """The true labels and the run's last predictions of a split with at least one item.
 
     Raises:
         DataError: there are none, the file cannot be read, or it has no true labels.
     """
-    found = predictions_of(reader, split)
+    found, name = read_predictions(predictions_path(reader, split)), reader.snapshot.name
     if found.labels is None or not found.items:
-        what = "no items" if not found.items else "no true labels"
-        raise DataError(
-            f"The predictions of run {reader.snapshot.name} on the {split} split have {what}.",
-            "Choose another run, or another split with --split.",
-            value=split,
-            place=reader.snapshot.name,
-        )
+        lacking = "no items" if not found.items else "no true labels"
+        what = f"The predictions of run {name} on the {split} split have {lacking}."
+        raise DataError(what, "Choose another run, or another split with --split.", value=split, place=name)
     return found.labels, found
 
 
@@ -54,12 +41,7 @@ def pair(first: RunReader, second: RunReader, split: str) -> tuple[Labels, Predi
 def decision_of(
     reader: RunReader, classes: Sequence[str], *, in_one_file: Callable[[Path], Rule | None] | None = None
 ) -> Decision | None:
-    """The decision of the best checkpoint; None if there is no checkpoint, or it has no rule.
-
-    Args:
-        reader: the run.
-        classes: names in label order.
-        in_one_file: as in `rule_of`.
+    """The decision in the rule of the best checkpoint, see `rule_of`; None without one.
 
     Raises:
         DataError: its rule is not valid, or is for other labels.

@@ -23,12 +23,7 @@ _LOW_IS_GOOD = ("hamming_loss", "brier", "ece")
 
 
 class _Classes:
-    """The base of both tasks.
-
-    Args:
-        classes: names, in the order of the outputs.
-        label_name: the header of the classes in the table of statistics.
-    """
+    """The base of both tasks; `label_name` is the header of the classes in the table of statistics."""
 
     headline = ("loss", "accuracy", "f1_macro")
 
@@ -113,12 +108,8 @@ class SingleLabel(_Classes):
 class MultiLabel(_Classes):
     """Each item has any number of the labels, or none, by thresholds that are tuned on validation.
 
-    Args:
-        classes: label names, in the order of the outputs.
-        label_name: the header of the labels in the table of statistics.
-        mode: how `tune` turns probabilities into labels: per_class, global, top_k or fixed.
-        value: the threshold of fixed.
-        k: the number of labels with top_k; None: tuned.
+    `mode` is how `tune` turns probabilities into labels: per_class, global, top_k or fixed. `value` is the threshold of
+    fixed, `k` the number of labels with top_k (None: tuned).
 
     Raises:
         ConfigError: `k` is not from 1 to the number of labels.
@@ -140,12 +131,9 @@ class MultiLabel(_Classes):
     ) -> None:
         super().__init__(classes, label_name)
         if k is not None and not 1 <= k <= len(classes):
-            key = "training.thresholds.k"
-            raise ConfigError(
-                [f"{key} is {k}; it must be from 1 to {len(classes)}, the number of labels"],
-                f"Set {key} to a number in this range, or to null to tune it.",
-                keys=[key],
-            )
+            why = f"must be from 1 to {len(classes)}, the number of labels"
+            remedy = "Set it to a number in this range, or to null to tune it."
+            raise ConfigError.of("training.thresholds.k", k, why, remedy)
         self._mode, self._value, self._k = mode, value, k
 
     def tune(self, columns: Columns, targets: Targets) -> tuple[Rule | None, list[str]]:

@@ -22,31 +22,18 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of a metric between two models, second minus first.
+    """The difference of a metric between two models, second minus first."""
 
-    Attributes:
-        metric: one of `METRICS`.
-        first: the metric of the first model, on the original items.
-        second: that of the second model.
-        difference: second - first.
-        mean: the mean difference over the draws.
-        low: the lower end of the 95 % interval, percentile 2.5 of the differences.
-        high: its upper end, percentile 97.5.
-        p_value: two-sided, under the hypothesis that neither is better.
-        items: the number of predicted items.
-        resamples: the number of draws.
-    """
-
-    metric: str
-    first: float
+    metric: str  # one of `METRICS`
+    first: float  # of the first model, on the original items
     second: float
     difference: float
-    mean: float
-    low: float
-    high: float
-    p_value: float
+    mean: float  # of the differences over the draws
+    low: float  # the lower end of the 95 % interval, percentile 2.5 of the differences
+    high: float  # its upper end, percentile 97.5
+    p_value: float  # two-sided, under the hypothesis that neither is better
     items: int
-    resamples: int
+    resamples: int  # the number of draws
 
 
 def paired_bootstrap(
@@ -61,12 +48,7 @@ def paired_bootstrap(
     `accuracy` is the share of items with exactly the right labels. With one label per item, `f1_macro` of a draw
     is over the classes that are true or predicted in it, as in `metrics.single_label_metrics`.
 
-    Args:
-        labels: int [N] or bool [N, C], the true labels; N at least 1.
-        first: the first model's predictions, in the same form.
-        second: the second model's predictions for the same items in the same order.
-        resamples: the number of draws, at least 1.
-        seed: the seed of the draws.
+    True labels and both models' predictions are int [N] or bool [N, C], for the same items in the same order.
     """
     truth, guesses = np.asarray(labels), [np.asarray(first), np.asarray(second)]
     if any(guess.shape != truth.shape for guess in guesses):
@@ -80,7 +62,7 @@ def paired_bootstrap(
     items = len(truth)
     counts = [_item_counts(truth.astype(np.bool_), guess.astype(np.bool_)) for guess in guesses]
 
-    observed = [_measured(part.sum(axis=0, keepdims=True), items, single)[0] for part in counts]
+    before, after = (_measured(part.sum(axis=0, keepdims=True), items, single)[0] for part in counts)
     draws = np.random.default_rng(seed)
     rows = max(1, _AT_ONCE // items)
     differences = []
@@ -92,21 +74,10 @@ def paired_bootstrap(
     low, high = np.percentile(every, (2.5, 97.5), axis=0)
     tail = np.minimum((every <= 0).sum(axis=0), (every >= 0).sum(axis=0))
     p_values = np.minimum(1.0, 2 * (1 + tail) / (1 + resamples))
-    return [
-        Difference(
-            name,
-            float(observed[0][at]),
-            float(observed[1][at]),
-            float(observed[1][at] - observed[0][at]),
-            float(every[:, at].mean()),
-            float(low[at]),
-            float(high[at]),
-            float(p_values[at]),
-            items,
-            resamples,
-        )
-        for at, name in enumerate(METRICS)
-    ]
+    means = np.ascontiguousarray(every.T).mean(axis=1)
+    columns = np.stack([before, after, after - before, means, low, high, p_values], axis=1)
+    measured = [[*row, items, resamples] for row in columns.tolist()]
+    return [Difference(name, *row) for name, row in zip(METRICS, measured, strict=True)]
 
 
 def _item_counts(truth: npt.NDArray[np.bool_], guess: npt.NDArray[np.bool_]) -> _Floats:

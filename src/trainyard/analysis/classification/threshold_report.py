@@ -1,13 +1,13 @@
 """The thresholds of a run, label by label: the F1 with them, and the best possible one.
 
-The best thresholds are always found on validation; other splits are only measured. Works on saved predictions;
-knows no runs and no files.
+The best thresholds are always found on validation; other splits are only measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,28 +22,16 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class Threshold:
-    """The threshold of one label. All F1 scores except the last two are on validation.
-
-    Attributes:
-        label: its name.
-        support: validation items that have it.
-        threshold: the stored one; None if labels are not decided by thresholds.
-        f1: with the stored decision.
-        f1_at_half: with a threshold of 0.5.
-        best_threshold: that of the highest F1 on validation, found by `decisions.tune`.
-        best_f1: that F1.
-        test_f1: with the stored decision on the test split; None if that was not given.
-        test_f1_at_half: with a threshold of 0.5 on the test split.
-    """
+    """The threshold of one label. All F1 scores except the last two are on validation."""
 
     label: str
-    support: int
-    threshold: float | None
-    f1: float
-    f1_at_half: float
-    best_threshold: float
+    support: int  # validation items that have it
+    threshold: float | None  # the stored one; None if labels are not decided by thresholds
+    f1: float  # with the stored decision
+    f1_at_half: float  # with a threshold of 0.5
+    best_threshold: float  # that of the highest F1 on validation, found by `decisions.tune`
     best_f1: float
-    test_f1: float | None = None
+    test_f1: float | None = None  # with the stored decision on the test split; None if that was not given
     test_f1_at_half: float | None = None
 
 
@@ -54,14 +42,9 @@ def table(
     classes: Sequence[str],
     test: tuple[Floats, Sets] | None = None,
 ) -> list[Threshold]:
-    """A row for each label, in class order.
+    """A row for each label, in class order, for the stored decision.
 
-    Args:
-        decision: the stored one.
-        probabilities: of the validation items, float32 [N, C].
-        labels: of the validation items, bool [N, C].
-        classes: names in label order.
-        test: probabilities and labels of the test items, to be measured as well.
+    Probabilities [N, C] and labels [N, C] are of the validation items; `test` has those of the test items.
     """
     half = Decision("fixed", (HALF,) * len(classes))
     best, _ = tune(probabilities, labels, "per_class", classes)
@@ -69,34 +52,20 @@ def table(
     def f1(rule: Decision, scores: Floats, truth: Sets) -> list[float]:
         return [row["f1_score"] for row in per_class(truth, rule.choose(scores), classes)]
 
-    on_validation = [f1(rule, probabilities, labels) for rule in (decision, half, best)]
-    on_test: list[list[float]] | list[list[None]] = [[None] * len(classes)] * 2
-    if test is not None:
-        on_test = [f1(rule, *test) for rule in (decision, half)]
-    return [
-        Threshold(
-            name,
-            int(labels[:, at].sum()),
-            decision.thresholds[at] if decision.thresholds else None,
-            on_validation[0][at],
-            on_validation[1][at],
-            best.thresholds[at],
-            on_validation[2][at],
-            on_test[0][at],
-            on_test[1][at],
-        )
-        for at, name in enumerate(classes)
+    columns: list[Sequence[Any]] = [
+        *(classes, labels.sum(axis=0).tolist(), decision.thresholds or [None] * len(classes)),
+        *(f1(rule, probabilities, labels) for rule in (decision, half)),
+        *(best.thresholds, f1(best, probabilities, labels)),
+        *(f1(rule, *test) for rule in (decision, half) if test is not None),
     ]
+    return [Threshold(*row) for row in zip(*columns, strict=True)]
 
 
 def f1_curve(scores: Floats, truth: Sets) -> tuple[Floats, npt.NDArray[np.float64]]:
     """F1 over thresholds: each distinct score [T], descending, and the F1 with that score as threshold [T].
 
     Between two scores, F1 is that of the upper one, because a label is predicted if it reaches the threshold.
-
-    Args:
-        scores: float32 [N] of one label.
-        truth: bool [N], which items have it.
+    Scores are float32 [N] of one label; truth, bool [N], is which items have it.
     """
     order = np.argsort(scores)[::-1]
     ordered = scores[order]
