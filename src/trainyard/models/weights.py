@@ -70,8 +70,7 @@ def read_weights(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        what = f"`model.weights` is {str(path)!r}, but there is no such file"
-        raise ConfigError([what], "Set it to a .pth or .safetensors file.", keys=["model.weights"])
+        raise ConfigError.of("model.weights", path, "does not exist", "Set it to a .pth or .safetensors file.")
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -110,23 +109,18 @@ def load_matching(model: nn.Module, state: Mapping[str, Any], where: str) -> Rep
         target = own[name]
         if tensor.shape == target.shape:
             fitting[name] = tensor
-        elif (
-            target.ndim == tensor.ndim == 4
-            and target.shape[1] == 1
-            and tensor.shape[1] == 3
-            and (target.shape[0] == tensor.shape[0] and target.shape[2:] == tensor.shape[2:])
-        ):
+        elif tensor.ndim == 4 and tensor.shape[1] == 3 and target.shape == (len(tensor), 1, *tensor.shape[2:]):
             fitting[name] = tensor.sum(dim=1, keepdim=True)
             reshaped[name] = "3 input channels summed into 1"
         else:
             skipped[name] = f"{_size(tensor)} in the file, {_size(target)} in the model"
     if not fitting:
         some = ", ".join(list(given)[:_NAMED]) or "nothing"
-        raise ConfigError(
-            [f"`model.weights`: no tensor of {where} fits this network; it holds {some}"],
-            "Choose the model.name and sizes of the weights, or set model.weights=null.",
-            keys=["model.weights"],
+        why, remedy = (
+            f"fits this network with no tensor; it holds {some}",
+            "Choose the model.name and sizes of the weights",
         )
+        raise ConfigError.of("model.weights", where, why, f"{remedy}, or set model.weights=null.")
     model.load_state_dict(fitting, strict=False)
     return Report(
         where=where,
@@ -149,11 +143,8 @@ def _unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
 def _spelled(name: str, model: nn.Module, own: Mapping[str, Tensor]) -> str:
     """The name in this network's spelling."""
     published: Mapping[str, str] = getattr(model, "published_names", {})
-    while name not in own:
-        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None)
-        if prefix is None:
-            break
-        name = name.removeprefix(prefix)
+    while name not in own and name.startswith(_PREFIXES):
+        name = name.partition(".")[2]
     for theirs, ours in published.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
@@ -165,9 +156,5 @@ def _size(tensor: Tensor) -> str:
 
 
 def _unreadable(path: Path, why: str) -> ConfigError:
-    return ConfigError(
-        [f"`model.weights` is {str(path)!r}, which cannot be read as weights: {why}"],
-        "Set it to a .safetensors file, or to a .pth file of tensors as written by "
-        "torch.save(model.state_dict(), path).",
-        keys=["model.weights"],
-    )
+    remedy = "Set it to a .safetensors file, or to a .pth file written by torch.save(model.state_dict(), path)."
+    return ConfigError.of("model.weights", path, f"cannot be read as weights: {why}", remedy)
