@@ -23,7 +23,7 @@ from trainyard.models import (
     quantization_aware,
     unquantised,
 )
-from trainyard.training.checkpoint.capture import load_weights
+from trainyard.training.checkpoint.restore import load_weights
 
 pytest.importorskip("torchao")
 CLASSES = ("a", "b", "c", "d", "e")

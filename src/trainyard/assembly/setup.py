@@ -28,7 +28,7 @@ from trainyard.training.checkpoint.capture import Trainee, seed_everything
 from trainyard.training.checkpoint.read import Loaded
 from trainyard.training.distill import Distillation, load_teacher
 from trainyard.training.evaluate import Predictions, evaluate
-from trainyard.training.guard import GradientGuard
+from trainyard.training.guard import check_gradients
 from trainyard.training.loop import Plan, Scheduler
 from trainyard.training.objective import Objective
 from trainyard.training.process import Process
@@ -175,7 +175,7 @@ def build(
         training.precision,
         training.grad_clip,
         objective=Objective(task, margin, distillation),
-        after_first_backward=GradientGuard(),
+        after_first_backward=check_gradients,
     )
     trainee = Trainee(model, optimizer, scheduler, step.scaler, process.device, described, to_dict(config))
     seed_everything(config.run.seed, process.rank)

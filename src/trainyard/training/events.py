@@ -8,7 +8,7 @@ from typing import Protocol
 
 from trainyard.metric import Metric, on
 from trainyard.training.evaluate import Predictions
-from trainyard.training.stopping import Best
+from trainyard.training.progress import Best
 
 
 @dataclass(frozen=True)

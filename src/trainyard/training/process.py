@@ -72,11 +72,7 @@ class Process:
 def start(device: str = "auto") -> Process:
     """This process, joined to its group when torchrun started it.
 
-    Args:
-        device: auto, cpu, cuda, cuda:N or mps; auto uses the first available accelerator.
-
-    Raises:
-        ConfigError: an unknown or unavailable device.
+    `device` is auto (the first available accelerator), cpu, cuda, cuda:N or mps; a ConfigError if it is unavailable.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -100,34 +96,19 @@ def stop() -> None:
 
 def _device(name: str, local: int | None) -> torch.device:
     if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        elif torch.backends.mps.is_available():
-            name = "mps"
-        else:
-            name = "cpu"
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError([f"unknown device {name!r}"], "Use auto, cpu, cuda, cuda:N or mps.", keys=[_DEVICE]) from None
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ConfigError(
-                [f"device {name!r} is not available: PyTorch finds no GPU"],
-                "Use cpu, or auto for the best available device.",
-                keys=[_DEVICE],
-            )
-        index = device.index if ":" in name else (local or 0)
-        if index >= torch.cuda.device_count():
-            raise ConfigError(
-                [f"device {name!r} does not exist: PyTorch finds {torch.cuda.device_count()} GPUs, numbered from 0"],
-                "Use one of those, or auto.",
-                keys=[_DEVICE],
-            )
+        raise ConfigError.of(_DEVICE, name, "is not a device", "Use auto, cpu, cuda, cuda:N or mps.") from None
+    if device.type == "cuda" and torch.cuda.is_available():
+        count, index = torch.cuda.device_count(), device.index if ":" in name else (local or 0)
+        if index >= count:
+            why = f"does not exist: PyTorch finds {count} GPUs, numbered from 0"
+            raise ConfigError.of(_DEVICE, name, why, "Use one of those, or auto.")
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(
-            ["device 'mps' is not available"], "Use cpu, or auto for the best available device.", keys=[_DEVICE]
-        )
+    elif device.type == "cuda" or (device.type == "mps" and not torch.backends.mps.is_available()):
+        why, remedy = "is not available: PyTorch finds no such GPU", "Use cpu, or auto for the best available device."
+        raise ConfigError.of(_DEVICE, name, why, remedy)
     return device

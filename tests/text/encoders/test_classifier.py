@@ -19,8 +19,9 @@ from trainyard.models.protocols import SavesItself
 from trainyard.text.encoders import TextClassifier, load_tokenizer, text_source
 from trainyard.text.encoders.build import build as build_text_encoder
 from trainyard.text.encoders.build import describe as text_config
-from trainyard.training.checkpoint.capture import Capture, Trainee, load_weights, rng_state
+from trainyard.training.checkpoint.capture import Capture, Trainee, rng_state
 from trainyard.training.checkpoint.read import load
+from trainyard.training.checkpoint.restore import load_weights
 from trainyard.training.checkpoint.write import encode
 from trainyard.training.guard import ExpectsZeros, check_gradients
 from trainyard.training.progress import Progress
