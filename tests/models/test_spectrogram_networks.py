@@ -13,18 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainyard.errors import ConfigError
-from trainyard.models import (
-    EfficientNetV2,
-    MobileNetV2,
-    PannsCnn14,
-    Report,
-    build_model,
-    from_model_config,
-    load_matching,
-    model_config,
-    read_weights,
-)
+from trainyard.models import EfficientNetV2, MobileNetV2, PannsCnn14, build_model, from_model_config, model_config
 from trainyard.models.blocks import ConvNorm, SpectrogramNetwork, StochasticDepth, make_norm
+from trainyard.models.weights import Report, load_matching, read_weights
 
 CLASSES = ("a", "b", "c")
 SMALL: dict[str, dict[str, Any]] = {

@@ -246,7 +246,7 @@ def _correct(graph: GraphModule, norms: dict[str, nn.BatchNorm2d]) -> None:
             norm = norms[str(node.args[_MEAN].target).removesuffix(".running_mean")]
             node.update_arg(_MOMENTUM, norm.momentum)
             node.update_arg(_EPS, norm.eps)
-            for user in node.args[_VAR].users:
+            for user in list(node.args[_VAR].users):
                 if user.target is torch.ops.aten.add.Tensor:  # var + eps, for the scale of the fused weight
                     user.update_arg(1, norm.eps)
         elif node.target == "_guards_fn" or (

@@ -154,8 +154,8 @@ def fit(
         due = last or is_due()
         if plan.save_every_epochs is not None:
             due = due or improved or progress.epoch % plan.save_every_epochs == 0
-        results = train, val, progress.best, improved, predictions
-        send(EpochEnded(*position, plan.epochs, *results, seconds, waited, checkpoint_follows=due))
+        best, epochs = progress.best, plan.epochs
+        send(EpochEnded(*position, epochs, train, val, best, improved, predictions, seconds, waited, due))
         stop = not last and should_stop()
         if due or stop or improved:
             epoch = float(progress.epoch)

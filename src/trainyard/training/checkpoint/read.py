@@ -85,10 +85,9 @@ def _load_file(path: Path) -> Loaded:
     return Loaded(
         whole["model"],
         whole.get("model_config") or {},
-        *(whole.get(key) for key in ("optimizer", "scheduler", "scaler", "rng")),
-        Progress.from_dict(progress) if progress else None,
-        whole.get("files") or {},
-        whole.get("decision"),
+        progress=Progress.from_dict(progress) if progress else None,
+        files=whole.get("files") or {},
+        **{key: whole.get(key) for key in ("optimizer", "scheduler", "scaler", "rng", "decision")},
     )
 
 
@@ -125,7 +124,10 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
     return Loaded(
         model,
         model_config,
-        *(_read(path / name) for name in (names.OPTIMIZER, names.SCHEDULER, names.SCALER, names.RNG_STATE)),
+        _read(path / names.OPTIMIZER),
+        _read(path / names.SCHEDULER),
+        _read(path / names.SCALER),
+        _read(path / names.RNG_STATE),
         progress,
         files,
         decision,
