@@ -59,7 +59,8 @@ def commit(
     path = run.path(kind, step=step, epoch=int(epoch))
     names = [*files, *(linked or ())]
     if format_.is_directory:
-        fits = len(set(names)) == len(names) and all(_is_plain(name) for name in names)
+        plain = (name and Path(name).name == name and name != MANIFEST for name in names)
+        fits = len(set(names)) == len(names) and all(plain)
     else:
         fits = names == [""]
     if not fits:
@@ -84,10 +85,6 @@ def commit(
     checkpoint = run.snapshot.checkpoint(step)
     assert checkpoint is not None
     return checkpoint
-
-
-def _is_plain(name: str) -> bool:
-    return bool(name) and Path(name).name == name and name != MANIFEST
 
 
 def _entry(path: Path, name: str) -> dict[str, Any]:

@@ -44,13 +44,13 @@ def quantization_table(
     """
     paths = (float_path, int8_path)
     running = [session(path) for path in paths]
-    names = [each.get_inputs()[0].name for each in running]
     single = inputs[:1].float().cpu().numpy()
     times: list[list[float]] = [[], []]
     for _ in range(runs + _WARM_UP):
-        for each, name, taken in zip(running, names, times, strict=True):
+        for each, taken in zip(running, times, strict=True):
+            feed = {each.get_inputs()[0].name: single}
             begin = time.perf_counter()
-            each.run(None, {name: single})
+            each.run(None, feed)
             taken.append((time.perf_counter() - begin) * 1000)
 
     def row(which: int, precision: str) -> Row:

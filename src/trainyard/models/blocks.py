@@ -180,14 +180,8 @@ class PooledNetwork(SpectrogramNetwork):
 def check_size(name: str, size: tuple[int, int], *, norm: Norm, rounds_up: bool = True) -> None:
     """Checks that images of `size` (height, width) are large enough for a network that halves them five times.
 
-    Args:
-        name: the network's, for the error.
-        size: of the smallest image, in pixels.
-        norm: an instance norm needs at least two pixels everywhere.
-        rounds_up: strided convolutions round a half up, pooling rounds it down.
-
-    Raises:
-        ConfigError: too small; names the size and the smallest that works.
+    Strided convolutions round a half up, pooling rounds it down. The ConfigError names the size and the smallest that
+    works.
     """
     height, width = ((-(-side // 32) if rounds_up else side // 32) for side in size)
     what = f"model.name={name!r} halves {size[0]} x {size[1]} items 5 times, which leaves {height} x {width}"

@@ -85,11 +85,8 @@ def from_model_config(
 ) -> nn.Module:
     """The network that `model_config` described, with fresh weights.
 
-    Args:
-        config: the contents of `config.json`.
-        files: name to text of the files beside it, from which a text encoder takes its tokenizer; without them
-            no checkpoint of it can be written.
-        trust: build a network of the user's own from outside the allow-list.
+    `files` has the texts of the files beside `config.json`, from which a text encoder takes its tokenizer; without them
+    no checkpoint of it can be written. `trust` builds a network of the user's own from outside the allow-list.
 
     Raises:
         UnsafeTargetError: it is such a network, and `trust` is off.

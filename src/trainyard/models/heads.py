@@ -19,13 +19,7 @@ _SHORTEST = 1e-6  # a shorter vector has no direction: its cosines are 0, and so
 
 
 class CosineLinear(nn.Module):
-    """`scale` times the cosine between each item and each class: `scale * x·W_c / (|x| |W_c|)`, without a bias.
-
-    Args:
-        in_features: width of the embeddings, D.
-        out_features: classes, C.
-        scale: largest logit; 10 to 80.
-    """
+    """`scale` (10 to 80) times the cosine of each item and class: `scale * x·W_c / (|x| |W_c|)`, without a bias."""
 
     def __init__(self, in_features: int, out_features: int, scale: float) -> None:
         super().__init__()

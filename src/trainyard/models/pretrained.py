@@ -48,15 +48,8 @@ def load_config(source: str, what: str) -> Any:
 def load_model(model_class: Any, source: str, config: Any, what: str, is_head: Callable[[str], bool]) -> Any:
     """transformers' `model_class`, built from `config`, with the weights from `source`; a missing head is new.
 
-    Args:
-        model_class: of transformers.
-        source: a directory, or a hub id.
-        config: of the whole model.
-        what: the kind of model, for an error.
-        is_head: whether the weight of that name may be missing, or have another shape.
-
-    Raises:
-        ConfigError: weights of the encoder are missing or have another shape; names them.
+    `source` is a directory or a hub id, and `what` the kind of model, for an error. `is_head` says whether the weight
+    of that name may be missing or have another shape; all other such weights are named by a ConfigError.
     """
     if (Path(source) / _ADAPTER).exists():
         why = "is an encoder with a separate LoRA, but a plain encoder is required"

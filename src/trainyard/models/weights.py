@@ -27,23 +27,14 @@ _NAMED = 3  # tensors of each kind that a description names
 
 @dataclass(frozen=True)
 class Report:
-    """The result of loading each tensor of a file into a model.
-
-    Attributes:
-        where: the file.
-        matched: names loaded unchanged.
-        reshaped: names loaded after summing the input channels, with a description.
-        skipped: names in both with different shapes, with both shapes: left as initialised.
-        missing: names in the model only: left as initialised.
-        unexpected: names in the file only.
-    """
+    """The result of loading each tensor of the file `where` into a model, as names."""
 
     where: str
-    matched: tuple[str, ...]
-    reshaped: Mapping[str, str]
-    skipped: Mapping[str, str]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
+    matched: tuple[str, ...]  # loaded unchanged
+    reshaped: Mapping[str, str]  # loaded after summing the input channels, with a description
+    skipped: Mapping[str, str]  # in both, but left as initialised, because the shapes differ; with both shapes
+    missing: tuple[str, ...]  # in the model only: left as initialised
+    unexpected: tuple[str, ...]  # in the file only
 
     def describe(self) -> str:
         """One paragraph for a log."""
@@ -65,8 +56,7 @@ class Report:
 def read_weights(path: Path | str) -> dict[str, Any]:
     """The contents of a `.safetensors` file, or of one written by torch.save, on the CPU.
 
-    Raises:
-        ConfigError: there is no file, or it does not hold weights (or would run code when read).
+    No file, or one that holds no weights or would run code when read, is a ConfigError.
     """
     path = Path(path)
     if not path.is_file():
@@ -91,13 +81,8 @@ def load_matching(model: nn.Module, state: Mapping[str, Any], where: str) -> Rep
     (`model.published_names`). The first convolution of weights for colour images is summed over its input channels
     for a network with one channel, which gives the same output as for a grey image.
 
-    Args:
-        model: changed in place.
-        state: a state dict, or a mapping that holds one as `state_dict`, `model` or `model_state_dict`.
-        where: the file, for the report.
-
-    Raises:
-        ConfigError: nothing fits.
+    `state` is a state dict, or a mapping that holds one as `state_dict`, `model` or `model_state_dict`; `where` is the
+    file, for the report. If nothing fits, a ConfigError is raised.
     """
     own = model.state_dict()
     given = {_spelled(name, model, own): tensor for name, tensor in _unwrapped(state).items()}

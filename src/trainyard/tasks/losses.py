@@ -34,9 +34,8 @@ _WEIGHTS = "training.class_weights"
 class MeanLoss(nn.Module):
     """A criterion whose value is a weighted mean over items, together with those weights.
 
-    Args:
-        criterion: maps logits float32 [B, C] and labels, int64 [B] or float32 [B, C], to their mean loss, a scalar.
-        item_weights: float32 [C], the weight of an item of each class in that mean; None: 1 each.
+    `criterion` maps logits float32 [B, C] and labels, int64 [B] or float32 [B, C], to their mean loss, a scalar.
+    `item_weights`, float32 [C], are the weight of an item of each class in that mean; None: 1 each.
     """
 
     item_weights: Tensor | None
@@ -68,11 +67,8 @@ class MeanLoss(nn.Module):
 class FocalLoss(nn.Module):
     """Binary cross-entropy that gives less weight to confident, correct predictions (Lin et al., 2017).
 
-    With p_t the probability of the true side, equation 5: -alpha_t * (1 - p_t)^gamma * log(p_t).
-
-    Args:
-        gamma: 0 is plain binary cross-entropy; the paper's best is 2.
-        alpha: the weight of a present label, 1 - alpha being that of an absent one; None: 1 each.
+    With p_t the probability of the true side, equation 5: -alpha_t * (1 - p_t)^gamma * log(p_t). A gamma of 0 is plain
+    binary cross-entropy; the paper's best is 2. A present label has the weight alpha, an absent one 1 - alpha; None: 1.
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float | None = None) -> None:
@@ -200,12 +196,13 @@ def build_criterion(
     settings = {weight: "training.class_weights", "label_smoothing": "training.label_smoothing"}
     problems, keys = [], []
     for argument in given:
+        setting, own = settings[argument], f"{_CRITERION}.{argument}"
         if argument in target:
-            problems.append(f"{settings[argument]} and training.criterion.{argument} are both set; keep one")
-            keys += [settings[argument], f"training.criterion.{argument}"]
+            problems.append(f"{setting} and {own} are both set; keep one")
+            keys += [setting, own]
         elif not target_accepts(target, argument, trust=trust):
-            problems.append(f"{settings[argument]} is set, but {name} has no argument {argument!r}")
-            keys += [settings[argument], _CRITERION]
+            problems.append(f"{setting} is set, but {name} has no argument {argument!r}")
+            keys += [setting, _CRITERION]
     if problems:
         raise ConfigError(problems, f"Unset it, or use {usual}.", keys=keys)
     # YAML has lists where criteria need tensors.

@@ -69,14 +69,8 @@ class Distillation:
 def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int], *, trust: bool = False) -> nn.Module:
     """The network in a checkpoint, on the CPU; draws no random number.
 
-    Args:
-        path: a checkpoint's directory or file.
-        classes: class names of the data, in the order of the student's outputs.
-        item_shape: of the student's items, without the batch.
-        trust: build a network of the user's own from outside the allow-list.
-
-    Raises:
-        ConfigError: it cannot be loaded, has other classes or another order of them, or takes items of another shape.
+    It is a ConfigError if it cannot be loaded, has other `classes` or another order of them than the student, or takes
+    items of another shape. `trust` builds a network of the user's own from outside the allow-list.
     """
     if not path.exists():
         remedy = "Name the directory or file of a checkpoint; `trainyard show RUN` lists those of a run."
@@ -117,11 +111,11 @@ def class_differences(known: Sequence[str], classes: Sequence[str], whose: str) 
     missing = [name for name in classes if name not in known]
     if not extra and not missing:
         moved = [index for index, name in enumerate(classes) if known[index] != name]
-        return [
-            f"its classes are in another order: output {first} is {known[first]!r} for {whose} "
-            f"and {classes[first]!r} in the data ({len(moved)} differ)"
-            for first in moved[:1]
-        ]
+        if not moved:
+            return []
+        first = moved[0]
+        where = f"output {first} is {known[first]!r} for {whose} and {classes[first]!r} in the data"
+        return [f"its classes are in another order: {where} ({len(moved)} differ)"]
     found = []
     if missing:
         found.append(f"it has no output for {_listed(missing)}")

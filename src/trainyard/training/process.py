@@ -62,10 +62,9 @@ class Process:
 
     def share(self, value: Any) -> Any:
         """Rank 0's `value`, in every process."""
-        if self.world == 1:
-            return value
         values = [value]
-        dist.broadcast_object_list(values)
+        if self.world > 1:
+            dist.broadcast_object_list(values)
         return values[0]
 
 

@@ -27,19 +27,13 @@ _EVENTS_S = 1.0  # with a cadence: the longest that the journal lags behind the 
 
 
 class Checkpointer:
-    """Saves checkpoints of one run; `save` returns as soon as the tensors are copied.
+    """Saves checkpoints of one run; `save`, which every process must call, returns as soon as the tensors are copied.
 
-    Args:
-        run: the run; None in processes that do not write it.
-        capture: copies the tensors.
-        process: this process; every one must call `save`.
-        policy: which checkpoints to keep; applied after each one.
-        monitor: the metric that ranks them.
-        mode: min or max.
-        protected: returns the steps that other runs use, and why; called before each rotation.
-        background: write in a separate thread; otherwise `save` returns when all is on disk.
-        cadence: decides when a checkpoint is due; the best one in between is held in memory until the next is
-            written, `flush` or the end. None: every offered checkpoint is written.
+    `run` is None in processes that do not write it. After each checkpoint, `policy` decides which ones to keep, ranked
+    by `monitor` and `mode`, besides the steps that other runs use (`protected`, with the reasons). Without
+    `background`, `save` returns when all is on disk. A `cadence` decides when a checkpoint is due: the best one in
+    between is held in memory until the next is written, `flush` or the end. Without one, every offered checkpoint is
+    written.
     """
 
     def __init__(
