@@ -1,8 +1,7 @@
 """Commits checkpoints: a checkpoint is completely on disk and in the journal, or it does not exist.
 
-A directory is staged beside its final name, its manifest written last, and renamed; a single file is
-renamed into place. Both exist once the journal records them: from then on, retention and readers see them.
-Inside a `RunWriter.batch`, that is when the batch ends.
+A directory is staged beside its final name, its manifest written last, and renamed; a single file is renamed into
+place. Both exist once the journal records them, which inside a `RunWriter.batch` is when the batch ends.
 """
 
 from __future__ import annotations

@@ -24,8 +24,6 @@ from trainyard.models.mobilenet import MobileNetV2
 from trainyard.models.panns import PannsCnn14
 from trainyard.models.schema import CnnModel, EfficientNetV2Model, MlpModel, MobileNetV2Model, PannsCnn14Model
 
-__all__ = ["build", "describe", "rebuild"]
-
 _PREFIX = "trainyard-"
 _NOT_KEPT = ("name", "weights")  # a checkpoint has its own weights
 
@@ -85,14 +83,10 @@ def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None, *
     missing = [key for key in ("item_shape", "id2label", *keys) if key not in config]
     labels = {int(index): str(label) for index, label in config.get("id2label", {}).items()}
     if missing or sorted(labels) != list(range(len(labels))):
-        raise CheckpointError(
-            f"config.json of a {model_type} lacks {', '.join(map(repr, missing))}."
-            if missing
-            else f"config.json numbers its labels {sorted(labels)}, not 0 to {len(labels) - 1}.",
-            "Use the config.json that was saved with the weights.",
-            value=missing or sorted(labels),
-            place="config.json",
-        )
+        lacks = f"of a {model_type} lacks {', '.join(map(repr, missing))}"
+        disorder = f"numbers its labels {sorted(labels)}, not 0 to {len(labels) - 1}"
+        what, remedy = f"config.json {lacks if missing else disorder}.", "Use the one that was saved with the weights."
+        raise CheckpointError(what, remedy, value=missing or sorted(labels), place="config.json")
     classes = [labels[index] for index in range(len(labels))]
     return build(name=name, item_shape=config["item_shape"], classes=classes, **{key: config[key] for key in keys})
 

@@ -133,8 +133,7 @@ def class_weights(setting: str | Sequence[float], labels: npt.ArrayLike, classes
 
     Args:
         setting: `none`, `balanced`, or one number per class.
-        labels: int [N] or bool [N, C], the training labels. With the latter, a weight applies to a present label;
-            an absent one has weight 1.
+        labels: of the training split, int [N], or bool [N, C]: an absent label then has weight 1.
         classes: class names in label order.
 
     Raises:

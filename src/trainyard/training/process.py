@@ -1,7 +1,6 @@
 """This process among those that train together: one, or several under torchrun.
 
-Wraps the few collective operations that training needs, so that the loop is the same for one process and
-for several. Knows nothing of models or data.
+Wraps the few collective operations that training needs, so that the loop is the same for one and for several.
 """
 
 from __future__ import annotations
