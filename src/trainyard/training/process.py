@@ -98,7 +98,8 @@ def _device(name: str, local: int | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError.of(_DEVICE, name, "is not a device", "Use auto, cpu, cuda, cuda:N or mps.") from None
+        what, remedy = f"{_DEVICE}={name!r} is not a device", "Use auto, cpu, cuda, cuda:N or mps."
+        raise ConfigError([what], remedy, keys=[_DEVICE], value=name) from None
     if device.type == "cuda" and torch.cuda.is_available():
         count, index = torch.cuda.device_count(), device.index if ":" in name else (local or 0)
         if index >= count:
