@@ -99,7 +99,7 @@ def keeper(model: Any, optimizer: Any, *, keep: int | None, optimizer_in: str) -
 
     def save(step: int) -> None:
         progress = Progress(step=step, epoch=step)
-        checkpointer.save(SaveRequest(progress, float(step), {VAL_LOSS: 1.0}, False, improved=False, last=False))
+        checkpointer.save(SaveRequest(progress, float(step), {VAL_LOSS: 1.0}, False, improved=False))
 
     return save, checkpointer
 

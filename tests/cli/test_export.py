@@ -21,8 +21,8 @@ from sound_runs import BURSTS, FIT, SPECTROGRAM, VOCALIZATIONS, a_folder, tone
 from trainyard.assembly.setup import load_dataset
 from trainyard.config.convert import from_dict
 from trainyard.models import from_model_config, huggingface
-from trainyard.training.checkpoint.capture import load_weights
 from trainyard.training.checkpoint.read import load
+from trainyard.training.checkpoint.restore import load_weights
 
 
 @pytest.fixture(scope="module")

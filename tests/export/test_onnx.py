@@ -97,9 +97,7 @@ class SplitsAConstant(nn.Module):
 
 
 def test_a_split_constant_is_written_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    parity = export_onnx(
-        SplitsAConstant(), torch.randn(5, 2), tmp_path / "s.onnx", classes=("a", "b"), input_name="x", output_name="y"
-    )
+    parity = export_onnx(SplitsAConstant(), torch.randn(5, 2), tmp_path / "s.onnx", classes=("a", "b"))
     assert parity.path.exists()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -110,7 +108,7 @@ def test_a_plain_network_is_written_in_silence_and_left_alone(
     model = tiny_cnn().train()
     images = torch.randn(5, 1, 8, 8)
     drawn = torch.get_rng_state()
-    parity = export_onnx(model, images, tmp_path / "new" / "cnn.onnx", classes=CLASSES, input_name="x", output_name="y")
+    parity = export_onnx(model, images, tmp_path / "new" / "cnn.onnx", classes=CLASSES)
     assert capfd.readouterr() == ("", "")
     assert torch.equal(torch.get_rng_state(), drawn)
     assert model.training
@@ -120,7 +118,7 @@ def test_a_plain_network_is_written_in_silence_and_left_alone(
     running = onnxruntime.InferenceSession(str(parity.path), providers=["CPUExecutionProvider"])
     with torch.inference_mode():
         expected = model.eval()(images).numpy()
-    np.testing.assert_allclose(running.run(["y"], {"x": images.numpy()})[0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(running.run(["logits"], {"input": images.numpy()})[0], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("items", [1, 3, 70])

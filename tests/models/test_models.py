@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 from trainyard.errors import CheckpointError, ConfigError, UserError
-from trainyard.models import CNN, MLP, build_model, freeze, from_model_config, model_config
+from trainyard.models import CNN, MLP, build_model, from_model_config, model_config
 
 CLASSES = ("a", "b", "c")
 TEN = tuple("0123456789")
@@ -200,36 +200,6 @@ def test_several_faults_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         build_model("cnn", item_shape=(4,), classes=["a"], dropout=3, chanels=(2,))
     assert len(caught.value.problems) == 4
-
-
-class TestFreeze:
-    def test_a_part_stands_for_all_below_it(self) -> None:
-        model = CNN(1, (4, 8), 3, size=(8, 8))
-        frozen = freeze(model, ["stages.0"])
-        assert frozen == ["stages.0.0.weight", "stages.0.1.weight", "stages.0.1.bias"]
-        assert [key for key, value in model.named_parameters() if not value.requires_grad] == frozen
-
-    def test_frozen_weights_stay_and_others_move(self) -> None:
-        model = MLP(4, (4,), 2)
-        freeze(model, ["hidden"])
-        before = {key: value.clone() for key, value in model.state_dict().items()}
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        model(torch.randn(3, 4)).square().sum().backward()
-        optimizer.step()
-        moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
-        assert moved == {"classifier.weight", "classifier.bias"}
-
-    def test_a_name_is_not_a_prefix_of_a_longer_one(self) -> None:
-        model = MLP(4, (2,) * 12, 2)
-        assert freeze(model, ["hidden.1"]) == ["hidden.1.weight", "hidden.1.bias"]
-
-    def test_names_that_do_not_exist_are_all_reported_and_nothing_freezes(self) -> None:
-        model = MLP(4, (4,), 2)
-        with pytest.raises(ConfigError) as caught:
-            freeze(model, ["hidden", "classifer", "hidden.7"])
-        assert len(caught.value.problems) == 2
-        assert "`classifier`" in caught.value.problems[0]
-        assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from trainyard.models import (
     quantization_aware,
     unquantised,
 )
-from trainyard.training.checkpoint.capture import load_weights
+from trainyard.training.checkpoint.restore import load_weights
 
 pytest.importorskip("torchao")
 CLASSES = ("a", "b", "c", "d", "e")
@@ -39,10 +39,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
 def shallow() -> Iterator[None]:
     """One layer a stage: every kind of block, and seconds instead of minutes."""
     with pytest.MonkeyPatch.context() as patch:
-        stages = [
-            stage._replace(layers=1 + (number % 3 == 0)) for number, stage in enumerate(efficientnet._STAGES["small"])
-        ]
-        patch.setitem(efficientnet._STAGES, "small", tuple(stages[:1] + stages[2:5]))
+        patch.setattr(efficientnet, "_STAGES", efficientnet._STAGES[:1] + efficientnet._STAGES[2:5])
+        patch.setitem(efficientnet._SIZES, "small", ((16, 2), (40, 1), (80, 2), (96, 1)))
         patch.setattr(mobilenet, "_STAGES", ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2)))
         yield
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from trainyard.models import CNN, MLP, freeze
+from trainyard.models import CNN, MLP
 
 
 @contextmanager
@@ -52,7 +52,7 @@ class FrozenBackbone(nn.Module):
                 nn.Linear(input_size, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width)
             )
             self.head = nn.Sequential(nn.Linear(width, width // 5), nn.ReLU(), nn.Linear(width // 5, n_classes))
-        freeze(self, ["backbone"])
+        self.backbone.requires_grad_(False)
 
     def forward(self, items: Tensor) -> Tensor:
         """Logits: float32 [B, n_classes] of items: float32 [B, ...]."""

@@ -21,8 +21,9 @@ from trainyard.data.batches import Batches
 from trainyard.data.dataset import Dataset
 from trainyard.tasks.classification import SingleLabel
 from trainyard.tasks.losses import build_criterion
-from trainyard.training.checkpoint.capture import Capture, Trainee, restore, rng_state, seed_everything
+from trainyard.training.checkpoint.capture import Capture, Trainee, rng_state, seed_everything
 from trainyard.training.checkpoint.read import Loaded
+from trainyard.training.checkpoint.restore import restore
 from trainyard.training.checkpoint.write import encode
 from trainyard.training.evaluate import Predictions, evaluate
 from trainyard.training.events import Event

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from trainyard.tracking.tensorboard import TensorBoardSink
 from trainyard.training.events import EpochEnded, StepLogged
-from trainyard.training.stopping import Best
+from trainyard.training.progress import Best
 
 
 def step(number: int, value: float) -> StepLogged:

@@ -22,7 +22,7 @@ from trainyard.runs import environment
 from trainyard.runs.snapshot import Snapshot
 from trainyard.tracking.wandb import WandbSink, check_installed
 from trainyard.training.events import EpochEnded, StepLogged
-from trainyard.training.stopping import Best
+from trainyard.training.progress import Best
 
 CONFIG = {"training": {"epochs": 3, "rates": [0.1, None]}, "recipe": "emotions", "seed": None}
 

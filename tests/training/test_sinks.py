@@ -14,8 +14,8 @@ from trainyard.runs import BestStep, RunReader
 from trainyard.runs.events import Progressed
 from trainyard.training.evaluate import Predictions
 from trainyard.training.events import EpochEnded, Sink, StepLogged
+from trainyard.training.progress import Best
 from trainyard.training.sinks import ConsoleSink, HistorySink, LogSink, epoch_line
-from trainyard.training.stopping import Best
 
 HEADLINE = SingleLabel(("a", "b")).headline
 VAL = {"loss": 0.5, "accuracy": 0.75, "f1_macro": 0.7, "precision_macro": 0.6}

@@ -9,8 +9,9 @@ from torch import nn
 from toy_training import ALONE, CPU, adamw, bits, linear, toy_dataset, toy_task
 
 from trainyard.data.batches import Batch, Batches
-from trainyard.training.checkpoint.capture import Trainee, restore, rng_state
+from trainyard.training.checkpoint.capture import Trainee, rng_state
 from trainyard.training.checkpoint.read import Loaded
+from trainyard.training.checkpoint.restore import restore
 from trainyard.training.progress import Progress
 from trainyard.training.step import Step
 

@@ -14,8 +14,8 @@ from trainyard.config.schema import Config
 from trainyard.data.dataset import Dataset
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.models import build_model, from_model_config, model_config
-from trainyard.training.checkpoint.capture import load_weights
 from trainyard.training.checkpoint.read import Loaded, load
+from trainyard.training.checkpoint.restore import load_weights
 from trainyard.training.distill import class_differences
 
 

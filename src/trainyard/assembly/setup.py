@@ -30,7 +30,7 @@ from trainyard.training.checkpoint.capture import Trainee, seed_everything
 from trainyard.training.checkpoint.read import Loaded
 from trainyard.training.distill import Distillation, load_teacher
 from trainyard.training.evaluate import Predictions, evaluate, infer
-from trainyard.training.guard import GradientGuard
+from trainyard.training.guard import check_gradients
 from trainyard.training.loop import Plan, Scheduler
 from trainyard.training.objective import Objective
 from trainyard.training.process import Process
@@ -174,9 +174,9 @@ def build(
     optimizer = build_optimizer(config, model, process.device, trust=trust)
     scheduler = build_scheduler(config, optimizer, direction_of(training, task), trust=trust)
     check_monitor(training, task, dataset)
-    objective, wrapped, guard = Objective(task, margin, distillation), process.wrap(model), GradientGuard()
+    objective, wrapped = Objective(task, margin, distillation), process.wrap(model)
     options = (training.precision, training.grad_clip)
-    step = Step(wrapped, task, optimizer, process, *options, objective=objective, after_first_backward=guard)
+    step = Step(wrapped, task, optimizer, process, *options, objective=objective, after_first_backward=check_gradients)
     trainee = Trainee(model, optimizer, scheduler, step.scaler, process.device, described, to_dict(config))
     seed_everything(config.run.seed, process.rank)
     warnings = tuple(getattr(model, "warnings", ()))

@@ -29,8 +29,8 @@ from trainyard.models import from_model_config
 from trainyard.runs import RunReader
 from trainyard.tasks.task import Task
 from trainyard.training import process as processes
-from trainyard.training.checkpoint.capture import load_weights
 from trainyard.training.checkpoint.read import Loaded, load
+from trainyard.training.checkpoint.restore import load_weights
 from trainyard.training.process import Process
 
 

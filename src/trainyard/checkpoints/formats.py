@@ -26,16 +26,12 @@ TRAINING_ARGS = "training_args.bin"
 
 @dataclass(frozen=True)
 class Format:
-    """The format of a checkpoint on disk.
-
-    `weights` is the model's file. `resume_files` are needed only to resume: they may be removed from a
-    superseded checkpoint, and a published one has none.
-    """
+    """The format of a checkpoint on disk."""
 
     name: str
     is_directory: bool
-    weights: str
-    resume_files: frozenset[str] = frozenset()
+    weights: str  # the model's file
+    resume_files: frozenset[str] = frozenset()  # may be removed from a superseded checkpoint; a published one has none
 
     def is_published(self, file: str) -> bool:
         """Whether a published checkpoint ("best", "final") includes this file."""

@@ -31,29 +31,13 @@ def faults(checkpoint: CheckpointRecord, place: str, path: Path, *, deep: bool =
 
 
 def problems(run: RunReader, checkpoint: CheckpointRecord, *, deep: bool = True) -> list[str]:
-    """What is wrong with a checkpoint in any of its places, one sentence each; empty when it is intact.
-
-    Args:
-        run: the run of the checkpoint.
-        checkpoint: the checkpoint.
-        deep: compare also the digests of the contents, not only names and sizes.
-    """
-    return [
-        fault
-        for place, recorded in checkpoint.paths.items()
-        for fault in faults(checkpoint, place, run.resolve(recorded), deep=deep)
-    ]
+    """What is wrong with a checkpoint in any of its places, one sentence each; `deep` compares digests, too."""
+    places = checkpoint.paths.items()
+    return [fault for place, at in places for fault in faults(checkpoint, place, run.resolve(at), deep=deep)]
 
 
 def verified_path(run: RunReader, checkpoint: CheckpointRecord, *, resuming: bool, deep: bool = True) -> Path | None:
-    """The path of an intact copy of the checkpoint; None when it has none.
-
-    Args:
-        run: the run of the checkpoint.
-        checkpoint: the checkpoint.
-        resuming: accept only a copy with the files that resuming needs.
-        deep: compare also the digests of the contents, not only names and sizes.
-    """
+    """The path of an intact copy of the checkpoint, or None; `resuming`: one with the files that resuming needs."""
     for place, recorded in sorted(checkpoint.paths.items(), key=lambda item: item[0] != "checkpoint"):
         if resuming and not FORMATS[checkpoint.format].can_resume({place: recorded}):
             continue
@@ -68,13 +52,7 @@ def _is_resumable(checkpoint: CheckpointRecord) -> bool:
 
 
 def _others(run: RunReader, checkpoint: CheckpointRecord, *, resuming: bool) -> str:
-    """Steps of the run's other checkpoints whose names and sizes are right, as text; empty when there are none.
-
-    Args:
-        run: the run of the checkpoint.
-        checkpoint: the one that cannot be used.
-        resuming: only those that still have what resuming needs.
-    """
+    """Steps of the run's other checkpoints whose names and sizes are right, as text; empty when there are none."""
     return ", ".join(
         str(other.step)
         for other in run.snapshot.checkpoints
@@ -85,13 +63,7 @@ def _others(run: RunReader, checkpoint: CheckpointRecord, *, resuming: bool) -> 
 
 
 def remedy_of_damage(run: RunReader, checkpoint: CheckpointRecord, *, resuming: bool) -> str:
-    """What to do about a damaged checkpoint, as an instruction. Does not read the contents of others.
-
-    Args:
-        run: the run of the checkpoint.
-        checkpoint: the damaged one.
-        resuming: whether it is needed to resume, not only for its weights.
-    """
+    """What to do about a damaged checkpoint, which is needed to resume or only for its weights, as an instruction."""
     others = _others(run, checkpoint, resuming=resuming)
     if not others:
         return f"Restore it from a copy: no other can be {'resumed from' if resuming else 'used'}."
@@ -122,43 +94,15 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
         NotResumableError: the requested one is intact but can no longer be resumed from, or none can.
     """
     snapshot = run.snapshot
-    known = ", ".join(str(c.step) for c in snapshot.checkpoints) or "none"
+    steps = [checkpoint.step for checkpoint in snapshot.checkpoints]
+    known = ", ".join(map(str, steps)) or "none"
     if step == "best" and snapshot.best is not None:
         step = snapshot.best.step
     elif isinstance(step, str) and step not in ("best", "last"):
-        raise UnknownCheckpointError(
-            f"There is no checkpoint called {step!r}.",
-            f"Use best, last or one of the steps: {known}.",
-            value=step,
-            place=snapshot.name,
-        )
+        what, remedy = f"There is no checkpoint called {step!r}.", f"Use best, last or one of the steps: {known}."
+        raise UnknownCheckpointError(what, remedy, value=step, place=snapshot.name)
     if isinstance(step, int):
-        checkpoint = snapshot.checkpoint(step)
-        if checkpoint is None:
-            raise UnknownCheckpointError(
-                f"Run {snapshot.name} has no checkpoint of step {step}.",
-                f"Choose one of its steps: {known}.",
-                value=step,
-                place=snapshot.name,
-            )
-        stripped = resuming and not _is_resumable(checkpoint)
-        path = None if stripped else verified_path(run, checkpoint, resuming=resuming)
-        if path is not None:
-            return Choice(checkpoint, path)
-        if stripped and verified_path(run, checkpoint, resuming=False) is not None:
-            others = _others(run, checkpoint, resuming=True)
-            raise NotResumableError(
-                f"The checkpoint of step {step} in run {snapshot.name} is intact, but what resuming needs was removed.",
-                f"Resume from another (steps {others})." if others else _how_to_start_again(run),
-                value=step,
-                place=snapshot.name,
-            )
-        raise CheckpointError(
-            f"The checkpoint of step {step} in run {snapshot.name} is damaged: {'; '.join(problems(run, checkpoint))}.",
-            remedy_of_damage(run, checkpoint, resuming=resuming),
-            value=step,
-            place=snapshot.name,
-        )
+        return _at_step(run, step, known, resuming)
     damaged: list[tuple[CheckpointRecord, str]] = []
     for checkpoint in reversed(snapshot.checkpoints):
         if resuming and not _is_resumable(checkpoint):
@@ -167,21 +111,32 @@ def choose(run: RunReader, *, step: int | str | None = None, resuming: bool = Fa
         if path is not None:
             return Choice(checkpoint, path, tuple(damaged))
         damaged.append((checkpoint, "; ".join(problems(run, checkpoint))))
-    if not snapshot.checkpoints:
+    if not steps:
         return None
     if damaged:
-        raise CheckpointError(
-            f"Run {snapshot.name} has no intact checkpoint: " + "; ".join(why for _, why in damaged) + ".",
-            f"Restore one from a copy, or start again with `trainyard train --like {snapshot.id}`.",
-            value=[checkpoint.step for checkpoint, _ in damaged],
-            place=snapshot.name,
-        )
-    raise NotResumableError(
-        f"No checkpoint of run {snapshot.name} has optimizer state any more (steps {known}).",
-        _how_to_start_again(run),
-        value=[checkpoint.step for checkpoint in snapshot.checkpoints],
-        place=snapshot.name,
-    )
+        what = f"Run {snapshot.name} has no intact checkpoint: {'; '.join(why for _, why in damaged)}."
+        remedy = f"Restore one from a copy, or start again with `trainyard train --like {snapshot.id}`."
+        raise CheckpointError(what, remedy, value=[checkpoint.step for checkpoint, _ in damaged], place=snapshot.name)
+    what = f"No checkpoint of run {snapshot.name} has optimizer state any more (steps {known})."
+    raise NotResumableError(what, _how_to_start_again(run), value=steps, place=snapshot.name)
+
+
+def _at_step(run: RunReader, step: int, known: str, resuming: bool) -> Choice:
+    name, checkpoint = run.snapshot.name, run.snapshot.checkpoint(step)
+    if checkpoint is None:
+        what, remedy = f"Run {name} has no checkpoint of step {step}.", f"Choose one of its steps: {known}."
+        raise UnknownCheckpointError(what, remedy, value=step, place=name)
+    stripped = resuming and not _is_resumable(checkpoint)
+    path = verified_path(run, checkpoint, resuming=resuming and not stripped)
+    if path is None:
+        what = f"The checkpoint of step {step} in run {name} is damaged: {'; '.join(problems(run, checkpoint))}."
+        raise CheckpointError(what, remedy_of_damage(run, checkpoint, resuming=resuming), value=step, place=name)
+    if stripped:
+        others = _others(run, checkpoint, resuming=True)
+        what = f"The checkpoint of step {step} in run {name} is intact, but what resuming needs was removed."
+        remedy = f"Resume from another (steps {others})." if others else _how_to_start_again(run)
+        raise NotResumableError(what, remedy, value=step, place=name)
+    return Choice(checkpoint, path)
 
 
 def _how_to_start_again(run: RunReader) -> str:

@@ -1,7 +1,4 @@
-"""Where a run goes on: at its newest whole checkpoint, or at a step that was asked for.
-
-For training and for a user's own loop alike; needs no torch.
-"""
+"""Where training continues: at the newest intact checkpoint, or at a requested step. Needs no torch."""
 
 from __future__ import annotations
 
@@ -19,18 +16,14 @@ def choose_to_resume(
     *,
     tell: Callable[[CheckpointRecord, str], None] = lambda checkpoint, why: None,
 ) -> Choice | None:
-    """The checkpoint to resume from; None when there is none: begin at the beginning.
+    """The checkpoint of the locked `run` to resume from; None when it has none, to start from the beginning.
 
-    Newer ones that are damaged are set aside, so that their steps can be saved again.
-
-    Args:
-        run: which, locked.
-        step: a step, "best" or "last"; None for the newest.
-        tell: is told of each damaged one, and why.
+    `step` is as in `choose`. Newer checkpoints that are damaged are set aside, so that their steps can be saved again;
+    `tell` is called with each of them, and why.
 
     Raises:
         NotResumableError: there are checkpoints after `step`, or none holds what resuming needs.
-        CheckpointError: no such step, or nothing whole is left.
+        CheckpointError: there is no such step, or no intact checkpoint.
     """
     reader = RunReader(run.yard, run.home)
     choice = choose(reader, step=step, resuming=True)
@@ -39,11 +32,9 @@ def choose_to_resume(
     damaged = {checkpoint.step for checkpoint, _ in choice.damaged}
     later = [c.step for c in reader.snapshot.checkpoints if c.step > choice.checkpoint.step and c.step not in damaged]
     if later:
-        raise NotResumableError(
-            f"Run {run.name} has checkpoints after step {choice.checkpoint.step}: {', '.join(map(str, later))}.",
-            "Resume from the newest, or clean those away first: "
-            + " ".join(f"`trainyard clean {run.id} --step {s}`" for s in later),
-        )
+        what = f"Run {run.name} has checkpoints after step {choice.checkpoint.step}: {', '.join(map(str, later))}."
+        commands = " ".join(f"`trainyard clean {run.id} --step {s}`" for s in later)
+        raise NotResumableError(what, f"Resume from the newest, or clean those away first: {commands}")
     for checkpoint, why in choice.damaged:
         quarantine(run, checkpoint, why)
         tell(checkpoint, why)

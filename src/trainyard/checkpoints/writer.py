@@ -1,8 +1,7 @@
 """Commits checkpoints: a checkpoint is completely on disk and in the journal, or it does not exist.
 
-A directory is staged beside its final name, its manifest written last, and renamed; a single file is
-renamed into place. Both exist once the journal records them: from then on, retention and readers see them.
-Inside a `RunWriter.batch`, that is when the batch ends.
+A directory is staged beside its final name, its manifest written last, and renamed; a single file is renamed into
+place. Both exist once the journal records them, which inside a `RunWriter.batch` is when the batch ends.
 """
 
 from __future__ import annotations
@@ -53,35 +52,25 @@ def commit(
     format_ = FORMATS[run.layout.checkpoint_format]
     existing = run.snapshot.checkpoint(step)
     if existing is not None and "checkpoint" in existing.paths:
-        raise CheckpointError(
-            f"Run {run.name} already has a checkpoint of step {step}.",
-            "Save at another step; checkpoints are never overwritten.",
-            value=step,
-            place=run.name,
-        )
+        what, remedy = f"Run {run.name} already has a checkpoint of step {step}.", "Save at another step"
+        raise CheckpointError(what, f"{remedy}; checkpoints are never overwritten.", value=step, place=run.name)
     kind = "step_checkpoint" if inside_epoch and run.keeps("step_checkpoint") else "checkpoint"
     path = run.path(kind, step=step, epoch=int(epoch))
     names = [*files, *(linked or ())]
     if format_.is_directory:
-        fits = len(set(names)) == len(names) and all(_is_plain(name) for name in names)
+        plain = (name and Path(name).name == name and name != MANIFEST for name in names)
+        fits = len(set(names)) == len(names) and all(plain)
     else:
         fits = names == [""]
     if not fits:
         shape = "directories" if format_.is_directory else "single files"
-        raise CheckpointError(
-            f"Layout {run.layout.name} stores checkpoints as {shape}, which does not fit the files {sorted(names)}.",
-            f'Pass the files of a directory by plain names other than {MANIFEST!r}, or one file named "".',
-            value=sorted(names),
-            place=run.layout.name,
-        )
+        what = f"Layout {run.layout.name} stores checkpoints as {shape}, which does not fit the files {sorted(names)}."
+        remedy = f'Pass the files of a directory by plain names other than {MANIFEST!r}, or one file named "".'
+        raise CheckpointError(what, remedy, value=sorted(names), place=run.layout.name)
     relative = run.relative(path) + ("/" if format_.is_directory else "")
     if any(other.paths.get("checkpoint") == relative for other in run.snapshot.checkpoints):
-        raise CheckpointError(
-            f"{relative} is the checkpoint of another step of run {run.name}.",
-            "Save it with another epoch.",
-            value=step,
-            place=relative,
-        )
+        what = f"{relative} is the checkpoint of another step of run {run.name}."
+        raise CheckpointError(what, "Save it with another epoch.", value=step, place=relative)
     durable.require_space(path.parent, expected_bytes)
     run.sync_history()
     metrics = {key: float(value) for key, value in (metrics or {}).items()}
@@ -95,10 +84,6 @@ def commit(
     checkpoint = run.snapshot.checkpoint(step)
     assert checkpoint is not None
     return checkpoint
-
-
-def _is_plain(name: str) -> bool:
-    return bool(name) and Path(name).name == name and name != MANIFEST
 
 
 def _entry(path: Path, name: str) -> dict[str, Any]:
@@ -123,15 +108,8 @@ def _write_directory(
         for name, digest in linked.items():
             run.yard.objects.link(digest, staged / name)
             entries.append({"name": name, "size": (staged / name).stat().st_size, "sha256": digest})
-        manifest = {
-            "format": 1,
-            "run": run.id,
-            "step": step,
-            "epoch": epoch,
-            "metrics": without_nan(metrics),
-            "files": entries,
-        }
-        durable.write_json(staged / MANIFEST, manifest)
+        manifest = {"format": 1, "run": run.id, "step": step, "epoch": epoch, "metrics": without_nan(metrics)}
+        durable.write_json(staged / MANIFEST, {**manifest, "files": entries})
         entries.append(_entry(staged / MANIFEST, MANIFEST))
     return entries
 
@@ -141,9 +119,7 @@ def publish(run: RunWriter, checkpoint: CheckpointRecord, place: str) -> Path | 
 
     A fixed path is taken over from the checkpoint that had it, atomically for a single file; if that
     checkpoint had no other path, it is gone. Files that only resuming needs are left out of a directory.
-
-    Returns:
-        The published path; None when the layout has no path for `place`.
+    Returns the published path; None when the layout has none for `place`.
     """
     if not run.keeps(place):
         return None

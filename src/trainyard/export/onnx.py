@@ -27,26 +27,19 @@ from trainyard.models.quantize import QuantAware, converted, unquantised
 
 _OPSET = 18  # the newest that torch writes without converting
 _AT_ONCE = 64  # items
+_LEAST_AGREEMENT = 0.95  # share of the items on which int8 must give the class that the network gives
+_REPORT = "Report this with the model's settings; the checkpoints are not affected."
 _LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "torchao")
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The comparison of a published file with the network.
-
-    Attributes:
-        path: the file.
-        items: how many were compared.
-        max_abs_error: largest difference of a logit.
-        agreement: share of items with the same largest logit.
-        size_bytes: of the file.
-        sha256: of the file.
-    """
+    """The comparison of a published file with the network."""
 
     path: Path
-    items: int
-    max_abs_error: float
-    agreement: float
+    items: int  # how many were compared
+    max_abs_error: float  # largest difference of a logit
+    agreement: float  # share of items with the same largest logit
     size_bytes: int
     sha256: str
 
@@ -58,9 +51,6 @@ def export_onnx(
     *,
     classes: Sequence[str],
     tolerance: float = 1e-4,
-    input_name: str = "input",
-    output_name: str = "logits",
-    decision: Mapping[str, Any] | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Parity:
     """Writes `model` as a float32 ONNX file for any batch size, and its description to `path` with `.json`.
@@ -72,9 +62,6 @@ def export_onnx(
         path: where; an existing file is replaced in one step.
         classes: names in the order of the logits; empty for outputs that are not of classes.
         tolerance: largest difference of a logit, as a share of the largest logit (or of 1, if that is more).
-        input_name: of the graph's input.
-        output_name: of its output.
-        decision: how probabilities become labels, for the description.
         details: anything else for the description, as plain JSON values.
 
     Raises:
@@ -82,76 +69,49 @@ def export_onnx(
         TrainyardError: the network cannot be exported, or the file's outputs differ by more: nothing is written.
     """
     whole = unquantised(model) if isinstance(model, QuantAware) else copy.deepcopy(model).cpu().eval()
-    proto, content = _exported(whole, inputs, input_name, output_name)
+    proto, content = _exported(whole, inputs)
     ours, theirs = _outputs(whole, inputs).numpy(), run(session(content), inputs)
     parity = parity_of(path, content, ours, theirs)
     require_parity(parity, ours, tolerance)
-    described = {**_described(proto, inputs), "decision": decision}
-    publish(parity, proto, content, "float32", classes, described, details)
+    publish(parity, proto, content, "float32", classes, _described(proto, inputs), details)
     return parity
 
 
 def export_int8(
-    model: QuantAware,
-    inputs: Tensor,
-    path: Path,
-    *,
-    classes: Sequence[str],
-    least_agreement: float = 0.95,
-    input_name: str = "input",
-    output_name: str = "logits",
-    decision: Mapping[str, Any] | None = None,
-    details: Mapping[str, Any] | None = None,
+    model: QuantAware, inputs: Tensor, path: Path, *, classes: Sequence[str], details: Mapping[str, Any] | None = None
 ) -> Parity:
-    """Writes `model` as an int8 ONNX file (QuantizeLinear and DequantizeLinear), like `export_onnx`.
+    """Writes `model` as an int8 ONNX file (QuantizeLinear and DequantizeLinear), with the arguments of `export_onnx`.
 
     Logits have no tolerance: rounding turns tiny differences between two programs into whole steps of int8. The
     predicted classes must agree.
-
-    Args:
-        model: trained; unchanged.
-        inputs: float32 [N, C, H, W], real items to compare on.
-        path: where; an existing file is replaced in one step.
-        classes: names in the order of the logits.
-        least_agreement: share of the inputs whose largest logit must be the same.
-        input_name: of the graph's input.
-        output_name: of its output.
-        decision: how probabilities become labels, for the description.
-        details: anything else for the description, as plain JSON values.
 
     Raises:
         ConfigError: a library is missing.
         UserError: the network was never trained.
         TrainyardError: the network cannot be exported, or fewer items agree: nothing is written.
     """
-    twin = copy.deepcopy(model).cpu()
-    twin.eval()
-    proto, content = _exported(converted(model), inputs, input_name, output_name)
+    twin = copy.deepcopy(model).cpu().eval()
+    proto, content = _exported(converted(model), inputs)
     parity = parity_of(path, content, _outputs(twin, inputs).numpy(), run(session(content), inputs))
-    if not parity.agreement >= least_agreement:
+    if not parity.agreement >= _LEAST_AGREEMENT:
         raise TrainyardError(
             f"The int8 ONNX file of {path.name} agrees with the network on {parity.agreement:.1%} of "
-            f"{parity.items} items; {least_agreement:.1%} is required. It was not written.",
+            f"{parity.items} items; {_LEAST_AGREEMENT:.1%} is required. It was not written.",
             "Train longer, so that the int8 ranges settle. Processors without VNNI or dot-product "
             "instructions also compute int8 inexactly: try another machine.",
             value=parity.agreement,
             place=path,
         )
-    described = {**_described(proto, inputs), "decision": decision}
-    publish(parity, proto, content, "int8", classes, described, details)
+    publish(parity, proto, content, "int8", classes, _described(proto, inputs), details)
     return parity
 
 
-def session(content: bytes | Path, *, threads: int = 1) -> Any:
-    """An `onnxruntime.InferenceSession` of a file, or of its bytes, on the CPU.
-
-    Raises:
-        ConfigError: onnxruntime is not installed.
-    """
+def session(content: bytes | Path) -> Any:
+    """An `onnxruntime.InferenceSession` of a file, or of its bytes, on one thread; a ConfigError if it is missing."""
     with _installed():
         import onnxruntime
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
     source = content if isinstance(content, bytes) else str(content)
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -173,12 +133,8 @@ def exported(
 ) -> tuple[Any, bytes]:
     """The ONNX graph of a network on the CPU in evaluation mode, and its bytes, without source paths.
 
-    Args:
-        model: takes `example`.
-        example: inputs; dynamic sizes must be above 1, otherwise torch treats them as fixed.
-        dynamic_shapes: for each input, the names of the dynamic axes.
-        input_names: of the graph.
-        output_names: of the graph.
+    `dynamic_shapes` has the names of the dynamic axes of each input. Their sizes in `example` must be above 1,
+    otherwise torch treats them as fixed.
 
     Raises:
         ConfigError: a library is missing.
@@ -202,11 +158,8 @@ def exported(
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        raise TrainyardError(
-            f"The network cannot be written as ONNX: {(str(error).splitlines() or ['?'])[0]}",
-            "Report this with the model's settings; the checkpoints are not affected.",
-            value=type(model).__name__,
-        ) from error
+        what = f"The network cannot be written as ONNX: {(str(error).splitlines() or ['?'])[0]}"
+        raise TrainyardError(what, _REPORT, value=type(model).__name__) from error
     assert program is not None
     proto = program.model_proto
     _strip(proto)
@@ -220,15 +173,11 @@ def parity_of(path: Path, content: bytes, ours: npt.NDArray[np.float32], theirs:
         path=path,
         items=len(ours),
         max_abs_error=float(np.abs(ours - theirs).max()),
-        agreement=float((_largest(ours) == _largest(theirs)).mean()),
+        # the position of each item's largest output; 0 if it has only one
+        agreement=float(np.equal(*(each.reshape(len(each), -1).argmax(1) for each in (ours, theirs))).mean()),
         size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-
-
-def _largest(outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-    """The position of each item's largest output; 0 if it has only one."""
-    return outputs.reshape(len(outputs), -1).argmax(1)
 
 
 def require_parity(parity: Parity, ours: npt.NDArray[np.float32], tolerance: float) -> None:
@@ -238,7 +187,7 @@ def require_parity(parity: Parity, ours: npt.NDArray[np.float32], tolerance: flo
         raise TrainyardError(
             f"The ONNX file of {parity.path.name} differs from the network: a logit by {parity.max_abs_error:.2g} "
             f"on {parity.items} items; {allowed:.2g} is allowed. It was not written.",
-            "Report this with the model's settings; the checkpoints are not affected.",
+            _REPORT,
             value=parity.max_abs_error,
             place=parity.path,
         )
@@ -253,10 +202,10 @@ def _installed() -> Iterator[None]:
         raise ConfigError([what], "Install it with `pip install 'trainyard[export]'`.") from error
 
 
-def _exported(model: nn.Module, inputs: Tensor, input_name: str, output_name: str) -> tuple[Any, bytes]:
+def _exported(model: nn.Module, inputs: Tensor) -> tuple[Any, bytes]:
     """The graph of a network with one input, for any number of items."""
     example = _as_given(inputs[:1]).expand(2, *inputs.shape[1:]).clone()
-    return exported(model, (example,), ({0: "batch"},), [input_name], [output_name])
+    return exported(model, (example,), ({0: "batch"},), ["input"], ["logits"])
 
 
 def _strip(proto: Any) -> None:
@@ -299,19 +248,15 @@ def publish(
     described: Mapping[str, Any],
     details: Mapping[str, Any] | None,
 ) -> None:
-    """Writes the file, then the description with its digest.
+    """Writes the file, `content`, then its description with its digest.
 
-    Args:
-        parity: the comparison of the file with the network.
-        proto: its graph.
-        content: its bytes.
-        precision: float32 or int8.
-        classes: names in the order of the logits.
-        described: the graph's inputs and outputs; None values are omitted.
-        details: anything else.
+    `described` are the inputs and outputs of the graph, `proto`, without None values; `details` anything else.
     """
     durable.write_bytes(parity.path, content)
-    installed = {name: metadata.version(name) for name in _LIBRARIES if _is_installed(name)}
+    installed: dict[str, str] = {}
+    for name in _LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed[name] = metadata.version(name)
     durable.write_json(
         parity.path.with_suffix(".json"),
         {
@@ -328,11 +273,3 @@ def publish(
             **(details or {}),
         },
     )
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

@@ -23,64 +23,41 @@ _WARM_UP = 5  # runs that are not counted, because the first ones allocate memor
 
 @dataclass(frozen=True)
 class Row:
-    """The measurements of one file.
+    """The measurements of one file."""
 
-    Attributes:
-        precision: `float32` or `int8`.
-        size_bytes: of the file.
-        score: of its outputs, as the caller measures it.
-        items: number of scored items.
-        mean_ms: of one item by ONNX Runtime with one thread, in milliseconds.
-        median_ms: likewise.
-        runs: number of timed runs.
-    """
-
-    precision: str
+    precision: str  # float32 or int8
     size_bytes: int
-    score: float
-    items: int
-    mean_ms: float
+    score: float  # of its outputs, as the caller measures it
+    items: int  # number of scored items
+    mean_ms: float  # of one item by ONNX Runtime with one thread
     median_ms: float
-    runs: int
+    runs: int  # number of timed runs
 
 
 def quantization_table(
     float_path: Path, int8_path: Path, inputs: Tensor, score: Callable[[Tensor], float], *, runs: int = 50
 ) -> tuple[Row, Row]:
-    """The two files compared on the same items, timed alternately, so that load on the machine affects both.
+    """The two ONNX files compared on the same items, timed alternately, so that load on the machine affects both.
 
-    Args:
-        float_path: the float32 ONNX file.
-        int8_path: the int8 ONNX file.
-        inputs: float32 [N, ...].
-        score: measures the outputs for all of `inputs`, such as their accuracy.
-        runs: timed runs of one item for each file.
-
-    Raises:
-        ConfigError: onnxruntime is not installed.
+    `score` measures the outputs for all of `inputs`, float32 [N, ...], such as their accuracy; `runs` is how often one
+    item is timed with each file.
     """
     paths = (float_path, int8_path)
     running = [session(path) for path in paths]
-    names = [each.get_inputs()[0].name for each in running]
     single = inputs[:1].float().cpu().numpy()
     times: list[list[float]] = [[], []]
     for _ in range(runs + _WARM_UP):
-        for each, name, taken in zip(running, names, times, strict=True):
+        for each, taken in zip(running, times, strict=True):
+            feed = {each.get_inputs()[0].name: single}
             begin = time.perf_counter()
-            each.run(None, {name: single})
+            each.run(None, feed)
             taken.append((time.perf_counter() - begin) * 1000)
 
     def row(which: int, precision: str) -> Row:
-        taken = times[which][_WARM_UP:]
-        return Row(
-            precision=precision,
-            size_bytes=paths[which].stat().st_size,
-            score=score(torch.from_numpy(run(running[which], inputs))),
-            items=len(inputs),
-            mean_ms=statistics.fmean(taken),
-            median_ms=statistics.median(taken),
-            runs=runs,
-        )
+        taken, size_bytes = times[which][_WARM_UP:], paths[which].stat().st_size
+        scored = score(torch.from_numpy(run(running[which], inputs)))
+        mean_ms, median_ms = statistics.fmean(taken), statistics.median(taken)
+        return Row(precision, size_bytes, scored, len(inputs), mean_ms, median_ms, runs)
 
     return row(0, "float32"), row(1, "int8")
 

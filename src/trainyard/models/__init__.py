@@ -1,12 +1,12 @@
-"""Networks and their settings.
+"""Networks and their settings: from a name, an item's shape and class names to an `nn.Module` and its `config.json`.
 
-`build` turns a name, an item's shape and the class names into an `nn.Module`, and into the `config.json` that is
-saved with its weights. The networks take plain numbers. Knows nothing of runs, datasets or training. Importing
-this package imports nothing heavy.
+The networks take plain numbers. Knows nothing of runs, datasets or training. Importing this package imports nothing
+heavy.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from trainyard.models.mlp import MLP
     from trainyard.models.mobilenet import MobileNetV2
     from trainyard.models.panns import PannsCnn14
-    from trainyard.models.parameters import freeze
     from trainyard.models.quantize import QuantAware, converted, quantization_aware, unquantised
-    from trainyard.models.weights import Report, load_matching, read_weights
 
 __all__ = [
     "CNN",
@@ -27,15 +25,11 @@ __all__ = [
     "MobileNetV2",
     "PannsCnn14",
     "QuantAware",
-    "Report",
     "build_model",
     "converted",
-    "freeze",
     "from_model_config",
-    "load_matching",
     "model_config",
     "quantization_aware",
-    "read_weights",
     "unquantised",
 ]
 
@@ -46,16 +40,12 @@ _MODULES = {
     "mlp": ("MLP",),
     "mobilenet": ("MobileNetV2",),
     "panns": ("PannsCnn14",),
-    "parameters": ("freeze",),
     "quantize": ("QuantAware", "converted", "quantization_aware", "unquantised"),
-    "weights": ("Report", "load_matching", "read_weights"),
 }
 
 
 def __getattr__(name: str) -> Any:
     """The package's names, imported on first use."""
-    from importlib import import_module
-
     for module, names in _MODULES.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)

@@ -22,20 +22,15 @@ _GROUP_CHANNELS = 16  # least per group; as accurate as a fixed number of groups
 def make_norm(norm: Norm, channels: int, *, eps: float = 1e-5) -> nn.Module:
     """A normalisation of [B, channels, H, W] with a scale and a shift for each channel.
 
-    Args:
-        norm: `batch`; `group`: per item, in groups of 16 channels or the next larger number that divides them;
-            `instance`: per item and channel.
-        channels: number of channels.
-        eps: added to the variance.
+    `group` is per item, in groups of 16 channels or the next larger number that divides them; `instance` is per item
+    and channel.
     """
     match norm:
         case "batch":
             return nn.BatchNorm2d(channels, eps=eps)
         case "group":
-            groups = max(
-                n for n in range(1, channels + 1) if channels % n == 0 and n <= max(1, channels // _GROUP_CHANNELS)
-            )
-            return nn.GroupNorm(groups, channels, eps=eps)
+            most = max(1, channels // _GROUP_CHANNELS)
+            return nn.GroupNorm(max(n for n in range(1, most + 1) if channels % n == 0), channels, eps=eps)
         case "instance":
             return nn.InstanceNorm2d(channels, eps=eps, affine=True)
 
@@ -55,13 +50,10 @@ class ConvNorm(nn.Sequential):
         eps: float = 1e-5,
         activation: type[nn.Module] | None = None,
     ) -> None:
-        layers: list[nn.Module] = [
-            nn.Conv2d(inputs, outputs, kernel, stride, padding=(kernel - 1) // 2, groups=groups, bias=False),
-            make_norm(norm, outputs, eps=eps),
-        ]
-        if activation is not None:
-            layers.append(activation())
-        super().__init__(*layers)
+        padding = (kernel - 1) // 2
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+        last = () if activation is None else (activation(),)
+        super().__init__(convolution, make_norm(norm, outputs, eps=eps), *last)
 
 
 class StochasticDepth(nn.Module):
@@ -88,6 +80,15 @@ class StochasticDepth(nn.Module):
 
 class SpectrogramNetwork(nn.Module):
     """A network whose `forward` is `classifier(embed(x))`, so that the classifier can be replaced by another head.
+
+    Every such network takes these arguments besides its size:
+        in_channels: channels of the image: 1 for a spectrogram.
+        n_classes: width of the output.
+        image_size: height and width of the smallest image it will see, in pixels; for a spectrogram, mels and frames.
+        norm: the normalisation after each convolution.
+        dropout: share of the embedding dropped in training.
+        trainable_blocks: how many of the last blocks train in addition to the last hidden layer and the classifier;
+            None: all. A ConfigError if there are fewer, or if the images are too small to be halved so often.
 
     Attributes:
         embedding_size: width of the embedding.
@@ -126,19 +127,13 @@ class SpectrogramNetwork(nn.Module):
         return self
 
     def _train_last(self, trainable: int | None, blocks: Sequence[Sequence[nn.Module]]) -> None:
-        """Freezes all but the last `trainable` of `blocks` (None: freezes nothing); the head always trains.
-
-        Raises:
-            ConfigError: there are fewer blocks.
-        """
+        """Freezes all but the last `trainable` of `blocks` (None: freezes nothing); the head always trains."""
         if trainable is None:
             return
         if not 0 <= trainable <= len(blocks):
-            raise ConfigError(
-                [f"model.trainable_blocks={trainable}, but this network has {len(blocks)} blocks"],
-                f"Choose 0 (train the head only) to {len(blocks)}, or null for all.",
-                keys=["model.trainable_blocks"],
-            )
+            remedy = f"Choose 0 (train the head only) to {len(blocks)}, or null for all."
+            why = f"is impossible: this network has {len(blocks)} blocks"
+            raise ConfigError.of("model.trainable_blocks", trainable, why, remedy)
         self._frozen = [part for block in blocks[: len(blocks) - trainable] for part in block]
         for part in self._frozen:
             part.requires_grad_(False)
@@ -147,15 +142,8 @@ class SpectrogramNetwork(nn.Module):
 class PooledNetwork(SpectrogramNetwork):
     """Blocks of convolutions, the average over pixels, dropout, and a linear layer.
 
-    Args:
-        features: the blocks in order; the last is the convolution that makes the embedding.
-        embedding_size: channels of the last block.
-        n_classes: width of the output.
-        dropout: share of the embedding dropped in training.
-        trainable_blocks: how many blocks train in addition to the last and the classifier; None: all.
-
-    Raises:
-        ConfigError: more trainable blocks than there are.
+    `features` are the blocks in order; the last is the convolution that makes the embedding, of `embedding_size`
+    channels, and it always trains.
     """
 
     published_names: ClassVar[Mapping[str, str]] = {"classifier.1.": "classifier."}
@@ -175,7 +163,11 @@ class PooledNetwork(SpectrogramNetwork):
         # No module at all for 0: nn.Dropout(0) would still draw random numbers.
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.classifier = nn.Linear(embedding_size, n_classes)
-        init_convolutions(self)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         nn.init.zeros_(self.classifier.bias)
         self._train_last(trainable_blocks, [[block] for block in features[:-1]])
 
@@ -185,41 +177,18 @@ class PooledNetwork(SpectrogramNetwork):
         return dropped
 
 
-def check_size(name: str, size: tuple[int, int], *, halvings: int, norm: Norm, rounds_up: bool) -> None:
-    """Checks that images of `size` are large enough for a network that halves them `halvings` times.
+def check_size(name: str, size: tuple[int, int], *, norm: Norm, rounds_up: bool = True) -> None:
+    """Checks that images of `size` (height, width) are large enough for a network that halves them five times.
 
-    Args:
-        name: the network's, for the error.
-        size: height and width of the smallest image, in pixels.
-        halvings: number of halvings.
-        norm: an instance norm needs at least two pixels everywhere.
-        rounds_up: strided convolutions round a half up, pooling rounds it down.
-
-    Raises:
-        ConfigError: too small; names the size and the smallest that works.
+    Strided convolutions round a half up, pooling rounds it down. The ConfigError names the size and the smallest that
+    works.
     """
-    factor = 2**halvings
-    height, width = ((-(-side // factor) if rounds_up else side // factor) for side in size)
-    what = f"model.name={name!r} halves {size[0]} x {size[1]} items {halvings} times, which leaves {height} x {width}"
+    height, width = ((-(-side // 32) if rounds_up else side // 32) for side in size)
+    what = f"model.name={name!r} halves {size[0]} x {size[1]} items 5 times, which leaves {height} x {width}"
     if not height or not width:
-        raise ConfigError(
-            [what],
-            f"Make both sides {factor} or more (for audio: more data.n_mels, longer clips or a shorter "
-            "data.hop_length), or choose another model.",
-            keys=["model.name"],
-        )
+        remedy = "Make both sides 32 or more (for audio: more data.n_mels, longer clips or a shorter data.hop_length)"
+        raise ConfigError([what], f"{remedy}, or choose another model.", keys=["model.name"])
     if norm == "instance" and height * width == 1:
-        raise ConfigError(
-            [f"{what}: an instance norm needs more than one pixel"],
-            f"Choose model.norm=batch or group, or a side of {factor + 1 if rounds_up else 2 * factor} or more.",
-            keys=["model.norm", "model.name"],
-        )
-
-
-def init_convolutions(model: nn.Module) -> None:
-    """He's initialisation by fan-out, for every convolution; biases are zero."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        remedy = f"Choose model.norm=batch or group, or a side of {33 if rounds_up else 64} or more."
+        what += ": an instance norm needs more than one pixel"
+        raise ConfigError([what], remedy, keys=["model.norm", "model.name"])

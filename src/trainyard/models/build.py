@@ -1,7 +1,6 @@
 """From a model's name and settings to a network, and to the `config.json` that can rebuild it.
 
-`config.kinds` has the package of each model; initial weights, another head and quantisation, which every network
-may have, are added here. Reads no files except those of weights, and knows no runs.
+Each model's package builds it; initial weights, another head and quantisation are added here. Knows no runs.
 """
 
 from __future__ import annotations
@@ -74,10 +73,7 @@ def model_config(
 ) -> dict[str, Any]:
     """The contents of `config.json` for `build_model` with the same arguments: plain JSON values.
 
-    `weights` is not part of it: a checkpoint has its own.
-
-    Raises:
-        ConfigError: as `build_model`, except for errors that occur only in building.
+    `weights` is not part of it: a checkpoint has its own. Raises ConfigErrors as `build_model` does.
     """
     _check_head(name, head, head_scale)
     described: dict[str, Any] = _kind(name).describe(name=name, item_shape=item_shape, classes=classes, **settings)
@@ -89,11 +85,8 @@ def from_model_config(
 ) -> nn.Module:
     """The network that `model_config` described, with fresh weights.
 
-    Args:
-        config: the contents of `config.json`.
-        files: name to text of the files beside it, from which a text encoder takes its tokenizer; without them
-            no checkpoint of it can be written.
-        trust: build a network of the user's own from outside the allow-list.
+    `files` has the texts of the files beside `config.json`, from which a text encoder takes its tokenizer; without them
+    no checkpoint of it can be written. `trust` builds a network of the user's own from outside the allow-list.
 
     Raises:
         UnsafeTargetError: it is such a network, and `trust` is off.
@@ -125,27 +118,17 @@ def _completed(model: nn.Module, item_shape: Sequence[int], head_scale: float | 
 
 def _check_head(name: str, head: str, scale: float | None) -> None:
     if head not in ("linear", "cosine"):
-        raise ConfigError([f"model head {head!r} is not linear or cosine"], "Use linear or cosine.", keys=["head"])
+        raise ConfigError.of("head", head, "is not linear or cosine", "Use linear or cosine.")
     if (head == "cosine") != (scale is not None):
-        raise ConfigError(
-            [f"a {head} head of scale {scale}"],
-            "A cosine head has a scale, and a linear head has none.",
-            keys=["head_scale"],
-        )
+        remedy = "A cosine head has a scale, and a linear head has none."
+        raise ConfigError.of("head_scale", scale, f"is given for a {head} head", remedy)
     if head == "cosine" and not getattr(kinds.members("model").get(name), "takes_cosine_head", True):
-        raise ConfigError(
-            [f"model={name} cannot have a cosine head"],
-            "Choose another model, or a linear head.",
-            keys=["head", "model.name"],
-        )
+        remedy = "Choose another model, or a linear head."
+        raise ConfigError([f"model={name} cannot have a cosine head"], remedy, keys=["head", "model.name"])
 
 
 def _kind(name: str) -> Any:
-    """The torch side of the package that has the model.
-
-    Raises:
-        ConfigError: no package has it.
-    """
+    """The torch side of the package that has the model; a ConfigError if no package has it."""
     names = kinds.members("model")
     if name not in names:
         remedy = did_you_mean(name, names, then=f"The models are: {', '.join(names)}.")

@@ -31,13 +31,11 @@ class CNN(nn.Module):
     ) -> None:
         super().__init__()
         height, width = size
-        stages = []
-        inputs = in_channels
+        inputs, stages = in_channels, []
         for outputs in channels:
             # The batch norm's shift does the work of a bias.
-            layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)]
-            layers.append(nn.BatchNorm2d(outputs))
-            layers.append(nn.ReLU(inplace=True))
+            convolution = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)
+            layers = [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
             if max(height, width) > 1:
                 window = (min(height, 2), min(width, 2))
                 layers.append(nn.MaxPool2d(window))

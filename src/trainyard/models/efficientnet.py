@@ -21,45 +21,23 @@ class _Stage(NamedTuple):
     fused: bool  # one 3x3 convolution in place of a 1x1 and a depthwise one
     expansion: int
     stride: int
-    channels: int
-    layers: int
 
 
-_STAGES: dict[EfficientNetSize, tuple[_Stage, ...]] = {
-    "small": (
-        _Stage(True, 1, 1, 16, 1),
-        _Stage(True, 4, 2, 32, 2),
-        _Stage(True, 4, 2, 40, 2),
-        _Stage(False, 4, 2, 80, 3),
-        _Stage(False, 6, 1, 96, 4),
-        _Stage(False, 6, 2, 152, 5),
-    ),
-    "s": (
-        _Stage(True, 1, 1, 24, 2),
-        _Stage(True, 4, 2, 48, 4),
-        _Stage(True, 4, 2, 64, 4),
-        _Stage(False, 4, 2, 128, 6),
-        _Stage(False, 6, 1, 160, 9),
-        _Stage(False, 6, 2, 256, 15),
-    ),
-    "m": (
-        _Stage(True, 1, 1, 24, 3),
-        _Stage(True, 4, 2, 48, 5),
-        _Stage(True, 4, 2, 80, 5),
-        _Stage(False, 4, 2, 160, 7),
-        _Stage(False, 6, 1, 176, 14),
-        _Stage(False, 6, 2, 304, 18),
-        _Stage(False, 6, 1, 512, 5),
-    ),
-    "l": (
-        _Stage(True, 1, 1, 32, 4),
-        _Stage(True, 4, 2, 64, 7),
-        _Stage(True, 4, 2, 96, 7),
-        _Stage(False, 4, 2, 192, 10),
-        _Stage(False, 6, 1, 224, 19),
-        _Stage(False, 6, 2, 384, 25),
-        _Stage(False, 6, 1, 640, 7),
-    ),
+_STAGES = (
+    _Stage(True, 1, 1),
+    _Stage(True, 4, 2),
+    _Stage(True, 4, 2),
+    _Stage(False, 4, 2),
+    _Stage(False, 6, 1),
+    _Stage(False, 6, 2),
+    _Stage(False, 6, 1),
+)
+# Channels and layers of each stage, of which the smaller sizes have six.
+_SIZES: dict[EfficientNetSize, tuple[tuple[int, int], ...]] = {
+    "small": ((16, 1), (32, 2), (40, 2), (80, 3), (96, 4), (152, 5)),
+    "s": ((24, 2), (48, 4), (64, 4), (128, 6), (160, 9), (256, 15)),
+    "m": ((24, 3), (48, 5), (80, 5), (160, 7), (176, 14), (304, 18), (512, 5)),
+    "l": ((32, 4), (64, 7), (96, 7), (192, 10), (224, 19), (384, 25), (640, 7)),
 }
 
 
@@ -80,9 +58,9 @@ class _SqueezeExcitation(nn.Module):
 class _Residual(nn.Module):
     """MBConv or, fused, Fused-MBConv, around which the input is added where the shapes allow it."""
 
-    def __init__(self, stage: _Stage, inputs: int, stride: int, norm: Norm, drop: float) -> None:
+    def __init__(self, stage: _Stage, inputs: int, outputs: int, stride: int, norm: Norm, drop: float) -> None:
         super().__init__()
-        outputs, inner = stage.channels, inputs * stage.expansion
+        inner = inputs * stage.expansion
         layers: list[nn.Module] = []
         if stage.fused:
             first = outputs if stage.expansion == 1 else inner
@@ -105,18 +83,8 @@ class _Residual(nn.Module):
 class EfficientNetV2(PooledNetwork):
     """EfficientNetV2: a strided stem, six or seven stages, a 1x1 convolution, the average over pixels, a linear layer.
 
-    Args:
-        size: `s`, `m` or `l` as published, or `small`.
-        in_channels: channels of the image: 1 for a spectrogram.
-        n_classes: width of the output.
-        image_size: height and width of the smallest image it will see, in pixels.
-        norm: what normalises after each convolution.
-        dropout: share of the embedding dropped in training; 0 also turns stochastic depth off.
-        trainable_blocks: how many of the last blocks (the stem, then each stage) train in addition to the last
-            convolution and the classifier; None: all.
-
-    Raises:
-        ConfigError: more trainable blocks than there are, or images too small for the norm.
+    `size` is `s`, `m` or `l` as published, or `small`; `dropout` 0 also turns stochastic depth off. The blocks are the
+    stem, then each stage. The other arguments are those of `SpectrogramNetwork`.
     """
 
     def __init__(
@@ -130,18 +98,18 @@ class EfficientNetV2(PooledNetwork):
         dropout: float = 0.2,
         trainable_blocks: int | None = None,
     ) -> None:
-        check_size("efficientnet_v2", image_size, halvings=5, norm=norm, rounds_up=True)
-        stages = _STAGES[size]
-        width = stages[0].channels
+        check_size("efficientnet_v2", image_size, norm=norm)
+        sizes = _SIZES[size]
+        width = sizes[0][0]
         features: list[nn.Module] = [ConvNorm(in_channels, width, norm=norm, stride=2, eps=_EPS, activation=nn.SiLU)]
-        total, built = sum(stage.layers for stage in stages), 0
-        for stage in stages:
-            layers = []
-            for layer in range(stage.layers):
+        total, built = sum(layers for _, layers in sizes), 0
+        for stage, (channels, layers) in zip(_STAGES, sizes, strict=False):
+            residuals = []
+            for layer in range(layers):
                 drop = _STOCHASTIC_DEPTH * built / total if dropout else 0.0
-                layers.append(_Residual(stage, width, 1 if layer else stage.stride, norm, drop))
-                width, built = stage.channels, built + 1
-            features.append(nn.Sequential(*layers))
+                residuals.append(_Residual(stage, width, channels, 1 if layer else stage.stride, norm, drop))
+                width, built = channels, built + 1
+            features.append(nn.Sequential(*residuals))
         embedding_size = 1280 if size != "small" else 640
         features.append(ConvNorm(width, embedding_size, norm=norm, kernel=1, eps=_EPS, activation=nn.SiLU))
         super().__init__(features, embedding_size, n_classes, dropout=dropout, trainable_blocks=trainable_blocks)

@@ -43,72 +43,42 @@ def read_encoder(
 ) -> tuple[Any, list[Fault]]:
     """The section of an encoder from plain settings, and its faults; usable only if there are none.
 
-    Args:
-        name: as in `model.name`.
-        settings: its other fields.
-        published: for each type the sizes that have weights, see `encoder_faults`.
+    `published` has for each type the sizes with published weights, see `encoder_faults`.
     """
     model, faults = read_section("model", {**settings, "name": name})
     wrong = {key for fault in faults for key in fault.keys}
-    return model, [
-        *faults,
-        *(fault for fault in encoder_faults(model, published.get(model.type)) if not wrong & set(fault.keys)),
-    ]
+    others = [fault for fault in encoder_faults(model, published.get(model.type)) if not wrong & set(fault.keys)]
+    return model, [*faults, *others]
 
 
 def encoder_faults(model: Any, published: Collection[str] | None) -> Iterator[Fault]:
-    """Invalid combinations of `model`'s type, size, pretrained, path and sizes.
+    """Invalid combinations of the type, size, pretrained, path and sizes of `model`, the section of an encoder.
 
-    Args:
-        model: the section of an encoder.
-        published: the sizes with published weights; None if the size follows from the weights.
+    `published` are the sizes with published weights; None if the size follows from the weights.
     """
-    if published is not None:
-        yield from _size_faults(model, published)
-    yield from _random_size_faults(model)
-
-
-def _size_faults(model: Any, published: Collection[str]) -> Iterator[Fault]:
-    sizes = (MINI, *published)
-    if model.size not in sizes:
-        yield Fault(
-            f"`model.size` is {show(model.size)}, which is not a size of {model.type}{suggestion(model.size, sizes)}",
-            ("model.size", "model.type"),
-        )
-    elif model.size == MINI and model.pretrained and model.path is None:
-        yield Fault(
-            f"`model.size` is {MINI}, for which no weights are published; set model.pretrained=false, or choose "
-            f"{', '.join(published)}",
-            ("model.size", "model.pretrained"),
-        )
-
-
-def _random_size_faults(model: Any) -> Iterator[Fault]:
-    """Sizes are for random encoders, and a path is for pretrained ones."""
+    if published is not None and model.size not in (MINI, *published):
+        what = f"`model.size` is {show(model.size)}, which is not a size of {model.type}"
+        yield Fault(what + suggestion(model.size, (MINI, *published)), ("model.size", "model.type"))
+    elif published is not None and model.size == MINI and model.pretrained and model.path is None:
+        what = f"`model.size` is {MINI}, for which no weights are published; set model.pretrained=false, or choose "
+        yield Fault(what + ", ".join(published), ("model.size", "model.pretrained"))
     if model.pretrained:
         for name in _RANDOM_SIZES:
             if getattr(model, name) is not None:
-                yield Fault(
-                    f"`model.{name}` is {getattr(model, name)}, but pretrained weights have fixed sizes; "
-                    "leave it out, or set model.pretrained=false",
-                    (f"model.{name}", "model.pretrained"),
-                )
+                what = f"`model.{name}` is {getattr(model, name)}, but pretrained weights have fixed sizes"
+                keys = (f"model.{name}", "model.pretrained")
+                yield Fault(f"{what}; leave it out, or set model.pretrained=false", keys)
     elif model.path is not None:
-        yield Fault(
-            f"`model.path` is {show(model.path)}, but `model.pretrained` is false, so nothing would be loaded; "
-            "set only one of them",
-            ("model.path", "model.pretrained"),
-        )
+        what = f"`model.path` is {show(model.path)}, but `model.pretrained` is false, so nothing would be loaded"
+        yield Fault(f"{what}; set only one of them", ("model.path", "model.pretrained"))
     yield from head_faults(model.hidden_size, model.num_heads)
 
 
 def head_faults(width: int | None, heads: int | None) -> Iterator[Fault]:
     """The width must be a multiple of the number of heads; None is not checked."""
     if width is not None and heads is not None and heads > 0 and width % heads:
-        yield Fault(
-            f"`model.hidden_size` {width} is not a multiple of `model.num_heads` {heads}",
-            ("model.hidden_size", "model.num_heads"),
-        )
+        what = f"`model.hidden_size` {width} is not a multiple of `model.num_heads` {heads}"
+        yield Fault(what, ("model.hidden_size", "model.num_heads"))
 
 
 def class_faults(classes: Sequence[str], *, least: int = 2) -> Iterator[Fault]:

@@ -19,19 +19,13 @@ _SHORTEST = 1e-6  # a shorter vector has no direction: its cosines are 0, and so
 
 
 class CosineLinear(nn.Module):
-    """`scale` times the cosine between each item and each class: `scale * x·W_c / (|x| |W_c|)`, without a bias.
-
-    Args:
-        in_features: width of the embeddings, D.
-        out_features: classes, C.
-        scale: largest logit; 10 to 80.
-    """
+    """`scale` (10 to 80) times the cosine of each item and class: `scale * x·W_c / (|x| |W_c|)`, without a bias."""
 
     def __init__(self, in_features: int, out_features: int, scale: float) -> None:
         super().__init__()
         if not (math.isfinite(scale) and scale > 0):
-            what = f"the scale {scale} of a cosine head is not a finite number above 0"
-            raise ConfigError([what], "Set a scale such as 30.", keys=["training.margin.scale"])
+            why = "of a cosine head is not a finite number above 0"
+            raise ConfigError.of("training.margin.scale", scale, why, "Set a scale such as 30.")
         self.in_features = in_features
         self.out_features = out_features
         self.scale = float(scale)
@@ -40,7 +34,9 @@ class CosineLinear(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Logits float32 [B, C] in [-scale, scale] of embeddings [B, D]; computed in float32 under autocast, too."""
-        with _in_float32(embeddings.device.type):
+        device = embeddings.device.type
+        # only if autocast is on: an exporter would write the context into its graph
+        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext():
             cosines = functional.linear(_directions(embeddings.float()), _directions(self.weight.float()))
         return self.scale * cosines
 
@@ -58,11 +54,9 @@ def with_cosine_head(model: nn.Module, scale: float) -> nn.Module:
     last = getattr(model, "classifier", None)
     if not isinstance(last, nn.Linear):
         found = "nothing" if last is None else f"a {type(last).__name__}"
-        raise ConfigError(
-            [f"a {type(model).__name__} cannot have a cosine head: its `classifier` is {found}, not a linear layer"],
-            "Choose another model, or unset training.use_arcface.",
-            keys=["training.use_arcface", "model.name"],
-        )
+        what = f"a {type(model).__name__} cannot have a cosine head: its `classifier` is {found}, not a linear layer"
+        remedy = "Choose another model, or unset training.use_arcface."
+        raise ConfigError([what], remedy, keys=["training.use_arcface", "model.name"])
     head = CosineLinear(last.in_features, last.out_features, scale)
     model.classifier = head.to(last.weight.device)
     return model
@@ -71,8 +65,3 @@ def with_cosine_head(model: nn.Module, scale: float) -> nn.Module:
 def _directions(vectors: Tensor) -> Tensor:
     lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     return torch.where(lengths > _SHORTEST, vectors / lengths.clamp_min(_SHORTEST), 0.0)
-
-
-def _in_float32(device: str) -> contextlib.AbstractContextManager[object]:
-    # only if autocast is on: an exporter would write the context into its graph
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()

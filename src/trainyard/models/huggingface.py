@@ -7,6 +7,7 @@ does not need it there.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -17,59 +18,34 @@ from trainyard.errors import ConfigError
 
 
 def transformers() -> ModuleType:
-    """The library. Its classes are imported on first use: do that inside `without_torchao`.
-
-    Raises:
-        ConfigError: it is not installed; the remedy is what to install.
-    """
-    _require("transformers")
-    import transformers
-
-    return transformers
+    """transformers, or a ConfigError. Its classes are imported on first use: do that inside `without_torchao`."""
+    return _imported("transformers")
 
 
 def tokenizers() -> ModuleType:
-    """The library, a dependency of transformers.
-
-    Raises:
-        ConfigError: it is not installed; the remedy is what to install.
-    """
-    _require("tokenizers")
-    import tokenizers
-
-    return tokenizers
+    """tokenizers, a dependency of transformers, or a ConfigError that says what to install."""
+    return _imported("tokenizers")
 
 
 def peft() -> ModuleType:
-    """The library.
-
-    Raises:
-        ConfigError: it is not installed; the remedy is what to install.
-    """
-    _require("peft")
+    """peft, or a ConfigError that says what to install."""
     with without_torchao():
-        import peft
-    return peft
+        return _imported("peft")
 
 
 def model_classes(config_name: str, model_name: str) -> tuple[Any, Any]:
-    """The two classes of transformers with these names.
-
-    Raises:
-        ConfigError: transformers is not installed.
-    """
+    """The two classes of transformers with these names, or a ConfigError that says what to install."""
     library = transformers()
     with without_torchao():
         return getattr(library, config_name), getattr(library, model_name)
 
 
-def _require(name: str) -> None:
+def _imported(name: str) -> ModuleType:
     if importlib.util.find_spec(name) is None:
-        raise ConfigError(
-            [f"an encoder needs the library {name}, which is not installed"],
-            "Install it with `pip install 'trainyard[speech]'`, or for texts with `pip install 'trainyard[text]'`.",
-            keys=["model.name"],
-        )
+        what = f"an encoder needs the library {name}, which is not installed"
+        remedy = "Install it with `pip install 'trainyard[speech]'`, or for texts with `pip install 'trainyard[text]'`."
+        raise ConfigError([what], remedy, keys=["model.name"])
+    return importlib.import_module(name)
 
 
 @contextlib.contextmanager

@@ -24,8 +24,6 @@ from trainyard.models.mobilenet import MobileNetV2
 from trainyard.models.panns import PannsCnn14
 from trainyard.models.schema import CnnModel, EfficientNetV2Model, MlpModel, MobileNetV2Model, PannsCnn14Model
 
-__all__ = ["build", "describe", "rebuild"]
-
 _PREFIX = "trainyard-"
 _NOT_KEPT = ("name", "weights")  # a checkpoint has its own weights
 
@@ -35,15 +33,8 @@ def build(
 ) -> nn.Module:
     """A freshly initialised network with a linear head, taking float32 [B, *item_shape] to logits [B, len(classes)].
 
-    Args:
-        name: of the network.
-        item_shape: the shape of one item, without the batch; convolutional networks need (C, H, W) or (H, W).
-        classes: class names, in the order of the outputs.
-        trust: not used.
-        settings: the fields of the network's dataclass in `schema`, except `weights`.
-
-    Raises:
-        ConfigError: invalid settings, shape or classes.
+    Convolutional networks need items of shape (C, H, W) or (H, W). `settings` are the fields of the network's dataclass
+    in `schema`, except `weights`; a ConfigError lists all that is wrong with them. `trust` is not used.
     """
     model = _checked(name, item_shape, classes, settings)
     if isinstance(model, MlpModel):
@@ -52,10 +43,7 @@ def build(
     size = (sides[0], sides[1])
     if isinstance(model, CnnModel):
         return CNN(in_channels, model.channels, len(classes), size=size, dropout=model.dropout)
-    common: dict[str, Any] = {
-        "image_size": size,
-        **{key: getattr(model, key) for key in ("norm", "dropout", "trainable_blocks")},
-    }
+    common = {key: getattr(model, key) for key in ("norm", "dropout", "trainable_blocks")} | {"image_size": size}
     match model:
         case EfficientNetV2Model():
             return EfficientNetV2(model.size, in_channels, len(classes), **common)
@@ -68,11 +56,7 @@ def build(
 
 
 def describe(*, name: str, item_shape: Sequence[int], classes: Sequence[str], **settings: Any) -> dict[str, Any]:
-    """The contents of `config.json` for `build` with the same arguments: plain JSON values.
-
-    Raises:
-        ConfigError: as `build`, except for errors that occur only in building.
-    """
+    """The contents of `config.json` for `build` with the same arguments, after the same checks of the settings."""
     model = _checked(name, item_shape, classes, settings)
     values = {field.name: getattr(model, field.name) for field in fields(model) if field.name not in _NOT_KEPT}
     return {
@@ -87,36 +71,22 @@ def describe(*, name: str, item_shape: Sequence[int], classes: Sequence[str], **
 
 
 def rebuild(config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False) -> nn.Module:
-    """The network that `describe` described, with fresh weights. Unknown keys are ignored.
-
-    Args:
-        config: the contents of config.json.
-        files: not used.
-        trust: not used.
+    """The network that `describe` described, with fresh weights; unknown keys, `files` and `trust` are ignored.
 
     Raises:
-        CheckpointError: a config that lacks a key, or whose labels are not numbered from 0.
+        CheckpointError: `config` lacks a key, or its labels are not numbered from 0.
         ConfigError: sizes that cannot be built.
     """
     model_type = str(config["model_type"])
     name = model_type.removeprefix(_PREFIX)
     keys = [field.name for field in fields(kinds.members("model")[name]) if field.name not in _NOT_KEPT]
     missing = [key for key in ("item_shape", "id2label", *keys) if key not in config]
-    if missing:
-        raise CheckpointError(
-            f"config.json of a {model_type} lacks {', '.join(map(repr, missing))}.",
-            "Use the config.json that was saved with the weights.",
-            value=missing,
-            place="config.json",
-        )
-    labels = {int(index): str(label) for index, label in config["id2label"].items()}
-    if sorted(labels) != list(range(len(labels))):
-        raise CheckpointError(
-            f"config.json numbers its labels {sorted(labels)}, not 0 to {len(labels) - 1}.",
-            "Use the config.json that was saved with the weights.",
-            value=sorted(labels),
-            place="config.json",
-        )
+    labels = {int(index): str(label) for index, label in config.get("id2label", {}).items()}
+    if missing or sorted(labels) != list(range(len(labels))):
+        lacks = f"of a {model_type} lacks {', '.join(map(repr, missing))}"
+        disorder = f"numbers its labels {sorted(labels)}, not 0 to {len(labels) - 1}"
+        what, remedy = f"config.json {lacks if missing else disorder}.", "Use the one that was saved with the weights."
+        raise CheckpointError(what, remedy, value=missing or sorted(labels), place="config.json")
     classes = [labels[index] for index in range(len(labels))]
     return build(name=name, item_shape=config["item_shape"], classes=classes, **{key: config[key] for key in keys})
 
@@ -133,7 +103,7 @@ def _shape_faults(name: str, item_shape: Sequence[int]) -> Iterator[Fault]:
         yield Fault(f"items of shape {tuple(item_shape)} are empty", ("data",))
     elif name != "mlp" and len(item_shape) not in (2, 3):
         yield Fault(
-            f"model.name={name!r} takes items of shape (channels, height, width), "
-            f"but the data's are {tuple(item_shape)}; model=mlp takes any shape",
+            f"model.name={name!r} takes items of shape (channels, height, width), but the data's are "
+            f"{tuple(item_shape)}; model=mlp takes any shape",
             ("model.name", "data"),
         )

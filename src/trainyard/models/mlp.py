@@ -16,11 +16,8 @@ from torch import Tensor, nn
 class MLP(nn.Module):
     """Fully connected layers with ReLU between them; `MLP(784, (453,), 10)` is 784-453-10.
 
-    Args:
-        input_size: numbers in one item, all its dimensions multiplied.
-        hidden: the width of each hidden layer; empty for a linear classifier.
-        n_classes: width of the output.
-        dropout: share of hidden units dropped in training, after each hidden layer.
+    `input_size` is all dimensions of an item multiplied. `hidden` may be empty, for a linear classifier. `dropout` is
+    the share of hidden units dropped in training, after each hidden layer.
     """
 
     def __init__(self, input_size: int, hidden: Sequence[int], n_classes: int, dropout: float = 0.0) -> None:

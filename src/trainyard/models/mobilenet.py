@@ -38,18 +38,8 @@ class _InvertedResidual(nn.Module):
 class MobileNetV2(PooledNetwork):
     """MobileNetV2: a strided stem, 17 inverted residuals, a 1x1 convolution, the average over pixels, a linear layer.
 
-    Args:
-        width: multiplies the channels; each is rounded to a multiple of 8.
-        in_channels: channels of the image: 1 for a spectrogram.
-        n_classes: width of the output.
-        image_size: height and width of the smallest image it will see, in pixels.
-        norm: what normalises after each convolution.
-        dropout: share of the embedding dropped in training.
-        trainable_blocks: how many of the last of 18 blocks (the stem, then each residual) train in addition to
-            the last convolution and the classifier; None: all.
-
-    Raises:
-        ConfigError: more trainable blocks than there are, or images too small for the norm.
+    `width` multiplies the channels, each rounded to a multiple of 8. The 18 blocks are the stem, then each residual.
+    The other arguments are those of `SpectrogramNetwork`.
     """
 
     def __init__(
@@ -63,7 +53,7 @@ class MobileNetV2(PooledNetwork):
         dropout: float = 0.2,
         trainable_blocks: int | None = None,
     ) -> None:
-        check_size("mobilenet_v2", image_size, halvings=5, norm=norm, rounds_up=True)
+        check_size("mobilenet_v2", image_size, norm=norm)
         inputs = _divisible(_STEM * width)
         features: list[nn.Module] = [ConvNorm(in_channels, inputs, norm=norm, stride=2, activation=nn.ReLU6)]
         for expansion, channels, layers, first_stride in _STAGES:

@@ -39,18 +39,8 @@ class PannsCnn14(SpectrogramNetwork):
     Deviations: the outputs are logits, while the published network ends in a sigmoid, and there is one dropout
     rate, while the published one has 0.2 after blocks and 0.5 around `fc1`.
 
-    Args:
-        width: channels of the first block, doubled in each; 64 as published.
-        in_channels: channels of the spectrogram, usually 1.
-        n_classes: width of the output.
-        image_size: mels, and the fewest frames it will see.
-        norm: the normalisation after each convolution. With `batch`, the input is also normalised per mel.
-        dropout: share dropped in training after each block and before and after the last hidden layer.
-        trainable_blocks: how many of the last of the 6 blocks train in addition to `fc1` and the classifier;
-            None: all.
-
-    Raises:
-        ConfigError: more trainable blocks than there are, or items too small to halve five times.
+    `width` is the channels of the first block, doubled in each; 64 as published. With `norm="batch"`, the input is also
+    normalised per mel; `dropout` also follows each block. The other arguments are those of `SpectrogramNetwork`.
     """
 
     published_names: ClassVar[Mapping[str, str]] = {"fc_audioset.": "classifier."}
@@ -67,7 +57,7 @@ class PannsCnn14(SpectrogramNetwork):
         trainable_blocks: int | None = None,
     ) -> None:
         super().__init__()
-        check_size("panns_cnn14", image_size, halvings=_BLOCKS - 1, norm=norm, rounds_up=False)
+        check_size("panns_cnn14", image_size, norm=norm, rounds_up=False)
         self.bn0 = nn.BatchNorm2d(image_size[0]) if norm == "batch" else nn.Identity()
         inputs, outputs = in_channels, width
         for number in range(1, _BLOCKS + 1):

@@ -24,15 +24,9 @@ T = TypeVar("T")
 
 
 def load_from(source: str, what: str, load: Callable[[bool], T]) -> T:
-    """The result of `load(local_files_only)`: from the directory or the cache, else from the hub.
+    """The result of `load(local_files_only)` for a directory or hub id: from the directory or the cache, else the hub.
 
-    Args:
-        source: a directory, or a hub id.
-        what: the thing to load, for an error.
-        load: called with True, then perhaps with False.
-
-    Raises:
-        ConfigError: it cannot be loaded.
+    If it cannot be loaded, a ConfigError names `source` and `what` was to be loaded.
     """
     with errors_only(), without_torchao():
         if Path(source).exists():
@@ -44,15 +38,7 @@ def load_from(source: str, what: str, load: Callable[[bool], T]) -> T:
 
 
 def load_config(source: str, what: str) -> Any:
-    """transformers' config of the model in the directory or hub repository `source`.
-
-    Args:
-        source: a directory, or a hub id.
-        what: the kind of model, for an error.
-
-    Raises:
-        ConfigError: there is none.
-    """
+    """transformers' config of the model in the directory or hub repository `source`; `what` names it in an error."""
     library = transformers()
     config = load_from(source, what, lambda local: library.AutoConfig.from_pretrained(source, local_files_only=local))
     config.__dict__.pop("trainyard", None)  # the settings of the run that trained it do not apply to this run
@@ -62,32 +48,17 @@ def load_config(source: str, what: str) -> Any:
 def load_model(model_class: Any, source: str, config: Any, what: str, is_head: Callable[[str], bool]) -> Any:
     """transformers' `model_class`, built from `config`, with the weights from `source`; a missing head is new.
 
-    Args:
-        model_class: of transformers.
-        source: a directory, or a hub id.
-        config: of the whole model.
-        what: the kind of model, for an error.
-        is_head: whether the weight of that name may be missing, or have another shape.
-
-    Raises:
-        ConfigError: weights of the encoder are missing or have another shape; names them.
+    `source` is a directory or a hub id, and `what` the kind of model, for an error. `is_head` says whether the weight
+    of that name may be missing or have another shape; all other such weights are named by a ConfigError.
     """
     if (Path(source) / _ADAPTER).exists():
-        raise ConfigError(
-            [f"model.path={source!r} is an encoder with a separate LoRA, but a plain encoder is required"],
-            "Export it merged first, or start a run of the same model.* from it with run.checkpoint_path.",
-            keys=["model.path"],
-        )
+        why = "is an encoder with a separate LoRA, but a plain encoder is required"
+        remedy = "Export it merged first, or start a run of the same model.* from it with run.checkpoint_path."
+        raise ConfigError.of("model.path", source, why, remedy)
+    how = {"output_loading_info": True, "ignore_mismatched_sizes": True, "dtype": torch.float32}
 
     def load(local: bool) -> Any:
-        return model_class.from_pretrained(
-            source,
-            config=config,
-            local_files_only=local,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            dtype=torch.float32,
-        )
+        return model_class.from_pretrained(source, config=config, local_files_only=local, **how)
 
     model, info = load_from(source, what, load)
     missing = sorted(key for key in info["missing_keys"] if not is_head(key))
@@ -114,20 +85,12 @@ def _explained(source: str, what: str, load: Callable[[], T]) -> T:
         return load()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ConfigError(
-            [f"no {what} can be loaded from {source!r}: {reason}"],
-            "Set model.path to a hub id or to a directory with config.json and the weights, or set "
-            "model.pretrained=false.",
-            keys=["model.path"],
-        ) from error
+        remedy = "Set it to a hub id or to a directory with config.json and the weights, or set model.pretrained=false."
+        raise ConfigError.of("model.path", source, f"has no {what} that can be loaded: {reason}", remedy) from error
 
 
 def _require_hub(source: str) -> None:
-    """Queries the hub for `source` once; transformers alone would retry for half a minute.
-
-    Raises:
-        ConfigError: there is no answer, or no such model.
-    """
+    """Queries the hub for `source` once; transformers alone would retry for half a minute."""
     from huggingface_hub import HfApi
     from huggingface_hub import errors as hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
@@ -139,15 +102,12 @@ def _require_hub(source: str) -> None:
     except (HFValidationError, OfflineModeIsEnabled, HfHubHTTPError, http_error, OSError) as error:
         match error:
             case HFValidationError():
-                problem = f"model.path={source!r} is neither a directory that exists nor a hub id"
+                why = "is neither a directory that exists nor a hub id"
             case OfflineModeIsEnabled():
-                problem = f"the model {source!r} is not in the cache, and HF_HUB_OFFLINE forbids the download"
+                why = "is not in the cache, and HF_HUB_OFFLINE forbids the download"
             case HfHubHTTPError():
-                problem = f"the hub refused the model {source!r} (status {error.response.status_code})"
+                why = f"was refused by the hub (status {error.response.status_code})"
             case _:
-                problem = f"the model {source!r} is not in the cache, and the hub cannot be reached"
-        raise ConfigError(
-            [problem],
-            "Set model.path to a local directory, or start from random weights with model.pretrained=false.",
-            keys=["model.path"],
-        ) from error
+                why = "is not in the cache, and the hub cannot be reached"
+        remedy = "Set it to a local directory, or start from random weights with model.pretrained=false."
+        raise ConfigError.of("model.path", source, why, remedy) from error

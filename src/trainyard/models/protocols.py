@@ -41,11 +41,7 @@ class StartsAtPrior(Protocol):
     """A model whose initial outputs can be set to the frequency of each label."""
 
     def start_at_prior(self, log_odds: Tensor) -> None:
-        """Sets the output's bias.
-
-        Args:
-            log_odds: float [C], `log(p / (1 - p))` of each label; if each item has one label, `log(p)`.
-        """
+        """Sets the output's bias to the log-odds of each label, float [C]; for one label an item, to `log(p)`."""
 
 
 @runtime_checkable

@@ -9,9 +9,10 @@ they only make the results worse. Knows no ONNX and no files.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -54,11 +55,8 @@ class QuantAware(nn.Module):
             ConfigError: items of another shape; the graph is built for one.
         """
         if tuple(images.shape[1:]) != self.item_shape:
-            raise ConfigError(
-                [f"a network prepared for int8 takes items of {self.item_shape}, but got {tuple(images.shape[1:])}"],
-                "Prepare it for the shape of the data, or resize the data.",
-                keys=["data"],
-            )
+            what = f"a network prepared for int8 takes items of {self.item_shape}, but got {tuple(images.shape[1:])}"
+            raise ConfigError([what], "Prepare it for the shape of the data, or resize the data.", keys=["data"])
         with torch.autocast(images.device.type, enabled=False):
             images = images.float()
             if self.training and images.shape[0] == 1:  # as SpectrogramNetwork.forward
@@ -128,9 +126,8 @@ def quantization_aware(model: nn.Module, item_shape: Sequence[int]) -> QuantAwar
         exported = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
         graph = _usable(prepare(exported.module(), quantizer))
     _correct(graph, norms)
-    prepared = QuantAware(
-        graph, item_shape, frozenset(f"{name}.running_mean" for name, norm in norms.items() if not norm.training)
-    )
+    frozen = frozenset(f"{name}.running_mean" for name, norm in norms.items() if not norm.training)
+    prepared = QuantAware(graph, item_shape, frozen)
     _shape_ranges(prepared, device)
     prepared.train()
     return prepared
@@ -146,13 +143,9 @@ def converted(model: QuantAware) -> nn.Module:
         UserError: `model` was never trained, so its activations have no ranges.
     """
     if not model.is_calibrated:
-        raise UserError(
-            "The network has no int8 ranges yet; training learns them.",
-            "Train it for at least one epoch, with model.qat=true.",
-            place="model.qat",
-        )
-    model = copy.deepcopy(model).cpu()
-    model.eval()
+        what = "The network has no int8 ranges yet; training learns them."
+        raise UserError(what, "Train it for at least one epoch, with model.qat=true.", place="model.qat")
+    model = copy.deepcopy(model).cpu().eval()
     with torch.no_grad():
         model(torch.zeros(1, *model.item_shape))  # updates the ranges of the weights after the last step
         _fold_batch_norms(model.graph)
@@ -168,8 +161,7 @@ def unquantised(model: QuantAware) -> nn.Module:
 
     It computes on the CPU, in evaluation mode only; `model` is unchanged.
     """
-    model = copy.deepcopy(model).cpu()
-    model.eval()
+    model = copy.deepcopy(model).cpu().eval()
     with torch.no_grad():
         _fold_batch_norms(model.graph)
     graph = model.graph
@@ -195,11 +187,9 @@ def _torchao() -> tuple[Any, Any]:
             from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
             from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            [f"model.qat=true needs torchao, and {error.name} is not installed"],
-            "Install it with `pip install 'trainyard[export]'`, or set model.qat=false.",
-            keys=["model.qat"],
-        ) from error
+        why = f"needs torchao, and {error.name} is not installed"
+        remedy = "Install it with `pip install 'trainyard[export]'`, or set model.qat=false."
+        raise ConfigError.of("model.qat", "true", why, remedy) from error
 
     class WeightRange(observer.PerChannelMinMaxObserver):
         """The current range of each output channel's weights; torchao's observers average over past steps."""
@@ -212,14 +202,11 @@ def _torchao() -> tuple[Any, Any]:
 
     config = x86.get_default_x86_inductor_quantization_config(is_qat=True)
     rounding = fake_quantize.FakeQuantize.with_args
-    activation = dataclasses.replace(
-        config.input_activation, observer_or_fake_quant_ctr=rounding(observer=observer.MovingAverageMinMaxObserver)
-    )
-    weight = dataclasses.replace(config.weight, observer_or_fake_quant_ctr=rounding(observer=WeightRange))
+    averaged = rounding(observer=observer.MovingAverageMinMaxObserver)
+    activation = replace(config.input_activation, observer_or_fake_quant_ctr=averaged)
+    weight = replace(config.weight, observer_or_fake_quant_ctr=rounding(observer=WeightRange))
     quantizer = x86.X86InductorQuantizer()
-    quantizer.set_global(
-        dataclasses.replace(config, input_activation=activation, output_activation=activation, weight=weight)
-    )
+    quantizer.set_global(replace(config, input_activation=activation, output_activation=activation, weight=weight))
     return prepare_qat_pt2e, quantizer
 
 
@@ -244,10 +231,7 @@ def _set(node: Node, place: int, value: bool | float | None) -> bool:
 
 def _tensor(graph: GraphModule, node: Node) -> Tensor:
     assert node.op == "get_attr", node
-    found: Any = graph
-    for name in str(node.target).split("."):
-        found = getattr(found, name)
-    tensor: Tensor = found
+    tensor: Tensor = attrgetter(str(node.target))(graph)
     return tensor
 
 
@@ -260,11 +244,11 @@ def _correct(graph: GraphModule, norms: dict[str, nn.BatchNorm2d]) -> None:
     for node in list(graph.graph.nodes):
         if node.target is _BATCH_NORM:
             norm = norms[str(node.args[_MEAN].target).removesuffix(".running_mean")]
-            _set(node, _MOMENTUM, norm.momentum)
-            _set(node, _EPS, norm.eps)
-            for user in node.args[_VAR].users:
+            node.update_arg(_MOMENTUM, norm.momentum)
+            node.update_arg(_EPS, norm.eps)
+            for user in list(node.args[_VAR].users):
                 if user.target is torch.ops.aten.add.Tensor:  # var + eps, for the scale of the fused weight
-                    _set(user, 1, norm.eps)
+                    user.update_arg(1, norm.eps)
         elif node.target == "_guards_fn" or (
             node.target is torch.ops.aten.add_.Tensor and str(node.args[0].target).endswith(".num_batches_tracked")
         ):

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from trainyard import durable
 
-FileWriter = Callable[[Path], None]  # writes one file to the given path
-
 
 def torch_file(value: Any) -> Callable[[Path], None]:
     """A writer of a file for `torch.load`. Its bytes do not depend on the path it is written to."""

@@ -27,23 +27,14 @@ _NAMED = 3  # tensors of each kind that a description names
 
 @dataclass(frozen=True)
 class Report:
-    """The result of loading each tensor of a file into a model.
-
-    Attributes:
-        where: the file.
-        matched: names loaded unchanged.
-        reshaped: names loaded after summing the input channels, with a description.
-        skipped: names in both with different shapes, with both shapes: left as initialised.
-        missing: names in the model only: left as initialised.
-        unexpected: names in the file only.
-    """
+    """The result of loading each tensor of the file `where` into a model, as names."""
 
     where: str
-    matched: tuple[str, ...]
-    reshaped: Mapping[str, str]
-    skipped: Mapping[str, str]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
+    matched: tuple[str, ...]  # loaded unchanged
+    reshaped: Mapping[str, str]  # loaded after summing the input channels, with a description
+    skipped: Mapping[str, str]  # in both, but left as initialised, because the shapes differ; with both shapes
+    missing: tuple[str, ...]  # in the model only: left as initialised
+    unexpected: tuple[str, ...]  # in the file only
 
     def describe(self) -> str:
         """One paragraph for a log."""
@@ -65,13 +56,11 @@ class Report:
 def read_weights(path: Path | str) -> dict[str, Any]:
     """The contents of a `.safetensors` file, or of one written by torch.save, on the CPU.
 
-    Raises:
-        ConfigError: there is no file, or it does not hold weights (or would run code when read).
+    No file, or one that holds no weights or would run code when read, is a ConfigError.
     """
     path = Path(path)
     if not path.is_file():
-        what = f"`model.weights` is {str(path)!r}, but there is no such file"
-        raise ConfigError([what], "Set it to a .pth or .safetensors file.", keys=["model.weights"])
+        raise ConfigError.of("model.weights", path, "does not exist", "Set it to a .pth or .safetensors file.")
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -92,13 +81,8 @@ def load_matching(model: nn.Module, state: Mapping[str, Any], where: str) -> Rep
     (`model.published_names`). The first convolution of weights for colour images is summed over its input channels
     for a network with one channel, which gives the same output as for a grey image.
 
-    Args:
-        model: changed in place.
-        state: a state dict, or a mapping that holds one as `state_dict`, `model` or `model_state_dict`.
-        where: the file, for the report.
-
-    Raises:
-        ConfigError: nothing fits.
+    `state` is a state dict, or a mapping that holds one as `state_dict`, `model` or `model_state_dict`; `where` is the
+    file, for the report. If nothing fits, a ConfigError is raised.
     """
     own = model.state_dict()
     given = {_spelled(name, model, own): tensor for name, tensor in _unwrapped(state).items()}
@@ -110,23 +94,18 @@ def load_matching(model: nn.Module, state: Mapping[str, Any], where: str) -> Rep
         target = own[name]
         if tensor.shape == target.shape:
             fitting[name] = tensor
-        elif (
-            target.ndim == tensor.ndim == 4
-            and target.shape[1] == 1
-            and tensor.shape[1] == 3
-            and (target.shape[0] == tensor.shape[0] and target.shape[2:] == tensor.shape[2:])
-        ):
+        elif tensor.ndim == 4 and tensor.shape[1] == 3 and target.shape == (len(tensor), 1, *tensor.shape[2:]):
             fitting[name] = tensor.sum(dim=1, keepdim=True)
             reshaped[name] = "3 input channels summed into 1"
         else:
             skipped[name] = f"{_size(tensor)} in the file, {_size(target)} in the model"
     if not fitting:
         some = ", ".join(list(given)[:_NAMED]) or "nothing"
-        raise ConfigError(
-            [f"`model.weights`: no tensor of {where} fits this network; it holds {some}"],
-            "Choose the model.name and sizes of the weights, or set model.weights=null.",
-            keys=["model.weights"],
+        why, remedy = (
+            f"fits this network with no tensor; it holds {some}",
+            "Choose the model.name and sizes of the weights",
         )
+        raise ConfigError.of("model.weights", where, why, f"{remedy}, or set model.weights=null.")
     model.load_state_dict(fitting, strict=False)
     return Report(
         where=where,
@@ -149,11 +128,8 @@ def _unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
 def _spelled(name: str, model: nn.Module, own: Mapping[str, Tensor]) -> str:
     """The name in this network's spelling."""
     published: Mapping[str, str] = getattr(model, "published_names", {})
-    while name not in own:
-        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None)
-        if prefix is None:
-            break
-        name = name.removeprefix(prefix)
+    while name not in own and name.startswith(_PREFIXES):
+        name = name.partition(".")[2]
     for theirs, ours in published.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
@@ -165,9 +141,5 @@ def _size(tensor: Tensor) -> str:
 
 
 def _unreadable(path: Path, why: str) -> ConfigError:
-    return ConfigError(
-        [f"`model.weights` is {str(path)!r}, which cannot be read as weights: {why}"],
-        "Set it to a .safetensors file, or to a .pth file of tensors as written by "
-        "torch.save(model.state_dict(), path).",
-        keys=["model.weights"],
-    )
+    remedy = "Set it to a .safetensors file, or to a .pth file written by torch.save(model.state_dict(), path)."
+    return ConfigError.of("model.weights", path, f"cannot be read as weights: {why}", remedy)

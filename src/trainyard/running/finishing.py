@@ -18,8 +18,8 @@ from trainyard.running.artifacts import log_run_artifacts
 from trainyard.running.logs import tell
 from trainyard.runs import RunReader, RunWriter
 from trainyard.runs.events import DataSeen
-from trainyard.training.checkpoint.capture import load_weights
 from trainyard.training.checkpoint.read import load
+from trainyard.training.checkpoint.restore import load_weights
 from trainyard.training.evaluate import Predictions
 
 

@@ -17,8 +17,8 @@ from trainyard.running.attempt import StopRequest, attempt, never, starting_proc
 from trainyard.running.logs import tell
 from trainyard.running.train import tested_model
 from trainyard.runs import CheckpointRecord, RunReader, Snapshot, Yard, resume_run
-from trainyard.training.checkpoint.capture import restore
 from trainyard.training.checkpoint.read import load
+from trainyard.training.checkpoint.restore import restore
 from trainyard.training.events import Sink
 from trainyard.training.progress import Progress
 

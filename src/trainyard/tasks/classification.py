@@ -13,11 +13,7 @@ from trainyard.tasks.losses import MeanLoss
 
 
 class _Classification:
-    """The base of both tasks.
-
-    Args:
-        criterion: the loss, a mean over items; None for a task that only predicts.
-    """
+    """The base of both tasks; `criterion` is the loss, a mean over items, or None for a task that only predicts."""
 
     def __init__(self, criterion: MeanLoss | None) -> None:
         self.criterion = criterion
@@ -27,6 +23,12 @@ class _Classification:
         if self.criterion is not None:
             self.criterion.to(device)
         return self
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The criterion's mean over a batch, computed in float32."""
+        assert self.criterion is not None
+        loss: Tensor = self.criterion(outputs.float(), targets)
+        return loss
 
     def normaliser(self, targets: Tensor) -> Tensor:
         """The number of items, or the sum of their class weights where the criterion divides by that."""
@@ -40,12 +42,6 @@ class SingleLabel(_Classification):
     def __init__(self, scoring: scoring.SingleLabel, criterion: MeanLoss | None = None) -> None:
         super().__init__(criterion)
         self.scoring = scoring
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The criterion's mean over a batch, computed in float32."""
-        assert self.criterion is not None
-        loss: Tensor = self.criterion(outputs.float(), targets)
-        return loss
 
     def predict(self, outputs: Tensor) -> dict[str, Tensor]:
         """`probabilities`: the softmax of the logits, float32 [B, C], rows summing to 1."""
@@ -66,9 +62,7 @@ class MultiLabel(_Classification):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The criterion's mean over a batch, computed in float32."""
-        assert self.criterion is not None
-        loss: Tensor = self.criterion(outputs.float(), targets.float())
-        return loss
+        return super().loss(outputs, targets.float())
 
     def predict(self, outputs: Tensor) -> dict[str, Tensor]:
         """`probabilities`: the sigmoid of the logits, float32 [B, C], each between 0 and 1."""

@@ -1,10 +1,9 @@
-"""Loss functions built from a config, and the divisor of each one's mean.
+"""Loss functions built from a config, and the divisor of each one's mean: the number of items, or the sum of their
+class weights.
 
-A mean over a batch is a sum divided by something: by the number of items, or by the sum of their
-class weights. Gradients accumulated over micro-batches or processes equal those of one large batch only
-if that divisor is known. Here it is found by trying the criterion out, not by trusting its name, so that a
-user's own criterion is either exact or refused. A criterion meant for the other kind of labels is refused
-too: one label per item (int64 [B]), or any number (float32 [B, C], 0 or 1). Knows nothing of tasks or runs.
+Gradients accumulated over micro-batches or processes equal those of one large batch only if that divisor is known.
+Here it is found by trying the criterion out, not by trusting its name, so that a user's own criterion is either exact
+or refused. So is one for the other kind of labels: one per item (int64 [B]), or any number (float32 [B, C], 0 or 1).
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from trainyard.errors import ConfigError, DataError
 Weights = npt.NDArray[np.float64]
 _MOST_POSITIVE_WEIGHT = 100.0
 _CRITERION = "training.criterion"
+_WEIGHTS = "training.class_weights"
 
 
 class MeanLoss(nn.Module):
     """A criterion whose value is a weighted mean over items, together with those weights.
 
-    Args:
-        criterion: maps logits float32 [B, C] and labels, int64 [B] or float32 [B, C], to their mean loss, a scalar.
-        item_weights: float32 [C], the weight of an item of each class in that mean; None: 1 each.
+    `criterion` maps logits float32 [B, C] and labels, int64 [B] or float32 [B, C], to their mean loss, a scalar.
+    `item_weights`, float32 [C], are the weight of an item of each class in that mean; None: 1 each.
     """
 
     item_weights: Tensor | None
@@ -68,11 +67,8 @@ class MeanLoss(nn.Module):
 class FocalLoss(nn.Module):
     """Binary cross-entropy that gives less weight to confident, correct predictions (Lin et al., 2017).
 
-    With p_t the probability of the true side, equation 5: -alpha_t * (1 - p_t)^gamma * log(p_t).
-
-    Args:
-        gamma: 0 is plain binary cross-entropy; the paper's best is 2.
-        alpha: the weight of a present label, 1 - alpha being that of an absent one; None: 1 each.
+    With p_t the probability of the true side, equation 5: -alpha_t * (1 - p_t)^gamma * log(p_t). A gamma of 0 is plain
+    binary cross-entropy; the paper's best is 2. A present label has the weight alpha, an absent one 1 - alpha; None: 1.
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float | None = None) -> None:
@@ -85,12 +81,7 @@ class FocalLoss(nn.Module):
         self.alpha = alpha
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean over items and labels.
-
-        Args:
-            logits: float32 [B, C].
-            labels: float32 [B, C], 0 or 1.
-        """
+        """The mean over items and labels, of logits and labels (0 or 1), float32 [B, C] both."""
         if labels.shape != logits.shape:
             raise ValueError(f"labels have shape {list(labels.shape)}, logits {list(logits.shape)}; they must be equal")
         # The logit of the true side: p_t = sigmoid(towards), 1 - p_t = sigmoid(-towards). Computed through
@@ -105,23 +96,13 @@ class FocalLoss(nn.Module):
 def balanced_class_weights(labels: npt.ArrayLike, classes: Sequence[str]) -> Weights:
     """Weights that give every class the same influence: items / (classes * items of the class), float64 [C].
 
-    Args:
-        labels: int [N], the training labels.
-        classes: class names in label order.
-
-    Raises:
-        DataError: a class without items; its weight would be infinite.
+    `labels`, int [N], are those of the training split. A class without items, whose weight would be infinite, is a
+    DataError.
     """
     counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(classes))
     empty = [classes[index] for index in np.flatnonzero(counts == 0).tolist()]
     if empty:
-        raise DataError(
-            f"training.class_weights=balanced needs items of every class; the training split has none of "
-            f"{', '.join(map(repr, empty))}.",
-            "Add items, choose another split, or set training.class_weights=none.",
-            value=empty,
-            place="training.class_weights",
-        )
+        raise _not_balanced(empty, "no item of the training split has the class")
     return counts.sum() / (len(classes) * counts.astype(np.float64))
 
 
@@ -129,28 +110,22 @@ def balanced_positive_weights(labels: npt.ArrayLike, classes: Sequence[str]) -> 
     """Weights that give present labels the same influence as absent ones, label by label: negatives / positives.
 
     At most 100: beyond that, one item with a rare label outweighs the rest of a batch of usual size, and the
-    step follows that item alone.
-
-    Args:
-        labels: bool [N, C], the training labels.
-        classes: names in label order.
-
-    Raises:
-        DataError: a label that no item has, or every item: one side would have weight 0.
+    step follows that item alone. `labels`, bool [N, C], are those of the training split. A label that no item has, or
+    every item, is a DataError: one side would have weight 0.
     """
     truth = np.asarray(labels, dtype=np.bool_)
     positives = truth.sum(axis=0)
     for one_sided, owners in ((positives == 0, "no item"), (positives == len(truth), "every item")):
         if one_sided.any():
             names = [classes[index] for index in np.flatnonzero(one_sided).tolist()]
-            raise DataError(
-                f"training.class_weights=balanced cannot weigh {', '.join(map(repr, names))}: {owners} of the "
-                "training split has the label.",
-                "Add items, choose another split, or set training.class_weights=none.",
-                value=names,
-                place="training.class_weights",
-            )
+            raise _not_balanced(names, f"{owners} of the training split has the label")
     return np.minimum((len(truth) - positives) / positives, _MOST_POSITIVE_WEIGHT)
+
+
+def _not_balanced(names: list[str], why: str) -> DataError:
+    what = f"{_WEIGHTS}=balanced cannot weigh {', '.join(map(repr, names))}: {why}."
+    remedy = f"Add items, choose another split, or set {_WEIGHTS}=none."
+    return DataError(what, remedy, value=names, place=_WEIGHTS)
 
 
 def class_weights(setting: str | Sequence[float], labels: npt.ArrayLike, classes: Sequence[str]) -> Weights | None:
@@ -158,8 +133,7 @@ def class_weights(setting: str | Sequence[float], labels: npt.ArrayLike, classes
 
     Args:
         setting: `none`, `balanced`, or one number per class.
-        labels: int [N] or bool [N, C], the training labels. With the latter, a weight applies to a present label;
-            an absent one has weight 1.
+        labels: of the training split, int [N], or bool [N, C]: an absent label then has weight 1.
         classes: class names in label order.
 
     Raises:
@@ -172,24 +146,17 @@ def class_weights(setting: str | Sequence[float], labels: npt.ArrayLike, classes
         balanced = balanced_positive_weights if np.ndim(labels) == 2 else balanced_class_weights
         return balanced(labels, classes)
     if isinstance(setting, str):
-        raise ConfigError(
-            [f"training.class_weights={setting!r} is not none, balanced or a list of numbers"],
-            "Use none, balanced, or one number for each class.",
-            keys=["training.class_weights"],
-        )
+        why, remedy = "is not none, balanced or a list of numbers", "Use none, balanced, or one number for each class."
+        raise ConfigError.of(_WEIGHTS, setting, why, remedy)
     weights = np.asarray(setting, dtype=np.float64)
     if len(weights) != len(classes):
-        raise ConfigError(
-            [f"training.class_weights has {len(weights)} numbers, the data has {len(classes)} classes"],
-            f"Give one for each class, in this order: {', '.join(classes)}.",
-            keys=["training.class_weights"],
-        )
+        why = f"has {len(weights)} numbers, the data has {len(classes)} classes"
+        remedy = f"Give one for each class, in this order: {', '.join(classes)}."
+        raise ConfigError.of(_WEIGHTS, weights.tolist(), why, remedy)
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ConfigError(
-            [f"training.class_weights={weights.tolist()} are not finite numbers of 0 or more, at least one above 0"],
-            "Give numbers of 0 or more, or set training.class_weights=none.",
-            keys=["training.class_weights"],
-        )
+        why = "are not finite numbers of 0 or more, at least one above 0"
+        remedy = f"Give numbers of 0 or more, or set {_WEIGHTS}=none."
+        raise ConfigError.of(_WEIGHTS, weights.tolist(), why, remedy)
     return weights
 
 
@@ -228,12 +195,13 @@ def build_criterion(
     settings = {weight: "training.class_weights", "label_smoothing": "training.label_smoothing"}
     problems, keys = [], []
     for argument in given:
+        setting, own = settings[argument], f"{_CRITERION}.{argument}"
         if argument in target:
-            problems.append(f"{settings[argument]} and training.criterion.{argument} are both set; keep one")
-            keys += [settings[argument], f"training.criterion.{argument}"]
+            problems.append(f"{setting} and {own} are both set; keep one")
+            keys += [setting, own]
         elif not target_accepts(target, argument, trust=trust):
-            problems.append(f"{settings[argument]} is set, but {name} has no argument {argument!r}")
-            keys += [settings[argument], _CRITERION]
+            problems.append(f"{setting} is set, but {name} has no argument {argument!r}")
+            keys += [setting, _CRITERION]
     if problems:
         raise ConfigError(problems, f"Unset it, or use {usual}.", keys=keys)
     # YAML has lists where criteria need tensors.
@@ -242,24 +210,15 @@ def build_criterion(
             given[argument] = torch.tensor(target[argument], dtype=torch.float32)
     criterion = build_target(target, trust=trust, **given)
     if not isinstance(criterion, nn.Module):
-        raise ConfigError(
-            [f"training.criterion={name} is not a torch.nn.Module"],
-            f"Use {usual}, or another subclass of torch.nn.Module.",
-            keys=[_CRITERION],
-        )
+        remedy = f"Use {usual}, or another subclass of torch.nn.Module."
+        raise ConfigError.of(_CRITERION, name, "is not a torch.nn.Module", remedy)
     if isinstance(criterion, nn.NLLLoss):
         # It would pass every check below, and train on logits as if they were log-probabilities.
-        raise ConfigError(
-            ["training.criterion=torch.nn.NLLLoss needs log-probabilities, but models return logits"],
-            "Use torch.nn.CrossEntropyLoss, which is NLLLoss after a log-softmax.",
-            keys=[_CRITERION],
-        )
+        remedy = "Use torch.nn.CrossEntropyLoss, which is NLLLoss after a log-softmax."
+        raise ConfigError.of(_CRITERION, name, "needs log-probabilities, but models return logits", remedy)
     if any(True for _ in criterion.parameters()):
-        raise ConfigError(
-            [f"training.criterion={name} has parameters of its own, which would not be trained"],
-            f"Use {usual}, or make the parameters buffers.",
-            keys=[_CRITERION],
-        )
+        remedy = f"Use {usual}, or make the parameters buffers."
+        raise ConfigError.of(_CRITERION, name, "has parameters of its own, which would not be trained", remedy)
     trial = copy.deepcopy(criterion)  # trials must not change the state of the criterion that trains
     if multi_label:
         _try_label_sets(trial, name, n_classes)
@@ -319,11 +278,8 @@ def _try_label_sets(criterion: nn.Module, name: str, n_classes: int) -> None:
         (slope,) = torch.autograd.grad(whole, logits)
     present, absent = slope[labels > 0], slope[labels == 0]
     if (present > 0).any() or (absent < 0).any() or not (present.any() and absent.any()):
-        raise ConfigError(
-            [f"training.criterion={name} is not made for items with several labels, as this data has"],
-            "Use training/criterion=bce or training/criterion=focal.",
-            keys=[_CRITERION],
-        )
+        why = "is not made for items with several labels, as this data has"
+        raise ConfigError.of(_CRITERION, name, why, "Use training/criterion=bce or training/criterion=focal.")
 
 
 @contextmanager
@@ -333,12 +289,9 @@ def _refusing(name: str, labels: str, usual: str) -> Iterator[None]:
         with warnings.catch_warnings(action="ignore"):
             yield
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            [f"training.criterion={name} cannot take logits [B, C] and {labels}: {reason}"],
-            f"Use training/criterion={usual}, or a criterion with the same call signature.",
-            keys=[_CRITERION],
-        ) from error
+        why = f"cannot take logits [B, C] and {labels}: {str(error).splitlines()[0]}"
+        remedy = f"Use training/criterion={usual}, or a criterion with the same call signature."
+        raise ConfigError.of(_CRITERION, name, why, remedy) from error
 
 
 def _add_up(whole: object, losses: Sequence[Tensor], shares: Sequence[Tensor]) -> bool:
@@ -351,9 +304,8 @@ def _add_up(whole: object, losses: Sequence[Tensor], shares: Sequence[Tensor]) -
 
 
 def _not_a_mean(name: str) -> ConfigError:
-    return ConfigError(
-        [f"training.criterion={name} is not a mean over the items of a batch"],
+    remedy = (
         "Accumulated gradients would differ from those of one batch. Set its reduction to mean, or use a "
-        "criterion that averages over its items.",
-        keys=[_CRITERION],
+        "criterion that averages over its items."
     )
+    return ConfigError.of(_CRITERION, name, "is not a mean over the items of a batch", remedy)

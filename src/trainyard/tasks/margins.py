@@ -24,9 +24,7 @@ class ArcMargin(nn.Module):
     would rise again, it is `scale * (cos(theta) - margin * sin(margin))`, as in the authors' code. A margin of 0
     changes nothing.
 
-    Args:
-        scale: of the logits; the same as the cosine head's.
-        margin: in radians, 0 to pi/2.
+    `scale` is the cosine head's; `margin` is in radians, 0 to pi/2.
     """
 
     def __init__(self, scale: float = 30.0, margin: float = 0.5) -> None:
@@ -57,9 +55,7 @@ class CircleMargin(nn.Module):
     is the loss `log(1 + sum(exp(other - label)))`. Two classes tie on the circle
     `(1 - s_label)² + s_other² = 2 * margin²`: the smaller the margin, the stricter.
 
-    Args:
-        scale: the paper's gamma; the same as the cosine head's.
-        margin: the paper's m, 0 to 1.
+    `scale` is the paper's gamma and the cosine head's; `margin` the paper's m, 0 to 1.
     """
 
     def __init__(self, scale: float = 80.0, margin: float = 0.4) -> None:
@@ -85,26 +81,21 @@ _MARGINS: dict[str, type[ArcMargin] | type[CircleMargin]] = {"arcface": ArcMargi
 def build_margin(name: str, scale: float | None = None, margin: float | None = None) -> ArcMargin | CircleMargin:
     """The margin called `arcface` or `circle`; an argument of None takes the default of its paper.
 
-    Raises:
-        ConfigError: an unknown name, or a number out of range.
+    An unknown name or a number out of range is a ConfigError.
     """
     if name not in _MARGINS:
-        raise ConfigError(
-            [f"training.use_arcface={name!r} is not one of {', '.join(_MARGINS)}"],
-            "Use arcface, circle or null.",
-            keys=["training.use_arcface"],
-        )
+        why = f"is not one of {', '.join(_MARGINS)}"
+        raise ConfigError.of("training.use_arcface", name, why, "Use arcface, circle or null.")
     given = {key: value for key, value in (("scale", scale), ("margin", margin)) if value is not None}
     return _MARGINS[name](**given)
 
 
 def _check(scale: float, margin: float, *, largest: float, unit: str = "") -> None:
-    problems, keys = [], []
+    problems = {}
     if not (math.isfinite(scale) and scale > 0):
-        problems.append(f"training.margin.scale={scale} is not a finite number above 0")
-        keys.append("training.margin.scale")
+        problems["training.margin.scale"] = f"={scale} is not a finite number above 0"
     if not 0 <= margin <= largest:
-        problems.append(f"training.margin.margin={margin} is not between 0 and {largest:.4g}{unit}")
-        keys.append("training.margin.margin")
+        problems["training.margin.margin"] = f"={margin} is not between 0 and {largest:.4g}{unit}"
     if problems:
-        raise ConfigError(problems, "Leave training.margin out for the defaults of the paper.", keys=keys)
+        lines = [key + why for key, why in problems.items()]
+        raise ConfigError(lines, "Leave training.margin out for the defaults of the paper.", keys=list(problems))

@@ -34,8 +34,4 @@ class Task(Protocol):
         """The columns of a prediction by name, detached: each [B, ...]. Their names are the scoring's."""
 
     def prior(self, targets: Tensor) -> Tensor | None:
-        """The outputs that an untrained network should start from, float32 [C]; None: unknown.
-
-        Args:
-            targets: of the training split.
-        """
+        """The outputs, float32 [C], of an untrained network, from the training split's targets; None: unknown."""

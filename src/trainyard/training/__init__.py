@@ -1,5 +1,1 @@
-"""The loop that trains a network, and what it is made of: tasks, losses, steps, stopping and state.
-
-One loop serves every kind of data; what differs is passed in as a task. Nothing here knows of the command
-line, or of where a run is stored.
-"""
+"""The loop that trains any network on any data, and its parts; knows no command line, and no place of a run."""

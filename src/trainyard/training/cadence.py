@@ -19,12 +19,9 @@ _FIRST_COST_S = 0.05  # assumed until one has been measured
 def best_interval_s(
     cost_s: float, failures_s: float = TIME_BETWEEN_FAILURES_S, largest_share: float = LARGEST_SHARE
 ) -> float:
-    """Seconds of training between two checkpoints.
+    """Seconds of training between two checkpoints that take `cost_s` each, with a failure every `failures_s`.
 
-    Args:
-        cost_s: seconds that one checkpoint takes.
-        failures_s: the mean time between failures.
-        largest_share: the largest part of the time that checkpoints may take together.
+    Checkpoints take at most `largest_share` of the time together.
     """
     if cost_s <= 0:
         return 0.0
@@ -37,15 +34,7 @@ def best_interval_s(
 
 
 class Cadence:
-    """Decides when the next checkpoint is due, from the cost of the last one.
-
-    Args:
-        clock: seconds since any fixed point in time.
-        failures_s: the mean time between failures.
-
-    Attributes:
-        clock: the clock given.
-    """
+    """Decides when the next checkpoint is due, from the cost of the last one; `clock` counts seconds."""
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, failures_s: float = TIME_BETWEEN_FAILURES_S

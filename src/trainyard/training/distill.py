@@ -17,8 +17,8 @@ from torch.nn import functional
 from trainyard.data.batches import Batch
 from trainyard.errors import CheckpointError, ConfigError
 from trainyard.models import from_model_config
-from trainyard.training.checkpoint.capture import load_weights
 from trainyard.training.checkpoint.read import load
+from trainyard.training.checkpoint.restore import load_weights
 from trainyard.training.forward import forward
 from trainyard.wording import listed
 
@@ -26,17 +26,10 @@ _SETTING = "training.distillation.teacher_model_path"
 
 
 def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """`KL(p_teacher || p_student) * T²`, the mean over items, with p = softmax(logits / T) (Hinton et al., 2015).
+    """`KL(p_teacher || p_student) * T²`, float32, the mean over items of logits [B, C], with p = softmax(logits / T).
 
-    T² keeps its gradient, `T * (p_student - p_teacher) / B`, on the scale of a cross entropy's for every T.
-
-    Args:
-        student: logits [B, C]; the gradient flows here.
-        teacher: logits [B, C].
-        temperature: T, above 0; the larger, the more small probabilities count.
-
-    Returns:
-        A scalar, float32.
+    Hinton et al., 2015: T² keeps the gradient for the student, `T * (p_student - p_teacher) / B`, on the scale of a
+    cross entropy's for every `temperature` T above 0; the larger T, the more small probabilities count.
     """
     student_log = torch.log_softmax(student.float() / temperature, dim=1)
     teacher_log = torch.log_softmax(teacher.detach().float() / temperature, dim=1)
@@ -54,15 +47,14 @@ class Distillation:
     """
 
     def __init__(self, teacher: nn.Module, *, alpha: float = 0.5, temperature: float = 4.0) -> None:
-        problems, keys = [], []
+        problems = {}
         if not 0 <= alpha <= 1:
-            problems.append(f"training.distillation.alpha={alpha} is not between 0 and 1")
-            keys.append("training.distillation.alpha")
+            problems["training.distillation.alpha"] = f"={alpha} is not between 0 and 1"
         if not (math.isfinite(temperature) and temperature > 0):
-            problems.append(f"training.distillation.temperature={temperature} is not a finite number above 0")
-            keys.append("training.distillation.temperature")
+            problems["training.distillation.temperature"] = f"={temperature} is not a finite number above 0"
         if problems:
-            raise ConfigError(problems, "The usual values are alpha=0.5 and temperature=4.", keys=keys)
+            lines = [key + why for key, why in problems.items()]
+            raise ConfigError(lines, "The usual values are alpha=0.5 and temperature=4.", keys=list(problems))
         self.teacher = teacher.eval().requires_grad_(False)
         self.alpha = alpha
         self.temperature = temperature
@@ -77,32 +69,22 @@ class Distillation:
 def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int], *, trust: bool = False) -> nn.Module:
     """The network in a checkpoint, on the CPU; draws no random number.
 
-    Args:
-        path: a checkpoint's directory or file.
-        classes: class names of the data, in the order of the student's outputs.
-        item_shape: of the student's items, without the batch.
-        trust: build a network of the user's own from outside the allow-list.
-
-    Raises:
-        ConfigError: it cannot be loaded, has other classes or another order of them, or takes items of another shape.
+    It is a ConfigError if it cannot be loaded, has other `classes` or another order of them than the student, or takes
+    items of another shape. `trust` builds a network of the user's own from outside the allow-list.
     """
     if not path.exists():
-        raise ConfigError(
-            [f"`{_SETTING}` is {str(path)!r}, which does not exist"],
-            "Name the directory or file of a checkpoint; `trainyard show RUN` lists those of a run.",
-            keys=[_SETTING],
-        )
+        remedy = "Name the directory or file of a checkpoint; `trainyard show RUN` lists those of a run."
+        raise ConfigError.of(_SETTING, path, "does not exist", remedy)
+    problems: Sequence[str]
     try:
         loaded = load(path, weights_only=True)
         with torch.random.fork_rng(devices=[]):  # the student starts from the weights it would have alone
             teacher = from_model_config(loaded.model_config, trust=trust)
         load_weights(teacher, loaded.model, str(path))
-    except CheckpointError as error:
-        raise ConfigError([f"`{_SETTING}` is {str(path)!r}: {error.what}"], error.remedy, keys=[_SETTING]) from error
-    except ConfigError as error:
-        problems = [f"`{_SETTING}` is {str(path)!r}: {problem}" for problem in error.problems]
+    except (CheckpointError, ConfigError) as error:
+        problems = error.problems if isinstance(error, ConfigError) else [error.what]
         remedy = error.remedy or "Use the config.json that was saved with the weights."
-        raise ConfigError(problems, remedy, keys=[_SETTING]) from error
+        raise _unusable(path, problems, remedy) from error
     labels = loaded.model_config["id2label"]
     problems = class_differences([labels[str(index)] for index in range(len(labels))], classes, "the teacher")
     # an encoder's config.json is that of transformers, with our settings under one key
@@ -110,21 +92,20 @@ def load_teacher(path: Path, classes: Sequence[str], item_shape: Sequence[int], 
     if shape != tuple(item_shape):
         problems.append(f"it takes items of shape {shape}, the student takes {tuple(item_shape)}")
     if problems:
-        raise ConfigError(
-            [f"`{_SETTING}` is {str(path)!r}: {problem}" for problem in problems],
-            "Train a teacher on the same data with the same classes, or set training.distillation.enabled=false.",
-            keys=[_SETTING],
-        )
+        remedy = "Train a teacher on the same data with the same classes, or set training.distillation.enabled=false."
+        raise _unusable(path, problems, remedy)
     return teacher
 
 
-def class_differences(known: Sequence[str], classes: Sequence[str], whose: str) -> list[str]:
-    """How the classes of a saved network differ from those of the data, a phrase for each difference.
+def _unusable(path: Path, problems: Sequence[str], remedy: str) -> ConfigError:
+    lines = [f"`{_SETTING}` is {str(path)!r}: {problem}" for problem in problems]
+    return ConfigError(lines, remedy, keys=[_SETTING], value=path)
 
-    Args:
-        known: the network's classes, in the order of its outputs.
-        classes: the data's, in the order of the labels.
-        whose: what the network is called in a phrase, such as `the teacher`.
+
+def class_differences(known: Sequence[str], classes: Sequence[str], whose: str) -> list[str]:
+    """How the classes of a saved network, in the order of its outputs, differ from the data's: a phrase for each.
+
+    `whose` is what the network is called in a phrase, such as `the teacher`.
     """
     extra = [name for name in known if name not in classes]
     missing = [name for name in classes if name not in known]
@@ -133,10 +114,8 @@ def class_differences(known: Sequence[str], classes: Sequence[str], whose: str) 
         if not moved:
             return []
         first = moved[0]
-        return [
-            f"its classes are in another order: output {first} is {known[first]!r} for {whose} "
-            f"and {classes[first]!r} in the data ({len(moved)} differ)"
-        ]
+        where = f"output {first} is {known[first]!r} for {whose} and {classes[first]!r} in the data"
+        return [f"its classes are in another order: {where} ({len(moved)} differ)"]
     found = []
     if missing:
         found.append(f"it has no output for {_listed(missing)}")

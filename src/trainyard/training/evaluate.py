@@ -24,21 +24,13 @@ from trainyard.training.process import Process
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions of a model for a split, in the split's order.
+    """The predictions of a model for a split, in the split's order; no columns or metrics for a split without items."""
 
-    Attributes:
-        indices: int64 [N], positions in the data set.
-        targets: the true target of each item, as the data set holds it.
-        columns: the predictions by name, N rows each; empty when N is 0.
-        metrics: the loss and the task's metrics over all N; empty when N is 0.
-        rule: how predictions become decisions; None for a task without decisions.
-    """
-
-    indices: npt.NDArray[np.int64]
-    targets: npt.NDArray[Any]
-    columns: Mapping[str, npt.NDArray[Any]]
-    metrics: dict[str, float]
-    rule: Rule | None = None
+    indices: npt.NDArray[np.int64]  # [N], positions in the data set
+    targets: npt.NDArray[Any]  # the true target of each item, as the data set holds it
+    columns: Mapping[str, npt.NDArray[Any]]  # the predictions by name, N rows each
+    metrics: dict[str, float]  # the loss and the task's metrics over all N
+    rule: Rule | None = None  # how predictions become decisions; None for a task without decisions
 
 
 def infer(
@@ -72,14 +64,8 @@ def evaluate(
 ) -> Predictions:
     """Predictions for every item of `batches`, gathered from all processes; the same in each of them.
 
-    Args:
-        model: called in evaluation mode, then put back into its former mode.
-        task: interprets the outputs.
-        batches: the items.
-        process: this process.
-        precision: fp32, bf16 or fp16.
-        rule: how predictions become decisions; None: the task's untuned rule.
-        tune: find the rule on these items; for the validation split only.
+    The model is put back into its former mode. `rule` is how predictions become decisions, by default the task's
+    untuned rule; with `tune` it is found on these items, which is for the validation split only.
     """
     process.share_buffers(model)  # a checkpoint holds rank 0's, so those are evaluated
     indices: list[npt.NDArray[np.int64]] = []
@@ -100,9 +86,8 @@ def evaluate(
     if not found:  # a split without items has nothing to measure
         nothing = np.empty(0, dtype=np.int64)
         return Predictions(nothing, batches.targets(nothing), {}, {}, scoring.untuned() if rule is None else rule)
-    every = np.concatenate(found)
-    order = np.argsort(every, kind="stable")
-    every = every[order]
+    order = np.argsort(np.concatenate(found), kind="stable")
+    every = np.concatenate(found)[order]
     batches_of = [columns for part in parts for columns in part[1]]
     columns = {name: np.concatenate([each[name] for each in batches_of])[order] for name in batches_of[0]}
     targets = batches.targets(every)

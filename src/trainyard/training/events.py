@@ -8,7 +8,7 @@ from typing import Protocol
 
 from trainyard.metric import Metric, on
 from trainyard.training.evaluate import Predictions
-from trainyard.training.stopping import Best
+from trainyard.training.progress import Best
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,12 @@ class StepLogged:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """Sent after the evaluation of an epoch, before its checkpoint.
-
-    `train` and `val` hold values by the metric's name; `metrics` combines them.
-    """
+    """Sent after the evaluation of an epoch, before its checkpoint."""
 
     step: int
     epoch: int  # epochs done
     epochs: int  # epochs planned
-    train: Mapping[str, float]
+    train: Mapping[str, float]  # by the metric's name
     val: Mapping[str, float]
     best: Best
     improved: bool

@@ -23,7 +23,7 @@ class ExpectsZeros(Protocol):
 
 
 def check_gradients(model: nn.Module) -> None:
-    """Checks that every trainable parameter has a gradient. Call it after backward, before gradients are cleared.
+    """Checks that every trainable parameter of the bare model has a gradient, after backward.
 
     Gradients of zeros also occur with dead units or empty inputs, so they are a fault only in a model that says
     which zeros it expects (`ExpectsZeros`).
@@ -35,37 +35,14 @@ def check_gradients(model: nn.Module) -> None:
     absent = [name for name, parameter in trainable if parameter.grad is None]
     zero = []
     if isinstance(model, ExpectsZeros):
-        zero = [
-            name
-            for name, parameter in trainable
-            if parameter.grad is not None and not model.expects_zero_gradient(name) and not parameter.grad.any()
-        ]
+        zeros = [name for name, parameter in trainable if parameter.grad is not None and not parameter.grad.any()]
+        zero = [name for name in zeros if not model.expects_zero_gradient(name)]
     if absent or zero:
-        parts = [
-            f"{len(names)} {what} ({listed(names, 4)})"
-            for what, names in (("got no gradient", absent), ("got a gradient of zeros", zero))
-            if names
-        ]
+        found = (("got no gradient", absent), ("got a gradient of zeros", zero))
+        parts = " and ".join(f"{len(names)} {what} ({listed(names, 4)})" for what, names in found if names)
         raise ConfigError(
-            [f"of {len(trainable)} trainable weights, {' and '.join(parts)}: the network does not use them"],
+            [f"of {len(trainable)} trainable weights, {parts}: the network does not use them"],
             "Change what is trained: for a speech encoder, model.method, model.layers or model.lora_targets; for a "
             "text encoder, model.path.",
             keys=[*absent, *zero],
         )
-
-
-class GradientGuard:
-    """Runs `check_gradients` the first time it is called, and does nothing after that."""
-
-    def __init__(self) -> None:
-        self._done = False
-
-    def __call__(self, model: nn.Module) -> None:
-        """Checks the bare model, not one wrapped for several processes.
-
-        Raises:
-            ConfigError: at the first call, as `check_gradients`.
-        """
-        if not self._done:
-            check_gradients(model)
-            self._done = True

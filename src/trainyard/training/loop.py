@@ -27,7 +27,6 @@ from trainyard.training.events import EpochEnded, Event, Sink, StepLogged
 from trainyard.training.progress import Progress
 from trainyard.training.step import Step
 
-_CONTINUE = "Continue with `trainyard resume`, naming the run or `last`."
 Scheduler = torch.optim.lr_scheduler.LRScheduler | torch.optim.lr_scheduler.ReduceLROnPlateau
 
 
@@ -59,7 +58,6 @@ class SaveRequest:
     metrics: Values
     inside_epoch: bool
     improved: bool
-    last: bool
     due: bool = True
 
 
@@ -96,7 +94,6 @@ def fit(
         DivergedError: a loss or a weight became NaN or infinite; no checkpoint holds such a state.
         Interrupted: `should_stop` returned True; a checkpoint of this step was requested.
     """
-    steps_per_epoch = math.ceil(len(batches) / plan.grad_accumulation)
     window = _Window(plan.log_every, step, progress, describe)
     clock = _Clock()
 
@@ -126,29 +123,23 @@ def fit(
                 stop = should_stop()
                 if stop or is_due() or (plan.save_every_steps and progress.step % plan.save_every_steps == 0):
                     window.verify()
-                    save(SaveRequest(progress, done, {}, inside_epoch=True, improved=False, last=False))
+                    save(SaveRequest(progress, done, {}, inside_epoch=True, improved=False))
                 if stop:
-                    raise Interrupted(
-                        f"Stopped on request after step {progress.step}.", _CONTINUE, place=f"step {progress.step}"
-                    )
+                    raise _interrupted(progress, f"step {progress.step}")
         window.verify()
         predictions = validate()
         train = {"loss": progress.epoch_loss / max(progress.epoch_items, 1), **_rates(step)}
         val = predictions.metrics
         metrics = on("train", train) | on("val", val)
         if plan.monitor not in metrics:
-            raise ConfigError(
-                [f"training.monitor={str(plan.monitor)!r} is not measured"],
-                f"Choose one of {', '.join(map(str, sorted(metrics)))}.",
-                keys=["training.monitor"],
-            )
+            remedy = f"Choose one of {', '.join(map(str, sorted(metrics)))}."
+            raise ConfigError.of("training.monitor", str(plan.monitor), "is not measured", remedy)
         monitored = metrics[plan.monitor]
         progress.decision = None if predictions.rule is None else copy.deepcopy(dict(predictions.rule))
         progress.epoch += 1
         progress.batch, progress.epoch_loss, progress.epoch_items = 0, 0.0, 0
-        progress.best = progress.best.after(
-            monitored, progress.step, progress.epoch, mode=plan.mode, min_delta=plan.min_delta
-        )
+        position = progress.step, progress.epoch
+        progress.best = progress.best.after(monitored, *position, mode=plan.mode, min_delta=plan.min_delta)
         improved = progress.best.without_improvement == 0
         progress.stopped_early = progress.best.is_time_to_stop(plan.patience)
         if scheduler is not None and plan.scheduler_interval == "epoch":
@@ -156,54 +147,29 @@ def fit(
                 scheduler.step(monitored)
             else:
                 scheduler.step()
-        progress.log.append(
-            {
-                "epoch": float(progress.epoch),
-                "step": progress.step,
-                **{Metric("val", name).as_transformers: value for name, value in val.items()},
-            }
-        )
+        logged = {Metric("val", name).as_transformers: value for name, value in val.items()}
+        progress.log.append({"epoch": float(progress.epoch), "step": progress.step, **logged})
         seconds, waited = clock.read()
         last = progress.epoch >= plan.epochs or progress.stopped_early
         due = last or is_due()
         if plan.save_every_epochs is not None:
             due = due or improved or progress.epoch % plan.save_every_epochs == 0
-        send(
-            EpochEnded(
-                progress.step,
-                progress.epoch,
-                plan.epochs,
-                train,
-                val,
-                progress.best,
-                improved,
-                predictions,
-                seconds,
-                waited,
-                checkpoint_follows=due,
-            )
-        )
+        best, epochs = progress.best, plan.epochs
+        send(EpochEnded(*position, epochs, train, val, best, improved, predictions, seconds, waited, due))
         stop = not last and should_stop()
         if due or stop or improved:
-            save(
-                SaveRequest(
-                    progress,
-                    float(progress.epoch),
-                    metrics,
-                    inside_epoch=False,
-                    improved=improved,
-                    last=last,
-                    due=due or stop,
-                )
-            )
+            epoch = float(progress.epoch)
+            save(SaveRequest(progress, epoch, metrics, inside_epoch=False, improved=improved, due=due or stop))
         if stop:
-            raise Interrupted(
-                f"Stopped on request after epoch {progress.epoch} of {plan.epochs} (step {progress.step} of "
-                f"{plan.epochs * steps_per_epoch}).",
-                _CONTINUE,
-                place=f"step {progress.step}",
-            )
+            steps = plan.epochs * math.ceil(len(batches) / plan.grad_accumulation)
+            reached = f"epoch {progress.epoch} of {plan.epochs} (step {progress.step} of {steps})"
+            raise _interrupted(progress, reached)
     return progress
+
+
+def _interrupted(progress: Progress, reached: str) -> Interrupted:
+    remedy = "Continue with `trainyard resume`, naming the run or `last`."
+    return Interrupted(f"Stopped on request after {reached}.", remedy, place=f"step {progress.step}")
 
 
 def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
@@ -259,8 +225,7 @@ class _Window:
         first = self._progress.step - len(losses) + 1
         for number, (loss, group) in enumerate(zip(losses, self._groups, strict=True)):
             if not math.isfinite(loss):
-                step = first + number
-                raise self._diverged(f"The loss became {loss}", step, group, place=f"step {step}")
+                raise self._diverged(f"The loss became {loss}", first + number, group)
             self._progress.add(loss, sum(batch.global_size for batch in group))
         self._losses.clear()
         self._groups.clear()
@@ -273,12 +238,11 @@ class _Window:
         """
         self.settle()
         if not self._step.is_sound():
-            step = self._progress.step
             raise self._diverged(
-                "The weights became NaN or infinite", step, self._last, place=f"weights after step {step}"
+                "The weights became NaN or infinite", self._progress.step, self._last, "weights after "
             )
 
-    def _diverged(self, what: str, step: int, group: list[Batch], *, place: str) -> DivergedError:
+    def _diverged(self, what: str, step: int, group: list[Batch], place: str = "") -> DivergedError:
         own = [np.asarray(batch.indices) for batch in group]
         parts = self._step.process.gather(own)  # every process sees the same loss and comes here
         items = np.concatenate([array for part in parts for array in part])
@@ -287,7 +251,7 @@ class _Window:
             "Lower training.learning_rate, set training.grad_clip=1.0, or inspect those items; "
             "the last checkpoint was saved before this step.",
             value=items.tolist(),
-            place=place,
+            place=f"{place}step {step}",
         )
 
 

@@ -19,27 +19,16 @@ from trainyard.training.distill import Distillation
 
 @dataclass(frozen=True)
 class Objective:
-    """Minimises `task.loss(margin(outputs))`, or `(1 - alpha)` of it plus `alpha` of the distance to a teacher.
-
-    Attributes:
-        task: what the network is trained for.
-        margin: maps logits and labels to harder logits, used in the task's loss only.
-        distillation: the teacher.
-    """
+    """Minimises `task.loss(margin(outputs))`, or `(1 - alpha)` of it plus `alpha` of the distance to a teacher."""
 
     task: Task
-    margin: nn.Module | None = None
+    margin: nn.Module | None = None  # maps logits and labels to harder logits, for the task's loss only
     distillation: Distillation | None = None
 
     def __call__(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """The mean of each part over a batch that is not empty, with a gradient; their sum is the loss.
+        """The loss of logits [B, C] of a batch that is not empty, with a gradient: a float32 scalar.
 
-        Args:
-            outputs: logits [B, C] of the student.
-            batch: the items of the outputs.
-
-        Returns:
-            float32: a scalar without a teacher; [2] with one: the task's part and the teacher's.
+        With a teacher, [2], the means of the task's part and of the teacher's, whose sum is the loss.
         """
         harder = outputs if self.margin is None else self.margin(outputs, batch.labels)
         loss = self.task.loss(harder, batch.labels)

@@ -1,7 +1,6 @@
 """This process among those that train together: one, or several under torchrun.
 
-Wraps the few collective operations that training needs, so that the loop is the same for one process and
-for several. Knows nothing of models or data.
+Wraps the few collective operations that training needs, so that the loop is the same for one and for several.
 """
 
 from __future__ import annotations
@@ -62,21 +61,16 @@ class Process:
 
     def share(self, value: Any) -> Any:
         """Rank 0's `value`, in every process."""
-        if self.world == 1:
-            return value
         values = [value]
-        dist.broadcast_object_list(values)
+        if self.world > 1:
+            dist.broadcast_object_list(values)
         return values[0]
 
 
 def start(device: str = "auto") -> Process:
     """This process, joined to its group when torchrun started it.
 
-    Args:
-        device: auto, cpu, cuda, cuda:N or mps; auto uses the first available accelerator.
-
-    Raises:
-        ConfigError: an unknown or unavailable device.
+    `device` is auto (the first available accelerator), cpu, cuda, cuda:N or mps; a ConfigError if it is unavailable.
     """
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -100,34 +94,20 @@ def stop() -> None:
 
 def _device(name: str, local: int | None) -> torch.device:
     if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        elif torch.backends.mps.is_available():
-            name = "mps"
-        else:
-            name = "cpu"
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError([f"unknown device {name!r}"], "Use auto, cpu, cuda, cuda:N or mps.", keys=[_DEVICE]) from None
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ConfigError(
-                [f"device {name!r} is not available: PyTorch finds no GPU"],
-                "Use cpu, or auto for the best available device.",
-                keys=[_DEVICE],
-            )
-        index = device.index if ":" in name else (local or 0)
-        if index >= torch.cuda.device_count():
-            raise ConfigError(
-                [f"device {name!r} does not exist: PyTorch finds {torch.cuda.device_count()} GPUs, numbered from 0"],
-                "Use one of those, or auto.",
-                keys=[_DEVICE],
-            )
+        what, remedy = f"{_DEVICE}={name!r} is not a device", "Use auto, cpu, cuda, cuda:N or mps."
+        raise ConfigError([what], remedy, keys=[_DEVICE], value=name) from None
+    if device.type == "cuda" and torch.cuda.is_available():
+        count, index = torch.cuda.device_count(), device.index if ":" in name else (local or 0)
+        if index >= count:
+            why = f"does not exist: PyTorch finds {count} GPUs, numbered from 0"
+            raise ConfigError.of(_DEVICE, name, why, "Use one of those, or auto.")
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(
-            ["device 'mps' is not available"], "Use cpu, or auto for the best available device.", keys=[_DEVICE]
-        )
+    elif device.type == "cuda" or (device.type == "mps" and not torch.backends.mps.is_available()):
+        why, remedy = "is not available: PyTorch finds no such GPU", "Use cpu, or auto for the best available device."
+        raise ConfigError.of(_DEVICE, name, why, remedy)
     return device

@@ -17,10 +17,8 @@ from trainyard.training.events import EpochEnded, Event, StepLogged
 class HistorySink:
     """Writes every value as a row of the run's history, and each epoch to its journal.
 
-    Args:
-        run: the run that is written.
-        monitor: the metric that chooses the best epoch.
-        write: called with the event for the journal, and whether a checkpoint of its step follows.
+    `write` is called with the event for the journal, and whether a checkpoint of its step follows; `monitor` is the
+    metric that chooses the best epoch.
     """
 
     def __init__(self, run: RunWriter, monitor: Metric, write: Callable[[Progressed, bool], None]) -> None:
@@ -75,14 +73,9 @@ def epoch_line(event: EpochEnded, headline: Sequence[str]) -> str:
 
 
 class ConsoleSink:
-    """A progress bar over all epochs on a terminal; one plain line per epoch elsewhere.
+    """A progress bar over all epochs on a terminal; one plain line per epoch elsewhere, with the `headline` metrics.
 
-    Args:
-        console: where it is printed.
-        headline: the names of the metrics to print.
-        steps_per_epoch: optimizer steps in an epoch.
-        epochs: epochs planned.
-        start: optimizer steps already done.
+    `start` is the number of optimizer steps already done.
     """
 
     def __init__(
@@ -92,14 +85,9 @@ class ConsoleSink:
         self._headline = headline
         self._bar: Progress | None = None
         if console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("step {task.completed}/{task.total}"),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            )
+            done = TextColumn("step {task.completed}/{task.total}")
+            columns = (TextColumn("{task.description}"), BarColumn(), done, TimeRemainingColumn())
+            self._bar = Progress(*columns, console=console, transient=True)
             self._task = self._bar.add_task("training", total=steps_per_epoch * epochs, completed=start)
             self._bar.start()
 

@@ -26,11 +26,9 @@ from trainyard.training.process import Process
 class Step:
     """Callable on the micro-batches of one optimizer step; returns their mean loss.
 
-    `scaler` is enabled for fp16 only. `grad_norm` is the norm before clipping at the last step that
-    clipped. `skipped` is True if the last step changed nothing because fp16 overflowed: the scaler
-    tries again with a smaller scale, and a schedule by step should wait.
-    `objective` is what is minimised; None: the task's loss. `after_first_backward` is called with the bare model and
-    the gradients of the first step of this process (scaled, under fp16), before they are used.
+    `skipped` is True if the last step changed nothing because fp16 overflowed: the scaler tries again with a smaller
+    scale, and a schedule by step should wait. `after_first_backward` is called with the bare model and the gradients
+    of the first step of this process (scaled, under fp16), before they are used.
     """
 
     model: nn.Module
@@ -39,10 +37,10 @@ class Step:
     process: Process
     precision: str = "fp32"
     grad_clip: float | None = None
-    scaler: torch.amp.GradScaler = field(init=False)
-    grad_norm: Tensor | None = None
+    scaler: torch.amp.GradScaler = field(init=False)  # enabled for fp16 only
+    grad_norm: Tensor | None = None  # before clipping, at the last step that clipped
     skipped: bool = False
-    objective: Objective | None = None
+    objective: Objective | None = None  # what is minimised; None: the task's loss
     after_first_backward: Callable[[nn.Module], None] | None = None
 
     def __post_init__(self) -> None:

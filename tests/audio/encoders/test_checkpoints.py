@@ -19,8 +19,9 @@ from trainyard.audio.peft import export_merged
 from trainyard.checkpoints import FORMATS, commit
 from trainyard.models import from_model_config, huggingface, model_config
 from trainyard.retention import KeepPolicy, rotate
-from trainyard.training.checkpoint.capture import Capture, Trainee, load_weights, restore, rng_state
+from trainyard.training.checkpoint.capture import Capture, Trainee, rng_state
 from trainyard.training.checkpoint.read import load
+from trainyard.training.checkpoint.restore import load_weights, restore
 from trainyard.training.checkpoint.write import encode
 from trainyard.training.progress import Progress
 

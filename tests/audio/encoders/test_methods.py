@@ -14,7 +14,7 @@ from tiny_encoders import CLASSES, METHODS, TYPES, WAVEFORM, a_few_steps, inputs
 from trainyard.audio.encoders import EncoderClassifier, methods
 from trainyard.errors import ConfigError
 from trainyard.models import from_model_config, model_config
-from trainyard.training.checkpoint.capture import load_weights
+from trainyard.training.checkpoint.restore import load_weights
 from trainyard.training.guard import check_gradients
 
 LAYERS = {None: (0, 1, 2), "0": (0,), "1-2": (1, 2)}

@@ -21,8 +21,9 @@ from trainyard.text.encoders.build import describe as text_config
 from trainyard.text.encoders.classifier import TextClassifier
 from trainyard.text.encoders.families import text_source
 from trainyard.text.encoders.tokenizer import load_tokenizer
-from trainyard.training.checkpoint.capture import Capture, Trainee, load_weights, rng_state
+from trainyard.training.checkpoint.capture import Capture, Trainee, rng_state
 from trainyard.training.checkpoint.read import load
+from trainyard.training.checkpoint.restore import load_weights
 from trainyard.training.checkpoint.write import encode
 from trainyard.training.guard import ExpectsZeros, check_gradients
 from trainyard.training.progress import Progress

@@ -14,15 +14,9 @@ from toy_training import CPU, Toy, adamw, bits, linear, one_step, toy_dataset, t
 
 from trainyard.errors import CheckpointError
 from trainyard.objects import Objects
-from trainyard.training.checkpoint.capture import (
-    Capture,
-    load_weights,
-    restore,
-    restore_rng,
-    rng_state,
-    seed_everything,
-)
+from trainyard.training.checkpoint.capture import Capture, rng_state, seed_everything
 from trainyard.training.checkpoint.read import load
+from trainyard.training.checkpoint.restore import load_weights, restore, restore_rng
 
 
 def draw() -> list[Any]:

@@ -27,8 +27,7 @@ from trainyard.training.checkpoint.capture import Capture
 from trainyard.training.checkpoint.checkpointer import Checkpointer
 from trainyard.training.checkpoint.read import load
 from trainyard.training.loop import Plan, SaveRequest
-from trainyard.training.progress import Progress
-from trainyard.training.stopping import Best
+from trainyard.training.progress import Best, Progress
 
 ALL = KeepPolicy(last=None, best=0)
 
@@ -60,7 +59,7 @@ def request(
 ) -> SaveRequest:
     epoch = step / 10
     progress = Progress(epoch=int(epoch), step=step, best=Best(0.5, best, best // 10) if best else Best())
-    return SaveRequest(progress, epoch, {VAL_LOSS: 100.0 - step}, inside, improved, last=False, due=due)
+    return SaveRequest(progress, epoch, {VAL_LOSS: 100.0 - step}, inside, improved, due=due)
 
 
 def reread(run: RunWriter) -> RunReader:

@@ -14,8 +14,9 @@ from toy_training import CPU, bits, linear, one_step, restless_toy, trainee, wri
 
 from trainyard.checkpoints import FORMATS, commit
 from trainyard.metric import as_text
-from trainyard.training.checkpoint.capture import Capture, load_weights, restore, rng_state
+from trainyard.training.checkpoint.capture import Capture, rng_state
 from trainyard.training.checkpoint.read import load
+from trainyard.training.checkpoint.restore import load_weights, restore
 from trainyard.training.checkpoint.write import encode
 from trainyard.training.loop import Plan
 

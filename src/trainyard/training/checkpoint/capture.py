@@ -1,15 +1,14 @@
-"""The state of a training, copied at one moment and restored: weights, optimizer, scheduler, random states.
+"""The state of a training, copied at one moment: weights, optimizer, scheduler, random states.
 
 `Capture` copies the tensors into its own memory, so that training continues while they are written; frozen
-weights never change and are not copied. A model may define how it is saved (`SavesItself`). Knows no files:
-`write` turns the copies into files, and `read` files into tensors.
+weights never change and are not copied. Knows no files: `write` turns the copies into files, `read` files into
+tensors, and `restore` puts those back.
 """
 
 from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainyard.errors import CheckpointError
 from trainyard.models.protocols import SavesItself
 from trainyard.objects import Objects
-from trainyard.training.checkpoint.read import Loaded
-from trainyard.training.progress import Progress
-from trainyard.wording import listed
 
 if TYPE_CHECKING:
     from trainyard.training.checkpoint.write import FrozenShard
@@ -51,18 +46,6 @@ def rng_state(device: torch.device) -> dict[str, Any]:
     }
 
 
-def restore_rng(state: Mapping[str, Any], device: torch.device) -> None:
-    """Restores every random generator to `state`."""
-    python, numpy_ = state["python"], state["numpy"]
-    random.setstate((python["version"], tuple(python["state"].tolist()), python["gauss"]))
-    np.random.set_state(
-        ("MT19937", numpy_["key"].numpy().astype(np.uint32), numpy_["pos"], numpy_["has_gauss"], numpy_["gauss"])
-    )
-    torch.set_rng_state(state["torch"].cpu())
-    if device.type == "cuda" and state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
-
-
 def seed_everything(seed: int, rank: int = 0) -> None:
     """Seeds python, numpy and torch; each rank draws its own numbers."""
     random.seed(seed + rank)
@@ -72,12 +55,9 @@ def seed_everything(seed: int, rank: int = 0) -> None:
 
 @dataclass
 class Trainee:
-    """The parts whose state a checkpoint holds.
+    """The parts whose state a checkpoint holds."""
 
-    `model` is the bare one, not wrapped for several processes.
-    """
-
-    model: nn.Module
+    model: nn.Module  # the bare one, not wrapped for several processes
     optimizer: torch.optim.Optimizer
     scheduler: Any | None
     scaler: torch.amp.GradScaler
@@ -153,59 +133,3 @@ class Capture:
         """The frozen weights themselves, not copies, under their names in files."""
         names, model = self._frozen_names(), self.trainee.model
         return {saved_name(model, name): tensor for name, tensor in model.state_dict().items() if name in names}
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Loads `weights` into `model`; tensors tied to a loaded one may be absent.
-
-    Args:
-        model: filled in place.
-        weights: under their names in files.
-        where: the path of the checkpoint, for the error.
-
-    Raises:
-        CheckpointError: names or shapes do not match; `value` lists the mismatches.
-    """
-    live = {saved_name(model, name): name for name in model.state_dict()}
-    own = dict(zip(live, model.state_dict().values(), strict=True))
-    loaded = {own[name].data_ptr() for name in weights if name in own}
-    missing = [name for name in own if name not in weights and own[name].data_ptr() not in loaded]
-    unexpected = [name for name in weights if name not in own]
-    shapes = [
-        f"{name}: {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
-    ]
-    if missing or unexpected or shapes:
-        parts = [
-            f"{len(found)} {label} ({listed(found, 3)})"
-            for label, found in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", shapes))
-            if found
-        ]
-        raise CheckpointError(
-            f"The weights in {where} do not match the model: {'; '.join(parts)}.",
-            "Use the model.* settings they were trained with.",
-            value=[*missing, *unexpected, *shapes],
-            place=where,
-        )
-    model.load_state_dict({live[name]: tensor for name, tensor in weights.items()}, strict=False)
-
-
-def restore(trainee: Trainee, loaded: Loaded, where: str, *, rank: int = 0) -> Progress:
-    """Restores a trainee from a checkpoint; returns the progress at that checkpoint.
-
-    Raises:
-        CheckpointError: the checkpoint does not match the trainee, or lacks what resuming needs.
-    """
-    if loaded.optimizer is None or loaded.progress is None or loaded.rng is None:
-        raise CheckpointError(
-            f"{where} holds no optimizer state.", "Resume from another checkpoint with --step.", place=where
-        )
-    load_weights(trainee.model, loaded.model, where)
-    trainee.optimizer.load_state_dict(loaded.optimizer)
-    if trainee.scheduler is not None and loaded.scheduler is not None:
-        trainee.scheduler.load_state_dict(loaded.scheduler)
-    if loaded.scaler is not None:
-        trainee.scaler.load_state_dict(loaded.scaler)
-    restore_rng(loaded.rng[min(rank, len(loaded.rng) - 1)], trainee.device)
-    return loaded.progress

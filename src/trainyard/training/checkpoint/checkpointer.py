@@ -27,19 +27,13 @@ _EVENTS_S = 1.0  # with a cadence: the longest that the journal lags behind the 
 
 
 class Checkpointer:
-    """Saves checkpoints of one run; `save` returns as soon as the tensors are copied.
+    """Saves checkpoints of one run; `save`, which every process must call, returns as soon as the tensors are copied.
 
-    Args:
-        run: the run; None in processes that do not write it.
-        capture: copies the tensors.
-        process: this process; every one must call `save`.
-        policy: which checkpoints to keep; applied after each one.
-        monitor: the metric that ranks them.
-        mode: min or max.
-        protected: returns the steps that other runs use, and why; called before each rotation.
-        background: write in a separate thread; otherwise `save` returns when all is on disk.
-        cadence: decides when a checkpoint is due; the best one in between is held in memory until the next is
-            written, `flush` or the end. None: every offered checkpoint is written.
+    `run` is None in processes that do not write it. After each checkpoint, `policy` decides which ones to keep, ranked
+    by `monitor` and `mode`, besides the steps that other runs use (`protected`, with the reasons). Without
+    `background`, `save` returns when all is on disk. A `cadence` decides when a checkpoint is due: the best one in
+    between is held in memory until the next is written, `flush` or the end. Without one, every offered checkpoint is
+    written.
     """
 
     def __init__(
@@ -74,11 +68,7 @@ class Checkpointer:
         self._waiting: list[Event] = []  # written to the journal together with the next checkpoint
 
     def do(self, job: Callable[[], None]) -> None:
-        """Runs `job` after all earlier jobs, in the background if that is on.
-
-        Raises:
-            Exception: the error of an earlier job that failed.
-        """
+        """Runs `job` after all earlier jobs, in the background if that is on; raises the error of one that failed."""
         self.check()
         self._jobs.append(self._worker.submit(job))
         if not self._background:
@@ -88,10 +78,7 @@ class Checkpointer:
         """Writes `event` to the journal in the background; `with_next`: together with the next checkpoint.
 
         With a cadence, at most one event per second is written, the newest, by `check` at the latest; the others are
-        dropped.
-
-        Raises:
-            Exception: the error of an earlier job that failed.
+        dropped. Raises the error of an earlier job that failed.
         """
         run = self._run
         assert run is not None
@@ -134,8 +121,12 @@ class Checkpointer:
         if self._run is None:
             return
         self.wait()
+        progress = request.progress.to_dict()
         if not request.due and self._cadence is not None:
-            self._hold(request, rng)
+            if self._best_capture is None:
+                self._best_capture = Capture(self._capture.trainee, self._capture.objects, self._capture.single_file)
+            best = self._best_capture.take()
+            self._best = lambda: self._write(request, best, progress, rng, ())
             return
         if request.improved:
             self._best = None  # superseded by this one
@@ -144,7 +135,6 @@ class Checkpointer:
             self._cadence.began()
         began = self._clock()
         state = self._capture.take()
-        progress = request.progress.to_dict()
         waiting = self._take_waiting()
 
         def write() -> None:
@@ -157,13 +147,6 @@ class Checkpointer:
     def is_due(self) -> bool:
         """Whether the cadence asks for a checkpoint now; False without one."""
         return self._cadence is not None and self._cadence.is_due()
-
-    def _hold(self, request: SaveRequest, rng: list[Any]) -> None:
-        """Holds a copy of the best state so far in memory."""
-        if self._best_capture is None:
-            self._best_capture = Capture(self._capture.trainee, self._capture.objects, self._capture.single_file)
-        state, progress = self._best_capture.take(), request.progress.to_dict()
-        self._best = lambda: self._write(request, state, progress, rng, ())
 
     def flush(self) -> None:
         """Writes the best checkpoint if it is in memory only, and waits for it."""
@@ -187,42 +170,25 @@ class Checkpointer:
     ) -> None:
         run = self._run
         assert run is not None
+        format_, metrics = FORMATS[run.layout.checkpoint_format], as_text(request.metrics)
+        step, best, best_path = progress["step"], progress["best"], None
+        if format_.is_directory and best["value"] is not None:
+            best_path = run.yard.relative(run.path("checkpoint", step=best["step"], epoch=best["epoch"]))
+        moment: dict[str, Any] = {"step": step, "epoch": request.epoch, "metrics": metrics}
         with run.batch():
             _write_events(run, waiting)
-            self._commit(run, request, state, progress, rng)
+            files = encode(self._capture, state, progress, rng, format_=format_, best_checkpoint=best_path, **moment)
+            checkpoint = commit(
+                run,
+                files.writers,
+                linked=files.linked,
+                expected_bytes=files.expected_bytes,
+                inside_epoch=request.inside_epoch,
+                **moment,
+            )
+            if request.improved and not format_.is_directory:
+                publish(run, checkpoint, "best")
             self._make_room(run)
-
-    def _commit(
-        self, run: RunWriter, request: SaveRequest, state: dict[str, Any], progress: dict[str, Any], rng: list[Any]
-    ) -> None:
-        format_ = FORMATS[run.layout.checkpoint_format]
-        step, best_step = progress["step"], progress["best"]["step"]
-        best_checkpoint = None
-        if format_.is_directory and progress["best"]["value"] is not None:
-            best_checkpoint = run.yard.relative(run.path("checkpoint", step=best_step, epoch=progress["best"]["epoch"]))
-        files = encode(
-            self._capture,
-            state,
-            progress,
-            rng,
-            format_=format_,
-            step=step,
-            epoch=request.epoch,
-            metrics=as_text(request.metrics),
-            best_checkpoint=best_checkpoint,
-        )
-        checkpoint = commit(
-            run,
-            files.writers,
-            step=step,
-            epoch=request.epoch,
-            metrics=as_text(request.metrics),
-            linked=files.linked,
-            expected_bytes=files.expected_bytes,
-            inside_epoch=request.inside_epoch,
-        )
-        if request.improved and not format_.is_directory:
-            publish(run, checkpoint, "best")
 
     def _make_room(self, run: RunWriter) -> None:
         rotate(run, self._policy, monitor=self._monitor, mode=self._mode, protected_steps=self._protected())

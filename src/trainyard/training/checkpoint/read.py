@@ -1,6 +1,6 @@
 """From the files of a checkpoint to tensors on the CPU: the inverse of `write`, for all our formats.
 
-Errors about damaged and foreign files name the file. Knows no models: `capture` loads the tensors into one.
+Errors about damaged and foreign files name the file. Knows no models: `restore` loads the tensors into one.
 """
 
 from __future__ import annotations
@@ -23,11 +23,7 @@ _OWN = (names.CONFIG, names.METRICS, names.MANIFEST, names.TRAINER_STATE, names.
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint in memory, on the CPU; the parts that a published checkpoint lacks are None.
-
-    `files` are the additional files of the model (`SavesItself`), name to text; `decision` is the rule that turns
-    predictions into decisions, for tasks that have one.
-    """
+    """A checkpoint in memory, on the CPU; the parts that a published checkpoint lacks are None."""
 
     model: dict[str, Tensor]
     model_config: dict[str, Any]
@@ -36,30 +32,21 @@ class Loaded:
     scaler: dict[str, Any] | None = None
     rng: list[dict[str, Any]] | None = None
     progress: Progress | None = None
-    files: Mapping[str, str] = field(default_factory=dict)
-    decision: dict[str, Any] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)  # additional files of the model (`SavesItself`)
+    decision: dict[str, Any] | None = None  # the rule that turns predictions into decisions
 
 
 def load(path: Path, *, weights_only: bool = False) -> Loaded:
-    """Reads a checkpoint of any of our formats: a directory or a single file.
+    """The checkpoint at `path`, a directory or a file of any of our formats; a CheckpointError if it cannot be read.
 
-    Args:
-        path: the checkpoint.
-        weights_only: skip the optimizer and everything else that only resuming needs.
-
-    Raises:
-        CheckpointError: it cannot be read; `place` is the path.
+    `weights_only` skips the optimizer and everything else that only resuming needs.
     """
     with explained(str(path), "`trainyard verify` checks a run's checkpoints; choose another one.", path):
         return _load_directory(path, weights_only) if path.is_dir() else _load_file(path)
 
 
 def rule_in(path: Path) -> dict[str, Any] | None:
-    """The rule by which predictions become decisions, as the checkpoint holds it.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
+    """The rule by which predictions become decisions, as the checkpoint holds it; a CheckpointError as in `load`."""
     return load(path, weights_only=True).decision
 
 
@@ -70,20 +57,15 @@ def _read(path: Path) -> Any:
 def _load_file(path: Path) -> Loaded:
     whole = _read(path)
     if not isinstance(whole, dict) or "model" not in whole:
-        raise CheckpointError(
-            f"{path} is not a checkpoint of Trainyard: it has no entry 'model'.", "Choose another file.", place=path
-        )
+        what = f"{path} is not a checkpoint of Trainyard: it has no entry 'model'."
+        raise CheckpointError(what, "Choose another file.", place=path)
     progress = whole.get("progress")
     return Loaded(
         whole["model"],
         whole.get("model_config") or {},
-        whole.get("optimizer"),
-        whole.get("scheduler"),
-        whole.get("scaler"),
-        whole.get("rng"),
-        Progress.from_dict(progress) if progress else None,
-        whole.get("files") or {},
-        whole.get("decision"),
+        progress=Progress.from_dict(progress) if progress else None,
+        files=whole.get("files") or {},
+        **{key: whole.get(key) for key in ("optimizer", "scheduler", "scaler", "rng", "decision")},
     )
 
 
@@ -115,9 +97,8 @@ def _load_directory(path: Path, weights_only: bool) -> Loaded:
     progress = None
     if state.exists():
         trainer_state = json.loads(state.read_bytes())
-        progress = Progress.from_dict(
-            {**trainer_state["stateful_callbacks"]["trainyard"], "log": trainer_state["log_history"]}
-        )
+        ours = trainer_state["stateful_callbacks"]["trainyard"]
+        progress = Progress.from_dict({**ours, "log": trainer_state["log_history"]})
     return Loaded(
         model,
         model_config,

@@ -51,8 +51,7 @@ class FrozenShard:
     def digest(self, frozen: Mapping[str, Tensor]) -> str:
         """Digest of the object; it is written again only if a tensor was changed in place since.
 
-        Args:
-            frozen: the live tensors, not copies: torch counts the in-place changes of each.
+        `frozen` are the live tensors, not copies: torch counts the in-place changes of each.
         """
         versions = {name: tensor._version for name, tensor in frozen.items()}
         if not self._digest or versions != self._versions:
@@ -74,18 +73,10 @@ def encode(
     metrics: Mapping[str, float],
     best_checkpoint: str | None,
 ) -> Files:
-    """The files of a checkpoint of `state`.
+    """The files of a checkpoint of `state`, which `capture` took; `progress` is `Progress.to_dict()` at that moment.
 
-    Args:
-        capture: the capture that took `state`.
-        state: the result of `Capture.take`.
-        progress: `Progress.to_dict()` at that moment.
-        rng: `rng_state` of every process, in rank order.
-        format_: which files to write.
-        step: optimizer steps done.
-        epoch: epochs done.
-        metrics: validation metrics.
-        best_checkpoint: path of the best checkpoint so far, for trainer_state.json.
+    `rng` is the `rng_state` of every process, in rank order; `metrics` those of the validation; `best_checkpoint` the
+    path of the best one so far, for trainer_state.json.
     """
     trainee = capture.trainee
     size = _nbytes(state)
@@ -114,11 +105,9 @@ def encode(
     decision = {} if progress["decision"] is None else {"decision": progress["decision"]}
     if decision or format_.weights == names.PYTORCH_BIN:
         writers[names.METRICS] = _json(without_nan({"step": step, "epoch": epoch, **metrics, **decision}))
-    writers[names.OPTIMIZER] = torch_file(state["optimizer"])
-    if state["scheduler"] is not None:
-        writers[names.SCHEDULER] = torch_file(state["scheduler"])
-    if state["scaler"] is not None:
-        writers[names.SCALER] = torch_file(state["scaler"])
+    for key, file in (("optimizer", names.OPTIMIZER), ("scheduler", names.SCHEDULER), ("scaler", names.SCALER)):
+        if state[key] is not None:
+            writers[file] = torch_file(state[key])
     writers[names.RNG_STATE] = torch_file(rng)
     writers[names.TRAINING_ARGS] = torch_file(trainee.config)
     writers[names.TRAINER_STATE] = _json(_trainer_state(progress, trainee.config, best_checkpoint))
@@ -160,11 +149,10 @@ def _json(value: Any) -> FileWriter:
 
 
 def _text(text: str) -> FileWriter:
-    return lambda path: _write(path, text)
+    def write(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
 
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    return write
 
 
 def _nbytes(value: Any) -> int:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainyard.metric import Direction
-from trainyard.training.stopping import Best
+from trainyard.training.progress import Best
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
 
