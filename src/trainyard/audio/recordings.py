@@ -48,7 +48,7 @@ class FileRecording:
             data = self.path.read_bytes()
             if _digest(data) != self.digest:
                 raise UnreadableAudio("its content has changed since the data was loaded", "changed")
-            return decode(data, sample_rate).waveform
+            return decode(data, sample_rate)
         except (OSError, UnreadableAudio) as error:
             raise DataError(
                 f"{self.path} can no longer be read: {error}.",
