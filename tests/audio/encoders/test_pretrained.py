@@ -50,7 +50,7 @@ def test_a_whisper_with_decoder_or_without_is_cut_to_the_clip(kind: str, tmp_pat
         assert torch.equal(own[name], wanted), name
     assert model.model.config.max_source_positions == 5
     assert not model.model.encoder.embed_positions.weight.requires_grad
-    assert model.n_mels == whisper_mels("base", str(tmp_path / "there")) == 20
+    assert model.model.config.num_mel_bins == whisper_mels("base", str(tmp_path / "there")) == 20
     with torch.no_grad():  # at the full length, the first layer's input is the same up to the edge of the clip
         sound = torch.randn(1, 20, 80)
         whole = loaded("whisper", tmp_path / "there", clip_seconds=0.8)
