@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from trainyard.audio.augment.spectrogram import SpecAugment
 from trainyard.audio.augment.waveform import WaveformAugment
-from trainyard.audio.clips import is_silent
+from trainyard.audio.clips import Waveform, is_silent
 from trainyard.audio.corpora.corpus import counted
 from trainyard.audio.decode import UnreadableAudio, decode
 from trainyard.audio.inputs import Augmented, ClipOptions, Clips, Reading
-from trainyard.audio.recordings import BurstRecording, FileRecording, Waveform, file_digest
+from trainyard.audio.recordings import BurstRecording, FileRecording, file_digest
 from trainyard.audio.vocal_bursts import KINDS
 from trainyard.config.schema import SplitOptions
 from trainyard.data.build import build_dataset, describe_bad

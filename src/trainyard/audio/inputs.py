@@ -19,9 +19,9 @@ from torch import Tensor
 from trainyard.audio.augment.seeds import Seeds, item_seeds
 from trainyard.audio.augment.spectrogram import SpecAugment
 from trainyard.audio.augment.waveform import WaveformAugment
-from trainyard.audio.clips import fit, signal_length
+from trainyard.audio.clips import Waveform, fit, signal_length
 from trainyard.audio.features import VERSION
-from trainyard.audio.recordings import Recording, Waveform
+from trainyard.audio.recordings import Recording
 from trainyard.data.cache import FeatureCache
 from trainyard.data.dataset import Indices, View
 

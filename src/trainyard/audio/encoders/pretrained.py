@@ -64,7 +64,7 @@ def whisper_positions(clip_seconds: float, most: int = POSITIONS_PER_SECOND * WH
     if positions > most:
         problem = f"data.clip_seconds={clip_seconds:g} exceeds the {limit_s:g} s that Whisper takes"
         remedy = f"Set data.clip_seconds to {limit_s:g} or less, or choose another model.type."
-        raise ConfigError([problem], remedy, keys=["data.clip_seconds", "model.type"])
+        raise ConfigError([problem], remedy, keys=["data.clip_seconds", "model.type"], value=clip_seconds)
     return positions
 
 
