@@ -15,9 +15,9 @@ import torch
 from trainyard.audio import kind
 from trainyard.audio.augment.spectrogram import SpecAugment
 from trainyard.audio.augment.waveform import WaveformAugment
-from trainyard.audio.dataset import burst_dataset, file_dataset
+from trainyard.audio.dataset import Options, burst_dataset, file_dataset
 from trainyard.audio.features.log_mel import LogMel
-from trainyard.audio.inputs import ClipOptions, Frontend
+from trainyard.audio.inputs import ClipOptions, Frontend, Reading
 from trainyard.config.convert import from_dict
 from trainyard.config.schema import SplitOptions
 from trainyard.data.batches import Batch, Batches
@@ -34,7 +34,7 @@ SPEAKERS = ("ann", "bob", "cleo", "dan")
 def log_mel(options: ClipOptions = OPTIONS) -> Frontend:
     compute = LogMel(options.sample_rate, n_fft=256, hop_length=100, n_mels=20)
     shape = (1, 20, compute.frames(options.length))
-    return Frontend("log-mel", compute.parameters, shape, lambda clips, lengths: compute(clips))
+    return Frontend("log-mel", {"n_mels": 20}, shape, lambda clips, lengths: compute(clips))
 
 
 def waves(options: ClipOptions = OPTIONS) -> Frontend:
@@ -67,16 +67,13 @@ def files(tmp_path: Path) -> list[FoundFile]:
 @pytest.fixture
 def load(tmp_path: Path, files: list[FoundFile]) -> Any:
     def made(**changes: Any) -> Dataset:
-        options = changes.pop("options", OPTIONS)
-        given: dict[str, Any] = {
-            "options": options,
-            "frontend": log_mel(options),
-            "cache_dir": tmp_path / "cache",
-            "cache_mb": 64,
-            **changes,
-        }
-        given["split"] = replace(SplitOptions(val_fraction=0.25, test_fraction=0.25), **given.pop("split", {}))
-        return file_dataset("tones", "the tones", ["low", "high"], given.pop("files", files), **given)
+        clips = changes.pop("options", OPTIONS)
+        cache = changes.pop("cache_dir", tmp_path / "cache"), changes.pop("cache_mb", 64)
+        reading = Reading(clips, changes.pop("frontend", log_mel(clips)), *cache)
+        split = replace(SplitOptions(val_fraction=0.25, test_fraction=0.25), **changes.pop("split", {}))
+        augments = changes.pop("waveform", None), changes.pop("spectrogram", None)
+        kept = changes.pop("files", files)
+        return file_dataset("tones", "the tones", ["low", "high"], kept, Options(reading, split, *augments), **changes)
 
     return made
 
@@ -285,37 +282,18 @@ def test_a_class_with_one_file_trains(load: Any, files: list[FoundFile]) -> None
 
 
 def test_vocal_bursts_need_no_files(tmp_path: Path) -> None:
-    options = ClipOptions(RATE, clip_seconds=0.5)
+    clips = ClipOptions(RATE, clip_seconds=0.5)
+    options = Options(Reading(clips, log_mel(clips), tmp_path, 16), SplitOptions(val_fraction=0.25, test_fraction=0.25))
 
     def bursts() -> Dataset:
-        return burst_dataset(
-            "bursts",
-            speakers=4,
-            takes=1,
-            classes=("hum", "cough"),
-            options=options,
-            frontend=log_mel(options),
-            cache_dir=tmp_path,
-            cache_mb=16,
-            split=SplitOptions(val_fraction=0.25, test_fraction=0.25),
-        )
+        return burst_dataset("bursts", options, speakers=4, takes=1, classes=("hum", "cough"))
 
     data = bursts()
     assert len(data) == 8
     assert data.classes == ("hum", "cough")
     assert data.fingerprint() == bursts().fingerprint()
     with pytest.raises(DataError) as raised:
-        burst_dataset(
-            "bursts",
-            speakers=2,
-            takes=1,
-            classes=("hmm", "cough"),
-            options=options,
-            frontend=log_mel(options),
-            cache_dir=tmp_path,
-            cache_mb=16,
-            split=SplitOptions(val_fraction=0.0, test_fraction=0.0),
-        )
+        burst_dataset("bursts", options, speakers=2, takes=1, classes=("hmm", "cough"))
     assert (raised.value.value, raised.value.place) == ("hmm", "data.classes")
     assert "cough" in raised.value.remedy
 

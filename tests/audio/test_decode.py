@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import wavfile
 
-from trainyard.audio.decode import UnreadableAudio, decode, is_audio, probe
+from trainyard.audio.decode import UnreadableAudio, decode, is_audio
 from trainyard.errors import ConfigError
 
 ODD = Path(scipy.io.tests.__file__).parent / "data"
@@ -89,13 +89,10 @@ def test_odd_files_are_read_as_scipy_reads_them(name):
     oracle_rate, values = wavfile.read(ODD / name)
     data = (ODD / name).read_bytes()
     sound = decode(data, rate)
-    assert (sound.source_rate, sound.channels, len(sound.waveform)) == (rate, channels, frames)
-    assert sound.source_rate == oracle_rate
-    assert sound.source_seconds == frames / rate
-    assert sound.waveform.dtype == np.float32
-    np.testing.assert_allclose(sound.waveform, scaled(values).mean(axis=1), atol=2e-7)
-    assert np.abs(sound.waveform).max() <= 1
-    assert (probe(data).frames, probe(data).channels, probe(data).seconds) == (frames, channels, frames / rate)
+    assert (oracle_rate, scaled(values).shape, sound.shape) == (rate, (frames, channels), (frames,))
+    assert sound.dtype == np.float32
+    np.testing.assert_allclose(sound, scaled(values).mean(axis=1), atol=2e-7)
+    assert np.abs(sound).max() <= 1
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -112,7 +109,7 @@ def test_a_header_that_contradicts_itself_is_read_like_the_one_that_does_not():
     odd, plain = (
         decode((ODD / f"test-8000Hz-le-3ch-5S-24bit{end}.wav").read_bytes(), 8000) for end in ("-inconsistent", "")
     )
-    np.testing.assert_array_equal(odd.waveform, plain.waveform)
+    np.testing.assert_array_equal(odd, plain)
 
 
 def test_mu_law_is_expanded_as_g711_says():
@@ -124,9 +121,9 @@ def test_mu_law_is_expanded_as_g711_says():
     magnitude = ((mantissa * 8 + 132) << exponent.astype(np.int64)) - 132
     expected = np.where(codes & 128, -magnitude, magnitude) / 32768
     sound = decode(data, 8000)
-    assert sound.subtype == "ULAW"
+    assert soundfile.info(io.BytesIO(data)).subtype == "ULAW"
     assert len(expected) == 9
-    np.testing.assert_allclose(sound.waveform, expected, atol=1e-7)
+    np.testing.assert_allclose(sound, expected, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +145,8 @@ def test_mu_law_is_expanded_as_g711_says():
 def test_every_container_gives_back_what_was_encoded(container, subtype, tolerance):
     samples = tone()
     sound = decode(encoded(samples, container=container, subtype=subtype), 16000)
-    assert sound.subtype == subtype
-    assert len(sound.waveform) >= len(samples)  # ADPCM fills its last block
-    np.testing.assert_allclose(sound.waveform[200:15800], samples[200:15800, 0], atol=tolerance)
+    assert len(sound) >= len(samples)  # ADPCM fills its last block
+    np.testing.assert_allclose(sound[200:15800], samples[200:15800, 0], atol=tolerance)
 
 
 @pytest.mark.filterwarnings("ignore:.* is deprecated and slated for removal:DeprecationWarning")  # librosa's imports
@@ -161,28 +157,26 @@ def test_resampling_and_mixing_equal_librosas(tmp_path, rate):
     path.write_bytes(encoded(samples, rate))
     oracle, _ = librosa.load(path, sr=16000, mono=True, res_type="soxr_hq")
     sound = decode(path.read_bytes(), 16000)
-    assert abs(len(sound.waveform) - len(oracle)) <= 1  # librosa rounds the length up
-    count = min(len(sound.waveform), len(oracle))
-    np.testing.assert_allclose(sound.waveform[:count], oracle[:count], atol=1e-6)
-    assert (sound.source_rate, sound.channels, sound.source_seconds) == (rate, 2, rate // 2 / rate)
-    assert sound.waveform.flags.c_contiguous
+    assert abs(len(sound) - len(oracle)) <= 1  # librosa rounds the length up
+    count = min(len(sound), len(oracle))
+    np.testing.assert_allclose(sound[:count], oracle[:count], atol=1e-6)
+    assert sound.flags.c_contiguous
 
 
 def test_channels_are_averaged_not_picked():
     left, right = np.full((100, 1), 0.5), np.full((100, 1), -0.25)
     sound = decode(encoded(np.hstack([left, right]), subtype="FLOAT"), 16000)
-    np.testing.assert_array_equal(sound.waveform, np.full(100, 0.125, np.float32))
+    np.testing.assert_array_equal(sound, np.full(100, 0.125, np.float32))
 
 
 def test_eight_bits_are_unsigned():
     sound = decode(encoded(np.array([[-1.0], [0.0], [0.5]]), subtype="PCM_U8"), 16000)
-    np.testing.assert_array_equal(sound.waveform, np.array([-1, 0, 0.5], np.float32))
+    np.testing.assert_array_equal(sound, np.array([-1, 0, 0.5], np.float32))
 
 
 def test_the_content_decides_whatever_the_file_is_called():
-    flac = encoded(tone(0.1), container="FLAC")
-    assert probe(flac).container == "FLAC"  # a .wav full of FLAC is handed over as these same bytes
-    assert decode(flac, 16000).subtype == "PCM_16"
+    flac = encoded(tone(0.1), container="FLAC")  # a .wav full of FLAC is handed over as these same bytes
+    np.testing.assert_allclose(decode(flac, 16000), tone(0.1)[:, 0], atol=1e-4)
     assert is_audio(Path("a/b.WAV"))
     assert is_audio(Path("b.mp3"))
     assert not is_audio(Path("b.png"))
@@ -201,15 +195,13 @@ def test_what_is_not_audio_is_refused(data):
     with pytest.raises(UnreadableAudio) as refused:
         decode(data, 16000)
     assert refused.value.fault in ("not audio", "undecodable")
-    with pytest.raises(UnreadableAudio):
-        probe(data)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"RIFF\xff\0\0\0WAVEfmt \x10\0\0\0"]))
 def test_arbitrary_bytes_raise_nothing_else(body, head):
     try:
-        outcome = decode(head + body, 16000).waveform
+        outcome = decode(head + body, 16000)
     except UnreadableAudio as error:
         outcome = str(error)
     assert len(outcome)
@@ -225,7 +217,7 @@ def test_other_containers_are_refused_by_name():
     assert refusal(encoded(tone(0.1), container="AU")) == ("not audio", None)
     tag = b"ID3\x03\0\0\0\0\0\x0a" + bytes(10)
     assert refusal(tag + encoded(tone(0.1), container="AIFF")) == ("container", "AIFF")
-    assert len(decode(tag + encoded(tone(0.1), container="FLAC"), 16000).waveform) == 1600
+    assert len(decode(tag + encoded(tone(0.1), container="FLAC"), 16000)) == 1600
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
@@ -278,14 +270,14 @@ def test_a_file_written_to_a_pipe_is_read_to_the_end():
     data = bytearray(encoded(tone(1)))
     struct.pack_into("<I", data, 4, 0xFFFF_FFFF)
     struct.pack_into("<I", data, data.index(b"data") + 4, 0xFFFF_FFFF)
-    assert len(decode(bytes(data), 16000).waveform) == 16000
+    assert len(decode(bytes(data), 16000)) == 16000
 
 
 def test_chunks_before_and_after_the_samples_are_ignored():
     data = encoded(tone(0.1))
     first = data.index(b"data")
     longer = data[:first] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + data[first:]
-    assert len(decode(longer + b"LIST\4\0\0\0more", 16000).waveform) == 1600
+    assert len(decode(longer + b"LIST\4\0\0\0more", 16000)) == 1600
     assert refusal(longer[:-10]) == ("truncated", 3190)
 
 
@@ -305,10 +297,9 @@ def test_an_impossible_sample_rate_is_refused(rate):
 
 def test_a_file_above_the_limit_is_refused_without_decoding_it(monkeypatch):
     data = encoded(np.zeros((8000 * 600, 1)), 8000, "FLAC")
-    assert len(decode(data, 16000).waveform) == 16000 * 600
+    assert len(decode(data, 16000)) == 16000 * 600
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("it was decoded"))
     assert refusal(data, max_seconds=300) == ("too long", 600)
-    assert probe(data).seconds == 600
 
 
 def test_a_short_file_is_refused_below_the_limit():

@@ -43,3 +43,14 @@ def test_the_description_run_as_it_stands_gives_the_features(words):
         got = got[None]
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-3)
+
+
+def test_the_parameters_tell_settings_apart():
+    """The cache of features is keyed by them, apart from the length of the clip and its sample rate."""
+    described = preprocessing(compose("spectrogram"))
+    changes = {"n_fft": 512, "hop_length": 100, "n_mels": 40, "fmin": 1.0, "fmax": 7000.0, "top_db": None}
+    found = [frontend_of(described | {name: value}).parameters for name, value in changes.items()]
+    found += [frontend_of(described | {"normalise": "none"}).parameters, frontend_of(described).parameters]
+    whisper = preprocessing(compose("vocalizations"))
+    found += [frontend_of(whisper | {"n_mels": mels}).parameters for mels in (80, 128)]
+    assert all(a != b for at, a in enumerate(found) for b in found[:at])

@@ -3,11 +3,9 @@ import time
 import librosa
 import numpy as np
 import pytest
-import soundfile
 from sklearn.ensemble import RandomForestClassifier
 
-from trainyard.audio.vocal_bursts import KINDS, VERSION, synthesise, write_corpus
-from trainyard.audio.vocal_bursts import corpus as corpus_module
+from trainyard.audio.vocal_bursts import KINDS, VERSION, synthesise
 from trainyard.audio.vocal_bursts.synthesis import _pulse, _through_tract, voice_of
 from trainyard.errors import DataError
 
@@ -164,38 +162,3 @@ def test_what_cannot_be_synthesised_is_refused():
     with pytest.raises(DataError) as raised:
         synthesise("laugh", 0, 0, sample_rate=1000)
     assert (raised.value.value, raised.value.place) == (1000, "data.sample_rate")
-
-
-def test_a_corpus_is_a_folder_of_recordings_per_kind(tmp_path):
-    written = write_corpus(tmp_path / "bursts", speakers=2, takes=2, seed=4, sample_rate=8000)
-    names = [f"{kind}/s{speaker:02d}_{take:02d}.wav" for kind in KINDS for speaker in (0, 1) for take in (0, 1)]
-    assert written == [tmp_path / "bursts" / name for name in names]
-    assert sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.wav")) == sorted(
-        f"bursts/{name}" for name in names
-    )
-    sound, sample_rate = soundfile.read(tmp_path / "bursts/sigh/s01_00.wav", dtype="float32")
-    assert sample_rate == 8000
-    np.testing.assert_allclose(sound, synthesise("sigh", 1, 0, seed=4, sample_rate=8000), atol=1 / 32767)
-
-    write_corpus(tmp_path / "again", speakers=2, takes=2, seed=4, sample_rate=8000)
-    for name in names:
-        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "bursts" / name).read_bytes()
-
-
-def test_a_corpus_never_replaces_a_directory(tmp_path):
-    (tmp_path / "mine").mkdir()
-    with pytest.raises(DataError) as raised:
-        write_corpus(tmp_path / "mine", speakers=1, takes=1)
-    assert raised.value.place == str(tmp_path / "mine")
-
-
-def test_an_interrupted_corpus_leaves_nothing(tmp_path, monkeypatch):
-    def stops(kind, *arguments, **options):
-        if kind == "sigh":
-            raise KeyboardInterrupt
-        return synthesise(kind, *arguments, **options)
-
-    monkeypatch.setattr(corpus_module, "synthesise", stops)
-    with pytest.raises(KeyboardInterrupt):
-        write_corpus(tmp_path / "bursts", speakers=1, takes=1)
-    assert list(tmp_path.iterdir()) == []

@@ -90,11 +90,11 @@ def a_folder(*classes: str, images: int = 12) -> Path:
         (["optimizer=adam"], ("`optimizer`", "training")),
         (["training.scheduler=cosine"], ('"cosine"', "training/scheduler=cosine")),
         (["layout=groupd"], ("'groupd'", "'grouped'", "dated, trials, files")),
-        (["layout=missing.yaml"], ("'missing.yaml'", "No such file", "your own YAML file")),
+        (["layout=missing.yaml"], ("'missing.yaml'", "No such file", ".yaml")),
         (["run.device=gpu"], ('`run.device` is "gpu"', "auto, cpu, cuda, cuda:N, mps")),
-        (["run.device=cuda:99"], ("'cuda:99'", "auto")),
-        (["training.monitor=val_acc"], ('`training.monitor` is "val_acc"', "not measured", "mean val_accuracy?")),
-        (["training.monitor=test_loss"], ('"test_loss"', "not measured", "val_loss")),
+        (["run.device=cuda:99"], ("run.device=cuda:99", "auto")),
+        (["training.monitor=val_acc"], ("training.monitor=val_acc ", "not measured", "mean 'val_accuracy'?")),
+        (["training.monitor=test_loss"], ("training.monitor=test_loss", "not measured", "val_loss")),
         (["training.monitor=train_grad_norm"], ("not measured",)),
         (["training.class_weights=[1,2]"], ("2 numbers", "10 classes", "0, 1, 2, 3")),
         (["data.split.val_fraction=0.6", "data.split.test_fraction=0.6"], ("0.6", "1.2", "nothing to train on")),
@@ -181,7 +181,7 @@ def test_a_target_that_would_run_code_does_not(empty):
     ("target", "says"),
     [
         ("scheduler._target_=torch.optim.lr_scheduler.StepLR", ("`training.scheduler`", "'step_size'", "gamma")),
-        ("scheduler._target_=torch.nn.ReLU", ("`training.scheduler` is torch.nn.ReLU", "learning-rate scheduler")),
+        ("scheduler._target_=torch.nn.ReLU", ("training.scheduler=torch.nn.ReLU", "learning-rate scheduler")),
         ("criterion._target_=torch.nn.NLLLoss", ("log-probabilities", "CrossEntropyLoss")),
     ],
 )
@@ -576,7 +576,7 @@ def test_a_run_without_checkpoints(yard, images):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda path: None, ("start.pth", "nothing is", "`trainyard show RUN`")),
+        (lambda path: None, ("run.checkpoint_path=start.pth", "`trainyard show RUN`")),
         (lambda path: path.write_text("hello"), ("start.pth", "not a file of tensors")),
         (lambda path: torch.save({"a": torch.zeros(1)}, path), ("start.pth", "no entry 'model'")),
         (lambda path: torch.save(torch.nn.Linear(1, 1), path), ("start.pth", "not a file of tensors")),
@@ -620,7 +620,7 @@ def test_images_for_a_model_of_vectors(empty, images):
     ("option", "says"),
     [
         (["--device", "gpu"], ("'gpu'", "cuda:N")),
-        (["--device", "cuda:99"], ("'cuda:99'",)),
+        (["--device", "cuda:99"], ("cuda:99",)),
         (["--out", "no/such/p.csv"], ("--out", "'no/such'")),
         (["--out", "."], ("--out",)),
         (["--split", "tests"], ("--split",)),

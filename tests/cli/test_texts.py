@@ -49,7 +49,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "an emotion that is none": (("data.classes=[joy,angr]",), ("'angr'", "Did you mean 'anger'?")),
     "a vocabulary without room": (("model.vocabulary=10",), ("model.vocabulary", "10", "100")),
     "a text without room": (("data.max_tokens=2",), ("data.max_tokens", "2", "3")),
-    "a metric that is none": (("training.monitor=val_f1_makro",), ("val_f1_makro", "Did you mean val_f1_macro?")),
+    "a metric that is none": (("training.monitor=val_f1_makro",), ("val_f1_makro", "'val_f1_macro'")),
     "a network that reads no text": (
         ("model=mlp", "training.head_learning_rate=null"),
         ("`model.name` is mlp", "distilbert"),
@@ -161,10 +161,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("bert", ("data.max_tokens=128",), ("data.max_tokens=128", "the 42 tokens that the model takes")),
         ("gpt2", (), ("no padding token", "pad_token in its tokenizer_config.json")),
         ("mute", (), ("mute", "tokenizer.json")),
-        ("hollow", (), ("no text encoder can be loaded", "model.safetensors")),
-        ("nameless", (), ("loaded from", "nameless")),
+        ("hollow", (), ("model.path=", "hollow", "model.safetensors")),
+        ("nameless", (), ("model.path=", "nameless")),
         ("nowhere", (), ("neither a directory that exists nor a hub id",)),
-        ("bert", ("model.type=roberta",), ("model.type='roberta'", "'bert'", "Set model.type=bert")),
+        ("bert", ("model.type=roberta",), ("model.type=roberta", "'bert'", "Set model.type=bert")),
     ],
 )
 def test_what_cannot_be_built_on(

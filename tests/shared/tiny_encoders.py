@@ -66,7 +66,7 @@ def shape_of(type_: str, seconds: float = SECONDS) -> tuple[int, ...]:
 def inputs_of(model: EncoderClassifier, items: int = 3) -> Tensor:
     generator = torch.Generator().manual_seed(7)
     shape = shape_of(model.family.type)
-    if model.input == "whisper":
+    if model.family.is_whisper:
         shape = (model.model.config.num_mel_bins, 2 * model.model.config.max_source_positions)
     return torch.randn(items, *shape, generator=generator)
 

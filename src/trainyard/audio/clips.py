@@ -22,7 +22,7 @@ SILENT_PEAK = 1e-4
 def fit(
     waveform: Waveform, length: int, crop: str = "center", pad: str = "end", offset_draw: float | None = None
 ) -> Waveform:
-    """Crops or pads a waveform to exactly `length` samples.
+    """Crops or pads a waveform to exactly `length` samples: float32 [length], a copy.
 
     Args:
         waveform: float32 [T], T at least 1.
@@ -32,9 +32,6 @@ def fit(
             sample goes after it), or by repeating it ("tile").
         offset_draw: a number in [0, 1), needed when crop is "random" and the waveform is longer: equal
             parts of [0, 1) map to each possible start of the crop.
-
-    Returns:
-        float32 [length]; a copy.
 
     Raises:
         ValueError: an empty waveform, or an argument that is not one of its choices.
@@ -58,14 +55,9 @@ def fit(
 def signal_length(count: int, length: int, pad: str = "end") -> int:
     """How many samples of a fitted clip, counted from its start, an attention mask must include.
 
-    With "end" these are the samples of the signal. With "center" the silence before the signal counts
-    too, because a mask that begins at the start would otherwise cut off the signal's end. With "tile"
-    everything is signal.
-
-    Args:
-        count: samples before fitting.
-        length: samples of the clip.
-        pad: as given to `fit`.
+    Of the `count` samples before fitting. With "end" these are the samples of the signal. With "center" the silence
+    before the signal counts too, because a mask that begins at the start would otherwise cut off the signal's end.
+    With "tile" everything is signal.
 
     Raises:
         ValueError: `pad` is not one of PADS.
@@ -78,11 +70,7 @@ def signal_length(count: int, length: int, pad: str = "end") -> int:
 
 
 def is_silent(waveform: Waveform) -> bool:
-    """Whether no sample is further than -80 dBFS (1e-4) from the mean.
-
-    The mean is subtracted first: a constant offset, such as the 127 of 8-bit files, is silence however
-    large it is.
-    """
+    """Whether no sample is further than -80 dBFS (1e-4) from the mean: a constant offset, however large, is silence."""
     if not len(waveform):
         return True
     middle = waveform.mean(dtype=np.float64)

@@ -12,9 +12,6 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,8 +24,10 @@ AUDIO_SUFFIXES = frozenset({".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", "
 
 Waveform = npt.NDArray[np.float32]
 
-_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")  # containers whose truncation can be detected
-_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3")
+_WAV = ("WAV", "WAVEX", "RF64")
+_FORMATS = (*_WAV, "FLAC", "OGG", "MP3")  # containers whose truncation can be detected
+_RIFF = (b"RIFF", b"RIFX", b"RF64")
+_MAGIC = (*_RIFF, b"fLaC", b"OggS", b"ID3")
 _RATES = (1_000, 768_000)  # Hz; outside these a header is more likely damaged than a recording unusual
 _BLOCK = 1 << 14  # frames decoded at a time, so that a false header cannot make us allocate more than the audio needs
 
@@ -40,21 +39,8 @@ _OGG_END = 4  # the flag of a stream's last page
 _NOT_AUDIO = "its content is not audio in a supported format (wav, flac, ogg, mp3)"
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
-
-Fault = Literal[
-    "empty file",
-    "not audio",
-    "container",
-    "sample rate",
-    "undecodable",
-    "truncated",
-    "damaged",
-    "no samples",
-    "not finite",
-    "too long",
-    "too short",
-    "changed",
-]
+_Broken = Literal["empty file", "not audio", "container", "sample rate", "undecodable", "truncated", "damaged"]
+Fault = Literal[_Broken, "no samples", "not finite", "too long", "too short", "changed"]
 
 
 class UnreadableAudio(ValueError):  # noqa: N818  (a finding, collected and reported with others)
@@ -77,69 +63,16 @@ class UnreadableAudio(ValueError):  # noqa: N818  (a finding, collected and repo
         return self.reason
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a recording's header declares.
-
-    Attributes:
-        source_rate: samples a second of each channel.
-        frames: samples of each channel; for an MP3 this can be an estimate.
-        channels: 1 for mono.
-        container: such as "WAV" or "OGG".
-        subtype: such as "PCM_16", "ULAW" or "VORBIS".
-    """
-
-    source_rate: int
-    frames: int
-    channels: int
-    container: str
-    subtype: str
-
-    @property
-    def seconds(self) -> float:
-        """The duration."""
-        return self.frames / self.source_rate
-
-
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """A decoded recording.
-
-    Attributes:
-        waveform: float32 [T], mono, at the requested rate. Within [-1, 1] for integer formats; float and
-            lossy files may exceed that range, and resampling may exceed it slightly.
-        source_rate: Hz, of the file.
-        source_seconds: duration of the file.
-        channels: of the file.
-        subtype: of the file, such as "PCM_16".
-    """
-
-    waveform: Waveform
-    source_rate: int
-    source_seconds: float
-    channels: int
-    subtype: str
-
-
 def is_audio(path: Path) -> bool:
     """Whether a file's name has an audio suffix and the file is not hidden."""
     return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
 
 
-def probe(data: bytes) -> Header:
-    """Reads the header of an encoded recording without decoding it.
+def decode(data: bytes, sample_rate: int, *, min_seconds: float = 0.0, max_seconds: float = math.inf) -> Waveform:
+    """Decodes a recording to the mean of its channels, resampled by soxr (HQ): float32 [T], mono.
 
-    Raises:
-        UnreadableAudio: when the bytes are empty, not a recording, or in an unsupported format.
-    """
-    with _opened(data) as (_, header):
-        return header
-
-
-def decode(data: bytes, sample_rate: int, *, min_seconds: float = 0.0, max_seconds: float = math.inf) -> Decoded:
-    """Decodes a recording to the mean of its channels, resampled by soxr (HQ).
-
-    The format is detected from the content, not from the file name.
+    The format is detected from the content, not from the file name. The values are within [-1, 1] for integer formats;
+    float and lossy files may exceed that range, and resampling may exceed it slightly.
 
     Args:
         data: the whole file.
@@ -152,75 +85,59 @@ def decode(data: bytes, sample_rate: int, *, min_seconds: float = 0.0, max_secon
             samples that are not finite, or are shorter or longer than the limits.
         ConfigError: when soundfile or soxr is not installed.
     """
-    with _opened(data) as (sound, header):
-        if header.seconds > max_seconds:
-            raise UnreadableAudio(
-                f"it lasts {header.seconds:.1f} s, longer than the limit of {max_seconds:g} s",
-                "too long",
-                header.seconds,
-            )
-        mono = _read_mono(sound, header.frames)
-    if header.container == "OGG":
-        _check_ogg(data, len(mono))
-    elif header.container in ("WAV", "WAVEX", "RF64"):
-        _check_wav(data)
-    if len(mono) < header.frames:
-        raise UnreadableAudio(
-            f"it is truncated or damaged: its header declares {header.frames} samples, only {len(mono)} can be read",
-            "truncated",
-            len(mono),
-        )
-    if not len(mono):
-        raise UnreadableAudio("it has no samples", "no samples")
-    if not np.isfinite(mono).all():
-        bad = np.flatnonzero(~np.isfinite(mono))
-        raise UnreadableAudio(
-            f"{len(bad)} of its samples are NaN or infinite, the first at {bad[0]}", "not finite", int(bad[0])
-        )
-    seconds = len(mono) / header.source_rate
-    if seconds < min_seconds:
-        raise UnreadableAudio(
-            f"it lasts {seconds:.4f} s, shorter than the limit of {min_seconds:g} s", "too short", seconds
-        )
-    waveform = _resampled(mono, header.source_rate, sample_rate)
-    if not len(waveform):
-        raise UnreadableAudio(f"it is shorter than one sample at {sample_rate} Hz", "too short", seconds)
-    return Decoded(waveform, header.source_rate, seconds, header.channels, header.subtype)
-
-
-@contextmanager
-def _opened(data: bytes) -> Iterator[tuple[Any, Header]]:
     soundfile = _library("soundfile")
     if not data:
         raise UnreadableAudio("the file is empty", "empty file")
     # Checked first because libsndfile would search megabytes of arbitrary data for the start of an MP3.
-    if not data.startswith(_MAGIC) and not _is_mpeg(data):
+    is_mpeg = len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
+    if not data.startswith(_MAGIC) and not is_mpeg:
         raise UnreadableAudio(_NOT_AUDIO, "not audio")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            header = Header(sound.samplerate, sound.frames, sound.channels, sound.format, sound.subtype)
-            if header.container not in _FORMATS:
-                raise UnreadableAudio(
-                    f"its format is {header.container}; supported are wav, flac, ogg and mp3",
-                    "container",
-                    header.container,
-                )
-            if not _RATES[0] <= header.source_rate <= _RATES[1]:
-                raise UnreadableAudio(
-                    f"its header declares a sample rate of {header.source_rate} Hz", "sample rate", header.source_rate
-                )
-            yield sound, header
+            container, source_rate, declared = sound.format, sound.samplerate, sound.frames
+            _check_header(container, source_rate, declared / max(source_rate, 1), max_seconds)
+            mono = _read_mono(sound)
     except soundfile.LibsndfileError as error:
         raise _explained(data, error) from error
+    if container == "OGG":
+        _check_ogg(data, len(mono))
+    elif container in _WAV:
+        _check_wav(data)
+    if len(mono) < declared:
+        what = f"its header declares {declared} samples, only {len(mono)} can be read"
+        raise UnreadableAudio(f"it is truncated or damaged: {what}", "truncated", len(mono))
+    if not len(mono):
+        raise UnreadableAudio("it has no samples", "no samples")
+    bad = np.flatnonzero(~np.isfinite(mono))
+    if len(bad):
+        what = f"{len(bad)} of its samples are NaN or infinite, the first at {bad[0]}"
+        raise UnreadableAudio(what, "not finite", int(bad[0]))
+    seconds = len(mono) / source_rate
+    if seconds < min_seconds:
+        what = f"it lasts {seconds:.4f} s, shorter than the limit of {min_seconds:g} s"
+        raise UnreadableAudio(what, "too short", seconds)
+    if source_rate != sample_rate:
+        mono = _library("soxr").resample(mono, source_rate, sample_rate, quality="HQ")
+    if not len(mono):
+        raise UnreadableAudio(f"it is shorter than one sample at {sample_rate} Hz", "too short", seconds)
+    return np.ascontiguousarray(mono, dtype=np.float32)
 
 
-def _is_mpeg(data: bytes) -> bool:
-    return len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0
+def _check_header(container: str, source_rate: int, seconds: float, max_seconds: float) -> None:
+    if container not in _FORMATS:
+        what = f"its format is {container}; supported are wav, flac, ogg and mp3"
+        raise UnreadableAudio(what, "container", container)
+    if not _RATES[0] <= source_rate <= _RATES[1]:
+        what = f"its header declares a sample rate of {source_rate} Hz"
+        raise UnreadableAudio(what, "sample rate", source_rate)
+    if seconds > max_seconds:
+        what = f"it lasts {seconds:.1f} s, longer than the limit of {max_seconds:g} s"
+        raise UnreadableAudio(what, "too long", seconds)
 
 
 def _explained(data: bytes, error: Any) -> UnreadableAudio:
     reason = str(error.error_string).strip(". ")
-    if data[:4] in (b"RIFF", b"RIFX", b"RF64") and data[24:28] == bytes(4):
+    if data[:4] in _RIFF and data[24:28] == bytes(4):
         return UnreadableAudio("its header declares a sample rate of 0 Hz", "sample rate", 0)
     # "File does not exist" is what a failing MP3 decoder reports; it is misleading.
     if reason.startswith(("Format not recognised", "File does not exist")):
@@ -228,28 +145,16 @@ def _explained(data: bytes, error: Any) -> UnreadableAudio:
     return UnreadableAudio(f"it cannot be decoded: {reason}", "undecodable", reason)
 
 
-def _read_mono(sound: Any, frames: int) -> Waveform:
+def _read_mono(sound: Any) -> Waveform:
     parts: list[Waveform] = []
     try:
         while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
             parts.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32))
     except _library("soundfile").LibsndfileError as error:
-        reason = str(error.error_string).removeprefix("Error : ").strip(". ")
-        count = sum(map(len, parts))
-        raise UnreadableAudio(
-            f"it is truncated or damaged: its header declares {frames} samples, but decoding fails after"
-            f" {count} ({reason})",
-            "truncated",
-            count,
-        ) from error
+        reason, count = str(error.error_string).removeprefix("Error : ").strip(". "), sum(map(len, parts))
+        what = f"its header declares {sound.frames} samples, but decoding fails after {count} ({reason})"
+        raise UnreadableAudio(f"it is truncated or damaged: {what}", "truncated", count) from error
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
-
-
-def _resampled(mono: Waveform, source_rate: int, sample_rate: int) -> Waveform:
-    if source_rate == sample_rate:
-        return np.ascontiguousarray(mono)
-    soxr = _library("soxr")
-    return np.ascontiguousarray(soxr.resample(mono, source_rate, sample_rate, quality="HQ"), dtype=np.float32)
 
 
 def _check_wav(data: bytes) -> None:
@@ -263,17 +168,13 @@ def _check_wav(data: bytes) -> None:
         if name == b"ds64" and position + 24 <= len(data):
             sizes_64 = int(struct.unpack_from("<Q", data, position + 16)[0])
         if name == b"data":
+            known = size < _UNKNOWN_SIZE
             if size == 0xFFFF_FFFF and sizes_64 is not None:
-                size = sizes_64
-            elif size >= _UNKNOWN_SIZE:
-                return
+                size, known = sizes_64, True
             there = len(data) - position - 8
-            if size > there:
-                raise UnreadableAudio(
-                    f"it is truncated: its header declares {size} bytes of samples, but the file has {there}",
-                    "truncated",
-                    there,
-                )
+            if known and size > there:
+                what = f"its header declares {size} bytes of samples, but the file has {there}"
+                raise UnreadableAudio(f"it is truncated: {what}", "truncated", there)
             return
         position += 8 + size + size % 2
 
@@ -284,25 +185,18 @@ def _check_ogg(data: bytes, samples: int) -> None:
     A page has a CRC-32 with polynomial 0x04C11DB7, not reflected (RFC 3533). zlib computes the reflected
     CRC, which gives the same result once the bits of every input byte and of the result are reversed.
     """
-    position, ended = 0, False
+    position, ended, readable = 0, False, f"{samples} samples can be read"
     following: dict[int, int] = {}  # stream -> the number its next page must have
     while data[position : position + 4] == b"OggS" and position + _OGG_PAGE.size <= len(data):
         _, _, flags, _, stream, number, crc, segments = _OGG_PAGE.unpack_from(data, position)
         body = position + _OGG_PAGE.size + segments
         end = body + sum(data[position + _OGG_PAGE.size : body])
         if end > len(data):
-            raise UnreadableAudio(
-                f"it is truncated: its last page ends at byte {end}, but the file has {len(data)} bytes;"
-                f" {samples} samples can be read",
-                "truncated",
-                samples,
-            )
+            what = f"its last page ends at byte {end}, but the file has {len(data)} bytes; {readable}"
+            raise UnreadableAudio(f"it is truncated: {what}", "truncated", samples)
         if number != following.get(stream, number):
-            raise UnreadableAudio(
-                f"it is damaged: expected page {following[stream]}, found page {number}; {samples} samples can be read",
-                "damaged",
-                number,
-            )
+            what = f"expected page {following[stream]}, found page {number}; {readable}"
+            raise UnreadableAudio(f"it is damaged: {what}", "damaged", number)
         following[stream] = number + 1
         page = data[position : position + 22] + bytes(4) + data[position + 26 : end]
         reflected = zlib.crc32(page.translate(_REVERSED_BITS), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
@@ -310,16 +204,12 @@ def _check_ogg(data: bytes, samples: int) -> None:
             raise UnreadableAudio(f"it is damaged: the checksum of page {number} is wrong", "damaged", number)
         position, ended = end, bool(flags & _OGG_END)
     if not ended:
-        raise UnreadableAudio(
-            f"it is truncated: its last page is missing; {samples} samples can be read", "truncated", samples
-        )
+        raise UnreadableAudio(f"it is truncated: its last page is missing; {readable}", "truncated", samples)
 
 
 def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:  # OSError: soundfile cannot load libsndfile
-        raise ConfigError(
-            [f"reading audio needs {name}, which cannot be imported: {error}"],
-            "Install it with: pip install 'trainyard[audio]'",
-        ) from error
+        problem = f"reading audio needs {name}, which cannot be imported: {error}"
+        raise ConfigError([problem], "Install it with: pip install 'trainyard[audio]'") from error

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trainyard.audio.augment.seeds import item_seeds
+from trainyard.audio.augment.seeds import Seeds, item_seeds
 from trainyard.audio.augment.spectrogram import SpecAugment
 from trainyard.audio.augment.waveform import WaveformAugment
-from trainyard.audio.clips import fit, signal_length
+from trainyard.audio.clips import Waveform, fit, signal_length
 from trainyard.audio.features import VERSION
-from trainyard.audio.recordings import Recording, Waveform
+from trainyard.audio.recordings import Recording
 from trainyard.data.cache import FeatureCache
 from trainyard.data.dataset import Indices, View
 
@@ -45,69 +45,54 @@ class ClipOptions:
 
 @dataclass(frozen=True)
 class Frontend:
-    """The features of a clip, a model's input.
-
-    Attributes:
-        name: of the features.
-        parameters: everything that they depend on in addition to the clip.
-        item_shape: of one item.
-        compute: float32 [B, T] and int64 [B] samples of audio -> float32 [B, *item_shape], on any device.
-        kept: whether they are cached on disk; otherwise they are computed on the device each time.
-        masked: whether the model must know where the audio ends and padding begins.
-    """
+    """The features of a clip, a model's input."""
 
     name: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Any]  # everything that they depend on in addition to the clip
     item_shape: tuple[int, ...]
+    # float32 [B, T] and int64 [B] samples of audio -> float32 [B, *item_shape], on any device
     compute: Callable[[Tensor, Tensor], Tensor]
-    kept: bool = True
-    masked: bool = False
+    kept: bool = True  # cached on disk; otherwise they are computed on the device each time
+    masked: bool = False  # the model must know where the audio ends and padding begins
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How recordings become a model's input, and the cache of what was read: its directory, and its limit."""
+
+    options: ClipOptions
+    frontend: Frontend
+    cache_dir: Path
+    cache_mb: float  # 0 for no cache
+
+    def cache(self, **parameters: Any) -> FeatureCache:
+        """The cache of what depends on these parameters; created on first use."""
+        versioned = {**parameters, "sample_rate": self.options.sample_rate, "version": VERSION}
+        return FeatureCache(self.cache_dir, versioned, limit_mb=self.cache_mb)
 
 
 class Clips:
-    """A fetch of clips or of their features; both are cached.
+    """A fetch of the clips of recordings, or of their features; both are cached."""
 
-    Args:
-        recordings: one per item.
-        options: how they become clips.
-        frontend: the features.
-        cache_dir: the cache's directory; created on first use.
-        cache_mb: its limit; 0 for no cache.
-    """
-
-    def __init__(
-        self,
-        recordings: Sequence[Recording],
-        options: ClipOptions,
-        frontend: Frontend,
-        cache_dir: Path,
-        cache_mb: float,
-    ) -> None:
-        self.options, self.frontend = options, frontend
+    def __init__(self, recordings: Sequence[Recording], reading: Reading) -> None:
+        self.options, self.frontend = reading.options, reading.frontend
         self._recordings = tuple(recordings)
+        length, crop, pad = self.options.length, self.options.crop, self.options.pad
         # A random crop needs the whole recording; for the others the clip is cut before it is cached.
-        whole = options.crop == "random"
-        stored = {"sample_rate": options.sample_rate, "clip": None if whole else [options.length, options.crop]}
-        versioned = {"version": VERSION}
-        self._waves = FeatureCache(cache_dir, {"what": "waveform", **stored, **versioned}, limit_mb=cache_mb)
-        self._features = FeatureCache(
-            cache_dir,
-            {
-                "what": frontend.name,
-                **frontend.parameters,
-                "sample_rate": options.sample_rate,
-                "clip": [options.length, "center" if whole else options.crop, options.pad],
-                **versioned,
-            },
-            limit_mb=cache_mb,
-        )
+        whole = crop == "random"
+        self._waves = reading.cache(what="waveform", clip=None if whole else [length, crop])
+        clip = [length, "center" if whole else crop, pad]
+        self._features = reading.cache(what=self.frontend.name, **self.frontend.parameters, clip=clip)
 
     def __call__(self, indices: Indices) -> Tensor:
         """Features float32 [B, *item_shape] if those are cached, else waveforms float32 [B, T]."""
         if not self.frontend.kept:
             return self.waveforms(indices)
-        found = self._features.get(self.digests(indices), lambda missing: self._compute(indices[missing]))
-        return _stack(found, self.frontend.item_shape)
+
+        def compute(missing: Sequence[int]) -> list[npt.NDArray[np.float32]]:
+            return list(self.features(self.waveforms(indices[missing]), indices[missing]).numpy())
+
+        return _stack(self._features.get(self.digests(indices), compute), self.frontend.item_shape)
 
     def finish(self, fetched: Tensor, indices: Indices) -> Tensor:
         """The features of the result of `__call__`."""
@@ -133,10 +118,11 @@ class Clips:
     def keep(self, waveforms: Mapping[int, Waveform]) -> None:
         """Caches the audio of recordings that were just decoded."""
         indices = list(waveforms)
-        self._waves.get(
-            self.digests(np.array(indices, dtype=np.int64)),
-            lambda missing: [self._cut(waveforms[indices[position]]) for position in missing],
-        )
+
+        def cut(missing: Sequence[int]) -> list[Waveform]:
+            return [self._cut(waveforms[indices[position]]) for position in missing]
+
+        self._waves.get(self.digests(np.array(indices, dtype=np.int64)), cut)
 
     def waveforms(self, indices: Indices) -> Tensor:
         """The clips for an evaluation, float32 [B, T]: for random crops, the centre."""
@@ -164,18 +150,13 @@ class Clips:
 
     def report(self) -> dict[str, Any]:
         """Statistics of the caches, by name."""
-        caches = {"waveform": self._waves, **({self.frontend.name: self._features} if self.frontend.kept else {})}
-        return {name: cache.stats() for name, cache in caches.items()}
+        features = {self.frontend.name: self._features.stats()} if self.frontend.kept else {}
+        return {"waveform": self._waves.stats(), **features}
 
     def _cut(self, waveform: Waveform) -> Waveform:
         """The part of a recording to cache: all of it for random crops, else at most one clip."""
         length, crop = self.options.length, self.options.crop
-        if crop == "random" or len(waveform) <= length:
-            return waveform
-        return fit(waveform, length, crop, self.options.pad)
-
-    def _compute(self, indices: Indices) -> list[npt.NDArray[np.float32]]:
-        return list(self.features(self.waveforms(indices), indices).numpy())
+        return waveform if crop == "random" or len(waveform) <= length else fit(waveform, length, crop)
 
     def digests(self, indices: Indices) -> list[str]:
         """Of the recordings' content."""
@@ -196,34 +177,31 @@ class Augmented:
     waveform: WaveformAugment | None
     spectrogram: SpecAugment | None
 
-    @property
-    def changes_sound(self) -> bool:
-        """Whether features have to be computed again."""
-        return self.waveform is not None or self.clips.options.crop == "random"
-
     def view(self) -> View:
         """For `Batches`."""
-        return View(self if self.changes_sound else self.clips, self.finish)
+        return View(self if self._changes_sound() else self.clips, self.finish)
 
     def __call__(self, indices: Indices) -> Tensor:
         """Augmented clips, float32 [B, T]."""
         options = self.clips.options
-        seeds = item_seeds(self.seed, self.epoch, indices)
         clips = []
-        for whole, seed in zip(self.clips.wholes(indices), seeds.tolist(), strict=True):
+        for whole, seed in zip(self.clips.wholes(indices), self._seeds(indices).tolist(), strict=True):
             clip = fit(whole, options.length, options.crop, options.pad, offset_draw=seed / 2**64)
             clips.append(clip if self.waveform is None else self.waveform(clip, seed))
         return _stack(clips, (options.length,))
 
     def finish(self, fetched: Tensor, indices: Indices) -> Tensor:
         """Augmented features, float32 [B, *item_shape], on the device of `fetched`."""
-        features = self.clips.features(fetched, indices) if self.changes_sound else self.clips.finish(fetched, indices)
-        if self.spectrogram is None:
-            return features
-        return self.spectrogram(features, item_seeds(self.seed + 1, self.epoch, indices))
+        to_features = self.clips.features if self._changes_sound() else self.clips.finish
+        features = to_features(fetched, indices)
+        return features if self.spectrogram is None else self.spectrogram(features, self._seeds(indices, 1))
+
+    def _changes_sound(self) -> bool:
+        return self.waveform is not None or self.clips.options.crop == "random"
+
+    def _seeds(self, indices: Indices, stream: int = 0) -> Seeds:
+        return item_seeds(self.seed + stream, self.epoch, indices)
 
 
 def _stack(arrays: Sequence[npt.NDArray[np.float32]], shape: tuple[int, ...]) -> Tensor:
-    if not arrays:
-        return torch.empty((0, *shape))
-    return torch.from_numpy(np.stack(arrays))
+    return torch.from_numpy(np.stack(arrays)) if arrays else torch.empty((0, *shape))

@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from trainyard.audio.augment.spectrogram import SpecAugment
 from trainyard.audio.augment.waveform import WaveformAugment
 from trainyard.audio.corpora import find
-from trainyard.audio.dataset import burst_dataset, file_dataset, scan_files
+from trainyard.audio.dataset import Options, burst_dataset, file_dataset, scan_files
 from trainyard.audio.decode import is_audio
 from trainyard.audio.encoders import build, describe, rebuild, whisper_mels
 from trainyard.audio.features.log_mel import LogMel
 from trainyard.audio.features.waveform import normalise_waveform
 from trainyard.audio.features.whisper import WhisperFeatures
-from trainyard.audio.inputs import ClipOptions, Frontend
+from trainyard.audio.inputs import ClipOptions, Frontend, Reading
 from trainyard.audio.schema import AudioData, EncoderModel
 from trainyard.config.kinds import Files
 from trainyard.config.schema import Config
@@ -49,42 +48,25 @@ def load(
     config: Config, *, trust: bool = False, item_shape: Sequence[int] | None = None, files: Files | None = None
 ) -> Dataset:
     """The recordings of `config.data`, augmented in training, as inputs of `config.model`."""
-    data = config.data
+    data, system = config.data, config.system
     assert isinstance(data, AudioData)
     described = preprocessing(config, item_shape)
-    options: dict[str, Any] = {
-        "options": clip_options(described),
-        "frontend": frontend_of(described),
-        "waveform": _waveform_augmentation(config, data.sample_rate, trust),
-        "spectrogram": _spectrogram_augmentation(config),
-        "cache_dir": cache_directory(config.system.cache_dir),
-        "cache_mb": config.system.cache_mb,
-        "split": data.split,
-        "preprocessing": described,
-        "model_arguments": {"clip_seconds": data.clip_seconds},
-    }
-    if data.corpus == "vocal_bursts" and data.path is None:
-        return burst_dataset(
-            data.dataset or data.corpus, speakers=data.speakers, takes=data.takes, classes=data.classes, **options
-        )
-    root = Path(data.path) if data.path else Path(config.system.audio_dir) / data.corpus
-    corpus = find(
-        data.corpus,
-        root,
-        classes=data.classes,
-        path_column=data.path_column,
-        label_column=data.label_column,
-        group_column=data.group_column,
-        split_column=data.split_column,
+    options = Options(
+        _reading(described, cache_directory(system.cache_dir), system.cache_mb),
+        data.split,
+        _waveform_augmentation(config, data.sample_rate, trust),
+        _spectrogram_augmentation(config),
+        {"preprocessing": described, "model_arguments": {"clip_seconds": data.clip_seconds}},
     )
+    name, classes = data.dataset or data.corpus, data.classes
+    if data.corpus == "vocal_bursts" and data.path is None:
+        return burst_dataset(name, options, speakers=data.speakers, takes=data.takes, classes=classes)
+    root = Path(data.path) if data.path else Path(system.audio_dir) / data.corpus
+    columns = {key: getattr(data, key) for key in ("path_column", "label_column", "group_column", "split_column")}
+    corpus = find(data.corpus, root, classes=classes, **columns)
+    name, notes = data.dataset or corpus.name, corpus.warnings
     return file_dataset(
-        data.dataset or corpus.name,
-        str(root),
-        corpus.classes,
-        corpus.files,
-        on_bad_file=data.on_bad_file,
-        warnings=corpus.warnings,
-        **options,
+        name, str(root), corpus.classes, corpus.files, options, on_bad_file=data.on_bad_file, warnings=notes
     )
 
 
@@ -116,18 +98,12 @@ def read_new(
 ) -> Items:
     """The recordings at `path`: a recording, or a folder of recordings at any depth."""
     paths, names = files_at(path, is_audio, "recording")
-    frontend = frontend_of(preprocessing)
-    scan = scan_files(paths, clip_options(preprocessing), frontend, cache_dir, cache_mb)
-    bad = [(name, why) for name, why in zip(names, scan.faults, strict=True) if why]
-    if bad:
+    scan = scan_files(paths, _reading(preprocessing, cache_dir, cache_mb))
+    clips = scan.clips
+    if bad := [(name, why) for name, why in zip(names, scan.faults, strict=True) if why]:
         raise unusable_items(path, "some files cannot be used as recordings", bad)
-    every = np.arange(len(paths), dtype=np.int64)
-    return Items(tuple(names), scan.clips, scan.clips.finish, scan.clips.lengths(every) if frontend.masked else None)
-
-
-def clip_options(preprocessing: Mapping[str, Any]) -> ClipOptions:
-    """How a recording becomes a clip."""
-    return ClipOptions(**{field.name: preprocessing[field.name] for field in fields(ClipOptions)})
+    lengths = clips.lengths(np.arange(len(paths), dtype=np.int64)) if clips.frontend.masked else None
+    return Items(tuple(names), clips, clips.finish, lengths)
 
 
 def frontend_of(preprocessing: Mapping[str, Any]) -> Frontend:
@@ -136,23 +112,26 @@ def frontend_of(preprocessing: Mapping[str, Any]) -> Frontend:
     Raises:
         ConfigError: features that cannot be computed with these settings.
     """
-    length = clip_options(preprocessing).length
+    length = _clip_options(preprocessing).length
     if preprocessing["features"] == "log-mel":
         parameters = {name: preprocessing[name] for name in _LOG_MEL}
         spectrogram = LogMel(preprocessing["sample_rate"], **parameters)
-        shape = (1, parameters["n_mels"], spectrogram.frames(length))
+        shape: tuple[int, ...] = (1, parameters["n_mels"], spectrogram.frames(length))
         return Frontend("log-mel", parameters, shape, lambda clips, lengths: spectrogram(clips))
     if preprocessing["features"] == "whisper":
         mels = preprocessing["n_mels"]
         whisper = WhisperFeatures(mels, preprocessing["clip_seconds"])  # checks that a Whisper takes such numbers
-        return Frontend(
-            "whisper", {"n_mels": mels}, (mels, whisper.frames), lambda clips, lengths: whisper(clips), masked=True
-        )
+        shape = (mels, whisper.frames)
+        return Frontend("whisper", {"n_mels": mels}, shape, lambda clips, lengths: whisper(clips), masked=True)
+    return Frontend("waveform", {}, (length,), normalise_waveform, kept=False, masked=True)
 
-    def normalised(clips: Tensor, lengths: Tensor) -> Tensor:
-        return normalise_waveform(clips, lengths)
 
-    return Frontend("waveform", {}, (length,), normalised, kept=False, masked=True)
+def _clip_options(preprocessing: Mapping[str, Any]) -> ClipOptions:
+    return ClipOptions(**{field.name: preprocessing[field.name] for field in fields(ClipOptions)})
+
+
+def _reading(preprocessing: Mapping[str, Any], cache_dir: Path, cache_mb: float) -> Reading:
+    return Reading(_clip_options(preprocessing), frontend_of(preprocessing), cache_dir, cache_mb)
 
 
 def _spectrogram_augmentation(config: Config) -> SpecAugment | None:
@@ -168,11 +147,8 @@ def _waveform_augmentation(config: Config, sample_rate: int, trust: bool) -> Wav
         transform = build_target(config.augmentations.waveform, trust=trust)
     except ConfigError as error:
         problems = [f"`augmentations.waveform`: {problem}" for problem in error.problems]
-        raise ConfigError(
-            problems,
-            error.remedy or "Use transforms of audiomentations with their arguments, or set it to null.",
-            keys=["augmentations.waveform"],
-        ) from error
+        remedy = error.remedy or "Use transforms of audiomentations with their arguments, or set it to null."
+        raise ConfigError(problems, remedy, keys=["augmentations.waveform"]) from error
     return WaveformAugment(transform, sample_rate)
 
 

@@ -6,7 +6,7 @@ Both are directories that are written atomically. The model is unchanged.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,18 @@ from torch import Tensor
 from trainyard import durable
 from trainyard.audio.encoders import EncoderClassifier
 from trainyard.audio.encoders.build import OURS, source_of
+from trainyard.audio.encoders.classifier import PEFT_PREFIX
 from trainyard.audio.encoders.families import SAMPLE_RATE
 from trainyard.audio.encoders.methods import LORA_NAME
+from trainyard.audio.encoders.pretrained import HEAD_PREFIXES
 from trainyard.audio.schema import EncoderModel
 from trainyard.errors import ConfigError, UserError
 from trainyard.models.tensor_files import safetensors_file
 
 # The file names that peft and transformers expect.
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-CONFIG, SAFETENSORS = "config.json", "model.safetensors"
-HEAD = "head.safetensors"
-README = "README.md"
+CONFIG, SAFETENSORS, HEAD, README = "config.json", "model.safetensors", "head.safetensors", "README.md"
 BASE = "base"  # the folder of an encoder that is not published
-_PEFT = "base_model.model."  # peft's prefix of every name
-_HEAD = ("layer_weights", "projector.", "classifier.")
 _POSITIONS = "encoder.embed_positions.weight"  # of a Whisper, cut to the clip
 _README = """\
 # {name}
@@ -38,51 +36,43 @@ A LoRA that Trainyard trained on a speech encoder, and its head. The encoder is 
 
 | file | contents |
 |---|---|
-| `{adapter}`, `{adapter_config}` | the LoRA in peft's format, and the name of its encoder |
-| `{head}` | layer weights, projector and classifier{positions}, under transformers' names |
-| `{config}` | transformers' config of encoder and head with the labels; `{ours}` in it holds Trainyard's settings |
+| `adapter_model.safetensors`, `adapter_config.json` | the LoRA in peft's format, and the name of its encoder |
+| `head.safetensors` | layer weights, projector and classifier{positions}, under transformers' names |
+| `config.json` | transformers' config of encoder and head with the labels; `{ours}` in it holds Trainyard's settings |
 | `preprocessor_config.json` | the input of the encoder |
 
 These lines load them. transformers reports weights that are new or of another size: all of them are then loaded
-from `{head}`.
+from `head.safetensors`.
 
 ```python
-{lines}```
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+
+folder = {name!r}  # this one
+base = {base}
+config = AutoConfig.from_pretrained(folder)
+model = AutoModelForAudioClassification.from_pretrained(base, config=config, ignore_mismatched_sizes=True)
+model.load_state_dict(load_file(f"{{folder}}/head.safetensors"), strict=False)
+model = PeftModel.from_pretrained(model, folder).eval()
+```
 
 These lines compute the logits of a clip of {seconds:g} s; `sound` is float32 at {rate} Hz. Trainyard excludes the
 padding of shorter clips from its mean over time, but transformers may not, so pass clips of the full length.
 
 ```python
-{use}```
-"""
-_LINES = """\
-from peft import PeftModel
-from safetensors.torch import load_file
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
-
-folder = {folder!r}  # this one
-base = {base}
-config = AutoConfig.from_pretrained(folder)
-model = AutoModelForAudioClassification.from_pretrained(base, config=config, ignore_mismatched_sizes=True)
-model.load_state_dict(load_file(f"{{folder}}/{head}"), strict=False)
-model = PeftModel.from_pretrained(model, folder).eval()
-"""
-_USE = """\
 extractor = AutoFeatureExtractor.from_pretrained(folder)
 inputs = extractor(
     sound, sampling_rate={rate}, padding="max_length", max_length={samples}, truncation=True, return_tensors="pt"
 )
 logits = model(**inputs).logits
 label = config.id2label[int(logits.argmax())]
+```
 """
 
 
 def base_of(config: Mapping[str, Any]) -> str | None:
-    """The hub id or local directory of an encoder's initial weights; None for a new encoder.
-
-    Args:
-        config: the contents of its checkpoint's `config.json`.
-    """
+    """The hub id or directory of the initial weights of the encoder of a `config.json`; None for a new encoder."""
     ours = config.get(OURS, {})
     model = EncoderModel(**{key: value for key, value in ours.items() if key in EncoderModel.__dataclass_fields__})
     if not model.pretrained:
@@ -92,14 +82,10 @@ def base_of(config: Mapping[str, Any]) -> str | None:
 
 
 def export(model: EncoderClassifier, format_: str, folder: Path, config: Mapping[str, Any], *, has_base: bool) -> str:
-    """Writes one of the two formats and returns a description for people.
+    """Writes one of the two formats, `adapter` or `merged`, and returns a description for people.
 
-    Args:
-        model: trained.
-        format_: `adapter` or `merged`.
-        folder: must not exist.
-        config: the contents of its checkpoint's `config.json`.
-        has_base: whether the encoder is the one that `config` names; otherwise an adapter's folder includes it.
+    `config` is the contents of the checkpoint's `config.json`; unless the model `has_base`, the encoder that it names,
+    an adapter's folder includes the encoder.
 
     Raises:
         ConfigError: the model's method does not allow the format.
@@ -121,36 +107,26 @@ def export_adapter(model: EncoderClassifier, directory: Path, config: Mapping[st
     only modules in addition to its own weights. `config.json` describes the whole classifier, and README.md has the
     lines of Python that combine base, LoRA and head.
 
-    Args:
-        model: trained with the method `lora`.
-        directory: must not exist.
-        config: the contents of its checkpoint's `config.json`.
-        base: the hub id or directory of the encoder; None if there is none, and then the encoder is written to
-            `base/` in the directory.
+    `config` is the contents of the checkpoint's `config.json`, and `base` the hub id or directory of the encoder; None
+    if there is none, and then the encoder is written to `base/` in the directory.
 
     Raises:
-        ConfigError: the model has another method.
+        ConfigError: the model was not trained with the method `lora`.
         UserError: the directory exists.
     """
     if model.method != "lora":
-        raise ConfigError(
-            [f"the encoder was trained with the method {model.method!r}, not lora"],
-            "Export an encoder that was trained with model.method=lora.",
-            keys=["model.method"],
-        )
+        remedy = "Export an encoder that was trained with model.method=lora."
+        raise ConfigError.of("model.method", model.method, "trains no LoRA that could be exported", remedy)
     weights = _saved(model)
-    adapter = {name: tensor for name, tensor in weights.items() if name.startswith(_PEFT)}
-    head = {name: tensor for name, tensor in weights.items() if name.startswith((*_HEAD, _POSITIONS))}
+    adapter = {name: tensor for name, tensor in weights.items() if name.startswith(PEFT_PREFIX)}
+    head = {name: tensor for name, tensor in weights.items() if name.startswith((*HEAD_PREFIXES, _POSITIONS))}
     described = _json(config)
-    texts = {
-        **model.extra_files(),
-        CONFIG: described,
-        README: _readme(directory.name, config, base, _POSITIONS in head),
-    }
+    readme = _readme(directory.name, config, base, _POSITIONS in head)
+    texts = {**model.extra_files(), CONFIG: described, README: readme}
     texts[ADAPTER_CONFIG] = _json({**json.loads(texts[ADAPTER_CONFIG]), "base_model_name_or_path": base})
     tensors = {ADAPTER: adapter, HEAD: head}
     if base is None:
-        rest = {name: tensor for name, tensor in weights.items() if not name.startswith((*_HEAD, _PEFT))}
+        rest = {name: tensor for name, tensor in weights.items() if not name.startswith((*HEAD_PREFIXES, PEFT_PREFIX))}
         tensors[f"{BASE}/{SAFETENSORS}"], texts[f"{BASE}/{CONFIG}"] = rest, described
     _write(directory, tensors, texts)
 
@@ -164,32 +140,24 @@ def merge(model: EncoderClassifier) -> dict[str, Tensor]:
         ConfigError: bottlenecks and prompts do not change weights and cannot be merged.
     """
     if model.method in ("adapter", "prompt"):
-        raise ConfigError(
-            [f"the method {model.method!r} adds modules to the encoder that a plain model does not have"],
-            "Keep the checkpoint, or train with model.method=lora to merge.",
-            keys=["model.method"],
-        )
-    weights = {name: tensor for name, tensor in _saved(model).items() if not name.startswith(_PEFT)}
-    for name, module in model.named_modules():
-        change = getattr(module, "get_delta_weight", None)
-        if change is None:
-            continue
-        with torch.no_grad():
-            base: Any = module.get_base_layer()
-            merged = base.weight + change(LORA_NAME)
-        weights[model.saved_name(f"{name}.base_layer.weight")] = merged.cpu().contiguous()
+        why = "adds modules to the encoder that a plain model does not have"
+        remedy = "Keep the checkpoint, or train with model.method=lora to merge."
+        raise ConfigError.of("model.method", model.method, why, remedy)
+    weights = {name: tensor for name, tensor in _saved(model).items() if not name.startswith(PEFT_PREFIX)}
+    modules: Iterable[tuple[str, Any]] = model.named_modules()
+    for name, module in modules:
+        if hasattr(module, "get_delta_weight"):
+            with torch.no_grad():
+                merged = module.get_base_layer().weight + module.get_delta_weight(LORA_NAME)
+            weights[model.saved_name(f"{name}.base_layer.weight")] = merged.cpu().contiguous()
     return weights
 
 
 def export_merged(model: EncoderClassifier, directory: Path) -> None:
     """Writes a plain model: `AutoModelForAudioClassification.from_pretrained(directory)` loads it without peft.
 
-    Args:
-        model: trained with any method except `adapter` and `prompt`.
-        directory: must not exist.
-
     Raises:
-        ConfigError: it cannot be merged.
+        ConfigError: it cannot be merged, see `merge`.
         UserError: the directory exists.
     """
     weights = merge(model)
@@ -203,21 +171,15 @@ def _saved(model: EncoderClassifier) -> dict[str, Tensor]:
 
 def _readme(name: str, config: Mapping[str, Any], base: str | None, cuts: bool) -> str:
     seconds = config[OURS]["clip_seconds"]
-    where = f"in `{BASE}/`: it was not a published one" if base is None else f"`{base}`"
-    source = f'f"{{folder}}/{BASE}"' if base is None else repr(base)
     return _README.format(
         name=name,
-        where=where,
-        adapter=ADAPTER,
-        adapter_config=ADAPTER_CONFIG,
-        head=HEAD,
-        config=CONFIG,
         ours=OURS,
+        where=f"in `{BASE}/`: it was not a published one" if base is None else f"`{base}`",
         positions=", and the encoder's positions cut to the clip" if cuts else "",
+        base=f'f"{{folder}}/{BASE}"' if base is None else repr(base),
         seconds=seconds,
         rate=SAMPLE_RATE,
-        lines=_LINES.format(folder=name, base=source, head=HEAD),
-        use=_USE.format(rate=SAMPLE_RATE, samples=round(seconds * SAMPLE_RATE)),
+        samples=round(seconds * SAMPLE_RATE),
     )
 
 
@@ -235,6 +197,5 @@ def _write(directory: Path, tensors: Mapping[str, Mapping[str, Tensor]], texts: 
             for name, text in texts.items():
                 durable.write_text(staged / name, text)
     except FileExistsError as error:
-        raise UserError(
-            f"{directory} already exists and is not overwritten.", "Choose another directory.", place=directory
-        ) from error
+        what = f"{directory} already exists and is not overwritten."
+        raise UserError(what, "Choose another directory.", place=directory) from error

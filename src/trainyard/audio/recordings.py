@@ -10,14 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from trainyard.audio.decode import UnreadableAudio, decode
+from trainyard.audio.decode import UnreadableAudio, Waveform, decode
 from trainyard.audio.vocal_bursts import VERSION, synthesise
 from trainyard.errors import DataError
-
-Waveform = npt.NDArray[np.float32]
 
 
 class Recording(Protocol):
@@ -48,14 +43,11 @@ class FileRecording:
             data = self.path.read_bytes()
             if _digest(data) != self.digest:
                 raise UnreadableAudio("its content has changed since the data was loaded", "changed")
-            return decode(data, sample_rate).waveform
+            return decode(data, sample_rate)
         except (OSError, UnreadableAudio) as error:
-            raise DataError(
-                f"{self.path} can no longer be read: {error}.",
-                "Restore the file, or start a new run.",
-                value=error.fault if isinstance(error, UnreadableAudio) else error.strerror,
-                place=self.path,
-            ) from error
+            fault = error.fault if isinstance(error, UnreadableAudio) else error.strerror
+            what, remedy = f"{self.path} can no longer be read: {error}.", "Restore the file, or start a new run."
+            raise DataError(what, remedy, value=fault, place=self.path) from error
 
 
 @dataclass(frozen=True)

@@ -29,51 +29,37 @@ def check(config: Config) -> Iterator[Fault]:
 
 def _audio(data: AudioData) -> Iterator[Fault]:
     if data.corpus in ("folder", "csv") and data.path is None:
-        yield Fault(
-            f"`data.corpus` is {data.corpus}, but `data.path` is not set; add data.path=…", ("data.corpus", "data.path")
-        )
+        what = f"`data.corpus` is {data.corpus}, but `data.path` is not set; add data.path=…"
+        yield Fault(what, ("data.corpus", "data.path"))
     if data.corpus == "vocal_bursts" and data.path:
         yield Fault(
             f"`data.path` is {show(data.path)}, but data.corpus=vocal_bursts is synthesised and reads no files; "
             "set data.corpus to the kind of data there (folder for one folder per class), or leave the path out",
             ("data.path", "data.corpus"),
         )
-    if data.corpus != "csv":
+    if data.corpus == "csv":
+        yield from group_column_faults(data)
+    else:
         for column, usual in _COLUMNS.items():
             value = getattr(data, column)
             if value != usual:
-                yield Fault(
-                    f"`data.{column}` is {show(value)}, but data.corpus={data.corpus} is not a CSV; "
-                    "leave it out, or set data.corpus=csv",
-                    (f"data.{column}", "data.corpus"),
-                )
-    if data.corpus == "csv":
-        yield from group_column_faults(data)
+                why = f"but data.corpus={data.corpus} is not a CSV; leave it out, or set data.corpus=csv"
+                yield Fault(f"`data.{column}` is {show(value)}, {why}", (f"data.{column}", "data.corpus"))
     nyquist = data.sample_rate / 2
     if data.fmax is not None and data.fmax > nyquist:
-        yield Fault(
-            f"`data.fmax` is {data.fmax:g} Hz, above half of `data.sample_rate` {data.sample_rate}; "
-            f"set it to {nyquist:g} or less, or null",
-            ("data.fmax", "data.sample_rate"),
-        )
-    top = nyquist if data.fmax is None else data.fmax
+        what = f"`data.fmax` is {data.fmax:g} Hz, above half of `data.sample_rate` {data.sample_rate}"
+        yield Fault(f"{what}; set it to {nyquist:g} or less, or null", ("data.fmax", "data.sample_rate"))
+    top, key, half = (nyquist, "data.sample_rate", "half of ") if data.fmax is None else (data.fmax, "data.fmax", "")
     if data.fmin >= top:
-        key = "data.sample_rate" if data.fmax is None else "data.fmax"
-        half = "half of " if data.fmax is None else ""
-        yield Fault(
-            f"`data.fmin` is {data.fmin:g} Hz, not below {half}`{key}` ({top:g} Hz), which leaves no band; lower it",
-            ("data.fmin", key),
-        )
+        what = f"`data.fmin` is {data.fmin:g} Hz, not below {half}`{key}` ({top:g} Hz), which leaves no band; lower it"
+        yield Fault(what, ("data.fmin", key))
     if data.min_seconds > data.max_seconds:
-        yield Fault(
-            f"`data.min_seconds` {data.min_seconds:g} is above `data.max_seconds` {data.max_seconds:g}: "
-            "every file would be rejected; swap them",
-            ("data.min_seconds", "data.max_seconds"),
-        )
+        what = f"`data.min_seconds` {data.min_seconds:g} is above `data.max_seconds` {data.max_seconds:g}"
+        yield Fault(f"{what}: every file would be rejected; swap them", ("data.min_seconds", "data.max_seconds"))
 
 
 def _encoder(config: Config, model: EncoderModel) -> Iterator[Fault]:
-    data = config.data
+    data, type_ = config.data, model.type
     if not isinstance(data, AudioData):
         yield Fault(
             f"`model.name` is encoder, which takes audio, but `data.source` is {data.source}; "
@@ -81,44 +67,32 @@ def _encoder(config: Config, model: EncoderModel) -> Iterator[Fault]:
             ("model.name", "data.source", "model", "data"),
         )
     else:
-        if data.sample_rate != _PRETRAINED_HZ:
-            yield Fault(
-                f"`data.sample_rate` is {data.sample_rate}, but {model.type} takes audio at {_PRETRAINED_HZ} Hz; "
-                f"set data.sample_rate={_PRETRAINED_HZ}",
-                ("data.sample_rate", "model.type"),
-            )
-        if model.type == "whisper" and data.clip_seconds > _WHISPER_SECONDS:
-            yield Fault(
-                f"`data.clip_seconds` is {data.clip_seconds:g}, but whisper takes at most {_WHISPER_SECONDS:g} s; "
-                "shorten the clips, or choose another encoder",
-                ("data.clip_seconds", "model.type"),
-            )
-    yield from encoder_faults(model, ENCODERS[model.type])
-    yield from _layers(model)
+        rate, seconds = data.sample_rate, data.clip_seconds
+        if rate != _PRETRAINED_HZ:
+            what = f"`data.sample_rate` is {rate}, but {type_} takes audio at {_PRETRAINED_HZ} Hz"
+            yield Fault(f"{what}; set data.sample_rate={_PRETRAINED_HZ}", ("data.sample_rate", "model.type"))
+        if type_ == "whisper" and seconds > _WHISPER_SECONDS:
+            what = f"`data.clip_seconds` is {seconds:g}, but whisper takes at most {_WHISPER_SECONDS:g} s"
+            remedy = "shorten the clips, or choose another encoder"
+            yield Fault(f"{what}; {remedy}", ("data.clip_seconds", "model.type"))
+    yield from encoder_faults(model, ENCODERS[type_])
+    if model.layers is not None:
+        yield from _layers(model, model.layers)
 
 
-def _layers(model: EncoderModel) -> Iterator[Fault]:
-    if model.layers is None:
-        return
+def _layers(model: EncoderModel, layers: str) -> Iterator[Fault]:
     if model.method == "frozen":
-        yield Fault(
-            f"`model.layers` is {show(model.layers)}, but model.method=frozen changes no layer; leave one of them out",
-            ("model.layers", "model.method"),
-        )
-    count = model.num_layers
-    if count is None and model.path is None:
-        count = ENCODERS[model.type].get(model.size)
+        what = f"`model.layers` is {show(layers)}, but model.method=frozen changes no layer; leave one of them out"
+        yield Fault(what, ("model.layers", "model.method"))
+    published = ENCODERS[model.type].get(model.size) if model.path is None else None
+    count = published if model.num_layers is None else model.num_layers
     try:
-        parse_layers(model.layers, count or 10_000)
+        parse_layers(layers, count or 10_000)
     except ConfigError as error:
         # Without a known number of layers, which needs the weights, only the syntax is checked.
-        form = "Write 012 or 7-12, counted from 0; null means all of them."
-        problem = error.problems[0].removeprefix(f"model.layers={model.layers!r} ")
-        yield Fault(
-            f"`model.layers` is {show(model.layers)}: it {problem}",
-            ("model.layers",),
-            remedy=error.remedy if count else form,
-        )
+        remedy = error.remedy if count else "Write 012 or 7-12, counted from 0; null means all of them."
+        problem = error.problems[0].removeprefix(f"model.layers={layers!r} ")
+        yield Fault(f"`model.layers` is {show(layers)}: it {problem}", ("model.layers",), remedy=remedy)
 
 
 def _augmentations(config: Config) -> Iterator[Fault]:
@@ -127,20 +101,16 @@ def _augmentations(config: Config) -> Iterator[Fault]:
     changed = [name for name, value in plain(options.spectrogram).items() if value != usual[name]]
     spectrogram = f"`augmentations.spectrogram` ({', '.join(changed)}) changes spectrograms"
     keys = tuple(f"augmentations.spectrogram.{name}" for name in changed)
-    remedy = f"choose recordings, such as data={_audio_choice(data.source)}, or leave it out"
-    if options.waveform is not None and not isinstance(data, AudioData):
-        yield Fault(
-            f"`augmentations.waveform` changes audio, but `data.source` is {data.source}; {remedy}",
-            ("augmentations.waveform", "data.source", "data"),
-        )
-    if changed and not isinstance(data, AudioData):
-        yield Fault(f"{spectrogram} of audio, but `data.source` is {data.source}; {remedy}", (*keys, "data.source"))
+    if not isinstance(data, AudioData):
+        source = f"but `data.source` is {data.source}; choose recordings, such as data={_audio_choice(data.source)}"
+        if options.waveform is not None:
+            what = f"`augmentations.waveform` changes audio, {source}, or leave it out"
+            yield Fault(what, ("augmentations.waveform", "data.source", "data"))
+        if changed:
+            yield Fault(f"{spectrogram} of audio, {source}, or leave it out", (*keys, "data.source"))
     elif changed and isinstance(model, EncoderModel) and model.type != "whisper":
-        yield Fault(
-            f"{spectrogram}, but the input of {model.type} is the waveform; use augmentations.waveform, or leave it "
-            "out",
-            (*keys, "model.type"),
-        )
+        what = f"{spectrogram}, but the input of {model.type} is the waveform"
+        yield Fault(f"{what}; use augmentations.waveform, or leave it out", (*keys, "model.type"))
 
 
 def _audio_choice(source: str) -> str:

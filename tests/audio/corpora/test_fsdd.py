@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from trainyard.audio.corpora import find
 from trainyard.audio.decode import decode
@@ -62,7 +63,7 @@ def test_the_real_corpus_is_found_whole(tmp_path):
     assert Counter(file.split for file in corpus.files) == {"train": 2700, "test": 300}
     assert set(Counter(file.group for file in corpus.files).values()) == {500}
     for file in corpus.files[::100]:
-        sound = decode(file.path.read_bytes(), 16000)
-        assert (sound.source_rate, sound.channels, sound.subtype) == (8000, 1, "PCM_16")
-        assert 0.1 < sound.source_seconds < 3
-        assert len(sound.waveform) == pytest.approx(sound.source_seconds * 16000, abs=1)
+        info = soundfile.info(file.path)
+        assert (info.samplerate, info.channels, info.subtype) == (8000, 1, "PCM_16")
+        assert 0.1 < info.duration < 3
+        assert len(decode(file.path.read_bytes(), 16000)) == pytest.approx(info.duration * 16000, abs=1)

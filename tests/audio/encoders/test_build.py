@@ -139,13 +139,11 @@ def test_whisper_has_fifty_vectors_a_second(seconds: float, positions: int) -> N
     assert whisper_positions(seconds) == positions
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said", "remedy"), [(30.02, "30.02", "30 or less"), (0.33, "0.33", "Use 0.32"), (0.0, "=0 ", "0.02")]
-)
-def test_whisper_refuses_other_clips(seconds: float, said: str, remedy: str) -> None:
+@pytest.mark.parametrize(("seconds", "remedy"), [(30.02, "30 or less"), (0.33, "Use 0.32"), (0.0, "0.02")])
+def test_whisper_refuses_other_clips(seconds: float, remedy: str) -> None:
     with pytest.raises(ConfigError) as caught:
         whisper_positions(seconds)
-    assert said in caught.value.what
+    assert caught.value.value == seconds
     assert remedy in caught.value.remedy
 
 

@@ -50,7 +50,7 @@ def test_a_whisper_with_decoder_or_without_is_cut_to_the_clip(kind: str, tmp_pat
         assert torch.equal(own[name], wanted), name
     assert model.model.config.max_source_positions == 5
     assert not model.model.encoder.embed_positions.weight.requires_grad
-    assert model.n_mels == whisper_mels("base", str(tmp_path / "there")) == 20
+    assert model.model.config.num_mel_bins == whisper_mels("base", str(tmp_path / "there")) == 20
     with torch.no_grad():  # at the full length, the first layer's input is the same up to the edge of the clip
         sound = torch.randn(1, 20, 80)
         whole = loaded("whisper", tmp_path / "there", clip_seconds=0.8)
@@ -158,8 +158,9 @@ def test_a_directory_that_is_no_model_is_told(damage: str, tmp_path: Path) -> No
         config.write_text(config.read_text()[:30])
     else:
         config.unlink()
-    with pytest.raises(ConfigError, match="no speech encoder can be loaded from") as caught:
+    with pytest.raises(ConfigError) as caught:
         loaded("hubert", tmp_path / "there")
+    assert (caught.value.keys, str(caught.value.value)) == (("model.path",), str(tmp_path / "there"))
     assert "model.pretrained=false" in caught.value.remedy
 
 
@@ -195,8 +196,8 @@ def test_without_a_network_a_hub_id_fails_in_seconds_and_says_what_to_do(hub: li
     for use in (build_encoder, lambda **k: model_config("encoder", item_shape=(80, 10), **k)):
         with pytest.raises(ConfigError) as caught:
             use(type="whisper", path="trainyard-tests/none", classes=CLASSES, clip_seconds=0.1)
-        assert "'trainyard-tests/none' is not in the cache, and the hub cannot be reached" in caught.value.what
-        assert "model.path" in caught.value.remedy
+        assert (caught.value.keys, caught.value.value) == (("model.path",), "trainyard-tests/none")
+        assert "hub" in caught.value.what
         assert "model.pretrained=false" in caught.value.remedy
     assert time.perf_counter() - start < 3
     assert hub == ["trainyard-tests/none"] * 2, "asked once each"

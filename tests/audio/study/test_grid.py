@@ -130,14 +130,14 @@ class TestWriting:
         first.new[0].write_text("mine\n")
         first.new[1].unlink()
         second = write_experiments(tmp_path / "e", found)
-        assert (second.new, second.changed) == ((first.new[1],), (first.new[0],))
+        assert (second.new, second.changed) == ([first.new[1]], [first.new[0]])
         assert len(second.same) == 10
         assert first.new[0].read_text() == "mine\n"
 
     def test_what_is_no_file_counts_as_changed(self, tmp_path: Path) -> None:
         path = tmp_path / self.ONE.path
         path.mkdir(parents=True)
-        assert write_experiments(tmp_path, [self.ONE]).changed == (path,)
+        assert write_experiments(tmp_path, [self.ONE]).changed == [path]
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "recanvo").write_text("a file")

@@ -19,33 +19,21 @@ _MASK = 2**64 - 1
 
 
 def item_seeds(seed: int, epoch: int, indices: npt.ArrayLike) -> Seeds:
-    """A seed for each item, uint64 [B], that depends on these three arguments alone.
+    """A seed for each item, uint64 [B], that depends on the run's seed, the epoch and its index alone.
 
-    Within an epoch no two indices share a seed: the hash of the index is a bijection.
-
-    Args:
-        seed: of the run; any integer, taken modulo 2**64.
-        epoch: any integer.
-        indices: integers [B], positions in the dataset.
+    Within an epoch no two indices share a seed: the hash of the index is a bijection. Any integers will do; the seed is
+    taken modulo 2**64.
     """
-    origin = _mixed(_mixed(np.array([seed & _MASK], np.uint64)) + _step(epoch))
+    step = np.array([epoch * _GAMMA & _MASK], np.uint64)
+    origin = _mixed(_mixed(np.array([seed & _MASK], np.uint64)) + step)
     return _mixed(origin + _steps(np.asarray(indices, np.int64).astype(np.uint64)))
 
 
 def uniforms(seeds: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
-    """Numbers in [0, 1), float64 [B, count]; row b depends on seeds[b] alone, and its first numbers not on `count`.
-
-    Args:
-        seeds: uint64 [B].
-        count: numbers per item.
-    """
+    """Numbers in [0, 1), float64 [B, count]; row b depends on seeds[b] alone, and its first numbers not on `count`."""
     start = np.asarray(seeds, np.uint64)[:, np.newaxis]
     bits = _mixed(start + _steps(np.arange(1, count + 1, dtype=np.uint64)))
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53  # the 53 significant bits of a float64 in [0, 1)
-
-
-def _step(count: int) -> Seeds:
-    return np.array([count * _GAMMA & _MASK], np.uint64)
 
 
 def _steps(counts: Seeds) -> Seeds:

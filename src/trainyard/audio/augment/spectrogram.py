@@ -29,32 +29,22 @@ class SpecAugment:
     with linear interpolation (vocal tract length perturbation, Jaitly & Hinton 2013, with a linear warp on
     the mel axis); the frames are shifted; the masks are applied, time and frequency alternating. Masked
     values become the item's mean. Frames that a shift uncovers repeat the frame at that edge: the mean would
-    add sound where the edge is silent. Time warping is left out: in the paper it
-    contributes least.
+    add sound where the edge is silent. Time warping is left out: in the paper it contributes least.
 
     Unlike in the paper the union of an item's masks is bounded: a mask that would exceed the bound is
     shortened to what remains.
-
-    Attributes:
-        time_masks: number of time masks; each covers 0 to `time_width` of the frames.
-        time_width: share of the frames.
-        freq_masks: number of frequency masks; each covers 0 to `freq_width` of the mels.
-        freq_width: share of the mels.
-        max_masked: largest share of an item's values that its masks cover together.
-        time_shift: largest shift in either direction, as a share of the frames.
-        freq_stretch: largest stretch; 0.1 for 0.9 to 1.1. The highest mel is repeated beyond the edge.
 
     Raises:
         ConfigError: a value out of its range.
     """
 
-    time_masks: int = 0
-    time_width: float = 0.1
-    freq_masks: int = 0
-    freq_width: float = 0.1
-    max_masked: float = 0.5
-    time_shift: float = 0.0
-    freq_stretch: float = 0.0
+    time_masks: int = 0  # number of time masks; each covers 0 to `time_width` of the frames
+    time_width: float = 0.1  # share of the frames
+    freq_masks: int = 0  # number of frequency masks; each covers 0 to `freq_width` of the mels
+    freq_width: float = 0.1  # share of the mels
+    max_masked: float = 0.5  # largest share of an item's values that its masks cover together
+    time_shift: float = 0.0  # largest shift in either direction, as a share of the frames
+    freq_stretch: float = 0.0  # largest stretch; 0.1 for 0.9 to 1.1. The highest mel is repeated beyond the edge
 
     def __post_init__(self) -> None:
         problems = {}
@@ -70,18 +60,15 @@ class SpecAugment:
             raise ConfigError(tuple(problems.values()), "Use values in these ranges.", keys=tuple(problems))
 
     def __call__(self, features: torch.Tensor, seeds: npt.ArrayLike) -> torch.Tensor:
-        """Augments features. Same shape, type and device; the input tensor itself when nothing can change.
+        """Augments float [B, ..., M, T], M mels and T frames, which is not modified; `seeds` are from `item_seeds`.
 
-        Args:
-            features: float [B, ..., M, T], M mels and T frames; not modified. All channels between B and M are
-                changed alike.
-            seeds: uint64 [B], from `item_seeds`.
+        The result has the same shape, type and device; it is the input tensor itself when nothing can change. All
+        channels between B and M are changed alike.
         """
         item_seeds = np.asarray(seeds, np.uint64)
         if features.ndim < 3 or len(item_seeds) != len(features):
-            raise ValueError(
-                f"{len(item_seeds)} seeds for features of shape {tuple(features.shape)}, expected [B, ..., M, T]"
-            )
+            shape = tuple(features.shape)
+            raise ValueError(f"{len(item_seeds)} seeds for features of shape {shape}, expected [B, ..., M, T]")
         mels, frames = features.shape[-2:]
         longest_shift = int(self.time_shift * frames)
         widths = self._mask_widths(mels, frames)
@@ -149,12 +136,8 @@ def _moved(
 ) -> torch.Tensor:
     """Features [B, C, M, T] with mel m taken from mel m / factor, then frame t from frame sources[t]; None: no change.
 
-    Stretching copies whole rows of frames, which are contiguous in memory: one index per row, not per value.
-
-    Args:
-        features: not modified.
-        factors: [B].
-        sources: [B, T]; positions outside the item are clamped to its edge.
+    `factors` is [B]; `sources` is [B, T], where positions outside the item are clamped to its edge. Stretching copies
+    whole rows of frames, which are contiguous in memory: one index per row, not per value.
     """
     items, channels, mels, frames = features.shape
     moved, spare = features, None

@@ -41,24 +41,16 @@ class WaveformAugment:
 
     Threads take turns. A thread that draws from the global generators at the same time would disturb
     the draws; worker processes have their own generators. Can be pickled if the transform can.
-
-    Attributes:
-        transform: (samples float32 [T], sample_rate) -> samples, such as `audiomentations.Compose`.
-        sample_rate: Hz.
     """
 
-    transform: Callable[[Waveform, int], Any]
-    sample_rate: int
+    transform: Callable[[Waveform, int], Any]  # of samples float32 [T] and their rate, like audiomentations.Compose
+    sample_rate: int  # Hz
 
     def __call__(self, waveform: Waveform, seed: int) -> Waveform:
-        """Applies the transform: float32 [T], in [-1, 1], of the same length.
+        """Applies the transform to float32 [T], in [-1, 1], which is not modified; the result has the same length.
 
         A longer result is cut and a shorter one padded with silence. If the result has a NaN or an infinity,
-        as after normalising silence, the clip is returned unchanged.
-
-        Args:
-            waveform: float32 [T], in [-1, 1]; not modified.
-            seed: unsigned, up to 64 bits; the item's, from `item_seeds`.
+        as after normalising silence, the clip is returned unchanged. `seed` has up to 64 bits, see `item_seeds`.
 
         Raises:
             DataError: the transform fails, for example because a file of background noise cannot be read, or does
@@ -66,27 +58,20 @@ class WaveformAugment:
         """
         if waveform.size == 0:
             return waveform
+        name, key = type(self.transform).__name__, "augmentations.waveform"
         with _turn, _seeded(int(seed)):
             try:
                 changed = self.transform(np.array(waveform, np.float32), self.sample_rate)
             except (OSError, RuntimeError, ValueError, AssertionError) as error:
-                name = type(self.transform).__name__
-                raise DataError(
-                    f"The waveform augmentation {name} fails on a clip of {waveform.size} samples"
-                    f" at {self.sample_rate} Hz: {type(error).__name__}: {error}",
-                    "Fix `augmentations.waveform`, or disable it with augmentations.waveform=null.",
-                    value=str(error),
-                    place="augmentations.waveform",
-                ) from error
+                clip = f"a clip of {waveform.size} samples at {self.sample_rate} Hz"
+                what = f"The waveform augmentation {name} fails on {clip}: {type(error).__name__}: {error}"
+                remedy = f"Fix `{key}`, or disable it with {key}=null."
+                raise DataError(what, remedy, value=str(error), place=key) from error
         changed = np.asarray(changed, np.float32)
         if changed.ndim != 1:
-            raise DataError(
-                f"The waveform augmentation {type(self.transform).__name__} returned an array of shape {changed.shape}"
-                f" for one channel of {waveform.size} samples.",
-                "In `augmentations.waveform`, use transforms that keep one channel.",
-                value=changed.shape,
-                place="augmentations.waveform",
-            )
+            clip = f"one channel of {waveform.size} samples"
+            what = f"The waveform augmentation {name} returned an array of shape {changed.shape} for {clip}."
+            raise DataError(what, f"In `{key}`, use transforms that keep one channel.", value=changed.shape, place=key)
         if not np.isfinite(changed).all():
             return waveform
         fitted = np.zeros(waveform.size, np.float32)

@@ -1,58 +1,38 @@
 """Finds the recordings of each corpus, with the labels, speakers and splits in its file names and tables.
 
 One module per corpus: its label set, its file name grammar, its groups (speakers), and its official split
-if it has one. Nothing here opens a recording.
+if it has one. Recordings that belong to no corpus are in a folder per class, or listed in a CSV. Nothing here
+opens a recording.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from trainyard.audio.corpora import (
     asvp_esd,
-    asvp_esd_babies,
     cnvve,
-    csv,
     donateacry,
     esc,
-    folder,
     fsdd,
     nonverbal_vocalization_dataset,
     recanvo,
     vivae,
 )
 from trainyard.audio.corpora.corpus import Corpus
+from trainyard.audio.decode import AUDIO_SUFFIXES, is_audio
+from trainyard.data.folders import find_in_folders
+from trainyard.data.tables import find_in_table, read_table
 
 __all__ = ["CORPORA", "Corpus", "find"]
 
-_MODULES: dict[str, Any] = {
-    "folder": folder,
-    "csv": csv,
-    "asvp_esd": asvp_esd,
-    "asvp_esd_babies": asvp_esd_babies,
-    "cnvve": cnvve,
-    "nonverbal_vocalization_dataset": nonverbal_vocalization_dataset,
-    "recanvo": recanvo,
-    "vivae": vivae,
-    "donateacry": donateacry,
-    "fsdd": fsdd,
-    "esc": esc,
-}
-CORPORA = tuple(_MODULES)
+_COLUMNS = {"path_column": "path", "label_column": "label", "group_column": None, "split_column": None}
+_SPEAKERS = frozenset({"speaker", "speaker_id", "subject", "subject_id", "participant", "participant_id", "actor"})
 
 
-def find(
-    name: str,
-    root: str | Path,
-    *,
-    classes: Sequence[str] | None = None,
-    path_column: str = "path",
-    label_column: str = "label",
-    group_column: str | None = None,
-    split_column: str | None = None,
-) -> Corpus:
+def find(name: str, root: str | Path, *, classes: Sequence[str] | None = None, **columns: str | None) -> Corpus:
     """Finds the recordings of a corpus.
 
     Args:
@@ -61,22 +41,49 @@ def find(
         classes: names in label order; None: those of the corpus that have recordings. For a corpus with
             a label set, recordings of other classes are left out; a folder or a CSV must have exactly
             these classes.
-        path_column: the column of paths; this and the columns below apply to "csv" alone.
-        label_column: the column of labels.
-        group_column: the column of groups; None: there are no groups.
-        split_column: the column of official splits; None: there are none.
+        columns: of a CSV, as for `find_in_table`: path_column ("path"), label_column ("label"), group_column and
+            split_column (None: there are none). Other corpora ignore them.
 
     Raises:
         DataError: the corpus is missing or does not follow its layout.
         ValueError: a name that is not in CORPORA.
     """
-    if name not in _MODULES:
+    if name not in CORPORA:
         raise ValueError(f"{name!r} is not one of {', '.join(CORPORA)}")
-    columns = {
-        "path_column": path_column,
-        "label_column": label_column,
-        "group_column": group_column,
-        "split_column": split_column,
-    }
-    found: Corpus = _MODULES[name].find(Path(root), classes=classes, **(columns if name == "csv" else {}))
-    return found
+    if name == "csv":
+        return _find_in_table(Path(root), classes, **{**_COLUMNS, **columns})
+    return _FIND[name](Path(root), classes)
+
+
+def _find_in_folder(root: Path, classes: Sequence[str] | None) -> Corpus:
+    """A folder of recordings per class; the corpus is named after the root."""
+    names, files, warnings = find_in_folders(root, classes, wanted=is_audio, suffixes=AUDIO_SUFFIXES, noun="recording")
+    return Corpus(root.resolve().name, tuple(names), files, warnings)
+
+
+def _find_in_table(root: Path, classes: Sequence[str] | None, **columns: Any) -> Corpus:
+    """The recordings that a table lists; the corpus is named after it. Warns of a column of speakers that is unused."""
+    names, files = find_in_table(root, classes, **columns)
+    _, row = read_table(root, [columns["path_column"]], filled=1)[0]
+    unused = [] if columns["group_column"] else [column for column in row if column.strip().lower() in _SPEAKERS]
+    warnings = [
+        f"{root} has a column {column!r}, but the splits ignore it: the same speaker may be in train and test. "
+        f"Set data.group_column={column} to keep each speaker in one split."
+        for column in unused
+    ]
+    return Corpus(root.stem, tuple(names), files, warnings)
+
+
+_FIND: dict[str, Callable[[Path, Sequence[str] | None], Corpus]] = {
+    "folder": _find_in_folder,
+    "asvp_esd": asvp_esd.find,
+    "asvp_esd_babies": asvp_esd.find_babies,
+    "cnvve": cnvve.find,
+    "nonverbal_vocalization_dataset": nonverbal_vocalization_dataset.find,
+    "recanvo": recanvo.find,
+    "vivae": vivae.find,
+    "donateacry": donateacry.find,
+    "fsdd": fsdd.find,
+    "esc": esc.find,
+}
+CORPORA = (*_FIND, "csv")

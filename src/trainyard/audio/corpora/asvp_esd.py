@@ -1,4 +1,4 @@
-"""ASVP-ESD: emotional sounds from films, shows and the web (Landry, He & Xie, 2020), without its babies.
+"""ASVP-ESD: emotional sounds from films, shows and the web (Landry, He & Xie, 2020), and its babies.
 
 Layout: `Audio/actor_N/*.wav`; the sounds of babies are in `Bonus/actor_N/*.wav`. A name consists of numbers
 joined by dashes: modality (03 sound), vocal channel (01 speech, 02 not speech), emotion (01-13),
@@ -6,7 +6,8 @@ intensity, statement, actor, age (04 baby), source, language, then notes (66 mix
 noise …); everything after the age may be missing. Speech is left out.
 
 The label is the emotion, the group the actor, as `actor 12`. There is no official split. The files were named by
-hand and not all names follow the grammar: those that do not are left out and counted in a warning.
+hand and not all names follow the grammar: those that do not are left out and counted in a warning. Of the babies the
+actor field has only three values: each covers many babies, but the names say nothing more precise.
 """
 
 from __future__ import annotations
@@ -49,16 +50,17 @@ _SPEECH = "01"
 _BABY = "04"
 
 
-def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """Finds the sounds that are neither speech nor of babies; the module docstring has the rules.
-
-    Raises:
-        DataError: no recordings, no name that follows the grammar, or unknown classes.
-    """
-    return find_emotions("asvp_esd", root, classes, babies=False)
+def find(root: Path, classes: Sequence[str] | None = None) -> Corpus:
+    """Finds the sounds that are neither speech nor of babies; the module docstring has the rules."""
+    return _find("asvp_esd", root, classes, babies=False)
 
 
-def find_emotions(name: str, root: Path, classes: Sequence[str] | None, *, babies: bool) -> Corpus:
+def find_babies(root: Path, classes: Sequence[str] | None = None) -> Corpus:
+    """Finds the sounds of babies that are not speech; `root` is the whole corpus or its Bonus folder."""
+    return _find("asvp_esd_babies", root, classes, babies=True)
+
+
+def _find(name: str, root: Path, classes: Sequence[str] | None, *, babies: bool) -> Corpus:
     """Finds the recordings of babies, or all others.
 
     A recording is of a baby when the root or a folder between it and the file is named Bonus or has
@@ -80,13 +82,11 @@ def find_emotions(name: str, root: Path, classes: Sequence[str] | None, *, babie
             clips.append(Clip(path, EMOTIONS[match["emotion"]], group=f"actor {int(match['actor'])}"))
     if len(malformed) == len(paths):
         refuse_names(root, malformed, GRAMMAR, EXAMPLE)
-    notes = []
-    if malformed:
-        shown = _some(root, malformed)
-        notes.append(f"Left out {counted(len(malformed))} whose names do not follow {GRAMMAR}: {shown}.")
-    if unknown:
-        shown = _some(root, unknown)
-        notes.append(f"Left out {counted(len(unknown))} whose emotion is not one of 01 to 13: {shown}.")
+    notes = [
+        f"Left out {counted(len(found))} whose {why}: {listed([p.relative_to(root).as_posix() for p in found], 3)}."
+        for found, why in ((malformed, f"names do not follow {GRAMMAR}"), (unknown, "emotion is not one of 01 to 13"))
+        if found
+    ]
     if speech:
         notes.append(f"Left out {counted(speech)} of speech.")
     if others:
@@ -98,7 +98,3 @@ def find_emotions(name: str, root: Path, classes: Sequence[str] | None, *, babie
 def _of_babies(root: Path, path: Path) -> bool:
     folders = [root.resolve().name, *path.relative_to(root).parts[:-1]]
     return any(name.casefold() == "bonus" or re.search("bab(y|ies)", name.casefold()) for name in folders)
-
-
-def _some(root: Path, paths: Sequence[Path]) -> str:
-    return listed([path.relative_to(root).as_posix() for path in paths], 3)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, recordings, refuse_names
+from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, read_names, recordings
 
 LABELS = ("ahem", "confirm", "continuous", "decline", "hush", "psst")
 
@@ -19,18 +19,13 @@ GRAMMAR = f"{{class}}/{{class}}_{{speaker}}_{{…}}.wav, where the folder {{clas
 EXAMPLE = "ahem/ahem_07_1.wav"
 
 
-def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """Finds the expressions below `root`; the module docstring has the rules.
-
-    Raises:
-        DataError: no recordings, a name or folder that does not follow the corpus, or unknown classes.
-    """
-    clips, bad = [], []
-    for path in recordings(root, LAYOUT):
-        folder, parts = path.parent.name.casefold(), path.stem.split("_")
-        if folder in LABELS and len(parts) >= 2 and parts[1]:
-            clips.append(Clip(path, folder, group=f"speaker {parts[1]}"))
-        else:
-            bad.append(path)
-    refuse_names(root, bad, GRAMMAR, EXAMPLE)
+def find(root: Path, classes: Sequence[str] | None = None) -> Corpus:
+    """Finds the expressions below `root`; the module docstring has the rules."""
+    clips = read_names(root, recordings(root, LAYOUT), _clip, GRAMMAR, EXAMPLE)
     return assemble("cnvve", root, clips, LABELS, classes)
+
+
+def _clip(path: Path) -> Clip | None:
+    folder, parts = path.parent.name.casefold(), path.stem.split("_")
+    follows = folder in LABELS and len(parts) >= 2 and parts[1]
+    return Clip(path, folder, group=f"speaker {parts[1]}") if follows else None

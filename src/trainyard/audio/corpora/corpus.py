@@ -6,10 +6,10 @@ Uses names and tables alone; no recording is opened here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from trainyard.audio.decode import AUDIO_SUFFIXES, is_audio
 from trainyard.data.folders import walk
@@ -46,25 +46,17 @@ class Clip(NamedTuple):
 
 
 def recordings(root: Path, layout: str) -> list[Path]:
-    """Every recording below a folder, sorted; other files are ignored.
-
-    Args:
-        root: the folder.
-        layout: the layout of the corpus, for messages.
+    """Every recording below a folder, sorted; other files are ignored. `layout` is that of the corpus, for messages.
 
     Raises:
         DataError: no such folder, or no recordings in it.
     """
-    if not root.is_dir():
-        kind = "is a file, not a folder" if root.exists() else "does not exist"
-        raise DataError(f"{root} {kind}.", f"Set data.path to the corpus: {layout}.", place=root)
-    found = sorted(path for path in walk(root) if is_audio(path))
+    found = sorted(path for path in walk(root) if is_audio(path)) if root.is_dir() else []
     if not found:
-        raise DataError(
-            f"{root} contains no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}).",
-            f"Set data.path to the corpus: {layout}.",
-            place=root,
-        )
+        problem = f"contains no recordings ({', '.join(sorted(AUDIO_SUFFIXES))})"
+        if not root.is_dir():
+            problem = "is a file, not a folder" if root.exists() else "does not exist"
+        raise DataError(f"{root} {problem}.", f"Set data.path to the corpus: {layout}.", place=root)
     return found
 
 
@@ -73,28 +65,41 @@ def counted(number: int) -> str:
     return "1 recording" if number == 1 else f"{number} recordings"
 
 
-def refuse_names(root: Path, bad: Sequence[Path], grammar: str, example: str) -> None:
-    """Checks that no file name violates a corpus's grammar.
+def row_error(table: Path, number: int, what: str, remedy: str, value: object) -> DataError:
+    """The error of a row of a corpus's table."""
+    return DataError(f"{table}: row {number} {what}", remedy, value=value, place=f"{table}:{number}")
 
-    Args:
-        root: the folder of the corpus.
-        bad: the files whose names do not follow the grammar.
-        grammar: the grammar, for the message.
-        example: a name that follows it.
+
+def read_names(
+    root: Path, paths: Sequence[Path], read: Callable[[Path], Clip | None], grammar: str, example: str
+) -> list[Clip]:
+    """What `read` makes of each path; None for a name that does not follow the grammar, of which there must be none.
 
     Raises:
-        DataError: `bad` is not empty.
+        DataError: see `refuse_names`.
     """
+    clips = [read(path) for path in paths]
+    bad = [path for path, clip in zip(paths, clips, strict=True) if clip is None]
     if bad:
-        names = [path.relative_to(root).as_posix() for path in bad]
-        noun = "name does" if len(names) == 1 else "names do"
-        raise DataError(
-            f"{root}: {len(names)} file {noun} not follow the corpus: {listed(names, 3)}. Expected {grammar},"
-            f" such as {example}.",
-            "Rename or remove the files, or use data=audio_folder or data=audio_csv for recordings of your own.",
-            value=tuple(names),
-            place=root,
-        )
+        refuse_names(root, bad, grammar, example)
+    return [clip for clip in clips if clip]
+
+
+def refuse_names(root: Path, bad: Sequence[Path], grammar: str, example: str) -> NoReturn:
+    """Refuses files whose names do not follow the grammar of a corpus, of which `example` is one.
+
+    Raises:
+        DataError: always.
+    """
+    names = [path.relative_to(root).as_posix() for path in bad]
+    noun = "name does" if len(names) == 1 else "names do"
+    raise DataError(
+        f"{root}: {len(names)} file {noun} not follow the corpus: {listed(names, 3)}. Expected {grammar},"
+        f" such as {example}.",
+        "Rename or remove the files, or use data=audio_folder or data=audio_csv for recordings of your own.",
+        value=tuple(names),
+        place=root,
+    )
 
 
 def assemble(
@@ -105,12 +110,12 @@ def assemble(
     classes: Sequence[str] | None,
     warnings: Sequence[str] = (),
 ) -> Corpus:
-    """Builds the corpus of some clips.
+    """Builds the corpus of the clips found, of any label.
 
     Args:
         name: of the corpus.
         root: the folder that ids are relative to.
-        clips: all clips found, of any label.
+        clips: all clips found.
         labels: the label set in order; labels without clips are left out.
         classes: the classes to use instead of the label set, in label order.
         warnings: warnings so far.
@@ -122,32 +127,23 @@ def assemble(
     notes = list(warnings)
     if classes is None:
         names = [label for label in labels if counts[label]]
-        missing = [label for label in labels if not counts[label]]
-        if missing:
+        if missing := [label for label in labels if not counts[label]]:
             notes.append(f"{root} has no recordings of these classes of {name}: {listed(missing)}.")
     else:
         names = list(classes)
         _check_classes(name, root, names, labels, counts)
-    left_out = {label: count for label, count in sorted(counts.items()) if label not in names}
-    if left_out:
+    if left_out := {label: count for label, count in sorted(counts.items()) if label not in names}:
         parts = [f"{label} ({count})" for label, count in left_out.items()]
         notes.append(f"Left out {counted(sum(left_out.values()))} of other classes: {listed(parts)}.")
     files = [
-        FoundFile(
-            path=clip.path,
-            id=clip.path.relative_to(root).as_posix(),
-            label=names.index(clip.label),
-            group=clip.group,
-            split=clip.split,
-            where=clip.where,
-        )
-        for clip in clips
-        if clip.label in names
+        FoundFile(path, path.relative_to(root).as_posix(), names.index(label), group, split, where)
+        for path, label, group, split, where in clips
+        if label in names
     ]
     if not files:
-        wanted = list(classes or labels)
+        wanted = tuple(classes or labels)
         what = " ".join([f"{root} has no recordings of {listed(wanted)}.", *warnings])
-        raise DataError(what, "Check data.path and data.classes.", value=tuple(wanted), place=root)
+        raise DataError(what, "Check data.path and data.classes.", value=wanted, place=root)
     return Corpus(name, tuple(names), sorted(files, key=lambda file: file.id), notes)
 
 
@@ -155,16 +151,9 @@ def _check_classes(name: str, root: Path, classes: Sequence[str], labels: Sequen
     known = [*labels, *sorted(set(counts) - set(labels))]
     for class_ in classes:
         if class_ not in known:
-            raise DataError(
-                f"data.classes has {class_!r}, which is not a class of {name}: {listed(known)}.",
-                did_you_mean(class_, known, then="Use class names of the corpus."),
-                value=class_,
-                place="data.classes",
-            )
+            what = f"data.classes has {class_!r}, which is not a class of {name}: {listed(known)}."
+            remedy = did_you_mean(class_, known, then="Use class names of the corpus.")
+            raise DataError(what, remedy, value=class_, place="data.classes")
         if not counts[class_]:
-            raise DataError(
-                f"{root} has no recordings of class {class_}.",
-                "Add recordings, or remove the class from data.classes.",
-                value=class_,
-                place=root,
-            )
+            what, remedy = f"{root} has no recordings of class {class_}.", "Add some, or remove it from data.classes."
+            raise DataError(what, remedy, value=class_, place=root)

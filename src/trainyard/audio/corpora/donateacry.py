@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, recordings, refuse_names
+from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, read_names, recordings
 
 LABELS = ("belly_pain", "burping", "discomfort", "hungry", "tired")
 
@@ -30,18 +30,12 @@ _NAME = re.compile(
 )
 
 
-def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """Finds the cries below `root`; the module docstring has the rules.
-
-    Raises:
-        DataError: no recordings, a name or folder that does not follow the corpus, or unknown classes.
-    """
-    clips, bad = [], []
-    for path in recordings(root, LAYOUT):
-        match, folder = _NAME.fullmatch(path.stem), path.parent.name.casefold()
-        if match and folder in LABELS:
-            clips.append(Clip(path, folder, group=match["app"].lower()))
-        else:
-            bad.append(path)
-    refuse_names(root, bad, GRAMMAR, EXAMPLE)
+def find(root: Path, classes: Sequence[str] | None = None) -> Corpus:
+    """Finds the cries below `root`; the module docstring has the rules."""
+    clips = read_names(root, recordings(root, LAYOUT), _clip, GRAMMAR, EXAMPLE)
     return assemble("donateacry", root, clips, LABELS, classes)
+
+
+def _clip(path: Path) -> Clip | None:
+    match, folder = _NAME.fullmatch(path.stem), path.parent.name.casefold()
+    return Clip(path, folder, group=match["app"].lower()) if match and folder in LABELS else None

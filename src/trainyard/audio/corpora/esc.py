@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, counted, recordings
+from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, counted, recordings, row_error
 from trainyard.data.tables import Row, read_table
 from trainyard.errors import DataError
 from trainyard.wording import listed
@@ -22,12 +22,8 @@ SPLIT_OF_FOLD = {"1": "train", "2": "train", "3": "train", "4": "val", "5": "tes
 LAYOUT = "a folder with audio/*.wav and meta/esc50.csv"
 
 
-def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """Finds the clips that the table lists, whether or not their files exist.
-
-    Raises:
-        DataError: a missing or unreadable table, an invalid fold or target, or unknown classes.
-    """
+def find(root: Path, classes: Sequence[str] | None = None) -> Corpus:
+    """Finds the clips that the table lists, whether or not their files exist."""
     present = recordings(root, LAYOUT)
     table = root / "meta" / "esc50.csv"
     if not table.is_file():
@@ -38,12 +34,8 @@ def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
     for number, row in rows:
         split = SPLIT_OF_FOLD.get(row["fold"])
         if split is None:
-            raise DataError(
-                f"{table}: row {number} has an invalid fold {row['fold']!r}.",
-                "Use a fold from 1 to 5.",
-                value=row["fold"],
-                place=f"{table}:{number}",
-            )
+            what = f"has an invalid fold {row['fold']!r}."
+            raise row_error(table, number, what, "Use a fold from 1 to 5.", row["fold"])
         path = root / "audio" / row["filename"]
         clips.append(Clip(path, row["category"], row["src_file"], split, f"row {number} of {table.name}"))
     unlisted = sorted(path.name for path in set(present) - {clip.path for clip in clips})
@@ -58,19 +50,12 @@ def _labels(table: Path, rows: Sequence[Row]) -> list[str]:
     for number, row in rows:
         category, target = row["category"], row["target"]
         if not target.isdecimal():
-            raise DataError(
-                f"{table}: row {number} has an invalid target {target!r}.",
-                "Use a whole number from 0.",
-                value=target,
-                place=f"{table}:{number}",
-            )
+            what = f"has an invalid target {target!r}."
+            raise row_error(table, number, what, "Use a whole number from 0.", target)
         known = category_of.setdefault(int(target), category)
         if known != category or target_of.setdefault(category, target) != target:
-            raise DataError(
-                f"{table}: row {number} has target {target} for {category}, but an earlier row has target"
-                f" {target} for {known}, or target {target_of.get(category, target)} for {category}.",
-                "Give each category one target, and no two categories the same.",
-                value=(target, category),
-                place=f"{table}:{number}",
-            )
+            earlier = f"target {target} for {known}, or target {target_of.get(category, target)} for {category}"
+            what = f"has target {target} for {category}, but an earlier row has {earlier}."
+            remedy = "Give each category one target, and no two categories the same."
+            raise row_error(table, number, what, remedy, (target, category))
     return [category_of[target] for target in sorted(category_of)]

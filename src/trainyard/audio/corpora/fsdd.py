@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, recordings, refuse_names
+from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, read_names, recordings
 
 LABELS = tuple("0123456789")
 TEST_TAKES = 5
@@ -23,19 +23,15 @@ EXAMPLE = "7_jackson_32.wav"
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)")
 
 
-def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """Finds the digits below `root`; the module docstring has the rules.
-
-    Raises:
-        DataError: no recordings, a name that does not follow the grammar, or unknown classes.
-    """
+def find(root: Path, classes: Sequence[str] | None = None) -> Corpus:
+    """Finds the digits below `root`; the module docstring has the rules."""
     below = root / "recordings"
     paths = recordings(below if below.is_dir() else root, LAYOUT)
-    matches = [(path, _NAME.fullmatch(path.stem)) for path in paths]
-    refuse_names(root, [path for path, match in matches if match is None], GRAMMAR, EXAMPLE)
-    clips = [
-        Clip(path, match["digit"], group=match["speaker"], split="test" if int(match["take"]) < TEST_TAKES else "train")
-        for path, match in matches
-        if match
-    ]
-    return assemble("fsdd", root, clips, LABELS, classes)
+    return assemble("fsdd", root, read_names(root, paths, _clip, GRAMMAR, EXAMPLE), LABELS, classes)
+
+
+def _clip(path: Path) -> Clip | None:
+    if match := _NAME.fullmatch(path.stem):
+        split = "test" if int(match["take"]) < TEST_TAKES else "train"
+        return Clip(path, match["digit"], group=match["speaker"], split=split)
+    return None

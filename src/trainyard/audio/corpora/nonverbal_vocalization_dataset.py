@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, recordings, refuse_names
+from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, read_names, recordings
 
 LABELS = (
     "teeth-chattering",
@@ -43,21 +43,15 @@ EXAMPLE = "coughing/0C1S_4_8_0_27_0_1_1.wav"
 _NAME = re.compile(r"(?P<speaker>[A-Za-z0-9]+)_(?P<class>\d{1,2})_\d+_[01]_\d{1,3}_[01]_[01]_[01]")
 
 
-def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """Finds the vocalisations below `root`; the module docstring has the rules.
-
-    Raises:
-        DataError: no recordings, a name that does not follow the grammar or contradicts its folder, or
-            unknown classes.
-    """
-    clips, bad = [], []
-    for path in recordings(root, LAYOUT):
-        match = _NAME.fullmatch(path.stem)
-        label = LABELS[int(match["class"])] if match and int(match["class"]) < len(LABELS) else ""
-        folder = path.parent.name.casefold().replace(" ", "-")
-        if match and label and (folder == label or folder not in LABELS):
-            clips.append(Clip(path, label, group=match["speaker"].upper()))
-        else:
-            bad.append(path)
-    refuse_names(root, bad, GRAMMAR, EXAMPLE)
+def find(root: Path, classes: Sequence[str] | None = None) -> Corpus:
+    """Finds the vocalisations below `root`; the module docstring has the rules."""
+    clips = read_names(root, recordings(root, LAYOUT), _clip, GRAMMAR, EXAMPLE)
     return assemble("nonverbal_vocalization_dataset", root, clips, LABELS, classes)
+
+
+def _clip(path: Path) -> Clip | None:
+    match = _NAME.fullmatch(path.stem)
+    if match is None or int(match["class"]) >= len(LABELS):
+        return None
+    label, folder = LABELS[int(match["class"])], path.parent.name.casefold().replace(" ", "-")
+    return Clip(path, label, group=match["speaker"].upper()) if folder == label or folder not in LABELS else None

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, counted, recordings
+from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, counted, recordings, row_error
 from trainyard.data.folders import walk
 from trainyard.data.tables import read_table
 from trainyard.errors import DataError
@@ -27,13 +27,8 @@ COLUMNS = ("Filename", "Participant", "Label")
 LAYOUT = f"a folder with {TABLES[0]} and the recordings that it lists"
 
 
-def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """Finds the vocalisations that the table lists, whether or not their files exist.
-
-    Raises:
-        DataError: a missing or unreadable table, a row without a label, two files for one row, or
-            unknown classes.
-    """
+def find(root: Path, classes: Sequence[str] | None = None) -> Corpus:
+    """Finds the vocalisations that the table lists, whether or not their files exist."""
     present = recordings(root, LAYOUT)
     table = _table(root)
     by_name = defaultdict(list)
@@ -55,12 +50,8 @@ def _table(root: Path) -> Path:
     found = [path for path in walk(root) if path.name in TABLES]
     if found:
         return min(found, key=lambda path: (TABLES.index(path.name), path))
-    raise DataError(
-        f"{root} has no {' or '.join(TABLES)}, not even in a subfolder.",
-        f"Set data.path to the corpus: {LAYOUT}.",
-        value=TABLES,
-        place=root,
-    )
+    what = f"{root} has no {' or '.join(TABLES)}, not even in a subfolder."
+    raise DataError(what, f"Set data.path to the corpus: {LAYOUT}.", value=TABLES, place=root)
 
 
 def _file_of(table: Path, number: int, name: str, by_name: dict[str, list[Path]]) -> Path:
@@ -69,10 +60,6 @@ def _file_of(table: Path, number: int, name: str, by_name: dict[str, list[Path]]
     if beside in places or not places:
         return beside  # even if it does not exist: reading it reports that, with the row
     if len(places) > 1:
-        raise DataError(
-            f"{table}: row {number} lists {name}, which exists more than once: {places[0]}, {places[1]}.",
-            "Keep one of the copies.",
-            value=name,
-            place=f"{table}:{number}",
-        )
+        what = f"lists {name}, which exists more than once: {places[0]}, {places[1]}."
+        raise row_error(table, number, what, "Keep one of the copies.", name)
     return places[0]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, counted, recordings, refuse_names
+from trainyard.audio.corpora.corpus import Clip, Corpus, assemble, counted, read_names, recordings
 
 LABELS = ("achievement", "anger", "fear", "pain", "pleasure", "surprise")
 INTENSITIES = ("low", "moderate", "strong", "peak")
@@ -26,19 +26,16 @@ EXAMPLE = "S01_achievement_low_01.wav"
 _NAME = re.compile(rf"(?P<speaker>S\d\d)_(?P<emotion>{'|'.join(LABELS)})_(?:{'|'.join(INTENSITIES)})_\d+")
 
 
-def find(root: Path, *, classes: Sequence[str] | None = None) -> Corpus:
-    """Finds the vocalisations below `root`; the module docstring has the rules.
-
-    Raises:
-        DataError: no recordings, a name that does not follow the grammar, or unknown classes.
-    """
-    paths = recordings(root, LAYOUT)
+def find(root: Path, classes: Sequence[str] | None = None) -> Corpus:
+    """Finds the vocalisations below `root`; the module docstring has the rules."""
+    paths, notes = recordings(root, LAYOUT), []
     core = [path for path in paths if "core_set" in path.relative_to(root).parts]
-    notes = []
     if core and any("full_set" in path.relative_to(root).parts for path in paths):
         notes.append(f"Left out core_set ({counted(len(core))}), which repeats recordings of full_set.")
         paths = sorted(set(paths) - set(core))
-    matches = [(path, _NAME.fullmatch(path.stem)) for path in paths]
-    refuse_names(root, [path for path, match in matches if match is None], GRAMMAR, EXAMPLE)
-    clips = [Clip(path, match["emotion"], group=match["speaker"]) for path, match in matches if match]
-    return assemble("vivae", root, clips, LABELS, classes, notes)
+    return assemble("vivae", root, read_names(root, paths, _clip, GRAMMAR, EXAMPLE), LABELS, classes, notes)
+
+
+def _clip(path: Path) -> Clip | None:
+    match = _NAME.fullmatch(path.stem)
+    return Clip(path, match["emotion"], group=match["speaker"]) if match else None

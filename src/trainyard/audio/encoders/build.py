@@ -13,7 +13,7 @@ from typing import Any
 from trainyard.audio.encoders import methods
 from trainyard.audio.encoders.classifier import EncoderClassifier
 from trainyard.audio.encoders.families import FAMILIES, SAMPLE_RATE, Family, fit_config, random_config, receptive_field
-from trainyard.audio.encoders.pretrained import cut_to, pretrained_config, pretrained_model, whisper_positions
+from trainyard.audio.encoders.pretrained import pretrained_config, pretrained_model, whisper_positions
 from trainyard.audio.schema import ENCODERS, EncoderModel
 from trainyard.audio.study.layers import parse_layers
 from trainyard.config.faults import raise_all
@@ -49,20 +49,9 @@ def build(
     Raises:
         ConfigError: invalid settings, or weights that are unavailable or lack parts of the encoder.
     """
-    chosen = _checked(settings, classes)
-    config = _config(chosen, classes, clip_seconds)
+    chosen, family, config = _described(settings, classes, clip_seconds, item_shape)
     layers = parse_layers(chosen.layers, config.num_hidden_layers)  # fails before the weights are read
-    _check_input(_family(chosen), config, clip_seconds, item_shape)
-    _, model_class = _family(chosen).classes()
-    if chosen.pretrained and _family(chosen).is_whisper:
-        positions = config.max_source_positions
-        config.max_source_positions = pretrained_config(_family(chosen), source_of(chosen)).max_source_positions
-        model = pretrained_model(_family(chosen), source_of(chosen), config)
-        cut_to(model, positions)
-    elif chosen.pretrained:
-        model = pretrained_model(_family(chosen), source_of(chosen), config)
-    else:
-        model = _fresh(model_class, config)
+    model = pretrained_model(family, source_of(chosen), config) if chosen.pretrained else _fresh(family, config)
     return _apply(model, chosen, *layers)
 
 
@@ -74,10 +63,8 @@ def describe(
     Raises:
         ConfigError: as `build`, except for weights.
     """
-    chosen = _checked(settings, classes)
-    config = _config(chosen, classes, clip_seconds)
+    chosen, _, config = _described(settings, classes, clip_seconds, item_shape)
     parse_layers(chosen.layers, config.num_hidden_layers)
-    _check_input(_family(chosen), config, clip_seconds, item_shape)
     plain: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
     ours = {"item_shape": [int(size) for size in item_shape], "clip_seconds": float(clip_seconds)}
     return {**plain, OURS: {"name": chosen.name, **ours, **vars(chosen)}}
@@ -86,40 +73,32 @@ def describe(
 def rebuild(
     config: Mapping[str, Any], files: Mapping[str, str] | None = None, *, trust: bool = False
 ) -> EncoderClassifier:
-    """The network that `describe` described, with new random weights.
-
-    Args:
-        config: the contents of config.json.
-        files: not used.
-        trust: not used.
+    """The network that `describe` described, with new random weights; `files` and `trust` are not used.
 
     Raises:
         CheckpointError: a config.json that lacks our settings.
         ConfigError: invalid settings.
     """
-    ours = config.get(OURS)
+    ours, type_ = config.get(OURS), config.get("model_type")
     if not isinstance(ours, Mapping) or ours.get("type") not in FAMILIES or "id2label" not in config:
-        raise CheckpointError(
-            f"config.json of a {config.get('model_type')} lacks the key {OURS!r} with Trainyard's settings.",
-            "Use the config.json that was saved with the weights, or load the model with transformers.",
-            value=config.get("model_type"),
-            place="config.json",
-        )
+        what = f"config.json of a {type_} lacks the key {OURS!r} with Trainyard's settings."
+        remedy = "Use the config.json that was saved with the weights, or load the model with transformers."
+        raise CheckpointError(what, remedy, value=type_, place="config.json")
     fields = {key: value for key, value in ours.items() if key in EncoderModel.__dataclass_fields__}
-    chosen = _checked({**fields, "pretrained": False, "path": None}, list(config["id2label"].values()))
-    config_class, model_class = _family(chosen).classes()
+    chosen, family = _checked({**fields, "pretrained": False, "path": None}, list(config["id2label"].values()))
+    config_class, _ = family.classes()
     plain = config_class.from_dict({key: value for key, value in config.items() if key != OURS})
-    return _apply(_fresh(model_class, plain), chosen, *parse_layers(chosen.layers, plain.num_hidden_layers))
+    return _apply(_fresh(family, plain), chosen, *parse_layers(chosen.layers, plain.num_hidden_layers))
 
 
-def _fresh(model_class: Any, config: Any) -> Any:
+def _fresh(family: Family, config: Any) -> Any:
     with without_torchao():
-        return model_class(config)
+        return family.classes()[1](config)
 
 
 def _apply(model: Any, chosen: EncoderModel, layers: tuple[int, ...], clipped: str | None) -> EncoderClassifier:
     """The classifier with its method applied: trainable weights, and added modules."""
-    family, warnings = _family(chosen), [clipped] if clipped else []
+    family, warnings = FAMILIES[chosen.type], [clipped] if clipped else []
     methods.merge_masks(model, family)
     methods.freeze_all_but_head(model, family)
     match chosen.method:
@@ -131,9 +110,8 @@ def _apply(model: Any, chosen: EncoderModel, layers: tuple[int, ...], clipped: s
         case "lora":
             maps, narrowed = methods.lora_targets(family, chosen.lora_targets)
             warnings += [narrowed] if narrowed else []
-            methods.add_lora(
-                model, family, layers, maps, rank=chosen.lora_rank, alpha=chosen.lora_alpha, dropout=chosen.lora_dropout
-            )
+            rank, alpha, dropout = chosen.lora_rank, chosen.lora_alpha, chosen.lora_dropout
+            methods.add_lora(model, family, layers, maps, rank=rank, alpha=alpha, dropout=dropout)
         case "adapter":
             methods.add_bottlenecks(model, family, layers, chosen.adapter_size)
         case "prompt":
@@ -141,9 +119,11 @@ def _apply(model: Any, chosen: EncoderModel, layers: tuple[int, ...], clipped: s
     return EncoderClassifier(model, family, method=chosen.method, dropout=chosen.dropout, warnings=warnings)
 
 
-def _config(chosen: EncoderModel, classes: Sequence[str], clip_seconds: float) -> Any:
-    """transformers' config of the whole classifier, cut to the clip."""
-    family = _family(chosen)
+def _described(
+    settings: Mapping[str, Any], classes: Sequence[str], clip_seconds: float, item_shape: Sequence[int] | None
+) -> tuple[EncoderModel, Family, Any]:
+    """The checked settings, their family, and transformers' config of the whole classifier, cut to the clip."""
+    chosen, family = _checked(settings, classes)
     if chosen.pretrained:
         config = pretrained_config(family, source_of(chosen))
     else:
@@ -151,39 +131,25 @@ def _config(chosen: EncoderModel, classes: Sequence[str], clip_seconds: float) -
     fit_config(family, config, classes, chosen.projector)
     if family.is_whisper:
         config.max_source_positions = whisper_positions(clip_seconds, config.max_source_positions)
-    return config
-
-
-def _check_input(family: Family, config: Any, clip_seconds: float, item_shape: Sequence[int] | None) -> None:
-    if family.is_whisper:
         wanted: tuple[int, ...] = (config.num_mel_bins, 2 * config.max_source_positions)
     else:
-        wanted = (round(clip_seconds * SAMPLE_RATE),)
-        shortest = receptive_field(config)
+        wanted, shortest = (round(clip_seconds * SAMPLE_RATE),), receptive_field(config)
         if wanted[0] < shortest:
-            raise ConfigError(
-                [f"data.clip_seconds={clip_seconds:g} is too short for {family.type}"],
-                f"It takes clips of {shortest / SAMPLE_RATE:g} s or more.",
-                keys=["data.clip_seconds", "model.type"],
-            )
+            problem = f"data.clip_seconds={clip_seconds:g} is too short for {family.type}"
+            remedy = f"It takes clips of {shortest / SAMPLE_RATE:g} s or more."
+            raise ConfigError([problem], remedy, keys=["data.clip_seconds", "model.type"])
     if item_shape is not None and tuple(item_shape) != wanted:
-        raise ConfigError(
-            [f"{family.type} takes items of shape {wanted}, but the data's are {tuple(item_shape)}"],
-            f"Use data=… with audio, data.sample_rate={SAMPLE_RATE} and the same data.clip_seconds for data and model.",
-            keys=["data", "model.type"],
-        )
+        problem = f"{family.type} takes items of shape {wanted}, but the data's are {tuple(item_shape)}"
+        same = f"data.sample_rate={SAMPLE_RATE} and the same data.clip_seconds for data and model"
+        raise ConfigError([problem], f"Use data=… with audio, {same}.", keys=["data", "model.type"])
+    return chosen, family, config
 
 
-def _checked(settings: Mapping[str, Any], classes: Sequence[str]) -> EncoderModel:
-    """The encoder's section; all faults are raised together."""
+def _checked(settings: Mapping[str, Any], classes: Sequence[str]) -> tuple[EncoderModel, Family]:
+    """The encoder's section, and its family; all faults are raised together."""
     model, faults = read_encoder("encoder", settings, ENCODERS)
     if not faults:
-        sizes = sizes_of(model, _family(model).sizes[model.size])
+        sizes = sizes_of(model, FAMILIES[model.type].sizes[model.size])
         faults += head_faults(sizes.hidden, sizes.heads)
     raise_all([*faults, *class_faults(classes)])
-    checked: EncoderModel = model
-    return checked
-
-
-def _family(model: EncoderModel) -> Family:
-    return FAMILIES[model.type]
+    return model, FAMILIES[model.type]

@@ -19,7 +19,7 @@ from trainyard.audio.encoders import methods
 from trainyard.audio.encoders.families import POSITIONS_PER_SECOND, SAMPLE_RATE, Family, receptive_field
 
 _INNER = "model."  # our attribute for the classifier of transformers
-_PEFT = "base_model.model."  # peft's prefix of every name
+PEFT_PREFIX = "base_model.model."  # peft's prefix of every name
 _LORA = re.compile(rf"\.(lora_[AB])\.{methods.LORA_NAME}\.")
 _ADDED = re.compile(r"\.(?:lora_[AB]\.|bottleneck\.|prompt$)")
 # zero initially: A while B is 0, `down` while `up` is 0, and a bias that cancels in the softmax
@@ -55,16 +55,6 @@ class EncoderClassifier(nn.Module):
         self.warnings = tuple(warnings)
         self.masks_attention = not family.is_whisper and model.config.feat_extract_norm == "layer"
 
-    @property
-    def input(self) -> str:
-        """`whisper` for log-mel features float32 [B, n_mels, frames], `waveform` for float32 [B, T] at 16 kHz."""
-        return "whisper" if self.family.is_whisper else "waveform"
-
-    @property
-    def n_mels(self) -> int | None:
-        """Rows of the features that a Whisper takes; None for waveforms."""
-        return int(self.model.config.num_mel_bins) if self.family.is_whisper else None
-
     def train(self, mode: bool = True) -> EncoderClassifier:
         """As `nn.Module.train`, except that a frozen encoder stays in evaluation mode."""
         super().train(mode)
@@ -76,7 +66,8 @@ class EncoderClassifier(nn.Module):
         """Logits float32 [B, C].
 
         Args:
-            inputs: see `input`; waveforms with mean 0 and variance 1 over their signal.
+            inputs: Whisper's features float32 [B, n_mels, frames], or waveforms float32 [B, T] at 16 kHz with mean 0
+                and variance 1 over their signal.
             lengths: samples of signal before padding, int64 [B]; None if there is no padding.
         """
         samples = None if lengths is None else lengths.clamp(min=1)
@@ -118,7 +109,7 @@ class EncoderClassifier(nn.Module):
     def saved_name(self, name: str) -> str:
         """The name of a tensor in a checkpoint: transformers' name, and for a LoRA peft's."""
         inner = name.removeprefix(_INNER).replace(".base_layer.", ".")
-        return _PEFT + _LORA.sub(r".\1.", inner) if _LORA.search(inner) else inner
+        return PEFT_PREFIX + _LORA.sub(r".\1.", inner) if _LORA.search(inner) else inner
 
     def is_adapter(self, name: str) -> bool:
         """Whether a tensor was added to the encoder, and is saved in a separate file."""
@@ -138,33 +129,30 @@ class EncoderClassifier(nn.Module):
         if self.method == "lora":
             settings = self.model.peft_config[methods.LORA_NAME].to_dict()
             settings |= {"inference_mode": True, "base_model_name_or_path": None}
-            files["adapter_config.json"] = _text(
-                {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
-            )
+            plain = {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
+            files["adapter_config.json"] = _text(plain)
         return files
 
     def _preprocessor(self) -> dict[str, Any]:
+        every = {"sampling_rate": SAMPLE_RATE, "padding_side": "right", "padding_value": 0.0}
         if not self.family.is_whisper:
             return {
+                **every,
                 "feature_extractor_type": "Wav2Vec2FeatureExtractor",
                 "feature_size": 1,
-                "sampling_rate": SAMPLE_RATE,
                 "do_normalize": True,
-                "padding_side": "right",
-                "padding_value": 0.0,
                 "return_attention_mask": self.masks_attention,
             }
-        seconds = self.model.config.max_source_positions / POSITIONS_PER_SECOND
+        config = self.model.config
         return {
+            **every,
             "feature_extractor_type": "WhisperFeatureExtractor",
-            "feature_size": self.n_mels,
-            "sampling_rate": SAMPLE_RATE,
+            "feature_size": config.num_mel_bins,
             "hop_length": 160,
             "n_fft": 400,
-            "padding_side": "right",
-            "padding_value": 0.0,
             "return_attention_mask": False,
-            "chunk_length": math.ceil(seconds),  # transformers knows whole seconds alone
+            # transformers knows whole seconds alone
+            "chunk_length": math.ceil(config.max_source_positions / POSITIONS_PER_SECOND),
         }
 
 

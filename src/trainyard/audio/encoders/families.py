@@ -45,20 +45,17 @@ class Family:
 
 
 _BASE, _LARGE = Sizes(768, 12, 12, 3072), Sizes(1024, 24, 16, 4096)
-_MELS = {"large": 128}  # of Whisper; 80 otherwise
-
-
 _MINI = Sizes(96, 3, 4, 384)  # not published: small enough to learn from scratch in a minute
+_PROJECTIONS = ("k_proj", "v_proj", "q_proj", "out_proj")
 
 
 def _waveform_family(type_: str, stem: str, base: str, large: str, **more: Any) -> Family:
-    projections = ("k_proj", "v_proj", "q_proj", "out_proj")
     return Family(
         type_,
         stem,
         type_,
         f"{type_}.encoder.layers",
-        tuple(f"attention.{name}" for name in projections),
+        tuple(f"attention.{name}" for name in _PROJECTIONS),
         ("feed_forward.intermediate_dense", "feed_forward.output_dense"),
         "feed_forward",
         {"mini": _MINI, "base": _BASE, "large": _LARGE},
@@ -75,7 +72,7 @@ FAMILIES: Mapping[str, Family] = {
             "Whisper",
             "encoder",
             "encoder.layers",
-            tuple(f"self_attn.{name}" for name in ("k_proj", "v_proj", "q_proj", "out_proj")),
+            tuple(f"self_attn.{name}" for name in _PROJECTIONS),
             ("fc1", "fc2"),
             "fc2",
             {
@@ -86,13 +83,8 @@ FAMILIES: Mapping[str, Family] = {
                 "medium": _LARGE,
                 "large": Sizes(1280, 32, 20, 5120),
             },
-            {
-                "tiny": "openai/whisper-tiny",
-                "base": "openai/whisper-base",
-                "small": "openai/whisper-small",
-                "medium": "openai/whisper-medium",
-                "large": "openai/whisper-large-v3",
-            },
+            {size: f"openai/whisper-{size}" for size in ("tiny", "base", "small", "medium")}
+            | {"large": "openai/whisper-large-v3"},
         ),
         _waveform_family("wav2vec2", "Wav2Vec2", "facebook/wav2vec2-base", "facebook/wav2vec2-large"),
         _waveform_family("hubert", "Hubert", "facebook/hubert-base-ls960", "facebook/hubert-large-ll60k"),
@@ -106,7 +98,7 @@ FAMILIES: Mapping[str, Family] = {
 
 def default_mels(size: str) -> int:
     """Rows of the log-mel features of the published Whisper of a size."""
-    return _MELS.get(size, 80)
+    return 128 if size == "large" else 80
 
 
 def random_config(family: Family, size: str, sizes: Sizes) -> Any:
@@ -157,10 +149,7 @@ def fit_config(family: Family, config: Any, classes: Sequence[str], projector: i
     config.dtype = "float32"
     config.apply_spec_augment = False
     config.mask_time_prob = config.mask_feature_prob = 0.0
-    if family.is_whisper:
-        config.encoder_layerdrop = 0.0
-    else:
-        config.layerdrop = 0.0
+    setattr(config, "encoder_layerdrop" if family.is_whisper else "layerdrop", 0.0)
 
 
 def receptive_field(config: Any) -> int:

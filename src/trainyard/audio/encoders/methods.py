@@ -79,17 +79,14 @@ def lora_targets(family: Family, targets: str) -> tuple[tuple[str, ...], str | N
     if not family.attention_is_bypassed:
         return {"ffn": family.ffn, "attention": family.attention, "both": family.attention + family.ffn}[targets], None
     if targets == "attention":
-        raise ConfigError(
-            [f"model.lora_targets='attention' trains nothing in {family.type}, whose attention bypasses a LoRA"],
-            "Set model.lora_targets=ffn, or choose another model.method.",
-            keys=["model.lora_targets", "model.type"],
-        )
-    if targets == "both":
-        return family.ffn, (
-            f"model.lora_targets='both' means only the feed-forward parts in {family.type}, whose attention reads its "
-            "weights directly and bypasses a LoRA."
-        )
-    return family.ffn, None
+        problem = f"model.lora_targets='attention' trains nothing in {family.type}, whose attention bypasses a LoRA"
+        remedy = "Set model.lora_targets=ffn, or choose another model.method."
+        raise ConfigError([problem], remedy, keys=["model.lora_targets", "model.type"])
+    narrowed = (
+        f"model.lora_targets='both' means only the feed-forward parts in {family.type}, whose attention reads its "
+        "weights directly and bypasses a LoRA."
+    )
+    return family.ffn, narrowed if targets == "both" else None
 
 
 def add_lora(
@@ -97,24 +94,12 @@ def add_lora(
 ) -> None:
     """Adds `alpha / rank * B A x` to the chosen linear maps of the chosen layers; B is 0 at first.
 
-    Args:
-        model: changed in place by peft; its `peft_config` describes the change.
-        family: whose modules it has.
-        layers: the positions of the layers.
-        maps: the linear maps, named within a layer.
-        rank: rows of A.
-        alpha: strength.
-        dropout: share of the inputs of A dropped in training.
+    `maps` are named within a layer, A has `rank` rows, and training drops the share `dropout` of its inputs. peft
+    changes the model in place; its `peft_config` describes the change.
     """
-    chosen, names = "|".join(map(str, layers)), "|".join(map(re.escape, maps))
-    library = peft()
-    config = library.LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        bias="none",
-        target_modules=rf"{re.escape(family.layers)}\.({chosen})\.({names})",
-    )
+    chosen, names, library = "|".join(map(str, layers)), "|".join(map(re.escape, maps)), peft()
+    targets = rf"{re.escape(family.layers)}\.({chosen})\.({names})"
+    config = library.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, bias="none", target_modules=targets)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with without_torchao():
         library.inject_adapter_in_model(config, model, LORA_NAME)
@@ -123,12 +108,7 @@ def add_lora(
 
 
 class Bottleneck(nn.Module):
-    """`x + up(gelu(down(x)))`, which is x at first because `up` starts at 0 (Houlsby et al., 2019).
-
-    Args:
-        width: of x.
-        size: of the bottleneck.
-    """
+    """`x + up(gelu(down(x)))`, which is x at first because `up` starts at 0 (Houlsby et al., 2019)."""
 
     def __init__(self, width: int, size: int) -> None:
         super().__init__()

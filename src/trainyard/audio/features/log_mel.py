@@ -5,7 +5,7 @@ Knows no files and no caches.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -32,9 +32,6 @@ class LogMel:
         normalise: "clip" scales each spectrogram as a whole to mean 0 and standard deviation 1, or to
             zeros if it is silent; "none" keeps dB.
 
-    Attributes:
-        parameters: all of the above, for the key of a cache.
-
     Raises:
         ConfigError: arguments that are invalid or do not fit together; all faults at once.
     """
@@ -54,26 +51,12 @@ class LogMel:
         _check(sample_rate, n_fft, hop_length, n_mels, fmin, highest, top_db, normalise)
         filters = mel_filters(sample_rate, n_fft, n_mels, fmin, highest)
         if empty := int((filters.max(1) == 0).sum()):
-            raise ConfigError(
-                [
-                    f"data.n_mels={n_mels} is too many for data.n_fft={n_fft} at {sample_rate} Hz: {empty} bands are "
-                    f"so narrow that they contain no frequency of the FFT ({sample_rate / n_fft:.1f} Hz apart)"
-                ],
-                _remedy_for_empty(sample_rate, n_fft, n_mels, fmin, highest),
-                keys=("data.n_mels", "data.n_fft"),
+            problem = (
+                f"data.n_mels={n_mels} is too many for data.n_fft={n_fft} at {sample_rate} Hz: {empty} bands are "
+                f"so narrow that they contain no frequency of the FFT ({sample_rate / n_fft:.1f} Hz apart)"
             )
-        self.parameters: dict[str, Any] = {
-            "feature": "log_mel",
-            "sample_rate": sample_rate,
-            "n_fft": n_fft,
-            "hop_length": hop_length,
-            "n_mels": n_mels,
-            "fmin": float(fmin),
-            "fmax": highest,
-            "top_db": top_db,
-            "normalise": normalise,
-        }
-        self.n_mels = n_mels
+            remedy = _remedy_for_empty(sample_rate, n_fft, n_mels, fmin, highest)
+            raise ConfigError([problem], remedy, keys=("data.n_mels", "data.n_fft"))
         self._normalise = normalise == "clip"
         self._sample_rate = sample_rate
         self._power = MelPower(filters, n_fft, hop_length, pad_mode="constant", range_db=top_db)
@@ -86,11 +69,10 @@ class LogMel:
         """
         n_fft = self._power.n_fft
         if samples < n_fft:
-            raise ConfigError(
-                [f"data.n_fft={n_fft} is longer than a clip: {samples} samples at {self._sample_rate} Hz"],
-                f"Set data.n_fft to at most {samples}, or data.clip_seconds to at least {n_fft / self._sample_rate:g}.",
-                keys=("data.n_fft", "data.clip_seconds"),
-            )
+            problem = f"data.n_fft={n_fft} is longer than a clip: {samples} samples at {self._sample_rate} Hz"
+            least = f"{n_fft / self._sample_rate:g}"
+            remedy = f"Set data.n_fft to at most {samples}, or data.clip_seconds to at least {least}."
+            raise ConfigError([problem], remedy, keys=("data.n_fft", "data.clip_seconds"))
         return self._power.frames(samples)
 
     def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
@@ -134,9 +116,8 @@ def _check(
     if normalise not in ("none", "clip"):
         problems["data.normalise"] = f"={normalise!r} is not one of none, clip"
     if problems:
-        raise ConfigError(
-            [key + problem for key, problem in problems.items()], "Fix these settings.", keys=tuple(problems)
-        )
+        lines = [key + problem for key, problem in problems.items()]
+        raise ConfigError(lines, "Fix these settings.", keys=tuple(problems))
 
 
 def _remedy_for_empty(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> str:

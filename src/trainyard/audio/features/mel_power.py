@@ -37,14 +37,8 @@ def mel_filters(
     """Triangular filters on Slaney's mel scale with unit area, float32 [n_mels, 1 + n_fft // 2].
 
     The scale is linear below 1 kHz (3 mel per 200 Hz) and logarithmic above (27 mel per factor of 6.4;
-    Slaney, Auditory Toolbox, 1998). Equal to `librosa.filters.mel(htk=False, norm="slaney")`.
-
-    Args:
-        sample_rate: Hz.
-        n_fft: samples of a window.
-        n_mels: number of filters.
-        fmin: lower edge of the first filter, Hz.
-        fmax: upper edge of the last filter, Hz; None: half the sample rate.
+    Slaney, Auditory Toolbox, 1998). The filters cover `fmin` to `fmax` Hz (None: half the sample rate). Equal to
+    `librosa.filters.mel(htk=False, norm="slaney")`.
     """
     edges_mel = np.linspace(_mel(fmin), _mel(sample_rate / 2 if fmax is None else fmax), n_mels + 2)
     edges = np.where(edges_mel < 15, edges_mel * 200 / 3, 1000 * np.exp((edges_mel - 15) * (math.log(6.4) / 27)))
@@ -100,9 +94,7 @@ class MelPower:
     def __call__(self, waveform: torch.Tensor, finish: _Finish | None = None) -> torch.Tensor:
         """log10 of the power, at least 1e-10, of float32 [B, T]: float32 [B, n_mels, frames] on its device.
 
-        Args:
-            waveform: the clips.
-            finish: applied in place to the whole result or, on a CPU, to the [n_mels, frames] of each clip.
+        `finish` is applied in place to the whole result or, on a CPU, to the [n_mels, frames] of each clip.
         """
         clips, samples = waveform.shape
         count = self.frames(samples)
@@ -165,12 +157,8 @@ class MelPower:
     ) -> bool:
         """Recomputes in double precision those frames `at` of a clip whose error matters; whether there were any.
 
-        Args:
-            frames: [frames, n_fft].
-            power: [n_mels, frames], corrected in place.
-            limit: [frames]; values below it may be inaccurate.
-            floor: lower values will be clamped to this.
-            at: indices of the frames with values below the limit.
+        `power` [n_mels, frames], of which values below `limit` [frames] may be inaccurate and values below `floor` will
+        be clamped to it, is corrected in place; `frames` is [frames, n_fft].
         """
         values, limit = power.index_select(1, at), limit[at]
         # A value certainly below the floor will be clamped, so its error does not matter.
@@ -207,11 +195,8 @@ class MelPower:
 
     def _tables(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, _Groups]:
         """The window and the groups of filters, created once per device and precision."""
-        if (device, dtype) not in self._made:
-            self._made[device, dtype] = self._make_tables(device, dtype)
-        return self._made[device, dtype]
-
-    def _make_tables(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, _Groups]:
+        if (device, dtype) in self._made:
+            return self._made[device, dtype]
         window = torch.hann_window(self.n_fft, dtype=torch.float64).to(dtype).to(device)
         groups: _Groups = []
         for begin in range(0, len(self._filters), _BAND_GROUP):
@@ -222,4 +207,5 @@ class MelPower:
             low, high = (int(covered[0]), int(covered[-1]) + 1) if covered.size else (0, 1)
             weights = torch.from_numpy(part[:, low:high].repeat(2, axis=1))
             groups.append((2 * low, 2 * high, weights.to(dtype).to(device)))
+        self._made[device, dtype] = window, groups
         return window, groups

@@ -12,14 +12,10 @@ _EPSILON = 1e-7  # added to the variance, as in transformers, so that silence st
 
 
 def normalise_waveform(waveform: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-    """Normalises each clip to mean 0 and variance 1 over its signal, and zeroes what follows the signal.
+    """Normalises each clip of float32 [B, T] to mean 0 and variance 1 over its signal, and zeroes what follows it.
 
-    Args:
-        waveform: float32 [B, T].
-        lengths: int64 [B], samples of signal in each clip, counted from its start; None: all T.
-
-    Returns:
-        float32 [B, T] on the device of `waveform`. A clip without signal is zeros.
+    `lengths`, int64 [B], are the samples of signal in each clip, counted from its start; None: all T. A clip without
+    signal is zeros.
     """
     samples = waveform.shape[1]
     if lengths is None:

@@ -5,8 +5,6 @@ Computed for a batch on its device, whereas transformers uses NumPy. Knows no mo
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from trainyard.audio.features.mel_power import MelPower, mel_filters
@@ -32,7 +30,6 @@ class WhisperFeatures:
 
     Attributes:
         frames: of every clip, 100 per second.
-        parameters: everything that the values depend on, for the key of a cache.
 
     Raises:
         ConfigError: an unsupported number of mel bands or length.
@@ -44,14 +41,11 @@ class WhisperFeatures:
             problems["n_mels"] = f"{n_mels} mel bands: models of Whisper have 80, or 128 (large-v3)"
         pairs = seconds * 50  # the encoder halves the number of frames
         if not 1 <= pairs <= _MAX_SECONDS * 50 or abs(pairs - round(pairs)) > 1e-6:
-            problems["data.clip_seconds"] = (
-                f"data.clip_seconds={seconds:g}: for Whisper, use a multiple of 0.02 s from 0.02 to {_MAX_SECONDS:g}"
-            )
+            use = f"use a multiple of 0.02 s from 0.02 to {_MAX_SECONDS:g}"
+            problems["data.clip_seconds"] = f"data.clip_seconds={seconds:g}: for Whisper, {use}"
         if problems:
             raise ConfigError(tuple(problems.values()), "Use supported values.", keys=tuple(problems))
-        self.n_mels = n_mels
         self.frames = 2 * round(pairs)
-        self.parameters: dict[str, Any] = {"feature": "whisper", "n_mels": n_mels, "frames": self.frames}
         self._power = MelPower(
             mel_filters(SAMPLE_RATE, _N_FFT, n_mels), _N_FFT, _HOP_LENGTH, pad_mode="reflect", range_db=_RANGE_DB
         )

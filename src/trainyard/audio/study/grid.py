@@ -42,21 +42,19 @@ class Experiment:
 class Written:
     """The result of writing the files: new paths, existing ones with the same contents, and those that differ."""
 
-    new: tuple[Path, ...]
-    same: tuple[Path, ...]
-    changed: tuple[Path, ...]
+    new: list[Path]
+    same: list[Path]
+    changed: list[Path]
 
 
 def layer_sets(count: int) -> tuple[str, ...]:
     """The halves and, if divisible, the thirds of `count` layers, in the syntax of `model.layers`."""
     sets = []
-    for parts in (2, 3):
-        if count % parts == 0:
-            size = count // parts
-            for first in range(0, count, size):
-                last = first + size - 1
-                single = size <= _FEW and last <= 9
-                sets.append("".join(map(str, range(first, last + 1))) if single else f"{first}-{last}")
+    for size in (count // parts for parts in (2, 3) if count % parts == 0):
+        for first in range(0, count, size):
+            last = first + size - 1
+            single = size <= _FEW and last <= 9
+            sets.append("".join(map(str, range(first, last + 1))) if single else f"{first}-{last}")
     return tuple(sets)
 
 
@@ -127,27 +125,24 @@ def write_experiments(folder: Path, experiments: Iterable[Experiment]) -> Writte
         UserError: a file or folder cannot be created.
         DiskFullError: the disk is full; the files written so far are kept.
     """
-    new: list[Path] = []
-    same: list[Path] = []
-    changed: list[Path] = []
+    written = Written([], [], [])
     for experiment in experiments:
         path, text = folder / experiment.path, experiment_text(experiment.dataset, experiment.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(path):
-                (same if _is(path, text) else changed).append(path)
+                (written.same if _is(path, text) else written.changed).append(path)
             else:
                 _write_new(path, text)
-                new.append(path)
+                written.new.append(path)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise (DiskFullError if full else UserError)(
-                f"{path} cannot be written: {error.strerror}.",
-                "Free space and repeat the command; existing files are kept." if full else "Choose another folder.",
-                value=str(folder),
-                place=path,
-            ) from error
-    return Written(tuple(new), tuple(same), tuple(changed))
+            what = f"{path} cannot be written: {error.strerror}."
+            if full:
+                remedy = "Free space and repeat the command; existing files are kept."
+                raise DiskFullError(what, remedy, value=str(folder), place=path) from error
+            raise UserError(what, "Choose another folder.", value=str(folder), place=path) from error
+    return written
 
 
 def _write_new(path: Path, text: str) -> None:
@@ -177,8 +172,8 @@ def _fits(name: str, pattern: str) -> bool:
 def _model(name: str) -> dict[str, Any]:
     model = parse_name(name)
     if model is None:
-        what = f"`{name}` is not a model's name"
-        raise ConfigError([what], "Names are {type}_{size}_{method}[_{layers}].", keys=[name])
+        remedy = "Names are {type}_{size}_{method}[_{layers}]."
+        raise ConfigError([f"`{name}` is not a model's name"], remedy, keys=[name])
     return model
 
 

@@ -28,247 +28,73 @@ VOWELS: Mapping[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Kind:
-    """The ranges of one kind; each clip draws a value from each.
+    """The ranges of one kind; each clip draws a value from each."""
 
-    Attributes:
-        events: number of successive sounds.
-        event_s: length of each, seconds.
-        gap_s: silence between them, seconds.
-        attack_s: time from silence to full loudness, seconds.
-        hold: loudness at the end of an event, before it fades out; small for sounds that burst and decay.
-        fade: by how much each event is softer than the one before.
-        pitch: f0 relative to the speaker's.
-        contour: factors of f0 at the beginning, the middle and the end.
-        voicing: amplitude of the glottal pulses.
-        aspiration: amplitude of the breath noise.
-        onset: share of an event before voicing starts.
-        jitter: deviation of f0 from cycle to cycle.
-        shimmer: deviation of the amplitude from cycle to cycle.
-        tremor_hz: rate of the modulation of f0.
-        tremor: depth of that modulation.
-        roughness: depth of the amplitude modulation at 40 to 120 Hz that makes screams alarming (Arnal et
-            al., "Human screams occupy a privileged niche in the communication soundscape", 2015).
-        vowels: the vowels that the mouth passes through, from `VOWELS`.
-    """
-
-    events: tuple[int, int]
-    event_s: Range
-    gap_s: Range
-    attack_s: Range
-    hold: Range
-    fade: Range
-    pitch: Range
-    contour: tuple[Range, Range, Range]
-    voicing: Range
-    aspiration: Range
-    onset: Range
-    jitter: Range
-    shimmer: Range
-    tremor_hz: Range
-    tremor: Range
+    events: Range  # number of successive sounds
+    event_s: Range  # length of each, seconds
+    gap_s: Range  # silence between them, seconds
+    attack_s: Range  # time from silence to full loudness, seconds
+    hold: Range  # loudness at the end of an event, before it fades out; small for sounds that burst and decay
+    fade: Range  # by how much each event is softer than the one before
+    pitch: Range  # f0 relative to the speaker's
+    start: Range  # factor of f0 at the beginning of the clip
+    middle: Range  # the same in its middle
+    end: Range  # the same at its end
+    voicing: Range  # amplitude of the glottal pulses
+    aspiration: Range  # amplitude of the breath noise
+    onset: Range  # share of an event before voicing starts
+    jitter: Range  # deviation of f0 from cycle to cycle
+    shimmer: Range  # deviation of the amplitude from cycle to cycle
+    tremor_hz: Range  # rate of the modulation of f0
+    tremor: Range  # depth of that modulation
+    # Depth of the amplitude modulation at 40 to 120 Hz that makes screams alarming (Arnal et al., "Human screams
+    # occupy a privileged niche in the communication soundscape", 2015).
     roughness: Range
-    vowels: tuple[str, ...]
+    vowels: tuple[str, ...]  # that the mouth passes through, from `VOWELS`
 
 
-KINDS: Mapping[str, Kind] = {
-    # Puffs of voice, each with a breathy onset, about five a second, falling in pitch and loudness.
-    "laugh": Kind(
-        events=(3, 9),
-        event_s=(0.08, 0.2),
-        gap_s=(0.05, 0.16),
-        attack_s=(0.01, 0.04),
-        hold=(0.3, 0.8),
-        fade=(0.0, 0.14),
-        pitch=(1.1, 2.2),
-        contour=((0.95, 1.3), (0.95, 1.1), (0.7, 0.95)),
-        voicing=(0.5, 1.0),
-        aspiration=(0.1, 0.5),
-        onset=(0.05, 0.3),
-        jitter=(0.005, 0.03),
-        shimmer=(0.02, 0.15),
-        tremor_hz=(4, 7),
-        tremor=(0.0, 0.02),
-        roughness=(0.0, 0.2),
-        vowels=("schwa", "a"),
-    ),
-    # High wails that rise, waver and fall, one breath after another.
-    "cry": Kind(
-        events=(1, 3),
-        event_s=(0.4, 1.1),
-        gap_s=(0.08, 0.3),
-        attack_s=(0.03, 0.12),
-        hold=(0.5, 0.9),
-        fade=(-0.1, 0.2),
-        pitch=(1.4, 2.6),
-        contour=((0.75, 1.0), (1.0, 1.3), (0.6, 0.9)),
-        voicing=(0.6, 1.0),
-        aspiration=(0.03, 0.2),
-        onset=(0.0, 0.08),
-        jitter=(0.01, 0.035),
-        shimmer=(0.05, 0.2),
-        tremor_hz=(5, 9),
-        tremor=(0.015, 0.07),
-        roughness=(0.0, 0.35),
-        vowels=("ae", "a", "ae"),
-    ),
-    # One long sound, very high and rough, loud from the start.
-    "scream": Kind(
-        events=(1, 1),
-        event_s=(0.6, 1.8),
-        gap_s=(0.0, 0.0),
-        attack_s=(0.015, 0.08),
-        hold=(0.7, 1.0),
-        fade=(0.0, 0.0),
-        pitch=(2.2, 4.5),
-        contour=((0.75, 1.0), (0.95, 1.15), (0.75, 1.05)),
-        voicing=(0.7, 1.0),
-        aspiration=(0.05, 0.3),
-        onset=(0.0, 0.03),
-        jitter=(0.01, 0.06),
-        shimmer=(0.1, 0.3),
-        tremor_hz=(4, 9),
-        tremor=(0.0, 0.03),
-        roughness=(0.2, 0.9),
-        vowels=("a", "ae"),
-    ),
-    # Breath let out: noise with little or no voice, slow to swell and slow to die.
-    "sigh": Kind(
-        events=(1, 1),
-        event_s=(0.6, 1.6),
-        gap_s=(0.0, 0.0),
-        attack_s=(0.06, 0.3),
-        hold=(0.15, 0.5),
-        fade=(0.0, 0.0),
-        pitch=(0.8, 1.3),
-        contour=((1.05, 1.3), (0.9, 1.05), (0.6, 0.85)),
-        voicing=(0.0, 0.25),
-        aspiration=(0.4, 1.0),
-        onset=(0.0, 0.3),
-        jitter=(0.005, 0.02),
-        shimmer=(0.03, 0.1),
-        tremor_hz=(3, 6),
-        tremor=(0.0, 0.02),
-        roughness=(0.0, 0.05),
-        vowels=("a", "schwa"),
-    ),
-    # A low, creaking voice with irregular cycles.
-    "groan": Kind(
-        events=(1, 1),
-        event_s=(0.6, 1.8),
-        gap_s=(0.0, 0.0),
-        attack_s=(0.03, 0.15),
-        hold=(0.4, 0.9),
-        fade=(0.0, 0.0),
-        pitch=(0.55, 0.95),
-        contour=((0.9, 1.15), (0.95, 1.1), (0.65, 0.9)),
-        voicing=(0.6, 1.0),
-        aspiration=(0.05, 0.25),
-        onset=(0.0, 0.05),
-        jitter=(0.02, 0.08),
-        shimmer=(0.12, 0.4),
-        tremor_hz=(3, 6),
-        tremor=(0.0, 0.03),
-        roughness=(0.05, 0.5),
-        vowels=("schwa", "o"),
-    ),
-    # A sharp intake of breath: short noise that swells until it stops.
-    "gasp": Kind(
-        events=(1, 2),
-        event_s=(0.25, 0.7),
-        gap_s=(0.1, 0.3),
-        attack_s=(0.04, 0.2),
-        hold=(0.45, 1.0),
-        fade=(0.0, 0.3),
-        pitch=(1.2, 2.2),
-        contour=((0.8, 0.95), (1.0, 1.15), (1.1, 1.4)),
-        voicing=(0.0, 0.3),
-        aspiration=(0.4, 1.0),
-        onset=(0.1, 0.5),
-        jitter=(0.01, 0.03),
-        shimmer=(0.05, 0.15),
-        tremor_hz=(3, 6),
-        tremor=(0.0, 0.02),
-        roughness=(0.0, 0.15),
-        vowels=("e", "ae"),
-    ),
-    # Bursts of noise with a short voiced tail, two or three per breath.
-    "cough": Kind(
-        events=(1, 4),
-        event_s=(0.12, 0.35),
-        gap_s=(0.06, 0.3),
-        attack_s=(0.002, 0.012),
-        hold=(0.03, 0.3),
-        fade=(0.0, 0.25),
-        pitch=(0.9, 1.5),
-        contour=((1.0, 1.2), (0.9, 1.05), (0.7, 0.9)),
-        voicing=(0.1, 0.6),
-        aspiration=(0.5, 1.0),
-        onset=(0.1, 0.4),
-        jitter=(0.02, 0.06),
-        shimmer=(0.1, 0.3),
-        tremor_hz=(3, 6),
-        tremor=(0.0, 0.01),
-        roughness=(0.0, 0.4),
-        vowels=("schwa", "o"),
-    ),
-    # Long; the mouth opens wide and closes again while a breathy voice rises and falls.
-    "yawn": Kind(
-        events=(1, 1),
-        event_s=(1.1, 2.2),
-        gap_s=(0.0, 0.0),
-        attack_s=(0.1, 0.4),
-        hold=(0.3, 0.8),
-        fade=(0.0, 0.0),
-        pitch=(0.8, 1.4),
-        contour=((0.7, 0.95), (1.0, 1.3), (0.55, 0.8)),
-        voicing=(0.2, 0.7),
-        aspiration=(0.2, 0.7),
-        onset=(0.05, 0.3),
-        jitter=(0.005, 0.025),
-        shimmer=(0.03, 0.12),
-        tremor_hz=(3, 6),
-        tremor=(0.0, 0.02),
-        roughness=(0.0, 0.1),
-        vowels=("u", "a", "a", "u"),
-    ),
-    # A smooth voice at the speaker's own pitch, rising a little and falling.
-    "moan": Kind(
-        events=(1, 2),
-        event_s=(0.5, 1.4),
-        gap_s=(0.08, 0.3),
-        attack_s=(0.05, 0.25),
-        hold=(0.4, 0.9),
-        fade=(0.0, 0.2),
-        pitch=(0.85, 1.5),
-        contour=((0.85, 1.0), (1.0, 1.2), (0.7, 0.9)),
-        voicing=(0.6, 1.0),
-        aspiration=(0.05, 0.3),
-        onset=(0.0, 0.1),
-        jitter=(0.004, 0.025),
-        shimmer=(0.03, 0.15),
-        tremor_hz=(4, 7),
-        tremor=(0.0, 0.03),
-        roughness=(0.0, 0.15),
-        vowels=("o", "a", "o"),
-    ),
-    # Closed mouth: steady pitch, no breath, little energy above the first formant.
-    "hum": Kind(
-        events=(1, 4),
-        event_s=(0.3, 1.0),
-        gap_s=(0.02, 0.15),
-        attack_s=(0.03, 0.1),
-        hold=(0.6, 1.0),
-        fade=(-0.1, 0.1),
-        pitch=(0.8, 1.5),
-        contour=((0.92, 1.05), (0.96, 1.04), (0.9, 1.05)),
-        voicing=(0.7, 1.0),
-        aspiration=(0.0, 0.1),
-        onset=(0.0, 0.05),
-        jitter=(0.002, 0.015),
-        shimmer=(0.01, 0.08),
-        tremor_hz=(4, 7),
-        tremor=(0.0, 0.015),
-        roughness=(0.0, 0.05),
-        vowels=("m", "u", "m"),
-    ),
-}
+# laugh: puffs of voice, each with a breathy onset, about five a second, falling in pitch and loudness.
+# cry: high wails that rise, waver and fall, one breath after another.
+# scream: one long sound, very high and rough, loud from the start.
+# sigh: breath let out: noise with little or no voice, slow to swell and slow to die.
+# groan: a low, creaking voice with irregular cycles.
+# gasp: a sharp intake of breath: short noise that swells until it stops.
+# cough: bursts of noise with a short voiced tail, two or three per breath.
+# yawn: long; the mouth opens wide and closes again while a breathy voice rises and falls.
+# moan: a smooth voice at the speaker's own pitch, rising a little and falling.
+# hum: closed mouth: steady pitch, no breath, little energy above the first formant.
+_TABLE = """
+kind        laugh     cry       scream    sigh      groan    gasp     cough      yawn       moan       hum
+events      3:9       1:3       1:1       1:1       1:1      1:2      1:4        1:1        1:2        1:4
+event_s     .08:.2    .4:1.1    .6:1.8    .6:1.6    .6:1.8   .25:.7   .12:.35    1.1:2.2    .5:1.4     .3:1
+gap_s       .05:.16   .08:.3    0:0       0:0       0:0      .1:.3    .06:.3     0:0        .08:.3     .02:.15
+attack_s    .01:.04   .03:.12   .015:.08  .06:.3    .03:.15  .04:.2   .002:.012  .1:.4      .05:.25    .03:.1
+hold        .3:.8     .5:.9     .7:1      .15:.5    .4:.9    .45:1    .03:.3     .3:.8      .4:.9      .6:1
+fade        0:.14     -.1:.2    0:0       0:0       0:0      0:.3     0:.25      0:0        0:.2       -.1:.1
+pitch       1.1:2.2   1.4:2.6   2.2:4.5   .8:1.3    .55:.95  1.2:2.2  .9:1.5     .8:1.4     .85:1.5    .8:1.5
+start       .95:1.3   .75:1     .75:1     1.05:1.3  .9:1.15  .8:.95   1:1.2      .7:.95     .85:1      .92:1.05
+middle      .95:1.1   1:1.3     .95:1.15  .9:1.05   .95:1.1  1:1.15   .9:1.05    1:1.3      1:1.2      .96:1.04
+end         .7:.95    .6:.9     .75:1.05  .6:.85    .65:.9   1.1:1.4  .7:.9      .55:.8     .7:.9      .9:1.05
+voicing     .5:1      .6:1      .7:1      0:.25     .6:1     0:.3     .1:.6      .2:.7      .6:1       .7:1
+aspiration  .1:.5     .03:.2    .05:.3    .4:1      .05:.25  .4:1     .5:1       .2:.7      .05:.3     0:.1
+onset       .05:.3    0:.08     0:.03     0:.3      0:.05    .1:.5    .1:.4      .05:.3     0:.1       0:.05
+jitter      .005:.03  .01:.035  .01:.06   .005:.02  .02:.08  .01:.03  .02:.06    .005:.025  .004:.025  .002:.015
+shimmer     .02:.15   .05:.2    .1:.3     .03:.1    .12:.4   .05:.15  .1:.3      .03:.12    .03:.15    .01:.08
+tremor_hz   4:7       5:9       4:9       3:6       3:6      3:6      3:6        3:6        4:7        4:7
+tremor      0:.02     .015:.07  0:.03     0:.02     0:.03    0:.02    0:.01      0:.02      0:.03      0:.015
+roughness   0:.2      0:.35     .2:.9     0:.05     .05:.5   0:.15    0:.4       0:.1       0:.15      0:.05
+vowels      schwa:a   ae:a:ae   a:ae      a:schwa   schwa:o  e:ae     schwa:o    u:a:a:u    o:a:o      m:u:m
+"""
+
+
+def _read(table: str) -> dict[str, Kind]:
+    (_, *parameters), *columns = zip(*map(str.split, table.strip().splitlines()), strict=True)
+    kinds = {}
+    for name, *cells in columns:
+        *ranges, vowels = (cell.split(":") for cell in cells)
+        values = {key: (float(low), float(high)) for key, (low, high) in zip(parameters[:-1], ranges, strict=True)}
+        kinds[name] = Kind(**values, vowels=tuple(vowels))
+    return kinds
+
+
+KINDS: Mapping[str, Kind] = _read(_TABLE)

@@ -32,25 +32,15 @@ _BANDWIDTHS_HZ = np.array([90.0, 110.0, 160.0, 250.0, 350.0])
 
 @dataclass(frozen=True)
 class Voice:
-    """The properties of a speaker that all of their sounds share.
+    """The properties of a speaker that all of their sounds share."""
 
-    Attributes:
-        pitch_hz: f0 at rest, 60 to 350.
-        tract: factor of the formants relative to a vocal tract of 17.5 cm: 0.9 for a long one, 1.3 for a child's.
-        formants: the speaker's own deviation of F1, F2, F3.
-        breathiness: breath noise in the voice, 0 to 0.3.
-        open_quotient: share of a cycle during which the glottis is open; large for a soft voice.
-        tilt: of the microphone and room, from -0.5 (dull) to 0.5 (bright).
-        noise_db: background noise relative to the loudest sample.
-    """
-
-    pitch_hz: float
-    tract: float
-    formants: tuple[float, float, float]
-    breathiness: float
-    open_quotient: float
-    tilt: float
-    noise_db: float
+    pitch_hz: float  # f0 at rest, 60 to 350
+    tract: float  # factor of the formants relative to a vocal tract of 17.5 cm: 0.9 if it is long, 1.3 for a child's
+    formants: tuple[float, float, float]  # the speaker's own deviation of F1, F2, F3
+    breathiness: float  # breath noise in the voice, 0 to 0.3
+    open_quotient: float  # share of a cycle during which the glottis is open; large for a soft voice
+    tilt: float  # of the microphone and room, from -0.5 (dull) to 0.5 (bright)
+    noise_db: float  # background noise relative to the loudest sample
 
 
 def voice_of(speaker: int, *, seed: int = 0) -> Voice:
@@ -74,12 +64,7 @@ def synthesise(
 ) -> npt.NDArray[np.float32]:
     """A vocal burst, float32 [T] in [-1, 1], of 0.4 to 2.5 seconds; the same for the same arguments.
 
-    Args:
-        kind: one of `KINDS`.
-        speaker: number of the speaker, from 0.
-        take: number of this speaker's burst of this kind, from 0.
-        seed: of the set of speakers.
-        sample_rate: Hz.
+    Each `speaker` has a voice, drawn from `seed` and its number, and any number of takes of each kind of `KINDS`.
 
     Raises:
         DataError: an unknown kind, or a sample rate below 4000 Hz.
@@ -87,12 +72,9 @@ def synthesise(
     if kind not in KINDS:
         raise DataError(f"Unknown kind of vocal burst: {kind!r}.", f"Use one of {', '.join(KINDS)}.", value=kind)
     if sample_rate < _LOWEST_RATE_HZ:
-        raise DataError(
-            f"Vocal bursts cannot be synthesised at {sample_rate} Hz.",
-            f"Set data.sample_rate to at least {_LOWEST_RATE_HZ}.",
-            value=sample_rate,
-            place="data.sample_rate",
-        )
+        what = f"Vocal bursts cannot be synthesised at {sample_rate} Hz."
+        remedy = f"Set data.sample_rate to at least {_LOWEST_RATE_HZ}."
+        raise DataError(what, remedy, value=sample_rate, place="data.sample_rate")
     ranges, voice = KINDS[kind], voice_of(speaker, seed=seed)
     draw = _Draws(seed, 1, list(KINDS).index(kind), speaker, take)
     hop = max(1, round(sample_rate / _STEPS_HZ))
@@ -139,7 +121,7 @@ class _Draws:
 def _events(ranges: Kind, draw: _Draws) -> tuple[_Array, _Array, _Array, float]:
     """The starts and ends of a clip's sounds (s), the gain of each, and the length of the clip (s)."""
     low, high = ranges.events
-    count = min(high, int(draw.uniform((low, high + 1))))
+    count = int(min(high, draw.uniform((low, high + 1))))
     length, gap, fade = draw.uniform(ranges.event_s), draw.uniform(ranges.gap_s), draw.uniform(ranges.fade)
     lengths = length * (0.85 + 0.3 * draw.many(count))
     gaps = gap * (0.75 + 0.5 * draw.many(count))
@@ -159,7 +141,8 @@ def _slow(
 ) -> tuple[_Array, _Array, _Array]:
     """f0 (Hz) and the amplitudes of pulses and breath at each of the times."""
     whole = (times - starts[0]) / (ends[-1] - starts[0])
-    contour = np.interp(whole, [0.0, 0.5, 1.0], [draw.uniform(part) for part in ranges.contour])
+    pitches = [draw.uniform(part) for part in (ranges.start, ranges.middle, ranges.end)]
+    contour = np.interp(whole, [0.0, 0.5, 1.0], pitches)
     wave = np.sin(2 * np.pi * (draw.uniform(ranges.tremor_hz) * times + draw.uniform((0.0, 1.0))))
     f0 = voice.pitch_hz * draw.uniform(ranges.pitch) * contour * (1 + draw.uniform(ranges.tremor) * wave)
 
@@ -181,8 +164,7 @@ def _slow(
 
 def _envelope(times: _Array, starts: _Array, ends: _Array, gains: _Array, attack: float, hold: float) -> _Array:
     """The envelope of all sounds: each rises during the attack, falls to `hold`, and fades out."""
-    rise = np.minimum(attack, 0.4 * (ends - starts))
-    fall = np.minimum(0.08, 0.3 * (ends - starts))
+    rise, fall = np.minimum(attack, 0.4 * (ends - starts)), np.minimum(0.08, 0.3 * (ends - starts))
     points = np.stack([starts, starts + rise, ends - fall, ends], axis=1).ravel()
     heights = np.stack([0 * gains, gains, hold * gains, 0 * gains], axis=1).ravel()
     return np.interp(times, points, heights) ** 1.5
