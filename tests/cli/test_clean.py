@@ -179,7 +179,7 @@ def test_json_is_the_plan(yard: Kept):
     assert steps(yard, "done") == [60]
 
 
-def test_the_trash_is_emptied_by_age_and_only_when_told(yard: Kept):
+def test_the_trash_is_emptied_by_age_and_only_when_asked(yard: Kept):
     yard("clean", "name:done", "--yes")
     refused = yard("clean", "--trash")
     assert refused.code == 2

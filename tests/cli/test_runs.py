@@ -84,7 +84,7 @@ def test_the_table_says_how_to_see_more(kept):
     assert "more with" not in kept("runs").out
 
 
-def test_nothing_found_is_said(kept, tmp_path):
+def test_nothing_found_is_reported(kept, tmp_path):
     outcome = kept("runs", "name:zzz")
     assert (outcome.code, outcome.out) == (0, "No run matches 'name:zzz'.\n")
     assert kept("runs", "name:zzz", "--json").json == []

@@ -42,7 +42,7 @@ def test_bad_files_are_named_and_why(empty: Kept, folder: Path) -> None:
     assert shown[at + 1 : at + 1 + len(bad)] == [line.strip() for line in bad], "each below the other"
 
 
-def test_a_class_of_one_recording_trains_and_is_told(empty: Kept, folder: Path) -> None:
+def test_a_class_of_one_recording_trains_and_is_reported(empty: Kept, folder: Path) -> None:
     for name in ("1.wav", "2.wav", "3.wav"):
         (folder / "sigh" / name).unlink()
     done = empty("train", *SPECTROGRAM, *of(folder), "run.name=one")

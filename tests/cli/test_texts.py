@@ -127,7 +127,7 @@ def test_a_folder_with_a_test_split_alone(empty: Kept, tmp_path: Path) -> None:
     refused(empty, *of(tmp_path / "texts"), says=("test.tsv", "train, val and test"))
 
 
-def test_texts_that_are_skipped_are_told(empty: Kept, tmp_path: Path) -> None:
+def test_texts_that_are_skipped_are_reported(empty: Kept, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "texts.csv", [*LINES, ["", "sad"], ["fine", "gald"]])
     done = empty("train", *of(path, NAMED, "data.on_bad_item=skip", "run.name=skips"))
     assert done.code == 0, done
@@ -227,7 +227,7 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     return kept
 
 
-def test_what_a_label_lacks_is_told(hard: Kept) -> None:
+def test_what_a_label_lacks_is_reported(hard: Kept) -> None:
     shown = hard("show", "hard")
     assert shown.code == 0, shown
     for words in ("The val split has no items of class sad", "No validation item has the label 'sad'"):

@@ -107,7 +107,7 @@ class TestRecipes:
         path = yaml_file(tmp_path, to_yaml(config))
         assert replace(compose(path), recipe="mnist_mlp") == config
 
-    def test_a_section_has_its_own_default_however_little_is_said(self, tmp_path: Path) -> None:
+    def test_a_section_has_its_own_default_however_little_is_reported(self, tmp_path: Path) -> None:
         """Sound holds out a tenth for the test; other data, a fifth."""
         overrides = ["data=vocal_bursts", "data.split.seed=3"]
         wanted = SplitOptions(test_fraction=0.1, seed=3)
@@ -174,7 +174,7 @@ class TestRecipes:
             ("", "valid: digits"),
         ],
     )
-    def test_an_unknown_recipe_is_told(self, recipe: str, words: str) -> None:
+    def test_an_unknown_recipe_is_reported(self, recipe: str, words: str) -> None:
         assert words in fault(recipe=recipe)
 
     def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:

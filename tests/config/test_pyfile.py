@@ -127,7 +127,7 @@ def test_what_is_no_text_of_python(source: bytes) -> None:
     assert "not valid Python" in fault.what
 
 
-def test_all_faults_of_a_file_are_told() -> None:
+def test_all_faults_of_a_file_are_reported() -> None:
     faults = read("modle = 1\nrate = 2\nmodel = dict(size=object())\nlayout = 'files'\n").faults
     assert [fault.place for fault in faults] == [f"mine.py, line {line}" for line in (1, 2, 3)]
 

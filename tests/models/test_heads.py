@@ -128,7 +128,7 @@ def test_a_model_without_a_linear_classifier_is_named(model: nn.Module, found: s
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_scale_that_is_none(scale: float) -> None:
+def test_a_scale_that_is_invalid(scale: float) -> None:
     for model in (CNN(1, (2,), 3, size=(4, 4)), MLP(4, (), 3)):
         with pytest.raises(ConfigError) as caught:
             with_cosine_head(model, scale)

@@ -227,7 +227,7 @@ def test_plain_transformers_hears_what_the_run_predicted(lora: RunReader) -> Non
     assert all(heard.values()), heard
 
 
-def test_predict_says_what_the_run_said(of_files: RunReader, wavs: Path) -> None:
+def test_predict_agrees_with_the_run(of_files: RunReader, wavs: Path) -> None:
     said = numbers(predict_items(of_files, wavs, device="cpu"))
     assert len(said) == 12
     for split in ("val", "test"):

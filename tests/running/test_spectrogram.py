@@ -103,7 +103,7 @@ def test_a_checkpoint_is_tested_as_documented(plain: RunReader) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_predict_and_evaluate_say_what_the_run_said(precision: str, tmp_path: Path) -> None:
+def test_predict_and_evaluate_agree_with_the_run(precision: str, tmp_path: Path) -> None:
     sounds = write_bursts(tmp_path / "mouths")
     others = [word for word in PLAIN if word not in BURSTS]
     overrides = ["data=audio_folder", f"data.path={sounds}", *SPLIT, *others, *QUIET, "data.crop=random"]
@@ -243,8 +243,10 @@ def test_an_export_of_a_cosine_head_is_its_model(tmp_path: Path) -> None:
     np.testing.assert_allclose(shares, said, atol=1e-5)
     assert np.abs(logits).max() <= 30.001, "scale times a cosine"
     assert again(run).snapshot.summary == before
-    with pytest.raises(TrainyardError, match="was not trained for int8"):
+    with pytest.raises(TrainyardError) as caught:
         export_run(run, "int8")
+    assert caught.value.value == "int8"
+    assert "model.qat=true" in caught.value.remedy
 
 
 def test_a_checkpoint_is_not_tested_on_classes_that_are_not_its_own(plain: RunReader, tmp_path: Path) -> None:

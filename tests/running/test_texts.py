@@ -254,7 +254,7 @@ def test_evaluate_gives_the_recorded_numbers(emotions: RunReader) -> None:
 
 
 @pytest.mark.parametrize("kind", ["txt", "csv", "jsonl"])
-def test_predict_says_what_the_run_said(emotions: RunReader, kind: str, tmp_path: Path) -> None:
+def test_predict_agrees_with_the_run(emotions: RunReader, kind: str, tmp_path: Path) -> None:
     table = table_of(emotions, "test")
     path = tmp_path / f"new.{kind}"
     if kind == "txt":

@@ -56,14 +56,16 @@ class _Size(click.ParamType[int]):
     "--older-than", "older_than_days", type=_Age(), help="With --runs: only runs that ended longer ago (7d, 12h, 2w)."
 )
 @click.option(
-    *("--state", "states"),
+    "--state",
+    "states",
     multiple=True,
     type=click.Choice(_STATES),
     metavar="STATE",
     help="With --runs: only runs in this state: failed, crashed, …",
 )
 @click.option(
-    *("--until-below", "until_below_bytes"),
+    "--until-below",
+    "until_below_bytes",
     type=_Size(),
     help="Remove whole runs, oldest first, until the yard is below this size (10GB).",
 )

@@ -45,7 +45,8 @@ class _NewFile(click.Path):
 PAGE = 30  # rows that a list prints unless --limit is given
 
 yard_option = click.option(
-    *("--yard", "yard_root"),
+    "--yard",
+    "yard_root",
     metavar="DIR",
     envvar="TRAINYARD_YARD",
     default="outputs",

@@ -129,7 +129,7 @@ def test_a_probability_at_the_threshold_is_chosen_however_it_is_stored() -> None
         assert decision.choose(np.array([[0.7, 0.69]], dtype=dtype)).tolist() == [[True, False]]
 
 
-def test_what_validation_cannot_decide_is_said() -> None:
+def test_what_validation_cannot_decide_is_reported() -> None:
     scores = np.array([[0.9, 0.2, 0.4], [0.1, 0.2, 0.6]])
     truth = np.array([[True, True, False], [False, False, False]])
     decision, notes = tune(scores, truth, "per_class", ["joy", "grief", "relief"])

@@ -227,7 +227,7 @@ def test_wavlm_refuses_a_lora_that_would_do_nothing() -> None:
     assert tiny("wavlm", lora_targets="ffn").warnings == ()
 
 
-def test_layers_without_effect_and_clipped_layers_are_told() -> None:
+def test_layers_without_effect_and_clipped_layers_are_reported() -> None:
     (warning,) = tiny("hubert", method="frozen", layers="0").warnings
     assert warning.startswith("model.layers='0' has no effect")
     (warning,) = tiny("hubert", method="full", layers="1-3").warnings

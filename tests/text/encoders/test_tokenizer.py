@@ -149,7 +149,7 @@ def test_numbers_of_tokens_that_cannot_be(max_tokens: int, limit: str) -> None:
     assert f"data.max_tokens {limit}" in raised.value.remedy
 
 
-def test_half_a_character_is_told() -> None:
+def test_half_a_character_is_reported() -> None:
     for use in (lambda t: tokenizer().encode(t, 9), lambda t: train_tokenizer(t, 200)):
         with pytest.raises(DataError) as raised:
             use(["fine", "a \ud83d"])
@@ -264,7 +264,7 @@ def test_what_no_tokenizer_can_be_made_of() -> None:
 # -- what cannot be loaded
 
 
-def test_a_directory_without_a_tokenizer_is_told(tmp_path: Path) -> None:
+def test_a_directory_without_a_tokenizer_is_reported(tmp_path: Path) -> None:
     """transformers would go on with one that knows five tokens."""
     theirs("bert", tmp_path)
     for name in tokenizer().files():
@@ -315,8 +315,9 @@ def test_offline_a_hub_id_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> No
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ConfigError, match="HF_HUB_OFFLINE forbids") as caught:
+    with pytest.raises(ConfigError) as caught:
         load_tokenizer("trainyard-tests/none")
+    assert "HF_HUB_OFFLINE" in caught.value.what
     assert caught.value.keys == ("model.path",)
     assert caught.value.value == "trainyard-tests/none"
 

@@ -43,9 +43,11 @@ def command(
     click.echo(f"A  {common.title(readers[0])}")
     click.echo(f"B  {common.title(readers[1])}")
     click.echo(f"{split}: {counted(len(one.items), 'item')}, {resamples:,} bootstrap samples")
-    shown = "{0.metric}|{0.first:.4f}|{0.second:.4f}|{0.difference:+.4f}|{0.low:+.4f} to {0.high:+.4f}|{0.p_value:.4f}"
-    header = ("metric", "A", "B", "B - A", "95 % interval", "p")
-    common.print_table(header, [shown.format(row).split("|") for row in rows])
+    cells = []
+    for row in rows:
+        scores = [f"{row.first:.4f}", f"{row.second:.4f}", f"{row.difference:+.4f}"]
+        cells.append([row.metric, *scores, f"{row.low:+.4f} to {row.high:+.4f}", f"{row.p_value:.4f}"])
+    common.print_table(("metric", "A", "B", "B - A", "95 % interval", "p"), cells)
     for row in rows:
         better = "B" if row.difference > 0 else "A"
         sure = row.p_value < 0.05
