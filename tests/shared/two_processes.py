@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def run(
     home: Path | None = None,
     kill_at_call: int | None = None,
     stop: bool = False,
+    prepare: Callable[[], None] | None = None,
     timeout_s: float = 120.0,
 ) -> list[int]:
     """Trains (or resumes `home`) in two processes; returns their exit codes.
@@ -40,6 +41,7 @@ def run(
         home: of the run to resume.
         kill_at_call: rank 0 dies at this call of `durable`; the other is killed then, as torchrun does.
         stop: send rank 0 a SIGTERM once it has a checkpoint.
+        prepare: called in each process before it trains.
         timeout_s: fail when it takes longer.
     """
     with socket.socket() as free:
@@ -64,6 +66,7 @@ def run(
             str(home) if home else None,
             kill_at_call if rank == 0 else None,
             str(errors),
+            prepare,
         )
         processes.append(killing.CONTEXT.Process(target=_rank, args=(environment, arguments)))
         processes[-1].start()

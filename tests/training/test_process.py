@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import erratic_cadence
 import killing
 import pytest
 import torch
@@ -138,6 +139,26 @@ def test_killed_and_resumed_in_two_processes_it_is_bit_identical(tmp_path: Path)
         part["rng"] = [state["torch"].numpy().tobytes() for state in part["rng"]]
     assert found == expected
     assert found["rng"][0] != found["rng"][1], "each process draws its own numbers"
+
+
+def test_a_cadence_that_differs_between_two_processes_asks_both_for_the_same_checkpoints(tmp_path: Path) -> None:
+    """`checkpoint.every=auto` goes by the clock of each; what the first finds due is due for all, or they would wait."""
+    options = [*COMMON, "checkpoint.every_epochs=null", "training.batch_size=32"]
+    whole, killed = fresh(tmp_path, "whole"), fresh(tmp_path, "killed")
+    assert run_two(whole, options, prepare=erratic_cadence.install) == [0, 0]
+    assert run_two(killed, options, prepare=erratic_cadence.install, kill_at_call=300)[0] == -signal.SIGKILL
+    reader = only_run(killed)
+    assert 0 < reader.snapshot.checkpoints[-1].step < 40
+    assert run_two(killed, options, home=reader.home, prepare=erratic_cadence.install) == [0, 0]
+    expected, found = (load_last(only_run(yard)) for yard in (whole, killed))
+    assert found == expected
+
+
+def load_last(reader: RunReader) -> tuple[int, dict[str, bytes]]:
+    """Step and weights of the last checkpoint."""
+    last = reader.snapshot.checkpoints[-1]
+    weights = load(reader.resolve(last.paths["checkpoint"])).model
+    return last.step, {name: tensor.numpy().tobytes() for name, tensor in weights.items()}
 
 
 def test_both_stop_early_together(tmp_path: Path) -> None:
