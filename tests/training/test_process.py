@@ -142,7 +142,7 @@ def test_killed_and_resumed_in_two_processes_it_is_bit_identical(tmp_path: Path)
 
 
 def test_a_cadence_that_differs_between_two_processes_asks_both_for_the_same_checkpoints(tmp_path: Path) -> None:
-    """`checkpoint.every=auto` goes by the clock of each; what the first finds due is due for all, or they would wait."""
+    """`checkpoint.every=auto` follows the clock of each; what the first finds due is due for all, or they hang."""
     options = [*COMMON, "checkpoint.every_epochs=null", "training.batch_size=32"]
     whole, killed = fresh(tmp_path, "whole"), fresh(tmp_path, "killed")
     assert run_two(whole, options, prepare=erratic_cadence.install) == [0, 0]
