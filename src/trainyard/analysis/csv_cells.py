@@ -30,8 +30,8 @@ from trainyard.errors import DataError
 
 RESTORE = "Restore the file from a copy."
 # pandas' default na_values.
-_MISSING = {"", "#N/A N/A", *["#N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"]}
-_MISSING.update(["N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"])
+_MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"}
+_MISSING |= {"N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # survives a conversion to int64
 # What pandas' C parser reads as numbers and booleans; white space around a number is allowed.
 _NUMBER = re.compile(r"[\t-\r ]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[\t-\r ]*|[+-]?(?i:inf(inity)?)")

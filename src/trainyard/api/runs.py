@@ -108,8 +108,8 @@ class Run:
 
     def checkpoints(self) -> list[Checkpoint]:
         """The existing checkpoints, oldest first, with all their files where those still exist."""
-        places = [next(place for place in _PLACES if place in found["paths"]) for found in self._checkpoints]
-        return [Checkpoint(self, *found) for found in zip(self._checkpoints, places, strict=True)]
+        complete = [next(place for place in _PLACES if place in found["paths"]) for found in self._checkpoints]
+        return [Checkpoint(self, found, place) for found, place in zip(self._checkpoints, complete, strict=True)]
 
     def best_checkpoint(self) -> Checkpoint | None:
         """The best by the monitored metric, verified byte for byte; None when the run has no checkpoint.

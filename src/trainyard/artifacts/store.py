@@ -181,8 +181,9 @@ class Artifacts:
 
     def all_series(self) -> list[Series]:
         """The artifacts that have versions, by project and name."""
-        found = ((project, name) for project in _folders(self.root) for name in _folders(self.root / project))
-        return [series for one in found if (series := Series(self.root, *one)).numbers()]
+        root = self.root
+        found = [Series(root, project, name) for project in _folders(root) for name in _folders(root / project)]
+        return [series for series in found if series.numbers()]
 
     def versions(self, name: str | None = None, *, project: str | None = None) -> Iterator[Version | Unreadable]:
         """Every version of the yard, by project, name and number; of one name or project only, if given."""

@@ -123,11 +123,8 @@ def _sets(
     order = classes or tuple(map(str, range(found.shape[1])))
     columns = found.shape[1]
     if len(order) != columns:
-        what, remedy = (
-            f"The targets have {columns} columns for {len(order)} classes.",
-            "Give one column for each class.",
-        )
-        raise DataError(what, remedy, value=columns, place="classes")
+        what = f"The targets have {columns} columns for {len(order)} classes."
+        raise DataError(what, "Give one column for each class.", value=columns, place="classes")
     bad = np.argwhere((found != 0) & (found != 1))
     if len(bad):
         row, column = map(int, bad[0])

@@ -111,13 +111,8 @@ class Snapshot:
         """Updates the snapshot with one more event."""
         match event:
             case events.Created():
-                self.id, self.created, self.home = event.id, event.at, event.home
-                self.name, self.project, self.dataset, self.model = (
-                    event.name,
-                    event.project,
-                    event.dataset,
-                    event.model,
-                )
+                self.id, self.created, self.home, self.name = event.id, event.at, event.home, event.name
+                self.project, self.dataset, self.model = event.project, event.dataset, event.model
                 self.layout, self.facts, self.config = event.layout, event.facts, event.config
                 self.seed, self.tags, self.note = event.seed, event.tags, event.note
             case events.AttemptBegan():

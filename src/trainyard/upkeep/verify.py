@@ -155,10 +155,8 @@ def _recomputed(reader: RunReader, home: str, *, trust: bool) -> Iterator[Findin
         scoring = scoring_class(snapshot.task.get("name"), trust=trust)
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
-        what, remedy = (
-            f"the predictions were not recomputed: {missing} is missing",
-            "Run `pip install 'trainyard[train]'`.",
-        )
+        what = f"the predictions were not recomputed: {missing} is missing"
+        remedy = "Run `pip install 'trainyard[train]'`."
         yield Finding(home, what, remedy, True, "unchecked", where=missing)
         return
     except UnsafeTargetError as error:

@@ -70,8 +70,8 @@ def paired(first: Predictions, second: Predictions) -> tuple[Labels, Predictions
     if len(differing):
         item = first.items[differing[0]]
         sets = [", ".join(names_of(each[differing[0]], first.classes)) or "no label" for each in (one, other)]
-        what = f"The two runs have different true labels: {_short(item)} is {sets[0]} in the first, {sets[1]} in the"
-        raise DataError(f"{what} second.", _REMEDY, value=sets, place=item)
+        difference = f"{_short(item)} is {sets[0]} in the first, {sets[1]} in the second"
+        raise DataError(f"The two runs have different true labels: {difference}.", _REMEDY, value=sets, place=item)
     return first.labels, first, replace(first, labels=labels, predicted=predicted, probabilities=probabilities)
 
 

@@ -28,15 +28,18 @@ _Counts = npt.NDArray[np.int64]  # [C]
 _Scores = npt.NDArray[np.float64]
 
 SINGLE_LABEL_METRICS = (
-    *("accuracy", "balanced_accuracy"),
+    "accuracy",
+    "balanced_accuracy",
     *(f"{name}_{mean}" for mean in ("macro", "weighted") for name in ("precision", "recall", "f1")),
 )
 MULTI_LABEL_METRICS = (
     "accuracy",
     *(f"{name}_{mean}" for name in ("precision", "recall", "f1") for mean in ("micro", "macro", "weighted")),
-    *("jaccard", "hamming_loss"),
+    "jaccard",
+    "hamming_loss",
     *(f"{name}_{mean}" for name in ("auc", "average_precision") for mean in ("macro", "micro")),
-    *("brier", "ece"),
+    "brier",
+    "ece",
 )
 
 

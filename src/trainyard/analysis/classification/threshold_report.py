@@ -52,12 +52,12 @@ def table(
     def f1(rule: Decision, scores: Floats, truth: Sets) -> list[float]:
         return [row["f1_score"] for row in per_class(truth, rule.choose(scores), classes)]
 
-    columns: list[Sequence[Any]] = [
-        *(classes, labels.sum(axis=0).tolist(), decision.thresholds or [None] * len(classes)),
-        *(f1(rule, probabilities, labels) for rule in (decision, half)),
-        *(best.thresholds, f1(best, probabilities, labels)),
-        *(f1(rule, *test) for rule in (decision, half) if test is not None),
-    ]
+    stored = decision.thresholds or [None] * len(classes)
+    columns: list[Sequence[Any]] = [classes, labels.sum(axis=0).tolist(), stored]
+    columns += [f1(rule, probabilities, labels) for rule in (decision, half)]
+    columns += [best.thresholds, f1(best, probabilities, labels)]
+    if test is not None:
+        columns += [f1(rule, *test) for rule in (decision, half)]
     return [Threshold(*row) for row in zip(*columns, strict=True)]
 
 
